@@ -1,0 +1,233 @@
+"""Static configuration: frozen dataclasses that describe a model completely, and the two presets.
+
+A config is hashable (a static argument of jit) and is stored as JSON beside the weights it belongs to.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Attention = Literal["none", "cross", "self"]
+NormKind = Literal["group", "rms"]
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Conditional U-Net (SD x4-upscaler layout); the guidance branch shares these block settings."""
+
+    latent_channels: int = 4
+    image_channels: int = 3
+    """Channels of the LR image that is concatenated behind the latents."""
+    block_channels: tuple[int, ...] = (256, 512, 512, 1024)
+    layers_per_block: int = 2
+    attention: tuple[Attention, ...] = ("none", "cross", "cross", "self")
+    """Per level: no transformer; both attentions on the text; self-attention, then text."""
+    num_heads: int = 8
+    text_channels: int = 1024
+    norm: NormKind = "group"
+    """'group' has frame statistics; 'rms' normalises each pixel alone, so tiles and sizes agree."""
+    num_groups: int = 32
+    patch: int = 1
+    """Latents and LR image are folded patch x patch into channels before the first convolution."""
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """ARTG: ControlNet fed with the warped previous SR frame (paper section on auto-regressive guidance)."""
+
+    condition_channels: tuple[int, ...] = (64, 128, 256)
+    """One stride-2 stage per step; the product with `condition_fold` must equal scale * unet.patch."""
+    condition_fold: int = 1
+    """The condition image is folded this much into channels before the first convolution."""
+    mask_channel: bool = False
+    """Append the validity of the warped frame to the condition (1 = trust)."""
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Tiny autoencoder with temporal processor modules (TPM) in its decoder blocks."""
+
+    latent_channels: int = 4
+    encoder_channels: tuple[int, ...] = (64, 64, 64)
+    encoder_blocks: tuple[int, ...] = (1, 3, 3)
+    encoder_fold: int = 1
+    decoder_channels: tuple[int, ...] = (64, 64, 64)
+    decoder_blocks: tuple[int, ...] = (3, 3, 1)
+    decoder_fold: int = 1
+    """The last convolution predicts fold x fold pixels per position."""
+    scaling_factor: float = 1.0
+    latent_magnitude: float = 3.0
+    tpm: Literal["sequence", "spatial"] = "sequence"
+    """'sequence': the published raster-order module; 'spatial': 1x1 + 3x3 on (current, previous, validity)."""
+    residual: bool = False
+    """Code HR - bicubic(LR) instead of HR, with the LR frame as a second input of encoder and decoder."""
+    back_project: bool = False
+    """Add up(LR - down(SR)) to the decoded frame, so that the output agrees with its input."""
+
+
+@dataclass(frozen=True)
+class RAFTConfig:
+    """RAFT-large (torchvision layout), run on the bicubically upsampled frames as published."""
+
+    num_updates: int = 12
+    correlation: Literal["auto", "volume", "on_demand"] = "auto"
+    """All-pairs volume (quadratic memory) or looked up on demand (linear); the same values."""
+    kind: Literal["raft"] = "raft"
+
+
+@dataclass(frozen=True)
+class FlowNetConfig:
+    """Our small coarse-to-fine flow network on the LR frames."""
+
+    channels: int = 24
+    num_levels: int = 4
+    """Levels 1/2 ... 1/2**num_levels of the LR size, one decoder shared by all."""
+    kind: Literal["flownet"] = "flownet"
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """Noise schedule and DDIM sampling (v-prediction, trailing spacing, eta 0)."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    num_steps: int = 4
+    set_alpha_to_one: bool = False
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """Deviations that only the published weights need; docs/parity.md has a line and a test for each."""
+
+    warp_stretch: bool = False
+    """Warp samples at x*W/(W-1) - 0.5 with grey outside, instead of the exact position and border pixels."""
+    raw_tpm_input: bool = False
+    """TPM features are taken from the [-1, 1] image although the encoder is trained on [0, 1]."""
+    decode_last_sample: bool = False
+    """Decode the last DDIM sample instead of the last clean estimate."""
+    unclamped_feedback: bool = False
+    """Carry the raw decoder output to the next frame instead of clamping it to [-1, 1]."""
+    bare_first_frame: bool = False
+    """Without a previous frame skip guidance and TPM, instead of guiding with the bicubic frame, validity 0."""
+
+
+@dataclass(frozen=True)
+class HistoryConfig:
+    """When the previous frame is trusted. Published behaviour: always (both thresholds infinite)."""
+
+    consistency_sigma: float = float("inf")
+    """LR photometric error (units of [-1, 1]) at which the validity of a warped pixel falls to exp(-1)."""
+    cut_validity: float = 0.0
+    """A mean validity below this is a scene cut: the stream restarts its history."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything `stream.step` needs to know besides the weights."""
+
+    name: str
+    scale: int = 4
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    flow: RAFTConfig | FlowNetConfig = field(default_factory=RAFTConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    quirks: Quirks = field(default_factory=Quirks)
+    history: HistoryConfig = field(default_factory=HistoryConfig)
+    size_multiple: int = 4
+    """LR frames are padded (edge pixels) to a multiple of this inside `step`; the output is cropped back."""
+    min_size: int = 32
+    """Smallest padded LR side."""
+    compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Activations of the networks; latents, DDIM, flow, warp and statistics stay float32."""
+
+    def __post_init__(self) -> None:
+        downsampling = 2 ** (len(self.guidance.condition_channels) - 1) * self.guidance.condition_fold
+        if downsampling != self.scale * self.unet.patch:
+            raise ValueError(
+                f"guidance condition is reduced {downsampling}x, expected scale*patch = "
+                f"{self.scale * self.unet.patch}: change condition_fold or condition_channels"
+            )
+        if self.unet.latent_channels != self.vae.latent_channels:
+            raise ValueError(
+                f"unet.latent_channels {self.unet.latent_channels} != vae.latent_channels "
+                f"{self.vae.latent_channels}: they are the same latents"
+            )
+        if len(self.unet.attention) != len(self.unet.block_channels):
+            raise ValueError(
+                f"unet.attention has {len(self.unet.attention)} entries for "
+                f"{len(self.unet.block_channels)} levels of block_channels"
+            )
+
+
+def stream_diffvsr() -> ModelConfig:
+    """The published model (Jamichsu/Stream-DiffVSR), 688 M parameters with its RAFT."""
+    quirks = Quirks(**{f.name: True for f in dataclasses.fields(Quirks)})
+    return ModelConfig(name="stream_diffvsr", quirks=quirks)
+
+
+def nano() -> ModelConfig:
+    """Our small model, shipped with the package: at most 90 GFLOP per 1280x720 frame."""
+    return ModelConfig(
+        name="nano",
+        unet=UNetConfig(
+            latent_channels=8, block_channels=(32, 64), layers_per_block=1, attention=("none", "none"),
+            norm="rms", patch=2,
+        ),
+        guidance=GuidanceConfig(condition_channels=(48,), condition_fold=8, mask_channel=True),
+        vae=VAEConfig(
+            latent_channels=8, encoder_channels=(48,), encoder_blocks=(3,), encoder_fold=4,
+            decoder_channels=(48, 24), decoder_blocks=(3, 2), decoder_fold=2,
+            tpm="spatial", residual=True, back_project=True,
+        ),
+        flow=FlowNetConfig(),
+        history=HistoryConfig(consistency_sigma=0.15, cut_validity=0.25),
+        min_size=16,
+    )  # fmt: skip
+
+
+PRESETS = {"nano": nano, "stream_diffvsr": stream_diffvsr}
+
+
+def to_dict(config: ModelConfig) -> dict[str, Any]:
+    """JSON-ready form; `from_dict` is its inverse."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(data: dict[str, Any]) -> ModelConfig:
+    """Rebuild a config; unknown keys and wrong kinds are ValueErrors that name the path."""
+    return _build(ModelConfig, data, "config")
+
+
+def _build(kind: Any, value: Any, path: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        choices = {t.__dataclass_fields__["kind"].default: t for t in typing.get_args(kind)}
+        tag = value.get("kind") if isinstance(value, dict) else None
+        if tag not in choices:
+            raise ValueError(f"{path}.kind: found {tag!r}, expected one of {sorted(choices)}")
+        return _build(choices[tag], value, path)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise ValueError(f"{path}: found {value!r}, expected the fields of {kind.__name__}")
+        hints = typing.get_type_hints(kind)
+        if unknown := sorted(set(value) - set(hints)):
+            raise ValueError(f"{path}: unknown fields {unknown}, expected some of {sorted(hints)}")
+        try:
+            return kind(**{k: _build(hints[k], v, f"{path}.{k}") for k, v in value.items()})
+        except TypeError as error:
+            raise ValueError(f"{path}: {error}") from None
+    if origin is tuple:
+        return tuple(_build(typing.get_args(kind)[0], v, path) for v in value)
+    if origin is Literal:
+        if value not in typing.get_args(kind):
+            raise ValueError(f"{path}: found {value!r}, expected one of {typing.get_args(kind)}")
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind):
+        raise ValueError(f"{path}: found {value!r}, expected {kind.__name__}")
+    return value
