@@ -60,7 +60,7 @@ class VAEConfig:
     scaling_factor: float = 1.0
     latent_magnitude: float = 3.0
     tpm: Literal["sequence", "spatial"] = "sequence"
-    """'sequence': the published raster-order module; 'spatial': 1x1 + 3x3 on (current, previous, validity)."""
+    """'sequence': the published raster-order module; 'spatial': convolutions on (current, previous, validity)."""
     residual: bool = False
     """Code HR - bicubic(LR) instead of HR, with the LR frame as a second input of encoder and decoder."""
     back_project: bool = False
@@ -111,15 +111,15 @@ class Quirks:
     unclamped_feedback: bool = False
     """Carry the raw decoder output to the next frame instead of clamping it to [-1, 1]."""
     bare_first_frame: bool = False
-    """Without a previous frame skip guidance and TPM, instead of guiding with the bicubic frame, validity 0."""
+    """Without a previous frame skip guidance and TPM, instead of guiding with the bicubic frame."""
 
 
 @dataclass(frozen=True)
 class HistoryConfig:
-    """When the previous frame is trusted. Published behaviour: always (both thresholds infinite)."""
+    """When the previous frame is trusted. Published behaviour: always (both zero)."""
 
-    consistency_sigma: float = float("inf")
-    """LR photometric error (units of [-1, 1]) at which the validity of a warped pixel falls to exp(-1)."""
+    consistency_sigma: float = 0.0
+    """LR photometric error (units of [-1, 1]) at which the validity of a warped pixel falls to 1/e; 0: off."""
     cut_validity: float = 0.0
     """A mean validity below this is a scene cut: the stream restarts its history."""
 

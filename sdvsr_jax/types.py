@@ -7,7 +7,6 @@ current -> previous, for a backward warp.
 
 from typing import Any
 
-
 from jaxtyping import Array, Bool, Float, Int, Key
 
 LRFrame = Float[Array, "b h w 3"]
