@@ -1,0 +1,1 @@
+"""TFDS builders (no TensorFlow): every dataset becomes ArrayRecords of one `records.Shot` layout."""

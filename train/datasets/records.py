@@ -1,0 +1,73 @@
+"""The one record layout: a shot = consecutive frames of one scene, each an encoded image (random access, any window)."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+CUT_THRESHOLD = 30.0
+"""Mean absolute change (of 255) of 16x16 thumbnails between frames that ends a shot."""
+
+
+class Shot(NamedTuple):
+    """One record: `frames` are image bytes; a single frame is a photograph and is set in motion when loaded."""
+
+    name: str
+    frames: list[bytes]
+
+
+def record_features() -> tfds.features.FeaturesDict:
+    """TFDS features of a `Shot`; Text holds raw bytes, which TFDS stores and returns untouched without TensorFlow."""
+    return tfds.features.FeaturesDict(
+        {"name": tfds.features.Text(), "frames": tfds.features.Sequence(tfds.features.Text())}
+    )
+
+
+def to_example(shot: Shot) -> tuple[str, dict[str, Any]]:
+    """(key, example) as a TFDS generator yields it."""
+    return shot.name, {"name": shot.name, "frames": shot.frames}
+
+
+def from_example(example: dict[str, Any]) -> Shot:
+    """Inverse of `to_example` for what `as_data_source` returns."""
+    return Shot(example["name"].decode(), list(example["frames"]))
+
+
+def split_shots(
+    name: str, frames: Iterable[np.ndarray], encode: Callable[[np.ndarray], bytes], max_frames: int
+) -> Iterator[Shot]:
+    """Cut a frame sequence at scene changes and after `max_frames`; shots of one frame are dropped."""
+    shot: list[bytes] = []
+    previous = None
+    start = 0
+    for index, frame in enumerate(frames):
+        thumbnail = np.asarray(Image.fromarray(frame).resize((16, 16), Image.Resampling.BOX), np.float32)
+        is_cut = previous is not None and np.abs(thumbnail - previous).mean() > CUT_THRESHOLD
+        if is_cut or len(shot) == max_frames:
+            if len(shot) > 1:
+                yield Shot(f"{name}:{start:06d}", shot)
+            shot, start = [], index
+        shot.append(encode(frame))
+        previous = thumbnail
+    if len(shot) > 1:
+        yield Shot(f"{name}:{start:06d}", shot)
+
+
+def split_files(items: list[Any], validation: float) -> dict[str, list[Any]]:
+    """Every k-th item to validation, k = 1/fraction; at least one stays in each split when both are wanted."""
+    if not validation or len(items) < 2:
+        return {"train": items}
+    stride = max(2, round(1 / validation))
+    held_out = items[stride // 2 :: stride] or items[-1:]
+    return {"train": [i for i in items if i not in held_out], "validation": held_out}
+
+
+def frame_folder_shots(name: str, files: list[Path], max_frames: int) -> Iterator[Shot]:
+    """Shots of already separate frame files, bytes untouched and uncut (REDS, Vimeo-90K: one scene per folder)."""
+    for start in range(0, len(files), max_frames):
+        part = files[start : start + max_frames]
+        if len(part) > 1:
+            yield Shot(f"{name}:{start:06d}", [f.read_bytes() for f in part])

@@ -1,0 +1,33 @@
+"""REDS (Nah et al., NTIRE 2019): 240 clips of 100 frames 1280x720. The user supplies the files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from train.datasets.builder import ShotBuilder
+from train.datasets.records import Shot, frame_folder_shots
+
+REDS4 = ("000", "011", "015", "020")
+"""The customary test clips; they form the validation split and never enter training."""
+
+
+class Reds(ShotBuilder, skip_registration=True):
+    """`source` holds train_sharp: folders 000 ... 239 with 00000000.png ...; PNG bytes are kept as they are."""
+
+    wanted = "clip folders (000, 001, ...) with PNG frames: give the train_sharp folder"
+
+    def __init__(self, *, max_frames: int = 100, **kwargs):
+        self.max_frames = max_frames
+        super().__init__(**kwargs)
+
+    def list_items(self) -> list[Path]:
+        return sorted(p for p in self.source.iterdir() if p.is_dir() and p.name.isdigit() and any(p.glob("*.png")))
+
+    def split_items(self) -> dict[str, list[Path]]:
+        split = {
+            "train": [p for p in self.items if p.name not in REDS4],
+            "validation": [p for p in self.items if p.name in REDS4],
+        }
+        return {name: items for name, items in split.items() if items}
+
+    def read_item(self, item: Path) -> Iterator[Shot]:
+        yield from frame_folder_shots(item.name, sorted(item.glob("*.png")), self.max_frames)

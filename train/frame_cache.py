@@ -1,0 +1,69 @@
+"""Decoded frames kept in memory, oldest use dropped first; shared by the loader threads of one process."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from train.datasets.media import decode_frame
+from train.datasets.records import Shot, from_example
+
+
+class FrameCache:
+    """Shots of a prepared dataset with decoded frames cached up to `limit_mb`. Caching changes speed only."""
+
+    def __init__(self, path: str, split: str, limit_mb: int):
+        self._source = open_source(path, split)
+        self._limit = limit_mb * 2**20
+        self._size = 0
+        self._frames: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._shots: OrderedDict[int, Shot] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def shot(self, index: int) -> Shot:
+        """The encoded shot; the last 64 stay in memory."""
+        with self._lock:
+            if index in self._shots:
+                self._shots.move_to_end(index)
+                return self._shots[index]
+        shot = from_example(self._source[index])
+        with self._lock:
+            self._shots[index] = shot
+            while len(self._shots) > 64:
+                self._shots.popitem(last=False)
+        return shot
+
+    def frame(self, shot_index: int, frame_index: int) -> np.ndarray:
+        """uint8[h,w,3], read only."""
+        key = (shot_index, frame_index)
+        with self._lock:
+            if key in self._frames:
+                self._frames.move_to_end(key)
+                return self._frames[key]
+        frame = decode_frame(self.shot(shot_index).frames[frame_index])
+        with self._lock:
+            if key not in self._frames:
+                self._frames[key] = frame
+                self._size += frame.nbytes
+            while self._size > self._limit and len(self._frames) > 1:
+                self._size -= self._frames.popitem(last=False)[1].nbytes
+        return frame
+
+
+def open_source(path: str, split: str) -> Sequence:
+    """The random-access source of a prepared dataset. ValueErrors name the missing folder or split."""
+    from pathlib import Path
+
+    folders = [p.parent for p in sorted(Path(path).rglob("dataset_info.json"))]
+    if len(folders) != 1:
+        found = "no dataset" if not folders else f"{len(folders)} datasets"
+        raise ValueError(f"data.path={path}: found {found}, expected one; make it: python -m train.prepare --help")
+    builder = tfds.builder_from_directory(str(folders[0]))
+    if split not in builder.info.splits:
+        raise ValueError(f"data.split={split}: not in {path}, which has {sorted(builder.info.splits)}")
+    return builder.as_data_source(split)

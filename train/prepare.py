@@ -1,0 +1,183 @@
+"""Make a training dataset from video files, photographs, REDS or Vimeo-90K.
+
+    python -m train.prepare ~/clips --out data/train            # any folder of clips and photographs
+    python -m train.prepare ~/REDS/train_sharp --out data/reds --dataset reds
+    python -m train.prepare --out data/train --pack data/train.npy --windows 2000 --frames 8 --size 128
+
+Writes ArrayRecords, lists what it had to skip, and draws a contact sheet of LR/HR pairs to look at.
+"""
+
+import dataclasses
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from configs import DataConfig
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Build a dataset (when SOURCE is given), draw its contact sheet, and optionally pack it into one file."""
+
+    source: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder with the files; without it an already built --out is used."""
+    out: Path = Path("data/train")
+    """Folder of the dataset."""
+    dataset: Literal["video_folder", "reds", "vimeo90k"] = "video_folder"
+    validation: float = 0.1
+    """Share of the files held out (REDS and Vimeo-90K have their own lists)."""
+    shrink: float = 2.0
+    """Clips are reduced by this, so that their own compression does not become ground truth; 1 for clean sources."""
+    trim: float = 0.0
+    """Cut this share of every side of clips away (burned-in text)."""
+    max_frames: int = 32
+    """Longest shot; training windows cannot be longer without mirroring."""
+    min_side: int = 160
+    """Smaller frames are skipped."""
+    lossless: bool = False
+    """Store clip frames as PNG instead of JPEG quality 98."""
+    sheet: Path | None = None
+    """Contact sheet; default OUT/contact_sheet.png."""
+    pack: Path | None = None
+    """Also write windows into this single .npy file."""
+    pack_split: str = "train"
+    windows: int = 1000
+    frames: int = 8
+    size: int = 128
+    """HR side of a packed window."""
+    seed: int = 0
+
+
+def build(settings: Prepare, console: Console) -> None:
+    """Build the dataset and print what is in it and what was skipped. ValueError when nothing is usable."""
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as progress:
+        task = progress.add_task("reading")
+        builder = _builder(settings, lambda name: progress.update(task, advance=1, description=name[-40:]))
+        progress.update(task, total=len(builder.items))
+        if Path(builder.data_path).exists():
+            raise ValueError(f"{builder.data_path} already exists: remove it, or choose another --out")
+        builder.download_and_prepare()
+    _report(builder, console)
+
+
+def _builder(settings: Prepare, on_item):
+    from train.datasets.reds import Reds
+    from train.datasets.video_folder import VideoFolder
+    from train.datasets.vimeo90k import Vimeo90k
+
+    common = {"source": settings.source, "data_dir": settings.out, "on_item": on_item}
+    if settings.dataset == "reds":
+        return Reds(**common)
+    if settings.dataset == "vimeo90k":
+        return Vimeo90k(**common)
+    names = ("shrink", "trim", "max_frames", "min_side", "lossless", "validation")
+    return VideoFolder(**common, **{name: getattr(settings, name) for name in names})
+
+
+def _report(builder, console: Console) -> None:
+    table = Table(title=f"{builder.name}: {builder.data_path}")
+    for column in ("split", "files", "shots", "frames"):
+        table.add_column(column, justify="left" if column == "split" else "right")
+    for split, counts in builder.counts.items():
+        table.add_row(split, str(counts["items"]), str(counts["shots"]), str(counts["frames"]))
+    console.print(table)
+    console.print(f"skipped {len(builder.skipped)} bad files" + (":" if builder.skipped else ""))
+    for name, reason in builder.skipped:
+        console.print(f"  {name}: {reason}", markup=False)
+
+
+def contact_sheet(data: DataConfig, seed: int, rows: int = 6) -> np.ndarray:
+    """uint8[h,w,3] picture: per row one window, first/middle/last frame as LR (nearest x4) beside HR."""
+    from train.pipeline import GrainBatches
+
+    batches = GrainBatches(data, seed)
+    try:
+        lines = []
+        while len(lines) < rows:
+            batch = next(batches)
+            assert batch.lr is not None
+            for hr, lr in zip(batch.hr, batch.lr):
+                picks = (0, len(hr) // 2, len(hr) - 1)
+                pairs = [np.concatenate([lr[i].repeat(4, 0).repeat(4, 1), hr[i]], 1) for i in picks]
+                lines.append(np.concatenate(pairs, 1))
+        return np.concatenate(lines[:rows])
+    finally:
+        batches.close()
+
+
+def draw_sheet(settings: Prepare, console: Console) -> None:
+    """Bicubic pairs above, blind pairs below."""
+    from PIL import Image
+
+    crop = min(48, settings.min_side // 4 - 8)
+    path = settings.sheet or settings.out / "contact_sheet.png"
+    data = DataConfig(path=str(settings.out), frames=5, crop=crop, batch_size=1)
+    blind_crop = min(crop, settings.min_side // 4 - 32)
+    parts = [contact_sheet(data, settings.seed)]
+    if blind_crop >= 8:
+        blind = dataclasses.replace(data, degradation="blind", crop=blind_crop)
+        parts.append(contact_sheet(blind, settings.seed))
+    width = max(p.shape[1] for p in parts)
+    parts = [np.pad(p, ((0, 8), (0, width - p.shape[1]), (0, 0))) for p in parts]
+    Image.fromarray(np.concatenate(parts)).save(path)
+    console.print(f"contact sheet (LR | HR, first, middle and last frame; bicubic above, blind below): {path}")
+
+
+def pack(settings: Prepare, console: Console) -> None:
+    """Write --windows windows of --pack-split into the file --pack."""
+    from train.packed import write_packed
+    from train.pipeline import GrainBatches
+
+    assert settings.pack is not None
+    data = DataConfig(
+        path=str(settings.out), split=settings.pack_split, frames=settings.frames, crop=settings.size // 4,
+        batch_size=1, flip=0.0, reverse=0.0,
+    )  # fmt: skip
+    batches = GrainBatches(data, settings.seed)
+    try:
+        with Progress(console=console) as progress:
+            task = progress.add_task("packing", total=settings.windows)
+            windows = (next(batches).hr[0] for _ in progress.track(range(settings.windows), task_id=task))
+            shape = write_packed(settings.pack, windows, settings.windows)
+    finally:
+        batches.close()
+    console.print(f"packed {list(shape)} uint8, {settings.pack.stat().st_size / 2**20:.0f} MiB: {settings.pack}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0, 1 (failed), 2 (bad usage, from tyro), 130 (interrupted)."""
+    settings = tyro.cli(Prepare, args=arguments, prog="python -m train.prepare", description=__doc__)
+    console = Console()
+    try:
+        if settings.source is not None:
+            build(settings, console)
+            draw_sheet(settings, console)
+        if settings.pack:
+            pack(settings, console)
+        if settings.source is None and not settings.pack:
+            draw_sheet(settings, console)
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
