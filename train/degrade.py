@@ -102,7 +102,7 @@ def add_noise(frames: np.ndarray, rng: np.random.Generator, strength: PassStreng
         scale = walk(rng, strength.poisson, 0.005, len(frames))[:, None, None, None]
         source = values if channels == 3 else values.mean(-1, keepdims=True)
         # 255 grey levels as photon counts: deviation sqrt(value), times the strength
-        noise = (rng.poisson(source) - source) * scale
+        noise = rng.standard_normal(shape, dtype=np.float32) * np.sqrt(source) * scale
     return np.clip(np.rint(values + noise), 0, 255).astype(np.uint8)
 
 

@@ -31,18 +31,23 @@ def camera_path(num_frames: int, rng: np.random.Generator) -> np.ndarray:
 def moving_crops(photo: np.ndarray, num_frames: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """uint8[h,w,3] -> uint8[f,size,size,3]: bicubic crops along a camera path that stays inside the photograph."""
     path = camera_path(num_frames, rng)
-    image = Image.fromarray(photo)
+    sides = np.array(photo.shape[1::-1])
     needed = REACH * size + 2
-    reduction = max(rng.uniform(0.5, 1.0), needed / min(image.size))
     # more scene per crop, and the antialiased reduction hides JPEG noise; a small picture is enlarged instead
-    image = image.resize([round(s * reduction) for s in image.size], Image.Resampling.BICUBIC)
-    room = (np.array(image.size) - REACH * size) / 2
+    reduction = max(rng.uniform(0.5, 1.0), needed / sides.min())
+    room = (sides * reduction - needed) / 2
     # the path may wander only as far as the picture goes: scale it down rather than show a border
     wander = np.abs(path[:, :2]).max(0)
     path[:, :2] *= np.minimum(1.0, room / (wander + 1e-6))
-    margin = np.array(image.size) / 2 - room + np.abs(path[:, :2]).max(0)
-    centre = rng.uniform(margin, np.maximum(np.array(image.size) - margin, margin))
-    return np.stack([_view(image, centre + step[:2], step[2], step[3], size) for step in path])
+    reach = needed / 2 + np.abs(path[:, :2]).max(0)
+    centre = rng.uniform(reach, np.maximum(sides * reduction - reach, reach))
+    # only the part that the path can see is resized
+    box = np.concatenate([centre - reach, centre + reach]) / reduction
+    box = np.clip(box, 0, np.tile(sides, 2))
+    part = Image.fromarray(photo).resize(
+        tuple(int(n) for n in np.rint(2 * reach)), Image.Resampling.BICUBIC, box=tuple(box.tolist())
+    )
+    return np.stack([_view(part, reach + step[:2], step[2], step[3], size) for step in path])
 
 
 def _view(image: Image.Image, centre: np.ndarray, zoom: float, roll: float, size: int) -> np.ndarray:

@@ -60,9 +60,19 @@ class Windows:
         if count == 1:
             return moving_crops(self.cache.frame(shot, 0), length, side, rng)
         indices = window_indices(count, length, rng, self.config.reverse, self.config.max_start)
+        margin = (side - self.config.crop * SCALE) // 2
         height, width = self.cache.frame(shot, int(indices[0])).shape[:2]
-        top, left = crop_origin((height, width), side // SCALE, SCALE, rng)
-        return np.stack([self.cache.frame(shot, int(i))[top : top + side, left : left + side] for i in indices])
+        top, left = crop_origin((height, width), self.config.crop, SCALE, rng)
+        return np.stack([_cut(self.cache.frame(shot, int(i)), top - margin, left - margin, side) for i in indices])
+
+
+def _cut(frame: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    """frame[top:top+side, left:left+side], mirrored where the frame ends."""
+    bottom, right = top + side - frame.shape[0], left + side - frame.shape[1]
+    part = frame[max(top, 0) : top + side, max(left, 0) : left + side]
+    if min(top, left, -bottom, -right) >= 0:
+        return part
+    return np.pad(part, [(max(-top, 0), max(bottom, 0)), (max(-left, 0), max(right, 0)), (0, 0)], mode="symmetric")
 
 
 def _trim(frames: np.ndarray, margin: int) -> np.ndarray:

@@ -123,16 +123,11 @@ def draw_sheet(settings: Prepare, console: Console) -> None:
     """Bicubic pairs above, blind pairs below."""
     from PIL import Image
 
-    crop = min(48, settings.min_side // 4 - 8)
     path = settings.sheet or settings.out / "contact_sheet.png"
-    data = DataConfig(path=str(settings.out), frames=5, crop=crop, batch_size=1)
-    blind_crop = min(crop, settings.min_side // 4 - 32)
-    parts = [contact_sheet(data, settings.seed)]
-    if blind_crop >= 8:
-        blind = dataclasses.replace(data, degradation="blind", crop=blind_crop)
-        parts.append(contact_sheet(blind, settings.seed))
-    width = max(p.shape[1] for p in parts)
-    parts = [np.pad(p, ((0, 8), (0, width - p.shape[1]), (0, 0))) for p in parts]
+    data = DataConfig(path=str(settings.out), frames=5, crop=min(48, settings.min_side // 4), batch_size=1)
+    blind = dataclasses.replace(data, degradation="blind")
+    parts = [contact_sheet(d, settings.seed) for d in (data, blind)]
+    parts = [np.pad(p, ((0, 8), (0, 0), (0, 0))) for p in parts]
     Image.fromarray(np.concatenate(parts)).save(path)
     console.print(f"contact sheet (LR | HR, first, middle and last frame; bicubic above, blind below): {path}")
 
