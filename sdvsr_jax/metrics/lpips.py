@@ -103,7 +103,7 @@ def _apply(layer: Conv | Fire | Pool, x: Array) -> Array:
     if isinstance(layer, Pool):
         # ceil mode: the last window may hang over the edge by one pixel
         pads = [(0, (n - layer.size) % 2 if layer.ceil else 0) for n in x.shape[1:3]]
-        return nn.max_pool(x, (layer.size, layer.size), (2, 2), pads)
+        return nn.max_pool(x, (layer.size, layer.size), (2, 2), pads)  # pyright: ignore[reportArgumentType]
     name = f"features_{layer.index}"
     if isinstance(layer, Fire):
         return FireModule(layer.squeeze, layer.expand, name=name)(x)

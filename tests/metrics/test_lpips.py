@@ -57,11 +57,12 @@ def test_gradients_are_finite(value_and_gradient, case):
     x, y = image_pairs(33)
     if case == "equal":
         y = x
-    if case == "black":  # whole channels vectors of the trunk are zero here
+    if case == "black":  # many feature vectors of the trunk are zero here
         x, y = np.full_like(x, -1), np.full_like(y, -1)
     _, gradient = value_and_gradient(x, y)
     assert bool(jnp.isfinite(gradient).all())
-    assert bool(jnp.any(gradient != 0)) == (case == "different")
+    # equal pairs sit at the minimum, up to the rounding of a batch computed in another order
+    assert bool(jnp.linalg.norm(gradient) > 1e-5) == (case == "different")
 
 
 def test_a_gradient_step_brings_the_image_nearer(value_and_gradient):
