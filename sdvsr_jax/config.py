@@ -74,6 +74,8 @@ class RAFTConfig:
     num_updates: int = 12
     correlation: Literal["auto", "volume", "on_demand"] = "auto"
     """All-pairs volume (quadratic memory) or looked up on demand (linear); the same values."""
+    channels: int = 64
+    """Width of the first stage, even; every other width is a multiple of its half (RAFT-large: 64)."""
     kind: Literal["raft"] = "raft"
 
 
