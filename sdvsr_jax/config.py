@@ -149,6 +149,8 @@ class ModelConfig:
     """False: decode without the temporal processor modules (ablation)."""
     compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Activations of the networks; latents, DDIM, flow, warp and statistics stay float32."""
+    remat: bool = False
+    """Training: recompute each timestep's networks in the backward pass instead of keeping their activations."""
 
     def __post_init__(self) -> None:
         downsampling = 2 ** (len(self.guidance.condition_channels) - 1) * self.guidance.condition_fold

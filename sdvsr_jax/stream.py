@@ -84,6 +84,21 @@ def step(
 
     ``noise`` replaces the stream's own initial latents [b, padded h, padded w, c] (parity, tests).
     """
+    new_state, sr, _ = advance(params, state, lr_frame, config=config, noise=noise)
+    return new_state, sr
+
+
+class Denoised(NamedTuple):
+    """Latents at the end of the denoising scan: the last DDIM sample and the last clean estimate."""
+
+    sample: Latents
+    x0: Latents
+
+
+def advance(
+    params: Params, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig, noise: Latents | None = None
+) -> tuple[StreamState, SRFrame, Denoised]:
+    """`step` that also shows its latents, on which training puts losses."""
     nets = bind(params, config)
     height, width = lr_frame.shape[1:3]
     lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(height, width, config))
@@ -91,7 +106,8 @@ def step(
     history = align(nets, state.prev_lr, state.prev_sr, state.flow_features, state.has_prev, lr, up, config)
     if noise is None:
         noise = frame_noise(state.key, state.frame_index, (*lr.shape[1:3], config.unet.latent_channels))
-    latents = denoise_latents(nets, params["folded"], noise, lr, history, config)
+    denoised = denoise_latents(nets, params["folded"], noise, lr, history, config)
+    latents = denoised.sample if config.quirks.decode_last_sample else denoised.x0
     sr = decode_latents(nets, latents, lr, up, history, config)
     new_state = StreamState(
         prev_lr=lr,
@@ -101,7 +117,7 @@ def step(
         frame_index=state.frame_index + 1,
         key=state.key,
     )
-    return new_state, sr[:, : height * config.scale, : width * config.scale]
+    return new_state, sr[:, : height * config.scale, : width * config.scale], denoised
 
 
 def frame_noise(key: StreamKey, frame_index: FrameIndex, shape: tuple[int, int, int]) -> Latents:
@@ -112,8 +128,8 @@ def frame_noise(key: StreamKey, frame_index: FrameIndex, shape: tuple[int, int, 
 
 def denoise_latents(
     nets: Networks, folded: PyTree, noise: Latents, lr: LRFrame, history: History, config: ModelConfig
-) -> Latents:
-    """The denoising scan with guidance; returns what the decoder is to decode, float32."""
+) -> Denoised:
+    """The denoising scan with guidance, float32."""
     unet, controlnet = folded["unet"], folded["controlnet"]
     condition = nets.controlnet.embed_condition(history.warped, history.trust)
 
@@ -125,8 +141,9 @@ def denoise_latents(
                 residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
         return nets.unet(latents, lr, time[0], unet["text"], residuals)
 
-    sample, x0 = diffusion.denoise(predict_v, noise, (unet["time"], controlnet["time"]), config.diffusion)
-    return sample if config.quirks.decode_last_sample else x0
+    if config.remat:
+        predict_v = jax.checkpoint(predict_v)
+    return Denoised(*diffusion.denoise(predict_v, noise, (unet["time"], controlnet["time"]), config.diffusion))
 
 
 def decode_latents(
