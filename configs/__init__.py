@@ -3,11 +3,14 @@
     python -m train --config=distill --optimizer.learning-rate=1e-4
 """
 
-import dataclasses
+import difflib
+import importlib
+import pkgutil
 from dataclasses import dataclass, field
 from typing import Literal
 
 Degradation = Literal["bicubic", "blind"]
+Objective = Literal["autoencode", "denoise", "decode", "flow", "rollout"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class DataConfig:
     """Folder made by `python -m train.prepare`, or a packed .npy file."""
     split: str = "train"
     frames: int = 1
-    """Frames in a window."""
+    """Frames in a window; a training run sets it from its objective."""
     crop: int = 32
     """Side of the LR crop; HR is 4x."""
     batch_size: int = 8
@@ -38,15 +41,165 @@ class DataConfig:
     """Decoded frames kept in memory."""
 
 
-def load(name: str) -> "object":
-    """The `run` of module `configs.<name>`; an unknown name is a ValueError that lists what there is."""
-    import difflib
-    import importlib
-    import pkgutil
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW on the trained parameters."""
 
-    names = sorted(m.name for m in pkgutil.iter_modules(__path__))
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
+    learning_rate: float = 5e-5
+    warmup: int = 1000
+    """Optimiser steps of linear warm-up from 0."""
+    decay: Literal["constant", "cosine"] = "constant"
+    """'cosine': the last 20 % of the steps fall to zero."""
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    """Global gradient norm."""
+    accumulation: int = 1
+    """Parts that a batch is computed in; gradients are averaged."""
+    ema: float = 0.999
+    """0: no average; else min(ema, (1 + k) / (10 + k)) at step k, and the averaged weights are what a run exports."""
+
+
+@dataclass(frozen=True)
+class GANConfig:
+    """Adversarial term: weight**power * adaptive ratio * softplus(-D(fake))."""
+
+    weight: float = 0.0
+    """0: no discriminator."""
+    power: int = 1
+    """2 repeats the released code, which multiplies by its weight twice."""
+    every: int = 1
+    """Steps between adversarial steps."""
+    start: int = 0
+    """First step at which the term moves the generator."""
+    gate: float = 0.0
+    """The discriminator learns only while its loss is above this."""
+    norm: Literal["batch", "group"] = "group"
+    value_range: Literal["pm1", "mixed"] = "pm1"
+    """'mixed': images [0, 1] beside a condition in [-1, 1], noise on the real image only (released code)."""
+    conditional: bool = True
+    """The bicubic frame is shown beside the image."""
+    ratio_at: tuple[str, ...] = ()
+    """Parameters at which the adaptive ratio is measured; empty: all trained ones."""
+    learning_rate: float = 1e-4
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights; a term of weight 0 is not computed."""
+
+    latent: float = 1.0
+    latent_form: Literal["x0", "v"] = "x0"
+    pixel: float = 0.5
+    pixel_form: Literal["charbonnier", "smooth_l1"] = "charbonnier"
+    perceptual: float = 1.0
+    """LPIPS."""
+    perceptual_net: Literal["squeeze", "alex", "vgg16"] = "squeeze"
+    perceptual_weights: str = ""
+    """Safetensors file of the net; only squeeze is shipped."""
+    temporal: float = 0.0
+    """Masked residual against the previous output."""
+    moments: float = 0.0
+    """Latents of the autoencoder towards mean 0, deviation 1."""
+    photometric: float = 1.0
+    smoothness: float = 0.1
+    flow_match: float = 0.0
+    """Flow of outputs against flow of truth (released decoder stage)."""
+    flow_match_start: int = 0
+    flow_match_range: Literal["pm1", "01"] = "pm1"
+    gan: GANConfig = field(default_factory=GANConfig)
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """The window of video training and what is done to the frame that is fed back."""
+
+    hops: int = 1
+    """Frames with a gradient, after the burn-in."""
+    segment: int = 1
+    """Hops that a gradient reaches back through; divides hops."""
+    burn_in: int = 0
+    """Up to so many frames without gradient first (uniform), so that errors of the feedback are met."""
+    use_guidance: bool = True
+    use_tpm: bool = True
+    start: Literal["noise", "noised_gt"] = "noise"
+    """'noised_gt': the released stages start from the noised ground truth."""
+    feedback_noise: float = 0.0
+    """Half of the hops: Gaussian noise of deviation U(0, this) on the fed-back frame."""
+    feedback_gain: float = 0.0
+    """Per-channel gain and offset of up to this on the fed-back frame."""
+    drop: float = 0.0
+    """Probability per hop that a stream forgets its past (first frame)."""
+    cut: float = 0.0
+    """Probability that a window cuts to another scene."""
+    decode_from: Literal["hr", "decoded"] = "decoded"
+    """Decoder stage: the previous frame is the ground truth, or its plain reconstruction."""
+    latent_noise: float = 0.0
+    """Autoencoder and decoder stages: deviation of the noise added to latents, U(0, this)."""
+    latent_drop: float = 0.0
+    """Autoencoder stage: probability of zero latents, so that the decoder alone is a good regressor."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run."""
+
+    objective: Objective
+    trained: tuple[str, ...]
+    """Patterns of the parameter paths that move ('unet/*'); nothing else changes by one bit."""
+    model: str = "nano"
+    """Preset, when there is no `init`."""
+    init: str = ""
+    """Weights to start from: a file or folder, a shipped name or a hub id; empty: from scratch."""
+    flow_weights: str = ""
+    """torchvision RAFT weights, where `init` is the published layout."""
+    out: str = ""
+    """Folder of checkpoints, logs and weights; default runs/<config>."""
+    steps: int = 10_000
+    seed: int = 0
+    num_timesteps: int = 0
+    """Sampling steps; 0 keeps the model's."""
+    guidance_from_unet: bool = False
+    """Start the guidance branch as a copy of the U-Net's encoder half."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+    fsdp: int = 1
+    """Devices that parameters are split over; the other factor of the devices is data parallel."""
+    log_every: int = 50
+    validate_every: int = 1000
+    validation_windows: int = 8
+    drift_frames: int = 100
+    checkpoint_every: int = 1000
+    """Also written at the end, on Ctrl-C and SIGTERM."""
+
+    def __post_init__(self) -> None:
+        if self.rollout.hops % self.rollout.segment:
+            raise ValueError(f"rollout.hops {self.rollout.hops} is not a multiple of segment {self.rollout.segment}")
+        if self.data.batch_size % self.optimizer.accumulation:
+            raise ValueError(
+                f"data.batch_size {self.data.batch_size} is not a multiple of accumulation {self.optimizer.accumulation}"
+            )
+
+    @property
+    def window(self) -> int:
+        """Frames of a training window."""
+        pair = {"autoencode": 1, "denoise": 1, "decode": 2, "flow": 2}
+        return pair.get(self.objective, self.rollout.burn_in + self.rollout.hops)
+
+
+def names() -> list[str]:
+    """All run names."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> RunConfig | tuple[str, ...]:
+    """The `run` (or `chain` of run names) of module `configs.<name>`; an unknown name is a ValueError with a hint."""
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=1)
         hint = f", perhaps you meant --config={close[0]}" if close else ""
-        raise ValueError(f"--config={name}: no such config{hint}; there are: {', '.join(names)}")
-    return importlib.import_module(f"configs.{name}").run
+        raise ValueError(f"--config={name}: no such config{hint}; there are: {', '.join(names())}")
+    module = importlib.import_module(f"configs.{name}")
+    return module.chain if hasattr(module, "chain") else module.run

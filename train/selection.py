@@ -1,0 +1,43 @@
+"""Which parameters a stage moves: flat {path: array} halves of the parameter tree."""
+
+import fnmatch
+from collections.abc import Iterable
+
+from flax import traverse_util
+
+from sdvsr_jax.types import Array, Params
+
+Flat = dict[str, Array]
+
+
+def flatten(params: Params) -> Flat:
+    """Nested dict -> {'unet/conv_in/kernel': array}."""
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+def select(params: Params, patterns: Iterable[str]) -> tuple[Flat, Flat]:
+    """(trained, frozen): trained paths match a pattern ('unet/*'). A pattern without a match is a ValueError."""
+    flat = flatten(params)
+    trained: Flat = {}
+    for pattern in patterns:
+        matches = {path: value for path, value in flat.items() if fnmatch.fnmatchcase(path, pattern)}
+        if not matches:
+            raise ValueError(f"trained={pattern!r} matches no parameter; the parts are {sorted(params)}")
+        trained |= matches
+    return trained, {path: value for path, value in flat.items() if path not in trained}
+
+
+def merge(trained: Flat, frozen: Flat) -> Params:
+    """Inverse of `select`."""
+    return traverse_util.unflatten_dict(frozen | trained, sep="/")
+
+
+def guidance_from_unet(params: Params) -> Params:
+    """The guidance branch starts as the U-Net's encoder half; its own zero convolutions and condition stay."""
+    unet, controlnet = flatten(params["unet"]), flatten(params["controlnet"])
+    own = ("controlnet_",)
+    missing = sorted(p for p in controlnet if p not in unet and not p.startswith(own))
+    if missing:
+        raise ValueError(f"guidance_from_unet: the U-Net has no {missing[:3]}")
+    copied = {path: unet.get(path, value) for path, value in controlnet.items()}
+    return params | {"controlnet": traverse_util.unflatten_dict(copied, sep="/")}

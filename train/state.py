@@ -1,0 +1,74 @@
+"""What a run carries from step to step, and the optimisers that move it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from configs import GANConfig, OptimizerConfig, RunConfig
+from sdvsr_jax.types import Array, PyTree
+from train.discriminator import PatchGAN
+from train.selection import Flat
+
+
+class TrainState(NamedTuple):
+    """Everything a checkpoint holds besides the data cursor; `critic` and its optimiser are empty without a GAN."""
+
+    step: Array
+    trained: Flat
+    ema: Flat
+    optimizer: PyTree
+    critic: PyTree
+    critic_optimizer: PyTree
+
+
+def learning_rate(settings: OptimizerConfig, steps: int) -> optax.Schedule:
+    """base * min(1, k / warmup) with k the steps done; 'cosine' ends the last fifth at zero."""
+
+    def schedule(count: Any) -> Array:
+        rate = settings.learning_rate * jnp.minimum(1.0, count / max(settings.warmup, 1))
+        if settings.decay == "cosine":
+            tail = jnp.clip((count - 0.8 * steps) / (0.2 * steps), 0, 1)
+            rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * tail))
+        return rate
+
+    return schedule
+
+
+def make_optimizer(run: RunConfig) -> optax.GradientTransformation:
+    """Global-norm clip, then AdamW (0.9, 0.999, 1e-8) with decoupled decay on every trained tensor."""
+    settings = run.optimizer
+    return optax.chain(
+        optax.clip_by_global_norm(settings.clip),
+        optax.adamw(learning_rate(settings, run.steps), weight_decay=settings.weight_decay),
+    )
+
+
+def critic_optimizer(settings: GANConfig) -> optax.GradientTransformation:
+    """AdamW at a constant rate, without clipping."""
+    return optax.adamw(settings.learning_rate, weight_decay=1e-2)
+
+
+def init_train_state(run: RunConfig, trained: Flat) -> TrainState:
+    """Step 0: the average equals the weights, a critic only if the run has a GAN."""
+    critic, critic_state = {}, ()
+    if run.loss.gan.weight:
+        channels = 6 if run.loss.gan.conditional else 3
+        net = PatchGAN(run.loss.gan.norm)
+        critic = net.init(jax.random.key(run.seed + 1), jnp.zeros((1, 64, 64, channels)))
+        critic_state = critic_optimizer(run.loss.gan).init(critic["params"])
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        trained=trained,
+        ema=jax.tree.map(jnp.copy, trained) if run.optimizer.ema else {},
+        optimizer=make_optimizer(run).init(trained),
+        critic=critic,
+        critic_optimizer=critic_state,
+    )
+
+
+def average(ema: Flat, trained: Flat, step: Array, decay: float) -> Flat:
+    """d ema + (1 - d) trained with d = min(decay, (1 + k) / (10 + k))."""
+    d = jnp.minimum(decay, (1 + step) / (10 + step)).astype(jnp.float32)
+    return jax.tree.map(lambda a, b: d * a + (1 - d) * b, ema, trained)
