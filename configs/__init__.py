@@ -1,6 +1,6 @@
-"""Run configurations. Each module here is one run: its docstring is its command and expected cost, its `run` the settings.
+"""Run configurations. Each module here is one run: its docstring is its command and cost, its `run` the settings.
 
-    python -m train --config=distill --optimizer.learning-rate=1e-4
+python -m train --config=distill --optimizer.learning-rate=1e-4
 """
 
 import difflib
@@ -33,7 +33,7 @@ class DataConfig:
     static: float = 0.0
     """Probability of a frozen window: recurrent models diverge first where nothing moves."""
     max_start: int | None = None
-    """Last start frame of a window in a shot; 3 repeats the released Vimeo recipe (frames im5-im7 never start one)."""
+    """Last start frame of a window in a shot; 3 repeats the released Vimeo recipe (im5-im7 never start one)."""
     num_workers: int = 0
     """Loader processes; 0 uses threads of this one. A resume must keep the number."""
     num_threads: int = 2
@@ -56,7 +56,7 @@ class OptimizerConfig:
     accumulation: int = 1
     """Parts that a batch is computed in; gradients are averaged."""
     ema: float = 0.999
-    """0: no average; else min(ema, (1 + k) / (10 + k)) at step k, and the averaged weights are what a run exports."""
+    """0: no average; else min(ema, (1 + k) / (10 + k)) at step k; a run exports the averaged weights."""
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.rollout.hops % self.rollout.segment:
-            raise ValueError(f"rollout.hops {self.rollout.hops} is not a multiple of segment {self.rollout.segment}")
-        if self.data.batch_size % self.optimizer.accumulation:
             raise ValueError(
-                f"data.batch_size {self.data.batch_size} is not a multiple of accumulation {self.optimizer.accumulation}"
+                f"rollout.hops {self.rollout.hops} is not a multiple of segment {self.rollout.segment}"
             )
+        size, parts = self.data.batch_size, self.optimizer.accumulation
+        if size % parts:
+            raise ValueError(f"data.batch_size {size} is not a multiple of optimizer.accumulation {parts}")
 
     @property
     def window(self) -> int:
@@ -196,7 +197,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> RunConfig | tuple[str, ...]:
-    """The `run` (or `chain` of run names) of module `configs.<name>`; an unknown name is a ValueError with a hint."""
+    """The `run` (or `chain` of run names) of `configs.<name>`; an unknown name is a ValueError with a hint."""
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f", perhaps you meant --config={close[0]}" if close else ""

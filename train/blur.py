@@ -4,8 +4,15 @@ import numpy as np
 import scipy.fft
 import scipy.special
 
-FAMILIES = {"iso": 0.405, "aniso": 0.225, "generalized_iso": 0.108, "generalized_aniso": 0.027, "plateau_iso": 0.108,
-            "plateau_aniso": 0.027, "sinc": 0.1}  # fmt: skip
+FAMILIES = {
+    "iso": 0.405,
+    "aniso": 0.225,
+    "generalized_iso": 0.108,
+    "generalized_aniso": 0.027,
+    "plateau_iso": 0.108,
+    "plateau_aniso": 0.027,
+    "sinc": 0.1,
+}
 
 
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -14,7 +21,7 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gaussian_family(size: int, sigmas: tuple[float, float], angle: float, family: str, beta: float) -> np.ndarray:
-    """float[size,size], sum 1: q = x' Sigma^-1 x; exp(-q/2), exp(-q^beta/2) (generalized) or 1/(1+q^beta) (plateau)."""
+    """float[size,size], sum 1, of q = x' Sigma^-1 x: exp(-q/2), generalized exp(-q^beta/2), plateau 1/(1+q^beta)."""
     x, y = _grid(size)
     u = (np.cos(angle) * x + np.sin(angle) * y) / sigmas[0]
     v = (-np.sin(angle) * x + np.cos(angle) * y) / sigmas[1]
@@ -27,7 +34,7 @@ def gaussian_family(size: int, sigmas: tuple[float, float], angle: float, family
 
 
 def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
-    """float[size,size], sum 1: the circular low-pass J1(cutoff*r)*cutoff/(2*pi*r); it rings as sharpened video does."""
+    """float[size,size], sum 1: the circular low-pass cutoff J1(cutoff r) / (2 pi r); rings like sharpened video."""
     x, y = _grid(size)
     radius = np.hypot(x, y)
     safe = np.where(radius == 0, 1.0, radius)

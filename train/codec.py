@@ -1,4 +1,4 @@
-"""Real video compression of a window: encoder and decoder contexts used directly, one thread, the frame count kept."""
+"""Real video compression of a window: codec contexts used directly, one thread, the frame count kept."""
 
 from dataclasses import dataclass
 from fractions import Fraction

@@ -1,6 +1,6 @@
 """HR window -> LR window, uint8 to uint8, as a pure function of the generator it is given.
 
-`bicubic` is the antialiased reduction of the benchmarks (Pillow's, the 8-bit form of `sdvsr_jax.resize.downsample_bicubic`).
+`bicubic` is the benchmarks' antialiased reduction (Pillow's, the 8-bit form of `resize.downsample_bicubic`).
 `blind` mixes plain bicubic (30 %), one pass (35 %) and two passes (35 %) of blur, resize, noise and JPEG, then a
 real video encoder for 70 % of the windows: RealBasicVSR's scheme (Chan et al., CVPR 2022) with strength set by CRF.
 """

@@ -1,4 +1,4 @@
-"""The adversarial part of a step: what the critic sees, its gradient, and the combined gradient of the generator."""
+"""The adversarial part of a step: what the critic sees, its gradient, and the generator's combined gradient."""
 
 import fnmatch
 from collections.abc import Callable
@@ -53,7 +53,9 @@ def critic_gradient(
     net = PatchGAN(settings.norm)
     real_key, fake_key = jax.random.split(key)
     fake, up = jax.lax.stop_gradient((result.sr, result.up))
-    real = result.hr + 0.05 * jax.random.normal(real_key, fake.shape) * (2 if settings.value_range == "mixed" else 1)
+    real = result.hr + 0.05 * jax.random.normal(real_key, fake.shape) * (
+        2 if settings.value_range == "mixed" else 1
+    )
     if settings.value_range == "pm1":
         fake = fake + 0.05 * jax.random.normal(fake_key, fake.shape)
 

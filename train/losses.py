@@ -108,7 +108,7 @@ def discriminator(real_logits: Array, fake_logits: Array) -> Array:
 
 
 def adaptive_weight(rec_gradient: list[Array], adv_gradient: list[Array]) -> Array:
-    """min(|d rec / d W| / (|d adv / d W| + 1e-4), 1e4), no gradient: the adversarial term pulls W as hard as the rest."""
+    """min(|d rec/dW| / (|d adv/dW| + 1e-4), 1e4), no gradient: the adversarial term pulls W as hard as the rest."""
 
     def norm(leaves: list[Array]) -> Array:
         return jnp.sqrt(sum(jnp.sum(g.astype(jnp.float32) ** 2) for g in leaves))

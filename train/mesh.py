@@ -13,9 +13,7 @@ BATCH = PartitionSpec(("data", "fsdp"))
 def start_processes() -> None:
     """Join the other processes if JAX_COORDINATOR_ADDRESS (with JAX_NUM_PROCESSES, JAX_PROCESS_ID) names them."""
     if address := os.environ.get("JAX_COORDINATOR_ADDRESS"):
-        jax.distributed.initialize(
-            address, int(os.environ["JAX_NUM_PROCESSES"]), int(os.environ["JAX_PROCESS_ID"])
-        )
+        jax.distributed.initialize(address, int(os.environ["JAX_NUM_PROCESSES"]), int(os.environ["JAX_PROCESS_ID"]))
 
 
 def make_mesh(fsdp: int = 1) -> Mesh:

@@ -30,7 +30,7 @@ class Context(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Reconstruction loss, its unweighted terms, and the pictures it was computed on (`carry`: a rollout's state)."""
+    """Loss, its unweighted terms, and the pictures it was computed on (`carry`: a rollout's state)."""
 
     loss: Array
     terms: dict[str, Array]
@@ -136,7 +136,9 @@ def decode(params: Params, video: Video, key: Array, context: Context, step: Arr
     return Result(loss, terms, sr, hr, up)
 
 
-def flow_match(nets: Networks, sr: SRFrame, prev: SRFrame, hr: SRFrame, prev_hr: SRFrame, context: Context) -> Array:
+def flow_match(
+    nets: Networks, sr: SRFrame, prev: SRFrame, hr: SRFrame, prev_hr: SRFrame, context: Context
+) -> Array:
     """smooth L1 between flow(SR, previous) and flow(HR, previous HR), beta 0.1."""
     images = (sr, prev, hr, prev_hr)
     if context.run.loss.flow_match_range == "01":
@@ -163,7 +165,9 @@ def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
     return Result(weighted(terms, context.run.loss), terms, up, video.hr[1], up)
 
 
-def true_flow(nets: Networks, lr: LRFrame, prev_lr: LRFrame, hr: SRFrame, prev_hr: SRFrame, config: ModelConfig) -> Flow:
+def true_flow(
+    nets: Networks, lr: LRFrame, prev_lr: LRFrame, hr: SRFrame, prev_hr: SRFrame, config: ModelConfig
+) -> Flow:
     """Flow current -> previous in HR pixels, from the truth as far as the model's flow network allows."""
     if isinstance(config.flow, FlowNetConfig):
         found = nets.flow(lr, nets.flow.features(lr), nets.flow.features(prev_lr))

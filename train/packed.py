@@ -1,6 +1,6 @@
 """Packed form: one .npy of pre-cropped HR windows, for machines with nothing but jax, flax, optax and numpy.
 
-Same iterator interface as `train.pipeline.GrainBatches`. LR frames are left to the device (antialiased bicubic, 8 bit).
+Same interface as `train.pipeline.GrainBatches`. LR frames are left to the device (antialiased bicubic, 8 bit).
 """
 
 from collections.abc import Iterable, Iterator
@@ -36,7 +36,7 @@ def write_packed(path: Path, windows: Iterable[np.ndarray], count: int) -> tuple
 
 
 class PackedBatches:
-    """Windows in a fresh order each epoch, with random sub-crop, sub-window, flip and reversal per (seed, index)."""
+    """Windows in a fresh order each epoch; random sub-crop, sub-window, flip and reversal per (seed, index)."""
 
     def __init__(self, config: DataConfig, seed: int = 0, process_index: int = 0, process_count: int = 1):
         self._array = _open(config)
@@ -80,7 +80,9 @@ class PackedBatches:
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue where `get_state` was called."""
         if "packed" not in state:
-            raise ValueError("the checkpoint was written with another kind of data source: resume with the same data.path")
+            raise ValueError(
+                "the checkpoint was written with another kind of data source: resume with the same data.path"
+            )
         self._next = int(state["packed"])
 
     def close(self) -> None:
@@ -93,7 +95,9 @@ def _open(config: DataConfig) -> np.ndarray:
         raise ValueError(f"data.path={path}: no such file; make it: python -m train.prepare --pack {path}")
     array = np.load(path, mmap_mode="r")
     if array.ndim != 5 or array.dtype != np.uint8 or array.shape[-1] != 3:
-        raise ValueError(f"{path}: found {array.dtype}{list(array.shape)}, expected uint8[n,f,H,W,3] of train.prepare --pack")
+        raise ValueError(
+            f"{path}: found {array.dtype}{list(array.shape)}, expected uint8[n,f,H,W,3] of train.prepare --pack"
+        )
     needed = (config.frames, 4 * config.crop, 4 * config.crop)
     if any(have < need for have, need in zip(array.shape[1:4], needed)):
         raise ValueError(

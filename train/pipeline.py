@@ -111,8 +111,8 @@ class GrainBatches:
         """Continue where `get_state` was called; the number of workers must be the same."""
         if state["num_workers"] != self._num_workers:
             raise ValueError(
-                f"data.num_workers is {self._num_workers}, but the checkpoint was written with "
-                f"{state['num_workers']}: the order of windows depends on it, use --data.num-workers={state['num_workers']}"
+                f"data.num_workers is {self._num_workers}, the checkpoint was written with {state['num_workers']}: "
+                f"the order of windows depends on it, use --data.num-workers={state['num_workers']}"
             )
         self._iterator.set_state(state["grain"])
 

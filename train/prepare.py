@@ -35,7 +35,7 @@ class Prepare:
     validation: float = 0.1
     """Share of the files held out (REDS and Vimeo-90K have their own lists)."""
     shrink: float = 2.0
-    """Clips are reduced by this, so that their own compression does not become ground truth; 1 for clean sources."""
+    """Clips are reduced by this, so that their compression does not become ground truth; 1 for clean sources."""
     trim: float = 0.0
     """Cut this share of every side of clips away (burned-in text)."""
     max_frames: int = 32

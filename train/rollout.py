@@ -127,7 +127,7 @@ def unroll(
     key: Array,
     context: Context,
 ) -> tuple[dict, Result, dict]:
-    """Burn-in, then the hops; `gradients` differentiates one segment. Returns (gradient, last result, mean metrics).
+    """Burn-in, then the hops; `gradients` differentiates one segment. (gradient, last result, mean metrics).
 
     `merge()` are the parameters without gradient. The mean over hops is what is differentiated.
     """

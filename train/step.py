@@ -52,7 +52,8 @@ def accumulate(
 
     xs = (*jax.tree.map(split, (hr, lr)), jax.random.split(key, parts))
     zeros = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(lambda x: compute(*x), jax.tree.map(lambda a: a[0], xs))
+        lambda s: jnp.zeros(s.shape, s.dtype),
+        jax.eval_shape(lambda x: compute(*x), jax.tree.map(lambda a: a[0], xs)),
     )
 
     def body(total: tuple, x: tuple) -> tuple[tuple, None]:

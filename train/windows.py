@@ -48,9 +48,11 @@ def window_indices(
 
 
 def crop_origin(size: tuple[int, int], crop: int, scale: int, rng: np.random.Generator) -> tuple[int, int]:
-    """(top, left) in HR pixels, a multiple of `scale`, of a uniform crop of `crop` LR pixels. ValueError if too small."""
+    """(top, left) in HR pixels, multiples of `scale`, of a uniform crop of `crop` LR pixels; ValueError if too small."""
     spare = [side // scale - crop for side in size]
     if min(spare) < 0:
-        raise ValueError(f"frames of {size[1]}x{size[0]} HR pixels are smaller than the crop of {crop * scale}: use less")
+        raise ValueError(
+            f"frames of {size[1]}x{size[0]} HR pixels are smaller than the crop of {crop * scale}: use less"
+        )
     top, left = (int(rng.integers(0, s + 1)) * scale for s in spare)
     return top, left

@@ -18,7 +18,9 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
     code_path = None  # no checksum or citation files beside the code; TFDS would need importlib_resources to look
 
-    def __init__(self, *, source: Path, validation: float = 0.1, on_item: Callable[[str], None] | None = None, **kwargs):
+    def __init__(
+        self, *, source: Path, validation: float = 0.1, on_item: Callable[[str], None] | None = None, **kwargs
+    ):
         self.source = Path(source)
         self.validation = validation
         self.on_item = on_item
@@ -69,4 +71,6 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             if self.on_item:
                 self.on_item(name)
         if not counts["shots"]:
-            raise ValueError(f"{self.source}: nothing usable for split {split!r} among {len(items)} items: {self.skipped[:3]}")
+            raise ValueError(
+                f"{self.source}: nothing usable for split {split!r} among {len(items)} items: {self.skipped[:3]}"
+            )

@@ -1,4 +1,4 @@
-"""Files to uint8 RGB frames: videos through PyAV, photographs through Pillow. PyAV is imported only when a video is read."""
+"""Files to uint8 RGB frames: videos through PyAV (imported only when needed), photographs through Pillow."""
 
 import io
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The one record layout: a shot = consecutive frames of one scene, each an encoded image (random access, any window)."""
+"""The one record layout: a shot = consecutive frames of one scene, each an encoded image (random access)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ class Shot(NamedTuple):
 
 
 def record_features() -> tfds.features.FeaturesDict:
-    """TFDS features of a `Shot`; Text holds raw bytes, which TFDS stores and returns untouched without TensorFlow."""
+    """TFDS features of a `Shot`; Text holds raw bytes, which TFDS keeps untouched without TensorFlow."""
     return tfds.features.FeaturesDict(
         {"name": tfds.features.Text(), "frames": tfds.features.Sequence(tfds.features.Text())}
     )

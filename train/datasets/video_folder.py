@@ -19,7 +19,7 @@ from train.datasets.records import Shot, split_shots
 
 
 class VideoFolder(ShotBuilder, skip_registration=True):
-    """Clips become shots (cut at scene changes, reduced by `shrink`); photographs are kept and moved when loaded."""
+    """Clips become shots (cut at scene changes, reduced by `shrink`); photographs are moved when loaded."""
 
     wanted = f"clips or photographs (suffixes {sorted(VIDEO_SUFFIXES | PHOTO_SUFFIXES)})"
 
@@ -44,7 +44,9 @@ class VideoFolder(ShotBuilder, skip_registration=True):
             yield Shot(name, [data])
             return
         found = 0
-        for shot in split_shots(name, self._frames(item), lambda f: encode_frame(f, self.lossless), self.max_frames):
+        for shot in split_shots(
+            name, self._frames(item), lambda f: encode_frame(f, self.lossless), self.max_frames
+        ):
             found += 1
             yield shot
         if not found:

@@ -1,0 +1,15 @@
+"""The small flow network, unsupervised, on pairs of LR frames.
+
+python -m train --config=flow --init runs/autoencoder/weights.safetensors
+"""
+
+from configs import DataConfig, LossConfig, OptimizerConfig, RunConfig
+
+run = RunConfig(
+    objective="flow",
+    trained=("flow/*",),
+    steps=10_000,
+    data=DataConfig(crop=64, batch_size=16, static=0.05),
+    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=200, decay="cosine"),
+    loss=LossConfig(latent=0, pixel=0, perceptual=0, photometric=1.0, smoothness=0.05),
+)

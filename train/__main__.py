@@ -1,0 +1,90 @@
+"""Train a stage, or a chain of stages.
+
+    python -m train --config=smoke
+    python -m train --config=distill --optimizer.learning-rate=1e-4 --init runs/teacher/weights.safetensors
+    python -m train --config=nano_all --data.path data/train
+
+A run that finds its own checkpoint in --out continues from it.
+Exit status: 0, 1 (failed), 2 (bad usage), 130 (interrupted).
+"""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import configs
+
+
+def parse(arguments: list[str]) -> list[tuple[str, configs.RunConfig]]:
+    """[(name, run)] of --config=NAME with the other arguments as typed overrides; a chain gives several."""
+    import tyro
+
+    names, rest = _config_name(arguments)
+    if names is None:
+        if not {"-h", "--help"} & set(rest):
+            raise ValueError(f"expected --config=NAME; there are: {', '.join(configs.names())}")
+        print(
+            __doc__, f"\nConfigs: {', '.join(configs.names())}; their options: python -m train --config=NAME --help"
+        )
+        raise SystemExit(0)
+    found = configs.load(names)
+    chain = found if isinstance(found, tuple) else (names,)
+    runs = []
+    for name in chain:
+        base = configs.load(name)
+        assert isinstance(base, configs.RunConfig)
+        # AvoidSubcommands: nested settings are flags; a wrong flag ends with tyro's own hint and status 2
+        run = tyro.cli(configs.RunConfig, default=base, args=rest, prog=f"python -m train --config={names}")
+        runs.append((name, run))
+    return runs
+
+
+def _config_name(arguments: list[str]) -> tuple[str | None, list[str]]:
+    rest = list(arguments)
+    for index, argument in enumerate(rest):
+        if argument.startswith("--config="):
+            return argument.partition("=")[2], rest[:index] + rest[index + 1 :]
+        if argument == "--config" and index + 1 < len(rest):
+            return rest[index + 1], rest[:index] + rest[index + 2 :]
+    return None, rest
+
+
+def explain(error: BaseException) -> str:
+    """One line: what happened and what to do."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
+        return (
+            f"out of memory: lower --data.batch-size, raise --optimizer.accumulation, or use --remat ({text[:120]})"
+        )
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in text:
+        return "the disk is full: free space and start again, the run continues from its last complete checkpoint"
+    return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line says; one line on standard error when it fails (traceback with SDVSR_DEBUG=1)."""
+    from train.chain import run_chain
+    from train.mesh import start_processes
+
+    try:
+        runs = parse(sys.argv[1:] if arguments is None else arguments)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        start_processes()
+        return run_chain(runs, Path("runs"))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if os.environ.get("SDVSR_DEBUG"):
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    raise SystemExit(status)

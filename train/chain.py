@@ -1,0 +1,59 @@
+"""Stages one after the other, each from the last one's weights, and a table of what each of them changed."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from configs import RunConfig
+from train.loop import Outcome, train
+
+COLUMNS = ("loss", "psnr", "stream_psnr_over_bicubic", "stream_lpips", "stream_psnr_drift")
+
+
+def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
+    """Run them; a stage that is already done is only read. 0, or 130 if one was interrupted."""
+    rows, weights = [], ""
+    for name, run in runs:
+        folder = _folder(name, run, root, is_chain=len(runs) > 1)
+        if weights:
+            run = dataclasses.replace(run, init=weights)
+        print(f"== {name}: {run.steps} steps of {run.objective}, {', '.join(run.trained)} -> {folder}", flush=True)
+        outcome = train(run, folder)
+        rows.append(_row(name, run, outcome))
+        weights = str(outcome.weights)
+        if outcome.status == "interrupted":
+            print(f"interrupted; the same command continues from {folder}")
+            return 130
+    if len(rows) > 1:
+        text = table(rows)
+        print(text)
+        (root / "chain.md").write_text(text)
+    print(f"weights: {weights}")
+    return 0
+
+
+def _folder(name: str, run: RunConfig, root: Path, is_chain: bool) -> Path:
+    if not run.out:
+        return root / name
+    return Path(run.out) / name if is_chain else Path(run.out)
+
+
+def _row(name: str, run: RunConfig, outcome: Outcome) -> list[str]:
+    cells = [name, str(run.steps), f"{outcome.seconds:.0f}"]
+    for column in COLUMNS:
+        before, after = outcome.before.get(column), outcome.after.get(column)
+        cells.append("" if before is None or after is None else f"{before:.3f} -> {after:.3f}")
+    return cells
+
+
+def table(rows: list[list[str]]) -> str:
+    """Markdown: held-out windows before and after each stage."""
+    header = ["stage", "steps", "seconds", *COLUMNS]
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def read_log(folder: Path, kind: str) -> list[dict]:
+    """Records of one kind from a run's log.jsonl."""
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [record for record in records if record["kind"] == kind]

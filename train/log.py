@@ -1,0 +1,61 @@
+"""Where a run's numbers go: the terminal, log.jsonl, and TensorBoard where tensorboardX is installed."""
+
+import importlib.util
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+class Log:
+    """Numbers by step. Only process 0 writes."""
+
+    def __init__(self, folder: Path, total_steps: int, images_per_step: int, is_main: bool):
+        self._is_main, self._total, self._images = is_main, total_steps, images_per_step
+        self._started: tuple[float, int] | None = None
+        if not is_main:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / "log.jsonl").open("a")
+        self._board = None
+        if importlib.util.find_spec("tensorboardX"):
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def start(self, step: int) -> None:
+        """The clock of images/s and ETA starts here (after compilation)."""
+        self._started = time.monotonic(), step
+
+    def write(self, step: int, metrics: dict[str, float], kind: str = "train") -> None:
+        """One record; non-finite numbers are written as null."""
+        if not self._is_main:
+            return
+        clean = {k: (float(v) if np.isfinite(v) else None) for k, v in metrics.items()}
+        self._file.write(json.dumps({"kind": kind, "step": step, **clean}) + "\n")
+        self._file.flush()
+        if self._board:
+            for name, value in metrics.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        speed = self._speed(step) if kind == "train" else ""
+        print(f"{kind} {step}/{self._total}  {numbers}{speed}", flush=True)
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """uint8[h,w,3] to TensorBoard."""
+        if self._is_main and self._board:
+            self._board.add_image(name, image, step, dataformats="HWC")
+
+    def _speed(self, step: int) -> str:
+        if self._started is None or step <= self._started[1]:
+            return ""
+        rate = (step - self._started[1]) / (time.monotonic() - self._started[0])
+        left = int((self._total - step) / rate)
+        return f"  {rate * self._images:.1f} images/s  ETA {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+
+    def close(self) -> None:
+        if self._is_main:
+            self._file.close()
+            if self._board:
+                self._board.close()
