@@ -21,7 +21,7 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gaussian_family(size: int, sigmas: tuple[float, float], angle: float, family: str, beta: float) -> np.ndarray:
-    """float[size,size], sum 1, of q = x' Sigma^-1 x: exp(-q/2), generalized exp(-q^beta/2), plateau 1/(1+q^beta)."""
+    """float[size,size], sum 1; q = x' Sigma^-1 x: exp(-q/2), generalized exp(-q^beta/2), plateau 1/(1+q^beta)."""
     x, y = _grid(size)
     u = (np.cos(angle) * x + np.sin(angle) * y) / sigmas[0]
     v = (-np.sin(angle) * x + np.cos(angle) * y) / sigmas[1]

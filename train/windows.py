@@ -48,7 +48,7 @@ def window_indices(
 
 
 def crop_origin(size: tuple[int, int], crop: int, scale: int, rng: np.random.Generator) -> tuple[int, int]:
-    """(top, left) in HR pixels, multiples of `scale`, of a uniform crop of `crop` LR pixels; ValueError if too small."""
+    """(top, left) in HR pixels, multiples of `scale`, of a uniform crop of `crop` LR pixels."""
     spare = [side // scale - crop for side in size]
     if min(spare) < 0:
         raise ValueError(

@@ -1,0 +1,110 @@
+import dataclasses
+
+import jax
+import pytest
+
+import configs
+from sdvsr_jax.config import PRESETS
+from sdvsr_jax.networks import init_params
+from train.__main__ import explain, main, parse
+from train.selection import flatten, guidance_from_unet, merge, select
+
+RUNS = [name for name in configs.names() if isinstance(configs.load(name), configs.RunConfig)]
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return {
+        name: jax.eval_shape(lambda k, make=make: init_params(k, make()), jax.random.key(0))
+        for name, make in PRESETS.items()
+    }
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_run_trains_a_part_of_its_model(name, shapes):
+    run = configs.load(name)
+    trained, frozen = select(shapes[run.model], run.trained)
+    assert trained
+    assert frozen
+    assert flatten(merge(trained, frozen)).keys() == flatten(shapes[run.model]).keys()
+    for pattern in run.loss.gan.ratio_at:
+        assert pattern in trained
+
+
+def test_official_decoder_stage_trains_the_published_number(shapes):
+    trained, _ = select(shapes["stream_diffvsr"], configs.load("official_stage2").trained)
+    assert sum(leaf.size for leaf in trained.values()) == 172_935
+
+
+@pytest.mark.parametrize("name", configs.names())
+def test_docstring_is_its_command(name):
+    import importlib
+
+    text = importlib.import_module(f"configs.{name}").__doc__
+    assert f"--config={name}" in text
+
+
+def test_chain_names_exist():
+    assert set(configs.load("nano_all")) <= set(RUNS)
+
+
+def test_overrides_are_typed():
+    ((name, run),) = parse(["--config=distill", "--optimizer.learning-rate=1e-4", "--rollout.hops", "3", "--remat"])
+    assert (name, run.optimizer.learning_rate, run.rollout.hops, run.remat) == ("distill", 1e-4, 3, True)
+    assert run.trained == configs.load("distill").trained
+
+
+def test_wrong_config_name_has_a_hint(capsys):
+    assert main(["--config=distil"]) == 2
+    assert "perhaps you meant --config=distill" in capsys.readouterr().err
+    assert main([]) == 2
+    assert "expected --config=NAME" in capsys.readouterr().err
+
+
+def test_wrong_flag_has_a_hint(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--config=distill", "--optimizer.learning-rat=1"])
+    assert stop.value.code == 2
+    assert "optimizer.learning-rate" in capsys.readouterr().err
+
+
+def test_pattern_without_a_match_is_refused(shapes):
+    with pytest.raises(ValueError, match="'unet2/\\*' matches no parameter"):
+        select(shapes["nano"], ("unet2/*",))
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_guidance_starts_as_the_unet_encoder(name, shapes):
+    unet, before = flatten(shapes[name]["unet"]), flatten(shapes[name]["controlnet"])
+    after = flatten(guidance_from_unet(shapes[name])["controlnet"])
+    assert after.keys() == before.keys()
+    copied = [path for path in after if after[path] is unet.get(path)]
+    assert any("down_blocks" in path for path in copied)
+    assert not any("controlnet_" in path for path in copied)
+    assert {p: a.shape for p, a in after.items()} == {p: a.shape for p, a in before.items()}
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(28, "No space left on device"), "disk is full"),
+        (MemoryError(), "out of memory"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 bytes"),
+            "lower --data.batch-size",
+        ),
+        (ValueError("data.path=x: found no dataset\nmore"), "data.path=x: found no dataset"),
+    ],
+)
+def test_faults_are_one_line(error, text):
+    line = explain(error)
+    assert text in line
+    assert "\n" not in line
+
+
+def test_impossible_settings_are_refused():
+    run = configs.load("distill")
+    with pytest.raises(ValueError, match="not a multiple of segment"):
+        dataclasses.replace(run, rollout=configs.RolloutConfig(hops=3, segment=2))
+    with pytest.raises(ValueError, match=r"not a multiple of optimizer\.accumulation"):
+        dataclasses.replace(run, optimizer=configs.OptimizerConfig(accumulation=3))
