@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 
-DECODERS = {"libx264": "h264", "libx265": "hevc", "mpeg4": "mpeg4"}
+# x265 is left out: the one in PyAV 18.1's wheel corrupts the heap at the preset ultrafast (LR crops of 48 to 96 pixels)
+DECODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,12 @@ class CodecSettings:
 
 def random_settings(rng: np.random.Generator) -> list[CodecSettings]:
     """One encode, or for one window in ten two x264 encodes in a row (a re-upload)."""
-    codec = str(rng.choice(["libx264", "libx265", "mpeg4", "twice"], p=[0.6, 0.15, 0.15, 0.1]))
-    low, high = (20, 42) if codec == "libx265" else (18, 40)
+    codec = str(rng.choice(["libx264", "mpeg4", "twice"], p=[0.7, 0.2, 0.1]))
 
     def settings() -> CodecSettings:
         return CodecSettings(
             codec="libx264" if codec == "twice" else codec,
-            crf=float(rng.uniform(low, high)),
+            crf=float(rng.uniform(18, 40)),
             preset=str(rng.choice(["ultrafast", "veryfast", "medium"])),
             gop=int(rng.choice([12, 30, 60, 250])),
             low_latency=bool(rng.random() < 0.4),
@@ -72,8 +72,6 @@ def _options(settings: CodecSettings) -> dict[str, str]:
     options = {"preset": settings.preset, "crf": f"{settings.crf:.2f}"}
     if settings.low_latency:
         options["tune"] = "zerolatency"
-    if settings.codec == "libx265":
-        options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
     return options
 
 
