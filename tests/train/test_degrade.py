@@ -10,7 +10,7 @@ from train.motion import moving_crops
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+    return float(10 * np.log10(255**2 / (np.mean((a.astype(float) - b) ** 2) + 1e-6)))
 
 
 def test_bicubic_is_the_package_downsample_at_8_bits():
