@@ -11,7 +11,6 @@ map, pooling it and sampling it commute with the dot product, which leaves two w
 from collections.abc import Callable
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
