@@ -3,7 +3,7 @@
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -15,8 +15,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from infer.engine import Memory, Model
-from infer.plan import Plan
+if TYPE_CHECKING:
+    from infer.engine import Memory, Model
+    from infer.plan import Plan
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -26,7 +27,7 @@ def say(line: str) -> None:
     console.print(line, markup=False)
 
 
-def describe_plan(plan: Plan) -> None:
+def describe_plan(plan: "Plan") -> None:
     """Input, output and what is worth knowing about them, before anything is loaded."""
     info, (width, height) = plan.info, plan.size
     frames = "unknown number of" if plan.expected_frames is None else plan.expected_frames
@@ -38,13 +39,12 @@ def describe_plan(plan: Plan) -> None:
         say(f"note     {note}")
 
 
-def describe_model(model: Model, memory: Memory, free: int | None) -> None:
+def describe_model(model: "Model", memory: "Memory", free: int | None) -> None:
     """Model, device, precision and predicted memory, before anything is computed."""
     config, device = model.config, model.device
     where = f"{device.platform}:{device.id} {device.device_kind}"
-    say(
-        f"model    {model.name} ({config.name}), {where}, {config.compute_dtype}, {config.diffusion.num_steps} steps"
-    )
+    how = f"{config.compute_dtype}, {config.diffusion.num_steps} steps"
+    say(f"model    {model.name} ({config.name}), {where}, {how}")
     text = f"memory   {in_words(memory.device)} on the device, {in_words(memory.host)} in queues (predicted)"
     say(text if free is None else f"{text}, {in_words(free)} available")
     if free is not None and memory.device > free:

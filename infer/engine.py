@@ -16,6 +16,9 @@ from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Array, Params
 
+Device = Any
+"""A `jax.Device`, which type checkers take for a variable."""
+
 
 def upscale_pixels(
     params: Params, state: StreamState, pixels: Array, *, config: ModelConfig, size: tuple[int, int]
@@ -41,7 +44,7 @@ class Model:
     name: str
     config: ModelConfig
     params: Params
-    device: jax.Device
+    device: Device
 
 
 def load_model(
@@ -65,7 +68,7 @@ def load_model(
     return Model(name, config, jax.device_put(prepared, target), target)
 
 
-def find_device(name: str) -> jax.Device:
+def find_device(name: str) -> Device:
     """'auto', 'cpu', 'gpu' or 'gpu:1' -> the device."""
     kind, _, number = name.partition(":")
     if kind == "cpu":
@@ -132,11 +135,11 @@ class Engine:
 
     def memory(self, frames_in: int, frames_out: int) -> Memory:
         """Prediction for a job that holds that many frames on either side of the device."""
-        analysis = self._run.memory_analysis()
-        held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+        found: Any = self._run.memory_analysis()
+        held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
         width, height = self.size
         queued = self._pixel_bytes * (frames_in * self._width * self._height + frames_out * width * height)
-        return Memory(held + analysis.temp_size_in_bytes, queued)
+        return Memory(held + found.temp_size_in_bytes, queued)
 
 
 def state_to_arrays(state: StreamState) -> dict[str, np.ndarray]:

@@ -23,7 +23,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "error: the disk is full; make room and give the same command again, it goes on where it stopped"
     if "RESOURCE_EXHAUSTED" in words or isinstance(error, MemoryError):
-        return f"error: not enough memory for frames of this size ({words[:200]}): try a smaller input or another --device"
+        hint = "try a smaller input or another --device"
+        return f"error: not enough memory for frames of this size ({words[:200]}): {hint}"
     if isinstance(error, JobError | ValueError | OSError) or type(error).__module__.startswith("av."):
         return f"error: {words}"
     return f"error: {type(error).__name__}: {words} (a fault in this program; --debug shows where)"

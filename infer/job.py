@@ -9,11 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from infer.console import Clock, describe_model, in_words, say
 from infer.drive import READ_AHEAD, WRITE_BEHIND, Sink, drive
-from infer.engine import Engine, Memory, Model, state_from_arrays
+from infer.engine import Device, Engine, Memory, Model, state_from_arrays
 from infer.errors import JobError
 from infer.identity import file_identity, params_digest, versions
 from infer.media.fidelity import Check, check_output
@@ -137,7 +135,7 @@ def _fingerprint(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _free_memory(device: jax.Device) -> int | None:
+def _free_memory(device: Device) -> int | None:
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -172,9 +170,8 @@ def _summarise(result: Result) -> None:
     size = os.path.getsize(result.plan.output) if os.path.isfile(result.plan.output) else 0
     speed = f"{new / max(result.seconds, 1e-9):.2f} frames/s, first after {result.first_frame or 0:.1f} s"
     volume = f", {in_words(size)}" if size else ""
-    say(
-        f"done     {result.plan.output}  {result.frames} frames in {result.seconds:.1f} s ({speed}){volume}, {verdict}"
-    )
+    took = f"{result.frames} frames in {result.seconds:.1f} s ({speed})"
+    say(f"done     {result.plan.output}  {took}{volume}, {verdict}")
 
 
 def write_report(path: str, results: Sequence[dict[str, Any]]) -> None:

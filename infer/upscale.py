@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from infer.plan import Plan
 
 VIDEO_SUFFIXES = (
-    ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".3gp", ".flv", ".wmv",
-    ".ogv", ".y4m", ".264", ".h264", ".265", ".hevc", ".mxf",
+    ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".3gp", ".flv",
+    ".wmv", ".ogv", ".y4m", ".264", ".h264", ".265", ".hevc", ".mxf",
 )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ class WorkFolder:
         return str(self.path / f"{number:06d}.mkv")
 
     def commit(self, segment: Segment, state: Mapping[str, np.ndarray]) -> None:
-        """A group is complete: put its video (if it is a file), the state and the record in place, in that order."""
+        """A group is complete: put its video (if one file), the state and the record in place, in this order."""
         number = len(self.segments)
         final = self.path_of(number)
         if segment.path:

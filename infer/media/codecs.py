@@ -6,8 +6,11 @@ from fractions import Fraction
 import av
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
+from av.codec.context import Flags
+from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
+from av.video.stream import VideoStream
 
 from infer.errors import JobError
 from infer.media.info import FULL, LIMITED, RGB_MATRIX, UNSPECIFIED, ColorTags, HDRMetadata, PixelLayout
@@ -112,9 +115,17 @@ def configure(context: VideoCodecContext, spec: VideoSpec, group: int) -> None:
     context.time_base, context.framerate = spec.time_base, spec.rate
     context.gop_size = max(group, 1)
     context.thread_count = spec.threads
-    context.flags |= av.codec.context.Flags.global_header
+    context.flags |= Flags.global_header
     context.options = encoder_options(ENCODERS[spec.encoder], spec)
     set_tags(context, spec)
+
+
+def add_encoder(output: OutputContainer, spec: VideoSpec, group: int) -> VideoStream:
+    """A stream of ``output`` with such an encoder."""
+    stream = output.add_stream(spec.encoder, rate=spec.rate)
+    assert isinstance(stream, VideoStream)
+    configure(stream.codec_context, spec, group)
+    return stream
 
 
 def set_tags(context: VideoCodecContext, spec: VideoSpec) -> None:

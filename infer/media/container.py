@@ -11,7 +11,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from infer.errors import JobError
-from infer.media.codecs import VideoSpec, configure
+from infer.media.codecs import VideoSpec, add_encoder
 from infer.media.info import StreamInfo, VideoInfo
 from infer.media.probe import open_input, reason
 
@@ -108,8 +108,7 @@ def rehearse(info: VideoInfo, spec: VideoSpec, muxer: str, kept: Iterable[int]) 
     """Write the whole output header in memory, so that any refusal comes before the work, not after it."""
     output = av.open(io.BytesIO(), "w", format=muxer)
     try:
-        video = output.add_stream(spec.encoder, rate=spec.rate)
-        configure(video.codec_context, spec, 1)
+        add_encoder(output, spec, 1)
         if kept:
             with open_input(info.path) as source:
                 _add_and_start(output, source, kept)
@@ -132,7 +131,7 @@ def _add_and_start(output: OutputContainer, source: InputContainer, kept: Iterab
 def _takes_video(spec: VideoSpec, muxer: str) -> bool:
     output = av.open(io.BytesIO(), "w", format=muxer)
     try:
-        configure(output.add_stream(spec.encoder, rate=spec.rate).codec_context, spec, 1)
+        add_encoder(output, spec, 1)
         output.start_encoding()
     except (av.FFmpegError, ValueError):
         return False

@@ -109,7 +109,14 @@ def _times(spec: VideoSpec, timeline: Timeline, times: list[int], tick: Fraction
     text = f"off by at most {float(worst):.6f} s"
     checks.append(Check("timestamps", worst <= allowed, "equal", text, "; ".join(notes)))
     spans = [i[-1] - i[0] for i in (inputs, outputs)]
-    checks.append(Check("duration", abs(spans[0] - spans[1]) <= 2 * allowed, *(f"{float(x):.6f} s" for x in spans)))
+    checks.append(
+        Check(
+            "duration",
+            abs(spans[0] - spans[1]) <= 2 * allowed,
+            f"{float(spans[0]):.6f} s",
+            f"{float(spans[1]):.6f} s",
+        )
+    )
     return checks
 
 
@@ -138,4 +145,4 @@ def _copy(wanted: Copied, found: Copied, late: Fraction, tick: Fraction) -> Chec
         drift = abs(found.first - wanted.first - late)
     described = [f"{c.packets} packets {c.digest.hexdigest()[:12]}" for c in (wanted, found)]
     note = f"starts {float(drift):.4f} s off the video" if drift > 2 * tick else ""
-    return Check(f"{wanted.kind} {wanted.index}", same and not note, *described, note)
+    return Check(f"{wanted.kind} {wanted.index}", same and not note, described[0], described[1], note)

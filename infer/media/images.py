@@ -2,6 +2,7 @@
 
 import os
 import re
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -26,7 +27,7 @@ def encode_png(rgb: np.ndarray) -> bytes:
     encoder = av.CodecContext.create("png", "w")
     encoder.width, encoder.height = rgb.shape[1], rgb.shape[0]
     encoder.pix_fmt = "rgb48be" if deep else "rgb24"
-    encoder.time_base = 1
+    encoder.time_base = Fraction(1)
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb48le" if deep else "rgb24")
     if deep:
         frame = frame.reformat(format="rgb48be")

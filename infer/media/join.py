@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.container.core import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
@@ -79,7 +80,7 @@ def join(
     source = open_input(info.path) if kept else None
     clock = _header_clock(muxer, [spec.time_base, *(source.streams[i].time_base for i in kept)] if source else [])
     with av.open(path, "w", format=muxer, container_options=clock) as output:
-        output.flags |= av.container.Flags.bitexact.value
+        output.flags |= Flags.bitexact.value
         output.metadata.update(info.metadata)
         video = _video_stream(output, segments[0], spec, matrix)
         streams = {i: add_copy(output, source.streams[i]) for i in kept} if source else {}

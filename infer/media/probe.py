@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition, Stream
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -54,7 +55,7 @@ def reason(error: BaseException) -> str:
 
 def is_cover(stream: VideoStream) -> bool:
     """A still picture attached to the file, not its video."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _choose(container: InputContainer, path: str, stream: int | None) -> VideoStream:
@@ -70,7 +71,7 @@ def _choose(container: InputContainer, path: str, stream: int | None) -> VideoSt
     return chosen
 
 
-def _stream_info(stream: av.stream.Stream) -> StreamInfo:
+def _stream_info(stream: Stream) -> StreamInfo:
     context = stream.codec_context
     name = context.codec.canonical_name if context else getattr(stream, "name", None)
     return StreamInfo(stream.index, stream.type, name or "unknown codec")
@@ -118,7 +119,7 @@ def _probe_container(container: InputContainer, path: str, index: int | None) ->
         others=tuple(others),
         left_out=tuple(left_out),
         metadata={k: v for k, v in container.metadata.items() if k not in NOT_METADATA},
-        chapters=tuple(container.chapters()),
+        chapters=tuple(dict(c) for c in container.chapters()),
     )
 
 
@@ -180,7 +181,8 @@ def color_tags(frame: VideoFrame, stream: VideoStream | None = None) -> ColorTag
 
 
 def _side_data(frame: VideoFrame, name: str) -> bytes | None:
-    return next((bytes(d) for d in frame.side_data if d.type.name == name), None)
+    items = (frame.side_data[i] for i in range(len(frame.side_data)))
+    return next((bytes(d) for d in items if d.type.name == name), None)
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:

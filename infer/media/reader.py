@@ -97,7 +97,7 @@ def _decode_video(info: VideoInfo, damage: Damage) -> Iterator[VideoFrame]:
             if packet is None:
                 return
             try:
-                yield from packet.decode()
+                yield from (f for f in packet.decode() if isinstance(f, VideoFrame))
             except av.FFmpegError as error:
                 damage.note(error)
 

@@ -10,9 +10,10 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container.core import Flags
 from av.packet import Packet
 
-from infer.media.codecs import VideoSpec, configure
+from infer.media.codecs import VideoSpec, add_encoder
 from infer.media.convert import FromRGB
 from infer.media.info import FULL
 
@@ -36,9 +37,8 @@ class SegmentWriter:
     def __init__(self, path: str, spec: VideoSpec, group: int) -> None:
         self._path, self._time_base = path, spec.time_base
         self._container = av.open(path, "w", format="matroska")
-        self._container.flags |= av.container.Flags.bitexact.value
-        self._stream = self._container.add_stream(spec.encoder, rate=spec.rate)
-        configure(self._stream.codec_context, spec, group)
+        self._container.flags |= Flags.bitexact.value
+        self._stream = add_encoder(self._container, spec, group)
         full = spec.color.range == FULL
         size = (spec.width, spec.height)
         self._deep = spec.deep
@@ -72,6 +72,7 @@ class SegmentWriter:
 
     def _mux(self, packets: list[Packet]) -> None:
         for packet in packets:
+            assert packet.pts is not None
             number = self._number[packet.pts]
             self._delay = max(self._delay, self._written - number)
             packet.time_base, packet.pts, packet.dts = NUMBER_BASE, number, self._written - 1000
