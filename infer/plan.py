@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
+from av.video.format import VideoFormat
+
 from infer.errors import JobError
 from infer.media.codecs import (
     ENCODERS,
@@ -16,7 +18,7 @@ from infer.media.codecs import (
 )
 from infer.media.container import SUFFIXES, muxer_of, natural_muxer, refused, rehearse
 from infer.media.info import BT2020, RGB_MATRIX, VideoInfo, guessed_matrix
-from infer.media.probe import probe
+from infer.media.probe import pixel_layout, probe
 from infer.options import Options, parse_fps, parse_size
 
 MAX_THREADS = 16
@@ -71,15 +73,15 @@ class Plan:
         }  # fmt: skip
 
 
-def make_plan(options: Options, path: str, output: str | None = None, scale: int = 4) -> Plan:
-    """Look at the source and settle the output; scale: the model's own.
+def make_plan(options: Options, path: str, output: str | None = None) -> Plan:
+    """Look at the source and settle the output.
 
     Raises ValueError for what the user can change on the command line, JobError for what is wrong with the files.
     """
     info = probe(path, options.stream, parse_fps(options.fps))
     if info.num_frames is not None and options.start >= info.num_frames:
         raise ValueError(f"--start {options.start}: {path} has {info.num_frames} frames")
-    size = _output_size(options, info, scale)
+    size = _output_size(options, info)
     output = output or default_output(info, options)
     check_target(output, path, options.overwrite)
     common = {"info": info, "output": output, "size": size, "start": options.start, "count": options.frames,
@@ -104,7 +106,9 @@ def default_output(info: VideoInfo, options: Options, folder: str | None = None)
     if folder is not None:
         stem = os.path.join(folder, os.path.basename(stem))
     name = f"{stem}_{options.size.lower()}" if options.size else f"{stem}_x{options.scale}"
-    return name if info.files else name + SUFFIXES[natural_muxer(info)]
+    if info.files:
+        return name
+    return name + SUFFIXES[natural_muxer(info, _video_spec(options, info, _output_size(options, info)))]
 
 
 def check_target(output: str, path: str, overwrite: bool) -> None:
@@ -127,11 +131,10 @@ def _is_folder(output: str) -> bool:
     return os.path.splitext(output.rstrip("/\\"))[1] == ""
 
 
-def _output_size(options: Options, info: VideoInfo, scale: int) -> tuple[int, int]:
+def _output_size(options: Options, info: VideoInfo) -> tuple[int, int]:
     if options.size:
         return parse_size(options.size)
-    factor = min(options.scale, scale)
-    return info.width * factor, info.height * factor
+    return info.width * options.scale, info.height * options.scale
 
 
 def _kept_streams(info: VideoInfo, muxer: str, options: Options) -> tuple[int, ...]:
@@ -192,10 +195,6 @@ def _notes(info: VideoInfo, options: Options, size: tuple[int, int]) -> list[str
 
 
 def _encoder_notes(spec: VideoSpec, info: VideoInfo) -> list[str]:
-    from av.video.format import VideoFormat
-
-    from infer.media.probe import pixel_layout
-
     layout, notes = pixel_layout(VideoFormat(spec.pixel_format)), []
     if layout.bits < info.layout.bits:
         notes.append(

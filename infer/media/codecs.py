@@ -12,7 +12,6 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
-from infer.errors import JobError
 from infer.media.info import FULL, LIMITED, RGB_MATRIX, UNSPECIFIED, ColorTags, HDRMetadata, PixelLayout
 from infer.media.probe import pixel_layout, reason
 
@@ -136,7 +135,7 @@ def set_tags(context: VideoCodecContext, spec: VideoSpec) -> None:
 
 
 def try_encoder(spec: VideoSpec) -> None:
-    """Open the encoder once before the job; a JobError says why it refuses."""
+    """Open the encoder once before the job; a ValueError says why it refuses."""
     context = VideoCodecContext.create(spec.encoder, "w")
     assert isinstance(context, VideoCodecContext)
     configure(context, spec, 1)
@@ -144,7 +143,7 @@ def try_encoder(spec: VideoSpec) -> None:
         context.open()
     except (av.FFmpegError, ValueError) as error:
         size = f"{spec.width}x{spec.height} {spec.pixel_format}"
-        raise JobError(
+        raise ValueError(
             f"{spec.encoder} cannot encode {size} ({reason(error)}): try another --codec or size"
         ) from None
 

@@ -10,7 +10,6 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from infer.errors import JobError
 from infer.media.codecs import VideoSpec, add_encoder
 from infer.media.info import StreamInfo, VideoInfo
 from infer.media.probe import open_input, reason
@@ -28,12 +27,13 @@ def muxer_of(path: str) -> str:
     return MUXERS[suffix]
 
 
-def natural_muxer(info: VideoInfo) -> str:
+def natural_muxer(info: VideoInfo, spec: VideoSpec) -> str:
     """The container to use when none is asked for: the source's own if we write it, else the first that fits."""
     suffix = os.path.splitext(info.path)[1].lower()
     first = MUXERS.get(suffix, "matroska" if suffix == ".webm" else "mp4")
     ordered = [first, *(m for m in SUFFIXES if m != first)]
-    return next((m for m in ordered if not refused(info, m)), first)
+    able = [m for m in ordered if _takes_video(spec, m)]
+    return next((m for m in able if not refused(info, m)), able[0] if able else first)
 
 
 def refused(info: VideoInfo, muxer: str) -> list[StreamInfo]:
@@ -117,7 +117,7 @@ def rehearse(info: VideoInfo, spec: VideoSpec, muxer: str, kept: Iterable[int]) 
     except (av.FFmpegError, ValueError) as error:
         others = [m for m in SUFFIXES if m != muxer and _takes_video(spec, m)]
         hint = f": use {' or '.join(SUFFIXES[m] for m in others)}" if others else ": use another --codec"
-        raise JobError(
+        raise ValueError(
             f"{SUFFIXES[muxer]} cannot hold {spec.encoder} {spec.pixel_format} ({reason(error)}){hint}"
         ) from None
 

@@ -3,9 +3,11 @@
 import os
 import struct
 from fractions import Fraction
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData
 from av.stream import Disposition, Stream
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -181,8 +183,11 @@ def color_tags(frame: VideoFrame, stream: VideoStream | None = None) -> ColorTag
 
 
 def _side_data(frame: VideoFrame, name: str) -> bytes | None:
-    items = (frame.side_data[i] for i in range(len(frame.side_data)))
-    return next((bytes(d) for d in items if d.type.name == name), None)
+    for number in range(len(frame.side_data)):
+        data = cast(SideData, cast(Any, frame.side_data)[number])
+        if data.type.name == name:
+            return bytes(data)
+    return None
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
