@@ -1,0 +1,269 @@
+"""RAFT-large optical flow (Teed & Deng 2020), in the parameter layout of torchvision.
+
+1. encode both images at 1/8 size; correlate all pairs of their features
+2. refine the flow `num_updates` times: look up correlations where the flow points, update a convolutional GRU
+3. upsample the last flow: every pixel is a learned convex combination of its 3x3 coarse neighbours
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sdvsr_jax.config import RAFTConfig
+from sdvsr_jax.models.correlation import NUM_CHANNELS, Lookup, make_lookup
+from sdvsr_jax.types import Array, Features, Float, Flow
+
+STRIDE = 8
+MIN_SIZE = 64
+"""The smallest image side that leaves one pixel at the coarsest correlation level."""
+
+Image = Float[Array, "b H W 3"]
+
+
+class RAFT(nn.Module):
+    """Flow between two images in [-1, 1] whose sides are multiples of 8, at least 64."""
+
+    config: RAFTConfig = RAFTConfig()
+    dtype: Any = jnp.float32
+    """Of the convolutions; correlation, positions and flow are float32."""
+
+    def setup(self) -> None:
+        c = self.config.channels
+        self.feature_encoder = Encoder(c, batch_norm=False, dtype=self.dtype)
+        self.context_encoder = Encoder(c, batch_norm=True, dtype=self.dtype)
+        self.update_block = UpdateBlock(c, dtype=self.dtype)
+        self.mask_predictor = MaskPredictor(c, dtype=self.dtype)
+
+    def features(self, image: Image) -> Features:
+        """What correlation compares, [b, H/8, W/8, 4*channels]: the part of an image worth keeping for the next."""
+        _, height, width, _ = image.shape
+        if height % STRIDE or width % STRIDE or min(height, width) < MIN_SIZE:
+            raise ValueError(
+                f"RAFT got a {width}x{height} image, expected sides that are multiples of {STRIDE} and at least "
+                f"{MIN_SIZE}: pad the image"
+            )
+        return self.feature_encoder(image).astype(jnp.float32)
+
+    def context(self, image: Image) -> tuple[Features, Features]:
+        """First GRU state and the context it sees at every update, both [b, H/8, W/8, 2*channels]."""
+        hidden, context = jnp.split(self.context_encoder(image).astype(jnp.float32), 2, -1)
+        return jnp.tanh(hidden), nn.relu(context)
+
+    def __call__(self, image: Image, features: Features, prev_features: Features) -> Flow:
+        """Flow [b,H,W,2] (x, y) in pixels from `image` to the previous one; features as `features()` gives them."""
+        lookup = make_lookup(features, prev_features, self.config.correlation)
+        hidden, context = self.context(image)
+        flow = jnp.zeros((*hidden.shape[:3], 2), jnp.float32)
+
+        def update(module: "RAFT", carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+            hidden, flow = carry
+            return module.update(lookup, hidden, context, flow), None
+
+        updates = nn.scan(
+            update, variable_broadcast="params", split_rngs={"params": False}, length=self.config.num_updates
+        )
+        (hidden, flow), _ = updates(self, (hidden, flow), None)
+        return upsample(flow, self.mask_predictor(hidden))
+
+    def update(self, lookup: Lookup, hidden: Array, context: Array, flow: Flow) -> tuple[Array, Flow]:
+        """One refinement of the GRU state and of the flow at 1/8 size."""
+        hidden, delta = self.update_block(hidden, context, lookup(grid(flow) + flow), flow)
+        return hidden, flow + delta
+
+
+class Encoder(nn.Module):
+    """An image to features at 1/8 size."""
+
+    channels: int
+    batch_norm: bool
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        c = self.channels
+        self.convnormrelu = _conv_norm(c, 7, 2, self.batch_norm, self.dtype)
+        self.layer1 = self._stage(c, 1)
+        self.layer2 = self._stage(c * 3 // 2, 2)
+        self.layer3 = self._stage(c * 2, 2)
+        self.conv = _conv(c * 4, 1, dtype=self.dtype)
+
+    def _stage(self, channels: int, stride: int) -> list["ResidualBlock"]:
+        return [ResidualBlock(channels, s, self.batch_norm, self.dtype) for s in (stride, 1)]
+
+    def __call__(self, x: Array) -> Features:
+        x = nn.relu(_normalised(self.convnormrelu, x))
+        for block in (*self.layer1, *self.layer2, *self.layer3):
+            x = block(x)
+        return self.conv(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and a skip, which is a strided 1x1 convolution where the size changes."""
+
+    channels: int
+    stride: int
+    batch_norm: bool
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.convnormrelu1 = _conv_norm(self.channels, 3, self.stride, self.batch_norm, self.dtype)
+        self.convnormrelu2 = _conv_norm(self.channels, 3, 1, self.batch_norm, self.dtype)
+        if self.stride > 1:
+            self.downsample = _conv_norm(self.channels, 1, self.stride, self.batch_norm, self.dtype)
+
+    def __call__(self, x: Array) -> Array:
+        y = nn.relu(_normalised(self.convnormrelu1, x))
+        y = nn.relu(_normalised(self.convnormrelu2, y))
+        return nn.relu(y + (_normalised(self.downsample, x) if self.stride > 1 else x))
+
+
+class UpdateBlock(nn.Module):
+    """(GRU state, context, correlations, flow) -> (new state, change of flow)."""
+
+    channels: int
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.motion_encoder = MotionEncoder(self.channels, self.dtype)
+        self.recurrent_block = RecurrentBlock(self.channels * 2, self.dtype)
+        self.flow_head = FlowHead(self.channels * 4, self.dtype)
+
+    def __call__(self, hidden: Array, context: Array, correlations: Array, flow: Flow) -> tuple[Array, Flow]:
+        motion = self.motion_encoder(correlations, flow)
+        hidden = self.recurrent_block(hidden, jnp.concatenate([context, motion], -1))
+        return hidden, self.flow_head(hidden).astype(jnp.float32)
+
+
+class MotionEncoder(nn.Module):
+    """Correlations and flow to motion features; the last two channels are the flow itself."""
+
+    channels: int
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        c = self.channels
+        self.convcorr1 = [_conv(c * 4, 1, dtype=self.dtype)]
+        self.convcorr2 = [_conv(c * 3, 3, dtype=self.dtype)]
+        self.convflow1 = [_conv(c * 2, 7, dtype=self.dtype)]
+        self.convflow2 = [_conv(c, 3, dtype=self.dtype)]
+        self.conv = [_conv(c * 2 - 2, 3, dtype=self.dtype)]
+
+    def __call__(self, correlations: Float[Array, f"b h w {NUM_CHANNELS}"], flow: Flow) -> Array:
+        corr = nn.relu(self.convcorr2[0](nn.relu(self.convcorr1[0](correlations))))
+        motion = nn.relu(self.convflow2[0](nn.relu(self.convflow1[0](flow))))
+        motion = nn.relu(self.conv[0](jnp.concatenate([corr, motion], -1)))
+        return jnp.concatenate([motion, flow], -1)
+
+
+class RecurrentBlock(nn.Module):
+    """A convolutional GRU along rows, then one along columns."""
+
+    channels: int
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.convgru1 = ConvGRU(self.channels, (1, 5), self.dtype)
+        self.convgru2 = ConvGRU(self.channels, (5, 1), self.dtype)
+
+    def __call__(self, hidden: Array, x: Array) -> Array:
+        return self.convgru2(self.convgru1(hidden, x), x)
+
+
+class ConvGRU(nn.Module):
+    """GRU whose matrices are convolutions."""
+
+    channels: int
+    kernel: tuple[int, int]
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.convz, self.convr, self.convq = (_conv(self.channels, self.kernel, dtype=self.dtype) for _ in range(3))
+
+    def __call__(self, hidden: Array, x: Array) -> Array:
+        state = jnp.concatenate([hidden, x], -1)
+        update, reset = nn.sigmoid(self.convz(state)), nn.sigmoid(self.convr(state))
+        candidate = jnp.tanh(self.convq(jnp.concatenate([reset * hidden, x], -1)))
+        return (1 - update) * hidden + update * candidate
+
+
+class FlowHead(nn.Module):
+    """GRU state to a change of flow at 1/8 size."""
+
+    channels: int
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.conv1 = _conv(self.channels, 3, dtype=self.dtype)
+        self.conv2 = _conv(2, 3, dtype=self.dtype)
+
+    def __call__(self, hidden: Array) -> Array:
+        return self.conv2(nn.relu(self.conv1(hidden)))
+
+
+class MaskPredictor(nn.Module):
+    """GRU state to the logits of the convex upsampling, [b, h, w, 9*8*8]."""
+
+    channels: int
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.convrelu = [_conv(self.channels * 4, 3, dtype=self.dtype)]
+        self.conv = _conv(9 * STRIDE**2, 1, dtype=self.dtype)
+
+    def __call__(self, hidden: Array) -> Array:
+        # A quarter: RAFT balances the gradients of mask and flow so; the trained weights contain it.
+        return 0.25 * self.conv(nn.relu(self.convrelu[0](hidden))).astype(jnp.float32)
+
+
+class BatchNorm(nn.Module):
+    """Normalisation by stored statistics."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        zeros, ones, shape = nn.initializers.zeros, nn.initializers.ones, (self.channels,)
+        mean, variance = self.param("running_mean", zeros, shape), self.param("running_var", ones, shape)
+        gain = self.param("scale", ones, shape) * jax.lax.rsqrt(variance + 1e-5)
+        return ((x - mean) * gain + self.param("bias", zeros, shape)).astype(x.dtype)
+
+
+def instance_norm(x: Features) -> Features:
+    """Zero mean and unit variance over each channel's pixels."""
+    y = x.astype(jnp.float32)
+    y = y - y.mean((1, 2), keepdims=True)
+    return (y * jax.lax.rsqrt(jnp.square(y).mean((1, 2), keepdims=True) + 1e-5)).astype(x.dtype)
+
+
+def grid(flow: Flow) -> Flow:
+    """The position (x, y) of every pixel, [h, w, 2]."""
+    height, width = flow.shape[1:3]
+    return jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1).astype(flow.dtype)
+
+
+def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> Flow:
+    """Flow at 1/8 size to full size and full-size pixels: softmax-weighted means of 3x3 coarse neighbours."""
+    b, h, w, _ = flow.shape
+    weights = nn.softmax(logits.reshape(b, h, w, 9, STRIDE, STRIDE), axis=3)
+    padded = jnp.pad(STRIDE * flow, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    neighbours = jnp.stack([padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], 3)
+    # A reduced matrix precision would round positions of hundreds of pixels.
+    fine = jnp.einsum("bijkyx,bijkc->biyjxc", weights, neighbours, precision="highest")
+    return fine.reshape(b, STRIDE * h, STRIDE * w, 2)
+
+
+def _conv(channels: int, kernel: int | tuple[int, int], stride: int = 1, dtype: Any = jnp.float32) -> nn.Conv:
+    sizes = (kernel, kernel) if isinstance(kernel, int) else kernel
+    return nn.Conv(channels, sizes, (stride, stride), padding=[(k // 2, k // 2) for k in sizes], dtype=dtype)
+
+
+def _conv_norm(channels: int, kernel: int, stride: int, batch_norm: bool, dtype: Any) -> list[nn.Module]:
+    """A convolution and, where it has parameters, its norm: instance norm has none."""
+    conv = _conv(channels, kernel, stride, dtype)
+    return [conv, BatchNorm(channels)] if batch_norm else [conv]
+
+
+def _normalised(layers: Any, x: Array) -> Array:
+    x = layers[0](x)
+    return layers[1](x) if len(layers) > 1 else instance_norm(x)
