@@ -10,7 +10,6 @@ repeated on the warped image, from the coarsest level of a pyramid to the finest
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sdvsr_jax.resize import resize_linear
 from sdvsr_jax.types import Array, Float
@@ -72,15 +71,17 @@ def _gradient(image: Float[Array, "b h w 1"]) -> tuple[Array, Array]:
 
 
 def _gaussian(x: Float[Array, "b h w c"], sigma: float) -> Float[Array, "b h w c"]:
-    radius = round(2.5 * sigma)
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    for axis in (1, 2):
-        pad = [(radius, radius) if i == axis else (0, 0) for i in range(4)]
-        padded = jnp.pad(x, pad, mode="edge")
-        size = x.shape[axis]
-        slices = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(2 * radius + 1))
-        x = sum((float(w) * part for w, part in zip(taps / taps.sum(), slices)), jnp.zeros_like(x))
-    return x
+    # two products with banded matrices: quick to compile, and as fast as a convolution with 21 taps
+    rows, columns = (_band(size, sigma) for size in x.shape[1:3])
+    x = jnp.einsum("ij,bjwc->biwc", rows, x, precision="highest")
+    return jnp.einsum("ij,bhjc->bhic", columns, x, precision="highest")
+
+
+def _band(size: int, sigma: float) -> Float[Array, "n n"]:
+    """Gaussian weights within 2.5 sigma, renormalised at the edges."""
+    distance = jnp.abs(jnp.arange(size)[:, None] - jnp.arange(size))
+    weights = jnp.where(distance <= 2.5 * sigma, jnp.exp(-0.5 * (distance / sigma) ** 2), 0)
+    return weights / weights.sum(1, keepdims=True)
 
 
 def _half(image: Float[Array, "b h w 1"]) -> Float[Array, "b h2 w2 1"]:

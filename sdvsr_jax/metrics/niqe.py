@@ -11,10 +11,11 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
+from jax.typing import ArrayLike
 from safetensors.numpy import load_file
 
 from sdvsr_jax.metrics.luma import luma
+from sdvsr_jax.types import Float
 
 BLOCK = 96
 PRISTINE = Path(__file__).parent.parent / "weights" / "niqe_pristine.safetensors"
@@ -22,7 +23,7 @@ SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Neighbours (rows, columns) whose products with the pixel are described."""
 
 
-def niqe(image: ArrayLike) -> float:
+def niqe(image: Float[ArrayLike, "H W 3"]) -> float:
     """Score of one image [H, W, 3] in [-1, 1]; about 3 for a good photograph, 8 and more for a blurred one.
 
     Raises:

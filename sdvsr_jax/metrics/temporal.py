@@ -3,24 +3,16 @@
 All three compare two neighbouring frames. The warping error rewards blur, so it is read beside the other two.
 """
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 
-from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.metrics.luma import to_levels
-from sdvsr_jax.types import Array, Float, Flow, Mask, Params, SRFrame
+from sdvsr_jax.types import Array, Float, Flow, Mask, SRFrame
 from sdvsr_jax.warp import inside, warp
 
-FlowFunction = Callable[[SRFrame, SRFrame], Flow]
-"""flow(current, previous): pixels, current -> previous."""
 
-
-def tlp(
-    params: Params, sr: SRFrame, prev_sr: SRFrame, hr: SRFrame, prev_hr: SRFrame, net: str = "squeeze"
-) -> Float[Array, " b"]:
+def tlp(lpips_sr: Float[Array, " b"], lpips_hr: Float[Array, " b"]) -> Float[Array, " b"]:
     """|LPIPS(sr, prev_sr) - LPIPS(hr, prev_hr)| (Chu et al. 2020): does it change as much as the truth does?"""
-    return jnp.abs(lpips(params, sr, prev_sr, net) - lpips(params, hr, prev_hr, net))
+    return jnp.abs(lpips_sr - lpips_hr)
 
 
 def tof(flow_sr: Flow, flow_hr: Flow) -> Float[Array, " b"]:
