@@ -1,7 +1,7 @@
 """Windows of the correlation between two feature maps, as RAFT looks them up.
 
-Level k correlates every pixel with the second map averaged over 2**k x 2**k pixels. A lookup returns, per pixel, the
-(2r+1) x (2r+1) bilinear samples around a position, zero outside the map. Since correlation is linear in the second
+Level k correlates every pixel with the second map averaged over 2**k x 2**k pixels. A lookup returns, per pixel,
+the (2r+1) x (2r+1) bilinear samples around a position, zero outside the map. Since correlation is linear in the second
 map, pooling it and sampling it commute with the dot product, which leaves two ways to the same values:
 
 - volume: dot products of all pairs once, then read windows; memory grows with the square of the pixels;
@@ -11,7 +11,6 @@ map, pooling it and sampling it commute with the dot product, which leaves two w
 from collections.abc import Callable
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -34,7 +33,7 @@ def make_lookup(
 ) -> Lookup:
     """Prepare lookups of `features` [b,h,w,c] in `prev_features` [b,h,w,c].
 
-    Returns a function from positions (x, y) [b,h,w,2] in pixels of the feature map to [b,h,w,324]: levels outermost,
+    Returns a function from positions (x, y) [b,h,w,2] in pixels of the feature map to [b,h,w,324]: levels first,
     then x offset, then y offset.
     """
     if kind == "auto":

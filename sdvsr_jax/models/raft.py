@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.models.correlation import NUM_CHANNELS, Lookup, make_lookup
-from sdvsr_jax.types import Array, Features, Flow, Float
+from sdvsr_jax.types import Array, Features, Float, Flow
 
 STRIDE = 8
 MIN_SIZE = 64

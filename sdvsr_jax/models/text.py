@@ -34,7 +34,9 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         if self.hidden_act != "gelu":
-            raise ValueError(f"text encoder hidden_act {self.hidden_act!r}, expected 'gelu': this is another encoder")
+            raise ValueError(
+                f"text encoder hidden_act {self.hidden_act!r}, expected 'gelu': this is another encoder"
+            )
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "TextConfig":
