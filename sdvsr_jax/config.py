@@ -143,6 +143,10 @@ class ModelConfig:
     """LR frames are padded (edge pixels) to a multiple of this inside `step`; the output is cropped back."""
     min_size: int = 32
     """Smallest padded LR side."""
+    use_guidance: bool = True
+    """False: denoise without ARTG (ablation)."""
+    use_tpm: bool = True
+    """False: decode without the temporal processor modules (ablation)."""
     compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Activations of the networks; latents, DDIM, flow, warp and statistics stay float32."""
 
@@ -176,19 +180,31 @@ def nano() -> ModelConfig:
     return ModelConfig(
         name="nano",
         unet=UNetConfig(
-            latent_channels=8, block_channels=(32, 64), layers_per_block=1, attention=("none", "none"),
-            norm="rms", patch=2,
+            latent_channels=8,
+            block_channels=(32, 64),
+            layers_per_block=1,
+            attention=("none", "none"),
+            norm="rms",
+            patch=2,
         ),
         guidance=GuidanceConfig(condition_channels=(48,), condition_fold=8, mask_channel=True),
         vae=VAEConfig(
-            latent_channels=8, encoder_channels=(48,), encoder_blocks=(3,), encoder_fold=4,
-            decoder_channels=(48, 24), decoder_blocks=(3, 2), decoder_fold=2,
-            tpm="spatial", residual=True, back_project=True,
+            latent_channels=8,
+            encoder_channels=(48,),
+            encoder_blocks=(1,),
+            encoder_fold=4,
+            decoder_channels=(48,),
+            decoder_blocks=(4,),
+            decoder_fold=4,
+            tpm="spatial",
+            residual=True,
+            back_project=True,
         ),
         flow=FlowNetConfig(),
         history=HistoryConfig(consistency_sigma=0.15, cut_validity=0.25),
+        size_multiple=2,
         min_size=16,
-    )  # fmt: skip
+    )
 
 
 PRESETS = {"nano": nano, "stream_diffvsr": stream_diffvsr}

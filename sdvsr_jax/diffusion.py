@@ -1,0 +1,80 @@
+"""Noise schedule, DDIM (v-prediction, eta 0, trailing spacing) and the denoising scan.
+
+With a = sqrt(alpha_bar), s = sqrt(1 - alpha_bar) at timestep t (Song et al. 2021, Salimans & Ho 2022):
+
+    x0  = a x - s v          (1) clean estimate
+    eps = a v + s x          (2) noise estimate
+    x' = a' x0 + s' eps      (3) next sample, a', s' at t - num_train_timesteps // num_steps
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdvsr_jax.config import DiffusionConfig
+from sdvsr_jax.types import Array, Float, PyTree
+
+
+class StepCoefficients(NamedTuple):
+    """a, s of the current and of the next noise level, each float32 [num_steps]."""
+
+    alpha: Float[Array, " n"]
+    sigma: Float[Array, " n"]
+    next_alpha: Float[Array, " n"]
+    next_sigma: Float[Array, " n"]
+
+
+def alphas_cumprod(config: DiffusionConfig) -> np.ndarray:
+    """alpha_bar [num_train_timesteps] of the 'scaled_linear' schedule, float32."""
+    roots = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.num_train_timesteps)
+    return np.cumprod(1.0 - roots**2).astype(np.float32)
+
+
+def timesteps(config: DiffusionConfig) -> np.ndarray:
+    """Trailing spacing: 4 steps of 1000 are 999, 749, 499, 249."""
+    total, steps = config.num_train_timesteps, config.num_steps
+    if not 1 <= steps <= total:
+        raise ValueError(f"num_steps is {steps}, expected 1 to {total}")
+    return np.round(np.arange(total, 0, -total / steps)).astype(np.int32) - 1
+
+
+def step_coefficients(config: DiffusionConfig) -> StepCoefficients:
+    """Coefficients of (1)-(3) for every sampling step; after the last one alpha_bar[0] (or 1) is reached."""
+    alpha_bar = alphas_cumprod(config).astype(np.float64)
+    now = timesteps(config)
+    previous = now - config.num_train_timesteps // config.num_steps
+    final = 1.0 if config.set_alpha_to_one else alpha_bar[0]
+    next_bar = np.where(previous >= 0, alpha_bar[previous], final)
+    roots = (alpha_bar[now] ** 0.5, (1 - alpha_bar[now]) ** 0.5, next_bar**0.5, (1 - next_bar) ** 0.5)
+    return StepCoefficients(*(jnp.asarray(r, jnp.float32) for r in roots))
+
+
+def ddim_update(x: Array, v: Array, c: StepCoefficients) -> tuple[Array, Array]:
+    """Equations (1)-(3) for one step: (next sample, clean estimate)."""
+    x0 = c.alpha * x - c.sigma * v
+    eps = c.alpha * v + c.sigma * x
+    return c.next_alpha * x0 + c.next_sigma * eps, x0
+
+
+def denoise(
+    predict_v: Callable[[Array, PyTree], Array],
+    noise: Float[Array, "b h w c"],
+    per_step: PyTree,
+    config: DiffusionConfig,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
+    """Run all sampling steps: (last sample, last clean estimate), float32.
+
+    ``per_step`` is a pytree with leading axis num_steps whose slice is handed to ``predict_v(x, slice)``.
+    """
+
+    def body(carry: tuple[Array, Array], xs: tuple[StepCoefficients, PyTree]) -> tuple[tuple[Array, Array], None]:
+        coefficients, conditioning = xs
+        v = predict_v(carry[0], conditioning).astype(jnp.float32)
+        return ddim_update(carry[0], v, coefficients), None
+
+    start = noise.astype(jnp.float32)
+    (sample, x0), _ = jax.lax.scan(body, (start, start), (step_coefficients(config), per_step))
+    return sample, x0

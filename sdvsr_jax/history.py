@@ -1,0 +1,74 @@
+"""The previous frame as the current one sees it: warped along the flow, and how far it can be trusted."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.networks import Networks
+from sdvsr_jax.resize import mean_pool, resize_linear
+from sdvsr_jax.types import Array, Bool, Flow, HasPrev, LRFrame, Mask, PyTree, SRFrame
+from sdvsr_jax.warp import inside, warp
+
+
+class History(NamedTuple):
+    """``warped`` is the condition of ARTG and TPM; its validity in [0, 1] at LR size and (``trust``) at SR size.
+
+    The published model has no map: there validity is [b, 1, 1, 1], 1 or 0.
+    """
+
+    warped: SRFrame
+    validity: Mask
+    trust: Mask
+    has_prev: Bool[Array, "b 1 1 1"]
+    flow_features: PyTree
+
+
+def align(
+    nets: Networks,
+    prev_lr: LRFrame,
+    prev_sr: SRFrame,
+    prev_features: PyTree,
+    has_prev: HasPrev,
+    lr: LRFrame,
+    up: SRFrame,
+    config: ModelConfig,
+) -> History:
+    """Where ``has_prev`` is False nothing of the old frame (not even a NaN) reaches the result."""
+    has = has_prev[:, None, None, None]
+    features = nets.flow.features(lr if isinstance(config.flow, FlowNetConfig) else up)
+    prev_lr, prev_sr = jnp.where(has, prev_lr, lr), jnp.where(has, prev_sr, up)
+    prev_features = jax.tree.map(lambda old, new: jnp.where(has, old, new), prev_features, features)
+    flow_lr, flow = _flows(nets, features, prev_features, lr, up, config)
+    warped = warp(prev_sr, flow, stretch=config.quirks.warp_stretch)
+    validity = has.astype(jnp.float32)
+    if config.history.consistency_sigma > 0:
+        validity = validity * consistency(lr, prev_lr, flow_lr, config.history.consistency_sigma)
+        has = has & (validity.mean((1, 2, 3), keepdims=True) >= config.history.cut_validity)
+        validity = jnp.where(has, validity, 0)
+    trust = validity
+    if not config.quirks.bare_first_frame:
+        validity = jnp.broadcast_to(validity, (*lr.shape[:3], 1))
+        trust = resize_linear(validity, *up.shape[1:3])
+        warped = trust * warped + (1 - trust) * up
+    return History(warped, validity, trust, has, features)
+
+
+def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask:
+    """exp(-(e / sigma)**2) with e the photometric error of the warped LR frame over 3x3 pixels; 0 outside."""
+    error = jnp.square(lr - warp(prev_lr, flow)).mean(-1, keepdims=True)
+    padded = jnp.pad(error, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    local = jax.lax.reduce_window(padded, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "valid") / 9
+    return jnp.exp(-local / sigma**2) * inside(flow)
+
+
+def _flows(
+    nets: Networks, features: PyTree, prev_features: PyTree, lr: LRFrame, up: SRFrame, config: ModelConfig
+) -> tuple[Flow, Flow]:
+    """Flow current -> previous in LR pixels at LR size, and in SR pixels at SR size."""
+    if isinstance(config.flow, FlowNetConfig):
+        flow = nets.flow(lr, features, prev_features)
+        return flow, config.scale * resize_linear(flow, *up.shape[1:3])
+    flow = nets.flow(up, features, prev_features)
+    return mean_pool(flow, config.scale) / config.scale, flow

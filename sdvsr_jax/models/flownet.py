@@ -1,0 +1,62 @@
+"""Our small flow network: coarse to fine on the LR frames, one decoder shared by all levels."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from sdvsr_jax.config import FlowNetConfig
+from sdvsr_jax.models.layers import conv
+from sdvsr_jax.resize import resize_linear
+from sdvsr_jax.types import Features, Flow, LRFrame
+from sdvsr_jax.warp import warp
+
+
+class FlowDecoder(nn.Module):
+    """(current, warped previous, flow) -> correction of the flow, in pixels of this level."""
+
+    channels: int
+
+    def setup(self) -> None:
+        self.conv_0, self.conv_1 = (
+            conv(2 * self.channels, dtype=jnp.float32),
+            conv(self.channels, dtype=jnp.float32),
+        )
+        self.conv_2 = conv(2, zero=True, dtype=jnp.float32)
+
+    def __call__(self, x: Features) -> Flow:
+        return self.conv_2(nn.leaky_relu(self.conv_1(nn.leaky_relu(self.conv_0(x), 0.1)), 0.1))
+
+
+class FlowNet(nn.Module):
+    """Flow current -> previous at LR resolution, float32; starts at zero flow."""
+
+    config: FlowNetConfig
+
+    def setup(self) -> None:
+        c = self.config
+        self.pyramid = [conv(c.channels, stride=2, dtype=jnp.float32) for _ in range(c.num_levels)]
+        self.refine = [conv(c.channels, dtype=jnp.float32) for _ in range(c.num_levels)]
+        self.decoder = FlowDecoder(c.channels)
+
+    def features(self, lr: LRFrame) -> tuple[Features, ...]:
+        """Pyramid of one frame, finest (1/2) first; carried in the stream state for the next frame."""
+        levels = []
+        x = lr
+        for down, refine in zip(self.pyramid, self.refine):
+            x = nn.leaky_relu(refine(nn.leaky_relu(down(x), 0.1)), 0.1)
+            levels.append(x)
+        return tuple(levels)
+
+    def __call__(self, lr: LRFrame, features: tuple[Features, ...], previous: tuple[Features, ...]) -> Flow:
+        """Flow [b, h, w, 2] in LR pixels."""
+        b = lr.shape[0]
+        flow = jnp.zeros((b, *features[-1].shape[1:3], 2), jnp.float32)
+        for now, before in zip(features[::-1], previous[::-1]):
+            flow = _rescale(flow, *now.shape[1:3])
+            flow = flow + self.decoder(jnp.concatenate([now, warp(before, flow), flow], -1))
+        return _rescale(flow, *lr.shape[1:3])
+
+
+def _rescale(flow: Flow, height: int, width: int) -> Flow:
+    """Flow at another resolution: resampled, and its pixels rescaled."""
+    factor = jnp.array([width / flow.shape[2], height / flow.shape[1]], jnp.float32)
+    return resize_linear(flow, height, width) * factor

@@ -1,0 +1,117 @@
+"""The networks of a model: built from its config, bound to its parameters, initialised, prepared."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sdvsr_jax import diffusion
+from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.models.flownet import FlowNet
+from sdvsr_jax.models.guidance import ControlNet
+from sdvsr_jax.models.raft import RAFT
+from sdvsr_jax.models.unet import UNet
+from sdvsr_jax.models.vae import SequenceBlock, TemporalAutoencoder
+from sdvsr_jax.types import Array, Params, PyTree
+
+PROMPT_TOKENS = 77
+
+
+class Networks(NamedTuple):
+    """The four modules; the parameter tree has the same names."""
+
+    unet: UNet
+    controlnet: ControlNet
+    vae: TemporalAutoencoder
+    flow: RAFT | FlowNet
+
+
+def build(config: ModelConfig) -> Networks:
+    """Unbound modules. Flow stays float32: its coordinates need the precision."""
+    dtype = jnp.dtype(config.compute_dtype)
+    flow = FlowNet(config.flow) if isinstance(config.flow, FlowNetConfig) else RAFT(config.flow)
+    return Networks(
+        UNet(config.unet, dtype),
+        ControlNet(config.unet, dtype, config.guidance),
+        TemporalAutoencoder(config.vae, dtype),
+        flow,
+    )
+
+
+def bind(params: Params, config: ModelConfig) -> Networks:
+    """Modules with their parameters, to be called inside a pure function."""
+    return Networks(*(m.bind({"params": params[name]}) for name, m in build(config)._asdict().items()))
+
+
+def uses_text(config: ModelConfig) -> bool:
+    """Whether any transformer attends to the prompt."""
+    return any(kind != "none" for kind in config.unet.attention)
+
+
+def init_params(key: Array, config: ModelConfig) -> Params:
+    """Random float32 parameters; abstract ones under `jax.eval_shape`, which costs no memory.
+
+    Every part that corrects a plainer result (residual decoder, guidance, TPM, flow) starts at zero, so a fresh
+    residual model returns the back-projected bicubic frame.
+    """
+    nets = build(config)
+    size = max(config.min_size, 8 * config.size_multiple)
+    lr = jnp.zeros((1, size, size, 3))
+    up = jnp.zeros((1, size * config.scale, size * config.scale, 3))
+    latents = jnp.zeros((1, size, size, config.unet.latent_channels))
+    text = jnp.zeros((1, PROMPT_TOKENS, config.unet.text_channels))
+    inputs: dict[str, tuple[Any, tuple]] = {
+        "unet": (_touch_unet, (latents, lr, text)),
+        "controlnet": (_touch_controlnet, (latents, lr, up, text)),
+        "vae": (_touch_vae, (up, lr)),
+        "flow": (_touch_flow, (lr if isinstance(config.flow, FlowNetConfig) else up,)),
+    }
+    keys = dict(zip(inputs, jax.random.split(key, len(inputs))))
+    params = {
+        name: getattr(nets, name).init(keys[name], *args, method=touch)["params"]
+        for name, (touch, args) in inputs.items()
+    }
+    return params | ({"prompt_embeds": text} if uses_text(config) else {})
+
+
+def prepare(params: Params, config: ModelConfig) -> Params:
+    """Fold what is the same for every frame, once: time embeddings and the prompt's keys and values.
+
+    Networks in a 16-bit ``compute_dtype`` get their weights cast here as well, so that they are read once in that
+    size. The result is what `stream.step` takes; differentiable, so training calls it inside its loss.
+    """
+    nets = bind(params, config)
+    steps = jnp.asarray(diffusion.timesteps(config.diffusion))
+    text = params.get("prompt_embeds")
+    folded = {name: _fold(getattr(nets, name), steps, text) for name in ("unet", "controlnet")}
+    dtype = jnp.dtype(config.compute_dtype)
+    cast = {name: jax.tree.map(lambda a: a.astype(dtype), params[name]) for name in ("unet", "controlnet", "vae")}
+    return {**cast, "flow": params["flow"], "folded": folded}
+
+
+def _fold(net: UNet | ControlNet, steps: Array, text: Array | None) -> PyTree:
+    # The extra axis is the batch that one timestep's shift is broadcast over.
+    time = jax.tree.map(lambda a: a[:, None], net.fold_time(steps))
+    return {"time": time, "text": net.fold_text(text)}
+
+
+def _touch_unet(net: UNet, latents: Array, lr: Array, text: Array) -> Array:
+    return net(latents, lr, net.fold_time(jnp.zeros(1)), net.fold_text(text))
+
+
+def _touch_controlnet(net: ControlNet, latents: Array, lr: Array, image: Array, text: Array) -> PyTree:
+    condition = net.embed_condition(image, image[..., :1])
+    return net(latents, lr, condition, net.fold_time(jnp.zeros(1)), net.fold_text(text))
+
+
+def _touch_vae(net: TemporalAutoencoder, image: Array, lr: Array) -> Array:
+    latents, features = net.encode(image, image, lr), net.features(image, image, lr)
+    for layer, x in zip([m for m in net.encoder.layers if isinstance(m, SequenceBlock)], features[::-1]):
+        # Never used, but the published checkpoint carries TPM parameters in the encoder's blocks too.
+        layer(x, x, lr[..., :1])
+    return net.decode(latents, image, lr, features, lr[..., :1])
+
+
+def _touch_flow(net: RAFT | FlowNet, image: Array) -> Array:
+    features = net.features(image)
+    return net(image, features, features)

@@ -1,0 +1,176 @@
+"""One video frame in, one super-resolved frame out: the step function, its state and its drivers.
+
+    state, sr = step(params, state, lr_frame, config=config)
+
+Everything that lasts from frame to frame is in `StreamState`; ``params`` comes from `networks.prepare`.
+"""
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sdvsr_jax import diffusion
+from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.history import History, align
+from sdvsr_jax.networks import Networks, bind, build
+from sdvsr_jax.resize import pad_edges, upsample_bicubic
+from sdvsr_jax.types import Array, FrameIndex, Frames, HasPrev, Latents, LRFrame, Params, PyTree, SRFrame, StreamKey
+
+
+class StreamState(NamedTuple):
+    """What a stream remembers; leading axis b = independent streams. Constant in size for ever.
+
+    Sizes are those of the padded frame (`padded_size`). Where ``has_prev`` is False (frame 0, reset) nothing else
+    of the old frame is read.
+    """
+
+    prev_lr: LRFrame
+    prev_sr: SRFrame
+    flow_features: PyTree
+    has_prev: HasPrev
+    frame_index: FrameIndex
+    key: StreamKey
+
+
+def padded_size(height: int, width: int, config: ModelConfig) -> tuple[int, int]:
+    """The LR size the networks work on: a multiple of ``size_multiple``, at least ``min_size``."""
+    if height < 1 or width < 1:
+        raise ValueError(f"LR frame of {width}x{height}, expected at least 1x1")
+    multiple = config.size_multiple
+    grown = (max(size, config.min_size) for size in (height, width))
+    padded_height, padded_width = (-(-size // multiple) * multiple for size in grown)
+    return padded_height, padded_width
+
+
+def init_state(
+    config: ModelConfig, batch: int, height: int, width: int, *, seed: int = 0, streams: Array | None = None
+) -> StreamState:
+    """Fresh state for ``batch`` streams of LR frames height x width.
+
+    A frame's noise depends on (seed, stream, frame index) alone; ``streams`` (default 0..batch-1) numbers them.
+    """
+    if batch < 1:
+        raise ValueError(f"batch of {batch} streams, expected at least 1")
+    height, width = padded_size(height, width, config)
+    lr = jnp.zeros((batch, height, width, 3))
+    sr = jnp.zeros((batch, height * config.scale, width * config.scale, 3))
+    numbers = jnp.arange(batch) if streams is None else jnp.asarray(streams)
+    return StreamState(
+        prev_lr=lr,
+        prev_sr=sr,
+        flow_features=_empty_flow_features(lr if isinstance(config.flow, FlowNetConfig) else sr, config),
+        has_prev=jnp.zeros(batch, bool),
+        frame_index=jnp.zeros(batch, jnp.int32),
+        key=jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(numbers),
+    )
+
+
+def reset(state: StreamState, mask: HasPrev) -> StreamState:
+    """Start the masked streams again at frame 0: their next outputs are those of a fresh state."""
+    return state._replace(
+        has_prev=state.has_prev & ~mask,
+        frame_index=jnp.where(mask, 0, state.frame_index),
+    )
+
+
+def step(
+    params: Params, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig, noise: Latents | None = None
+) -> tuple[StreamState, SRFrame]:
+    """Super-resolve one frame: [b, h, w, 3] in [-1, 1] -> [b, scale*h, scale*w, 3], unclamped.
+
+    ``noise`` replaces the stream's own initial latents [b, padded h, padded w, c] (parity, tests).
+    """
+    nets = bind(params, config)
+    height, width = lr_frame.shape[1:3]
+    lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(height, width, config))
+    up = upsample_bicubic(lr, config.scale)
+    history = align(nets, state.prev_lr, state.prev_sr, state.flow_features, state.has_prev, lr, up, config)
+    if noise is None:
+        noise = frame_noise(state.key, state.frame_index, (*lr.shape[1:3], config.unet.latent_channels))
+    latents = denoise_latents(nets, params["folded"], noise, lr, history, config)
+    sr = decode_latents(nets, latents, lr, up, history, config)
+    new_state = StreamState(
+        prev_lr=lr,
+        prev_sr=sr if config.quirks.unclamped_feedback else jnp.clip(sr, -1, 1),
+        flow_features=history.flow_features,
+        has_prev=jnp.ones_like(state.has_prev),
+        frame_index=state.frame_index + 1,
+        key=state.key,
+    )
+    return new_state, sr[:, : height * config.scale, : width * config.scale]
+
+
+def frame_noise(key: StreamKey, frame_index: FrameIndex, shape: tuple[int, int, int]) -> Latents:
+    """Initial latents of this frame, N(0, 1), from (seed, stream, frame index) only."""
+    keys = jax.vmap(jax.random.fold_in)(key, frame_index)
+    return jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+
+
+def denoise_latents(
+    nets: Networks, folded: PyTree, noise: Latents, lr: LRFrame, history: History, config: ModelConfig
+) -> Latents:
+    """The denoising scan with guidance; returns what the decoder is to decode, float32."""
+    unet, controlnet = folded["unet"], folded["controlnet"]
+    condition = nets.controlnet.embed_condition(history.warped, history.trust)
+
+    def predict_v(latents: Latents, time: tuple[PyTree, PyTree]) -> Latents:
+        residuals = None
+        if config.use_guidance:
+            residuals = nets.controlnet(latents, lr, condition, time[1], controlnet["text"])
+            if config.quirks.bare_first_frame:
+                residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
+        return nets.unet(latents, lr, time[0], unet["text"], residuals)
+
+    sample, x0 = diffusion.denoise(predict_v, noise, (unet["time"], controlnet["time"]), config.diffusion)
+    return sample if config.quirks.decode_last_sample else x0
+
+
+def decode_latents(
+    nets: Networks, latents: Latents, lr: LRFrame, up: SRFrame, history: History, config: ModelConfig
+) -> SRFrame:
+    """Decode with the features of the warped frame, encoded once."""
+    features = []
+    if config.use_tpm:
+        features = nets.vae.features(history.warped, up, lr, raw=config.quirks.raw_tpm_input)
+    return nets.vae.decode(latents, up, lr, features, history.validity)
+
+
+def rollout(
+    params: Params, state: StreamState, frames: Frames, *, config: ModelConfig
+) -> tuple[StreamState, Frames]:
+    """`step` over the leading (time) axis of ``frames`` as one `lax.scan`."""
+    return jax.lax.scan(lambda s, frame: step(params, s, frame, config=config), state, frames)
+
+
+@functools.cache
+def compiled_step(config: ModelConfig) -> Callable[[Params, StreamState, LRFrame], tuple[StreamState, SRFrame]]:
+    """`step` jitted for this config, the old state's memory given to the new one."""
+    return jax.jit(functools.partial(step, config=config), donate_argnums=1)
+
+
+def stream(
+    params: Params, state: StreamState, frames: Iterable[LRFrame], *, config: ModelConfig, in_flight: int = 1
+) -> Iterator[SRFrame]:
+    """Drive `step` frame by frame, for as long as ``frames`` lasts; ``state`` is consumed (donated).
+
+    ``in_flight`` frames are handed to the device ahead of the one that is yielded, so that reading, computing and
+    writing overlap; 0 yields each frame before the next is read (live use). It changes no output.
+    """
+    run = compiled_step(config)
+    pending: deque[SRFrame] = deque()
+    for frame in frames:
+        state, sr = run(params, state, jax.device_put(frame))
+        pending.append(sr)
+        if len(pending) > in_flight:
+            yield pending.popleft()
+    yield from pending
+
+
+def _empty_flow_features(image: Array, config: ModelConfig) -> PyTree:
+    net = build(config).flow
+    shapes = jax.eval_shape(lambda x: net.init_with_output(jax.random.key(0), x, method="features")[0], image)
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
