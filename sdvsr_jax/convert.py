@@ -66,7 +66,7 @@ def torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...
 def to_torch(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """One network's parameters as a state dict (contiguous numpy arrays)."""
     return {
-        torch_key(path): np.ascontiguousarray(np.asarray(leaf).transpose(_axes(path, np.ndim(leaf))))
+        torch_key(path): np.asarray(np.asarray(leaf).transpose(_axes(path, np.ndim(leaf))), order="C")
         for path, leaf in flatten(params).items()
     }
 
@@ -85,10 +85,8 @@ def from_torch(state: Mapping[str, np.ndarray], target: Mapping[str, Any], name:
     ]
     check(name, sorted(wanted.keys() - found), sorted(found.keys() - wanted), misshaped)
     flat = {
-        path: np.ascontiguousarray(
-            np.asarray(found[key], np.float32).transpose(np.argsort(_axes(path, len(leaf.shape))))
-        )
-        for key, (path, leaf) in wanted.items()
+        path: np.asarray(found[key].transpose(np.argsort(_axes(path, found[key].ndim))), np.float32, order="C")
+        for key, (path, _) in wanted.items()
     }
     return unflatten(flat)
 

@@ -13,7 +13,7 @@ from sdvsr_jax.types import Features, Latents, LRFrame, Mask, PyTree, SRFrame
 
 
 class ConditionEmbedding(nn.Module):
-    """SR-sized condition image -> features at the (folded) latent resolution; the last convolution is zero at first."""
+    """SR-sized condition image -> features at the (folded) latent resolution; conv_out starts at zero."""
 
     guidance: GuidanceConfig
     out_channels: int

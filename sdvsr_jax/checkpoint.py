@@ -1,0 +1,115 @@
+"""Load and save a model: a name shipped with the package, a file, a folder or a hub id. safetensors only.
+
+Our own file is one .safetensors whose keys are parameter paths (``unet/conv_in/kernel``) and whose metadata holds
+the ModelConfig as JSON.
+"""
+
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from sdvsr_jax import config as configs
+from sdvsr_jax import hub, published
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.convert import check, flatten, unflatten
+from sdvsr_jax.digest import sha256
+from sdvsr_jax.networks import init_params
+from sdvsr_jax.types import Params
+
+SHIPPED = resources.files("sdvsr_jax") / "weights"
+
+
+def load(
+    model: str = "nano",
+    *,
+    flow_weights: str | Path | None = None,
+    offline: bool = False,
+    revision: str | None = None,
+) -> tuple[ModelConfig, Params]:
+    """Config and numpy parameters of ``model``; pass the parameters through `networks.prepare` before use.
+
+    ``model`` is a shipped name ("nano"), a .safetensors file of ours, a folder in the published layout, or a hub id
+    ("Jamichsu/Stream-DiffVSR", or ...@revision). Raises a ValueError that says what was found and what to do.
+    """
+    path = locate(model, offline=offline, revision=revision)
+    if path.is_dir():
+        return published.read(path, Path(flow_weights) if flow_weights else None)
+    return read(path)
+
+
+def locate(model: str, *, offline: bool = False, revision: str | None = None) -> Path:
+    """Where the weights of ``model`` are on this machine; downloads a hub id unless ``offline``."""
+    path = Path(model).expanduser()
+    if path.is_dir() and published.is_published(path):
+        return path
+    if path.is_file():
+        return path
+    if model in shipped():
+        return _verified(model)
+    if not path.exists() and hub.is_hub_id(model):
+        return hub.fetch(model, offline=offline, revision=revision)
+    what = "a folder without unet/config.json" if path.is_dir() else "no such file or folder"
+    raise ValueError(
+        f"model {model!r}: {what}; expected one of {sorted(shipped())}, a .safetensors file, a checkpoint folder "
+        "or a hub id like Jamichsu/Stream-DiffVSR"
+    )
+
+
+def shipped() -> dict[str, str]:
+    """Names of the models in the package and the SHA-256 of their files."""
+    return json.loads((SHIPPED / "checksums.json").read_text("utf-8"))
+
+
+def read(path: Path) -> tuple[ModelConfig, Params]:
+    """Config and parameters of one file of ours, complete and in shape, or a ValueError with all faults."""
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: not a .safetensors file; pickles run code when read, so they are refused")
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            flat = {tuple(key.split("/")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+    if "config" not in metadata:
+        raise ValueError(f"{path}: has no model config in its metadata, expected a file written by sdvsr_jax")
+    config = configs.from_dict(json.loads(metadata["config"]))
+    _check_complete(path, flat, config)
+    return config, unflatten(flat)
+
+
+def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) -> None:
+    """Write one file of ours, atomically; ``notes`` go to the metadata (training command, data, metrics)."""
+    path = Path(path)
+    flat = {"/".join(keys): np.asarray(leaf, order="C") for keys, leaf in flatten(params).items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(flat, temporary, metadata={"config": json.dumps(configs.to_dict(config)), **notes})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _verified(name: str) -> Path:
+    path = Path(str(SHIPPED / f"{name}.safetensors"))
+    found, expected = sha256(path), shipped()[name]
+    if found != expected:
+        raise ValueError(f"{path}: checksum {found[:12]}..., expected {expected[:12]}...: reinstall the package")
+    return path
+
+
+def _check_complete(path: Path, flat: dict[tuple[str, ...], Any], config: ModelConfig) -> None:
+    target = flatten(jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0)))
+    misshaped = [
+        f"{'/'.join(k)} is {list(flat[k].shape)}, expected {list(target[k].shape)}"
+        for k in target.keys() & flat.keys()
+        if flat[k].shape != target[k].shape
+    ]
+    missing = sorted("/".join(k) for k in target.keys() - flat.keys())
+    check(str(path), missing, sorted("/".join(k) for k in flat.keys() - target.keys()), sorted(misshaped))

@@ -1,0 +1,150 @@
+"""LPIPS, the learned perceptual distance (Zhang et al., CVPR 2018, v0.1), differentiable and float32.
+
+    d(x, y) = sum_l mean_hw sum_c w_lc (x_lc / |x_l| - y_lc / |y_l|)^2          over the taps l of a trunk
+
+Three trunks: SqueezeNet 1.1 (weights shipped), AlexNet and VGG16 (the user's file).
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from sdvsr_jax.types import Params
+
+SHIFT = (-0.030, -0.088, -0.188)
+SCALE = (0.458, 0.448, 0.450)
+MIN_SIZE = 32
+"""Smallest side that leaves every trunk at least one position at its last tap."""
+
+
+class Conv(NamedTuple):
+    index: int
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    padding: int = 1
+
+
+class Fire(NamedTuple):
+    index: int
+    squeeze: int
+    expand: int
+
+
+class Pool(NamedTuple):
+    size: int
+    ceil: bool = False
+
+
+TRUNKS: dict[str, tuple[tuple[Conv | Fire | Pool, ...], ...]] = {
+    "squeeze": (
+        (Conv(0, 64, 3, 2, 0),),
+        (Pool(3, ceil=True), Fire(3, 16, 64), Fire(4, 16, 64)),
+        (Pool(3, ceil=True), Fire(6, 32, 128), Fire(7, 32, 128)),
+        (Pool(3, ceil=True), Fire(9, 48, 192)),
+        (Fire(10, 48, 192),),
+        (Fire(11, 64, 256),),
+        (Fire(12, 64, 256),),
+    ),
+    "alex": (
+        (Conv(0, 64, 11, 4, 2),),
+        (Pool(3), Conv(3, 192, 5, 1, 2)),
+        (Pool(3), Conv(6, 384)),
+        (Conv(8, 256),),
+        (Conv(10, 256),),
+    ),
+    "vgg16": (
+        (Conv(0, 64), Conv(2, 64)),
+        (Pool(2), Conv(5, 128), Conv(7, 128)),
+        (Pool(2), Conv(10, 256), Conv(12, 256), Conv(14, 256)),
+        (Pool(2), Conv(17, 512), Conv(19, 512), Conv(21, 512)),
+        (Pool(2), Conv(24, 512), Conv(26, 512), Conv(28, 512)),
+    ),
+}
+"""Layers between two taps; the index is torchvision's `features.<index>`."""
+
+
+class FireModule(nn.Module):
+    """SqueezeNet's block: a narrow 1x1, then 1x1 and 3x3 side by side."""
+
+    squeeze_channels: int
+    expand_channels: int
+
+    def setup(self):
+        self.squeeze = nn.Conv(self.squeeze_channels, (1, 1))
+        self.expand1x1 = nn.Conv(self.expand_channels, (1, 1))
+        self.expand3x3 = nn.Conv(self.expand_channels, (3, 3), padding=1)
+
+    def __call__(self, x):
+        x = nn.relu(self.squeeze(x))
+        return nn.relu(jnp.concatenate([self.expand1x1(x), self.expand3x3(x)], axis=-1))
+
+
+class Trunk(nn.Module):
+    """Feature pyramid of one of TRUNKS: [b, H, W, 3] -> one [b, h_l, w_l, c_l] per tap."""
+
+    net: str
+
+    @nn.compact
+    def __call__(self, x) -> list[Array]:
+        taps = []
+        for stage in TRUNKS[self.net]:
+            for layer in stage:
+                x = _apply(layer, x)
+            taps.append(x)
+        return taps
+
+
+def _apply(layer: Conv | Fire | Pool, x: Array) -> Array:
+    if isinstance(layer, Pool):
+        # ceil mode: the last window may hang over the edge by one pixel
+        pads = [(0, (n - layer.size) % 2 if layer.ceil else 0) for n in x.shape[1:3]]
+        return nn.max_pool(x, (layer.size, layer.size), (2, 2), pads)  # pyright: ignore[reportArgumentType]
+    name = f"features_{layer.index}"
+    if isinstance(layer, Fire):
+        return FireModule(layer.squeeze, layer.expand, name=name)(x)
+    kernel, stride = (layer.kernel, layer.kernel), (layer.stride, layer.stride)
+    return nn.relu(nn.Conv(layer.channels, kernel, stride, layer.padding, name=name)(x))
+
+
+def _unit(features: Array) -> Array:
+    # the constant keeps the gradient finite where every channel is zero
+    return features / jnp.sqrt(1e-8 + jnp.sum(features**2, axis=-1, keepdims=True))
+
+
+def _check(x: Array, y: Array, net: str) -> None:
+    if net not in TRUNKS:
+        raise ValueError(f"net {net!r}: expected one of {sorted(TRUNKS)}")
+    if x.shape != y.shape or x.ndim != 4 or x.shape[-1] != 3:
+        raise ValueError(f"x {x.shape} and y {y.shape}: expected two equal [b, H, W, 3]")
+    if min(x.shape[1:3]) < MIN_SIZE:
+        raise ValueError(f"images {x.shape[1]}x{x.shape[2]}: LPIPS needs at least {MIN_SIZE}x{MIN_SIZE}")
+
+
+def lpips(
+    params: Params, x: Float[ArrayLike, "b H W 3"], y: Float[ArrayLike, "b H W 3"], net: str = "squeeze"
+) -> Float[Array, " b"]:
+    """Distance per image pair; 0 for equal images, gradients finite everywhere.
+
+    Args:
+      params: from `load_lpips` or `convert_lpips`, of the same `net`.
+      x: images in [-1, 1]; values outside are not clamped.
+      y: the same shape.
+      net: 'squeeze', 'alex' or 'vgg16'.
+
+    Raises:
+      ValueError: unknown net, unequal shapes or images under 32x32.
+    """
+    x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
+    _check(x, y, net)
+    images = (jnp.concatenate([x, y]) - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
+    taps = Trunk(net).apply({"params": params["net"]}, images)
+    total = jnp.zeros(x.shape[0], jnp.float32)
+    for index, features in enumerate(jax.tree.leaves(taps)):
+        fx, fy = jnp.split(_unit(features), 2)
+        total += jnp.mean((fx - fy) ** 2 @ params["heads"][f"lin{index}"], axis=(1, 2))
+    return total
