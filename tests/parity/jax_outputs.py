@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from cases import Arrays
 
-from sdvsr_jax import diffusion, stream
+from sdvsr_jax import diffusion
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import align
 from sdvsr_jax.models.correlation import make_lookup
@@ -19,6 +19,7 @@ from sdvsr_jax.models.raft import RAFT
 from sdvsr_jax.models.text import TextConfig, TextEncoder
 from sdvsr_jax.networks import bind, build, prepare
 from sdvsr_jax.resize import upsample_bicubic
+from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Params
 from sdvsr_jax.warp import warp
 
@@ -125,7 +126,7 @@ def pipeline(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
     frames = []
     with jax.default_matmul_precision("highest"):
         prepared = jax.jit(prepare, static_argnums=1)(params, config)
-        state = stream.init_state(config, 1, *inputs["lr"].shape[1:3])
+        state = init_state(config, 1, *inputs["lr"].shape[1:3])
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
             state, outputs = _compiled_step(config)(prepared, state, lr[None], noise[None])
             frames.append(outputs)
@@ -136,11 +137,11 @@ def decoded(config: ModelConfig, params: Params, inputs: Arrays) -> np.ndarray:
     """Decoder outputs of the plain step alone."""
     with jax.default_matmul_precision("highest"):
         prepared = jax.jit(prepare, static_argnums=1)(params, config)
-        state = stream.init_state(config, 1, *inputs["lr"].shape[1:3])
-        step = jax.jit(functools.partial(stream.step, config=config))
+        state = init_state(config, 1, *inputs["lr"].shape[1:3])
+        run = jax.jit(functools.partial(step, config=config))
         frames = []
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
-            state, sr = step(prepared, state, lr[None], noise=noise[None])
+            state, sr = run(prepared, state, lr[None], noise=noise[None])
             frames.append(np.asarray(sr[0]))
     return np.stack(frames)
 
@@ -150,7 +151,7 @@ def _compiled_step(config: ModelConfig) -> Callable:
     return jax.jit(functools.partial(_step, config))
 
 
-def _step(config: ModelConfig, params: Params, state: stream.StreamState, lr, noise):
+def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):
     """`stream.step` itself, and beside it the same parts once more for what it does not return."""
     nets, folded = bind(params, config), params["folded"]
     up = upsample_bicubic(lr, config.scale)
@@ -158,20 +159,22 @@ def _step(config: ModelConfig, params: Params, state: stream.StreamState, lr, no
     history = align(nets, *previous, lr, up, config)
     features = nets.flow.features(up)
     condition = nets.controlnet.embed_condition(history.warped, history.trust)
-    x, velocities = noise, []
-    for i in range(config.diffusion.num_steps):
-        unet_time, control_time = (jax.tree.map(lambda a, i=i: a[i], folded[n]["time"]) for n in ("unet", "controlnet"))
+
+    def denoise(x, per_step):
+        coefficients, unet_time, control_time = per_step
         residuals = nets.controlnet(x, lr, condition, control_time, folded["controlnet"]["text"])
         residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
-        velocities.append(nets.unet(x, lr, unet_time, folded["unet"]["text"], residuals))
-        coefficients = jax.tree.map(lambda a, i=i: a[i], diffusion.step_coefficients(config.diffusion))
-        x, _ = diffusion.ddim_update(x, velocities[-1], coefficients)
-    new_state, sr = stream.step(params, state, lr, config=config, noise=noise)
+        v = nets.unet(x, lr, unet_time, folded["unet"]["text"], residuals)
+        return diffusion.ddim_update(x, v, coefficients)[0], v
+
+    times = (folded[name]["time"] for name in ("unet", "controlnet"))
+    x, velocities = jax.lax.scan(denoise, noise, (diffusion.step_coefficients(config.diffusion), *times))
+    new_state, sr = step(params, state, lr, config=config, noise=noise)
     outputs = {
         "bicubic": up,
         "flow": nets.flow(up, features, state.flow_features),
         "warped": history.warped,
-        "v": jnp.stack(velocities, 1),
+        "v": velocities.swapaxes(0, 1),
         "latents": x,
         "decoded": sr,
     }
