@@ -7,15 +7,20 @@ current -> previous, for a backward warp.
 
 from typing import Any
 
+import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-LRFrame = Float[Array, "b h w 3"]
-SRFrame = Float[Array, "b H W 3"]
-Frames = Float[Array, "f b h w 3"]
-Latents = Float[Array, "b h w c"]
-Features = Float[Array, "b h w c"]
-Flow = Float[Array, "b h w 2"]
-Mask = Float[Array, "b h w 1"]
+AnyArray = jax.Array | np.ndarray
+"""Frames may come straight from a decoder, as numpy arrays."""
+
+LRFrame = Float[AnyArray, "b h w 3"]
+SRFrame = Float[AnyArray, "b H W 3"]
+Frames = Float[AnyArray, "f b _ _ 3"]
+Latents = Float[AnyArray, "b h w latent"]
+Features = Float[Array, "b _ _ _"]
+Flow = Float[Array, "b _ _ 2"]
+Mask = Float[Array, "b _ _ 1"]
 HasPrev = Bool[Array, " b"]
 FrameIndex = Int[Array, " b"]
 StreamKey = Key[Array, " b"]
