@@ -104,7 +104,7 @@ def curves(results: Results, size: tuple[int, int] = (560, 220)) -> Image.Image:
     for clip, rows in results.items():
         names = [name for name in METRICS if name in rows["bicubic"]]
         line = [
-            _panel(f"{clip}: {METRICS[name].heading}", {r: v[name] for r, v in rows.items()}, size)
+            _panel(f"{clip}: {METRICS[name].heading}", {r: v[name] for r, v in rows.items() if name in v}, size)
             for name in names
         ]
         panels += [np.concatenate(line[i : i + 2], axis=1) for i in range(0, len(line) - 1, 2)]
