@@ -10,7 +10,7 @@ import pytest
 
 from sdvsr_jax import StreamState, compiled_step, init_state, prepare, reset, rollout, step, stream
 from sdvsr_jax.stream import frame_noise, padded_size
-from tests.models import frames, random_params, tiny
+from tests.tiny_models import frames, random_params, tiny
 
 FORMS = ("published", "nano")
 TOLERANCE = 1e-5
