@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from benchmarks.flops import frame_flops
 from sdvsr_jax import compiled_step, init_state, prepare
@@ -61,6 +62,7 @@ def measure(config: ModelConfig, width: int, height: int, num_frames: int) -> di
         "first_frame_s": times[0],
         "median_ms": 1e3 * steady[len(steady) // 2],
         "p95_ms": 1e3 * steady[min(len(steady) - 1, round(0.95 * len(steady)))],
+        "finite": bool(jnp.isfinite(sr).all()),
         "gflop": frame_flops(config, width, height) / 1e9,
         "params_bytes": sum(x.nbytes for x in jax.tree.leaves(params)),
         "temp_bytes": analysis.temp_size_in_bytes,
