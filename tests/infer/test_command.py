@@ -15,6 +15,9 @@ from infer.media.images import encode_png, list_images
 from infer.media.probe import probe
 from infer.media.reader import read_frames
 from infer.options import Options, parse, parse_fps, parse_size
+from infer.plan import make_plan
+
+HEAVY = pytest.mark.heavy  # another size is another compilation
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_the_published_script_s_names_work():
     assert parse(["--video", "a", "--flow-weights", "w"]) == parse(["--video", "a", "--flow_weights", "w"])
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 5)])
+@pytest.mark.parametrize("size", [(1, 1), pytest.param((2, 3), marks=HEAVY), pytest.param((17, 5), marks=HEAVY)])
 def test_any_size_gives_exactly_four_times_that(upscale, tmp_path, size):
     source = make_video(str(tmp_path / "in.mkv"), range(2), size, codec="ffv1", pixel_format="yuv444p")
     status, said = upscale("--video", source, "--codec", "ffv1")
@@ -87,8 +90,7 @@ def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
     assert (found.width, found.height) == (45, 33)
     assert found.sar is not None
     assert found.sar * 45 / 33 == Fraction(3, 2)
-    assert upscale("--video", source, "--scale", "2")[0] == 0
-    assert probe(str(tmp_path / "in_x2.mp4")).width == 32
+    assert make_plan(parse(["--video", source, "--scale", "2"]), source).size == (32, 32)
 
 
 def test_a_part_of_a_video_is_that_part_of_the_whole_clock(upscale, source, tmp_path):
@@ -135,7 +137,7 @@ def test_ten_bits_stay_ten_bits(upscale, tmp_path):
 
 
 def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path):
-    whole = make_video(str(tmp_path / "whole.mkv"), range(30), (32, 32), codec="mpeg4")
+    whole = make_video(str(tmp_path / "whole.mkv"), range(30), (16, 16), codec="mpeg4")
     data = Path(whole).read_bytes()
     Path(whole).write_bytes(data[: len(data) * 6 // 10])
     Path(whole).rename(tmp_path / "cut.mkv")
