@@ -113,7 +113,8 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
     video = probe(str(tmp_path / "v.mkv"))
     assert abs(float(video.rate) - 30000 / 1001) < 0.01
     for image, frame in zip(frames_of(tmp_path / "frames_x4"), frames_of(tmp_path / "v.mkv"), strict=True):
-        assert np.abs(image.astype(int) - frame).mean() < 4  # 4:2:0 of a detailed test picture
+        luma = (image.astype(float) - frame) @ [0.299, 0.587, 0.114]
+        assert np.abs(luma).mean() < 2.5  # colours lose detail to 4:2:0, brightness does not
     status, said = upscale("--video", folder)
     assert status == 2
     assert "already exists" in said
@@ -144,11 +145,23 @@ def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path)
     status, said = upscale("--video", tmp_path / "cut.mkv", "--frames", "30", "--codec", "ffv1")
     assert status == 0, said
     assert 1 < len(frames_of(tmp_path / "cut_x4.mkv")) < 30
-    middle = bytearray(data)
-    middle[len(data) // 2 : len(data) // 2 + 400] = os.urandom(400)
-    (tmp_path / "hit.mkv").write_bytes(middle)
-    status, said = upscale("--video", tmp_path / "hit.mkv", "--codec", "ffv1")
+
+
+def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
+    path = make_video(str(tmp_path / "in.mov"), range(5), (16, 16), codec="png", pixel_format="rgb24")
+    with av.open(path) as container:
+        packet = [p for p in container.demux() if p.size][2]
+        place, size = packet.pos, packet.size
+    data = Path(path).read_bytes()
+    assert place is not None
+    Path(path).write_bytes(data[:place] + bytes(size) + data[place + size :])
+    status, said = upscale(
+        "--video", path, "-o", tmp_path / "o.mkv", "--codec", "ffv1", "--report", tmp_path / "r.json"
+    )
     assert status == 0, said
+    assert "4 of 5 frames could be decoded, 1 packets could not" in said
+    assert [f.pts for f in read_frames(probe(str(tmp_path / "o.mkv")))] == [0, 40, 120, 160]
+    assert json.loads((tmp_path / "r.json").read_text())["damage"]["bad_packets"] == 1
 
 
 def test_several_inputs_go_on_after_a_failure_and_skip_what_is_done(upscale, tmp_path):

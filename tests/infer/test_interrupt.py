@@ -50,9 +50,30 @@ def test_kill_and_again_gives_the_same_bytes(whole, tmp_path, command, run):
 def test_an_interruption_is_clean(whole, tmp_path, command, how):
     source, _ = whole
     output = tmp_path / "out.mp4"
-    process = stop_after(command("--video", source, "-o", output), tmp_path / ".out.mp4.parts" / "job.json", how)
+    process = stop_after(
+        command("--video", source, "-o", output, "--segment", 1000), tmp_path / ".out.mp4.parts" / "job.json", how
+    )
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert said.splitlines()[-1].startswith("interrupted")
     assert "Traceback" not in said
     assert os.listdir(tmp_path) == []  # no group was finished, so nothing is kept
+
+
+@pytest.mark.heavy
+def test_memory_does_not_grow_with_length(tmp_path, command):
+    source = make_video(str(tmp_path / "in.mp4"), range(2000), (96, 64))
+    process = subprocess.Popen(command("--video", source, "--segment", 50), cwd=ROOT, stderr=subprocess.DEVNULL)
+    parts, resident = tmp_path / ".in_x4.mp4.parts", {}
+    while process.poll() is None:
+        done = len(list(parts.glob("[0-9]*.json"))) * 50
+        try:
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        except OSError:
+            break
+        resident.setdefault(done, [int(line.split()[1]) for line in lines if line.startswith("VmRSS")])
+        time.sleep(0.02)
+    assert process.wait() == 0
+    curve = [kib[0] for done, kib in sorted(resident.items()) if done >= 200 and kib]
+    assert len(curve) > 10
+    assert max(curve) - min(curve) < 40_000, curve  # KiB, over a length that would need 295,000 if frames were kept
