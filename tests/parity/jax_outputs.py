@@ -23,6 +23,7 @@ from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Params
 from sdvsr_jax.warp import warp
 
+
 def exact(function: Callable, *args: object) -> Arrays:
     """Compiled and run without reduced matrix precision."""
     with jax.default_matmul_precision("highest"):
@@ -97,7 +98,8 @@ def raft(flow_params: Params, inputs: Arrays) -> Arrays:
             short = RAFT(dataclasses.replace(cases.RAFT_LARGE, num_updates=count)).bind({"params": params})
             flows[f"flow_{count - 1:02d}"] = short(inputs["image"], image, previous)
         lookups = {
-            f"lookup_{kind}": make_lookup(image, previous, kind)(inputs["coords"]) for kind in ("volume", "on_demand")
+            f"lookup_{kind}": make_lookup(image, previous, kind)(inputs["coords"])
+            for kind in ("volume", "on_demand")
         }
         return {"fmap": image, "context": net.context_encoder(inputs["image"]), **lookups, **flows}
 

@@ -45,7 +45,10 @@ def check(found: dict, expected: dict) -> None:
 
 def test_ops() -> None:
     f = fixture("ops")
-    groups = {k: norm("group", 4, eps, jnp.float32) for k, eps in (("gn_eps1e5_groups4", 1e-5), ("gn_eps1e6_groups4", 1e-6))}
+    groups = {
+        k: norm("group", 4, eps, jnp.float32)
+        for k, eps in (("gn_eps1e5_groups4", 1e-5), ("gn_eps1e6_groups4", 1e-6))
+    }
     check({k: nhwc_norm(m, f["gn_x"]) for k, m in groups.items()}, {k: nhwc(f[k]) for k in groups})
     check(
         {
@@ -84,7 +87,10 @@ def test_text_encoder(model) -> None:
     params = from_torch(load_file(folder / "model.safetensors"), target, "text encoder")
     np.testing.assert_array_equal(f["input_ids"], EMPTY_PROMPT)
     check(
-        {"empty": np.asarray(model[1]["prompt_embeds"]), "other": jax_outputs.text(params, config, f["input_ids_2"])},
+        {
+            "empty": np.asarray(model[1]["prompt_embeds"]),
+            "other": jax_outputs.text(params, config, f["input_ids_2"]),
+        },
         {"empty": f["last_hidden_state"], "other": f["last_hidden_state_2"]},
     )
 
@@ -133,7 +139,9 @@ def test_temporal_block(model) -> None:
     part, layer = str(f["tpm_layer"]).split(".layers.")
     params = model[1]["vae"][part][f"layers_{layer}"]
     block = SequenceBlock(model[0].vae.decoder_channels[0], jnp.float32)
-    out = jax_outputs.exact(block.apply, {"params": params}, nhwc(f["tpm_x"]), nhwc(f["tpm_prev"]), np.ones((1, 1, 1, 1)))
+    out = jax_outputs.exact(
+        block.apply, {"params": params}, nhwc(f["tpm_x"]), nhwc(f["tpm_prev"]), np.ones((1, 1, 1, 1))
+    )
     check({"tpm": out}, {"tpm": nhwc(f["tpm_out"])})
 
 

@@ -13,7 +13,9 @@ from sdvsr_jax.config import RAFTConfig, UNetConfig
 def load(part: str, module: nn.Module) -> nn.Module:
     """Seeded weights for every name of the module's own state dict."""
     state = module.state_dict()
-    shapes = {k: tuple(v.shape) for k, v in state.items() if not k.endswith(("num_batches_tracked", "position_ids"))}
+    shapes = {
+        k: tuple(v.shape) for k, v in state.items() if not k.endswith(("num_batches_tracked", "position_ids"))
+    }
     made = {key: torch.from_numpy(np.array(value)) for key, value in seeded.state_dict(part, shapes).items()}
     module.load_state_dict(state | made)
     return module.eval().requires_grad_(False)
@@ -94,7 +96,9 @@ class Block(nn.Module):
             nn.Conv2d(c, c, 3, padding=1),
         )  # fmt: skip
         self.alpha = nn.Parameter(torch.zeros(()))
-        self.temporal_processor = nn.Sequential(nn.Conv1d(c, c, 3, padding=1), nn.ReLU(), nn.Conv1d(c, c, 3, padding=1))
+        self.temporal_processor = nn.Sequential(
+            nn.Conv1d(c, c, 3, padding=1), nn.ReLU(), nn.Conv1d(c, c, 3, padding=1)
+        )
 
     def forward(self, x: torch.Tensor, previous: torch.Tensor | None = None) -> torch.Tensor:
         h = self.conv(x)
