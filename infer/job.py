@@ -105,6 +105,7 @@ def _upscale(plan: Plan, options: Options, engine: Engine, work: WorkFolder, sin
 def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[Check]:
     """Put the output in place, complete or not at all, and check it."""
     if isinstance(sink, PNGSink):
+        work.mark_published()
         sink.publish(plan.output)
         found = sum(1 for n in os.listdir(plan.output) if n.endswith(".png"))
         return [Check("frame count", found >= work.num_frames, str(work.num_frames), str(found))]
@@ -114,6 +115,7 @@ def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[
     matrix = plan.display_matrix
     copied = join(part, plan.muxer, plan.spec, work.segments, plan.info, plan.kept, timeline, matrix)
     checks = check_output(part, plan.spec, plan.info, timeline, matrix, copied)
+    work.mark_published()
     os.replace(part, plan.output)
     sync_file(str(Path(plan.output).resolve().parent))
     return checks

@@ -20,6 +20,7 @@ from infer.media.container import SUFFIXES, muxer_of, natural_muxer, refused, re
 from infer.media.info import BT2020, RGB_MATRIX, VideoInfo, guessed_matrix
 from infer.media.probe import pixel_layout, probe
 from infer.options import Options, parse_fps, parse_size
+from infer.work import clear_finished
 
 MAX_THREADS = 16
 
@@ -65,10 +66,10 @@ class Plan:
 
     def described(self) -> dict[str, Any]:
         """What decides the bytes of the output, for the check before going on with earlier work."""
-        spec = None if self.spec is None else {k: str(v) for k, v in asdict(self.spec).items()}
+        spec = {} if self.spec is None else {k: str(v) for k, v in asdict(self.spec).items()}
         return {
-            "size": f"{self.size[0]}x{self.size[1]}", "start": self.start, "frames": self.count,
-            "deinterlace": self.deinterlace, "segment": self.group, "video": spec, "container": self.muxer,
+            **spec, "size": f"{self.size[0]}x{self.size[1]}", "start": self.start, "frames": self.count,
+            "deinterlace": self.deinterlace, "segment": self.group, "container": self.muxer,
             "streams": list(self.kept),
         }  # fmt: skip
 
@@ -120,6 +121,7 @@ def check_target(output: str, path: str, overwrite: bool) -> None:
         raise JobError(f"{folder}: cannot write there (permission denied)")
     if os.path.exists(output) and os.path.exists(path) and os.path.samefile(output, path):
         raise ValueError(f"{output}: is the input itself; choose another --output")
+    clear_finished(output)
     taken = bool(os.listdir(output)) if os.path.isdir(output) else os.path.lexists(output)
     if taken and not overwrite:
         raise ValueError(f"{output}: already exists; give --overwrite to replace it or another --output")

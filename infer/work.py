@@ -23,12 +23,28 @@ except ImportError:  # not on Windows
     fcntl = None
 
 
+def folder_of(output: str) -> Path:
+    """The work folder that belongs to an output."""
+    target = Path(output.rstrip("/"))
+    return target.with_name(f".{target.name}.parts")
+
+
+def clear_finished(output: str) -> None:
+    """Remove the work folder of a job that was killed after its output was in place."""
+    folder = folder_of(output)
+    left = [*folder.glob("*.unfinished"), *folder.glob("frames/*")]
+    if (folder / PUBLISHED).exists() and not left and os.path.exists(output):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+PUBLISHED = "published"
+
+
 class WorkFolder:
     """Context manager; holds a lock while open, so that two jobs never work on one output."""
 
     def __init__(self, output: str, fingerprint: Mapping[str, Any], restart: bool = False) -> None:
-        target = Path(output)
-        self.path = target.with_name(f".{target.name}.parts")
+        self.path = folder_of(output)
         self._fingerprint = json.loads(json.dumps(fingerprint))
         self._restart = restart
         self._lock: IO[str] | None = None
@@ -96,6 +112,11 @@ class WorkFolder:
         except (OSError, ValueError):
             raise JobError(f"{path}: the saved state is damaged; run again with --restart") from None
 
+    def mark_published(self) -> None:
+        """The output is about to be moved into place; nothing is left to do after that but `remove`."""
+        Path(self.part(PUBLISHED)).touch()
+        self._publish(PUBLISHED, PUBLISHED)
+
     def remove(self) -> None:
         """The job is done."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -142,6 +163,7 @@ class WorkFolder:
                              "or --restart to throw it away")  # fmt: skip
 
     def _drop_unfinished(self) -> None:
+        (self.path / PUBLISHED).unlink(missing_ok=True)
         for path in self.path.glob("*.unfinished"):
             path.unlink()
         records = {p.stem for p in self.path.glob("[0-9]*.json")}

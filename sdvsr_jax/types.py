@@ -5,14 +5,14 @@ Legend: ``b`` independent streams, ``f`` frames, ``h w`` LR size, ``H W`` = ``sc
 current -> previous, for a backward warp.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-AnyArray = jax.Array | np.ndarray
-"""Frames may come straight from a decoder, as numpy arrays."""
+# Frames may come straight from a decoder, as numpy arrays; a type checker would then miss every jax method.
+AnyArray = jax.Array if TYPE_CHECKING else jax.Array | np.ndarray
 
 LRFrame = Float[AnyArray, "b h w 3"]
 SRFrame = Float[AnyArray, "b H W 3"]

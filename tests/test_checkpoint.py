@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from sdvsr_jax import ModelConfig, load, nano, published, save
 from sdvsr_jax.checkpoint import shipped
 from sdvsr_jax.types import Params
-from tests.models import TINY, random_params, tiny_nano, tiny_published
+from tests.tiny_models import TINY, random_params, tiny_nano, tiny_published
 
 
 def assert_equal(a: tuple[ModelConfig, Params], b: tuple[ModelConfig, Params]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sdvsr_jax import convert
 from sdvsr_jax.convert import flatten, from_torch, is_ignored, to_torch, torch_key, unflatten
 from sdvsr_jax.networks import abstract_params
-from tests.models import TINY, random_params, tiny_nano, tiny_published
+from tests.tiny_models import TINY, random_params, tiny_nano, tiny_published
 
 NETWORKS = ("unet", "controlnet", "vae", "flow")
 names = st.text("abcdefghij", min_size=1, max_size=4)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax import StreamState, compiled_step, init_state, prepare, reset, rollout, stream
+from sdvsr_jax import StreamState, compiled_step, init_state, prepare, reset, rollout, step, stream
 from sdvsr_jax.stream import frame_noise, padded_size
-from tests.models import frames, random_params, tiny
+from tests.tiny_models import frames, random_params, tiny
 
 FORMS = ("published", "nano")
 TOLERANCE = 1e-5
@@ -130,16 +130,18 @@ def test_noise_depends_on_seed_stream_and_frame_alone() -> None:
 
 def test_one_compilation_serves_every_frame_and_state_is_constant_in_size(form: str) -> None:
     config, params = tiny(form)
-    drive(form, frames(1))
-    run = compiled_step(config)
-    compilations = run._cache_size()
-    state = init_state(config, 1, 32, 36)
-    sizes = set()
+    traces = []
+
+    def traced(*args):
+        traces.append(args)
+        return step(*args, config=config)
+
+    run, state, sizes = jax.jit(traced), init_state(config, 1, 32, 36), set()
     for frame in frames(5):
         state, _ = run(params, state, frame)
         sizes.add(tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(state)))
     state, _ = run(params, reset(state, jnp.array([True])), frames(1)[0])
-    assert run._cache_size() == compilations
+    assert len(traces) == 1
     assert len(sizes) == 1
     assert sizes.pop() == tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(init_state(config, 1, 32, 36)))
 
@@ -174,7 +176,7 @@ def test_each_temporal_part_matters_only_with_history(field: str) -> None:
     config, params = tiny("published")
     without = dataclasses.replace(config, **{field: False})
     out = np.stack(list(stream(params, init_state(config, 1, 32, 36), frames(3), config=without)))
-    difference = np.abs(out - reference("published")).max(axis=(1, 2, 3, 4))
+    difference = np.abs(out - reference("published")[:3]).max(axis=(1, 2, 3, 4))
     assert difference[0] <= TOLERANCE
     assert difference[1:].min() > 1e-3
 

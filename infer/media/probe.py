@@ -120,7 +120,7 @@ def _probe_container(container: InputContainer, path: str, index: int | None) ->
         hdr=hdr_metadata(frame),
         others=tuple(others),
         left_out=tuple(left_out),
-        metadata={k: v for k, v in container.metadata.items() if k not in NOT_METADATA},
+        metadata={k: v for k, v in container.metadata.items() if k.lower() not in NOT_METADATA},
         chapters=tuple(dict(c) for c in container.chapters()),
     )
 

@@ -38,8 +38,8 @@ def make_lookup(
     """
     if kind == "auto":
         kind = "volume" if volume_bytes(*features.shape[:3]) <= VOLUME_LIMIT else "on_demand"
-    features = features.astype(jnp.float32) / jnp.sqrt(features.shape[-1])
-    pyramid = _pyramid(prev_features.astype(jnp.float32))
+    features = jnp.asarray(features, jnp.float32) / features.shape[-1] ** 0.5
+    pyramid = _pyramid(jnp.asarray(prev_features, jnp.float32))
     if kind == "on_demand":
         return lambda coords: _lookup(pyramid, coords, lambda level, y, x: _correlate(features, level, y, x))
     volumes = [jnp.einsum("bijc,bklc->bijkl", features, level) for level in pyramid]

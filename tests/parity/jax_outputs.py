@@ -13,6 +13,7 @@ from cases import Arrays
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import align
+from sdvsr_jax.models.blocks import MidBlock
 from sdvsr_jax.models.correlation import make_lookup
 from sdvsr_jax.models.layers import Transformer
 from sdvsr_jax.models.raft import RAFT
@@ -23,11 +24,14 @@ from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Params
 from sdvsr_jax.warp import warp
 
+QUICK = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+"""Compiling takes longer than running here."""
+
 
 def exact(function: Callable, *args: object) -> Arrays:
     """Compiled and run without reduced matrix precision."""
     with jax.default_matmul_precision("highest"):
-        return jax.tree.map(np.asarray, jax.jit(function)(*args))
+        return jax.tree.map(np.asarray, jax.jit(function, compiler_options=QUICK)(*args))
 
 
 def text(params: Params, config: TextConfig, ids: np.ndarray) -> np.ndarray:
@@ -43,18 +47,18 @@ def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
             if "mid" in inputs:
                 residuals = ([inputs[k] for k in sorted(inputs) if k.startswith("down_")], inputs["mid"])
             v = net(latents, image, time, keys_values, residuals)
-            mid, _ = net.encode(net.embed(latents, image), time, keys_values)
-            return {"output": v, "mid": mid, "temb": net.time_embedding(timesteps)}
+            return {"output": v, "temb": net.time_embedding(timesteps)}
 
         arguments = (inputs[k] for k in ("latents", "image", "timesteps", "text"))
         found, state = build(config).unet.apply(
             {"params": params["unet"]},
             *arguments,
             method=outputs,
-            capture_intermediates=lambda module, _: isinstance(module, Transformer),
+            capture_intermediates=lambda module, _: isinstance(module, MidBlock | Transformer),
         )
-        attention = state["intermediates"]["down_blocks_1"]["attentions_0"]["__call__"][0]
-        return found | {"down1_attn0": attention}
+        kept = state["intermediates"]
+        attention, mid = kept["down_blocks_1"]["attentions_0"]["__call__"], kept["mid_block"]["__call__"]
+        return found | {"down1_attn0": attention[0], "mid": mid[0]}
 
     return exact(run, params, inputs)
 
@@ -87,14 +91,14 @@ def vae(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
     return exact(run, params, inputs)
 
 
-def raft(flow_params: Params, inputs: Arrays) -> Arrays:
+def raft(flow_params: Params, inputs: Arrays, counts: tuple[int, ...] = (1, 12)) -> Arrays:
     """`flow_<k>` is the full-size flow after update k + 1."""
 
     def run(params: Params, inputs: Arrays) -> Arrays:
         net = RAFT(cases.RAFT_LARGE).bind({"params": params})
         image, previous = net.features(inputs["image"]), net.features(inputs["previous"])
         flows = {}
-        for count in (1, 2, 12):
+        for count in counts:
             short = RAFT(dataclasses.replace(cases.RAFT_LARGE, num_updates=count)).bind({"params": params})
             flows[f"flow_{count - 1:02d}"] = short(inputs["image"], image, previous)
         lookups = {
@@ -124,10 +128,13 @@ def ddim(config: ModelConfig, inputs: Arrays) -> Arrays:
 
 
 def pipeline(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
-    """The step, frame after frame, from given noise; `v` is the U-Net's output at every timestep."""
+    """The step, frame after frame, from given noise; `v` is the U-Net's output at every timestep.
+
+    Frame 0 has no previous frame: its `flow` and `warped` are zero.
+    """
     frames = []
     with jax.default_matmul_precision("highest"):
-        prepared = jax.jit(prepare, static_argnums=1)(params, config)
+        prepared = exact(lambda p: prepare(p, config), params)
         state = init_state(config, 1, *inputs["lr"].shape[1:3])
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
             state, outputs = _compiled_step(config)(prepared, state, lr[None], noise[None])
@@ -138,9 +145,9 @@ def pipeline(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
 def decoded(config: ModelConfig, params: Params, inputs: Arrays) -> np.ndarray:
     """Decoder outputs of the plain step alone."""
     with jax.default_matmul_precision("highest"):
-        prepared = jax.jit(prepare, static_argnums=1)(params, config)
+        prepared = exact(lambda p: prepare(p, config), params)
         state = init_state(config, 1, *inputs["lr"].shape[1:3])
-        run = jax.jit(functools.partial(step, config=config))
+        run = jax.jit(functools.partial(step, config=config), compiler_options=QUICK)
         frames = []
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
             state, sr = run(prepared, state, lr[None], noise=noise[None])
@@ -150,7 +157,7 @@ def decoded(config: ModelConfig, params: Params, inputs: Arrays) -> np.ndarray:
 
 @functools.cache
 def _compiled_step(config: ModelConfig) -> Callable:
-    return jax.jit(functools.partial(_step, config))
+    return jax.jit(functools.partial(_step, config), compiler_options=QUICK)
 
 
 def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):
@@ -159,7 +166,7 @@ def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):
     up = upsample_bicubic(lr, config.scale)
     previous = (state.prev_lr, state.prev_sr, state.flow_features, state.has_prev)
     history = align(nets, *previous, lr, up, config)
-    features = nets.flow.features(up)
+    features, has_prev = nets.flow.features(up), state.has_prev[:, None, None, None]
     condition = nets.controlnet.embed_condition(history.warped, history.trust)
 
     def denoise(x, per_step):
@@ -174,8 +181,8 @@ def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):
     new_state, sr = step(params, state, lr, config=config, noise=noise)
     outputs = {
         "bicubic": up,
-        "flow": nets.flow(up, features, state.flow_features),
-        "warped": history.warped,
+        "flow": jnp.where(has_prev, nets.flow(up, features, state.flow_features), 0),
+        "warped": jnp.where(has_prev, history.warped, 0),
         "v": velocities.swapaxes(0, 1),
         "latents": x,
         "decoded": sr,

@@ -25,7 +25,7 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return 0.4 + 0.1 * values
     if kind in ("bias", "running_mean"):
         return 0.1 * values
-    if "embedding" in name and "token" in name or "position_embedding" in name:
+    if ("embedding" in name and "token" in name) or "position_embedding" in name:
         return values
     if len(shape) == 1:
         return 1 + 0.2 * values

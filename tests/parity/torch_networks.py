@@ -1,4 +1,4 @@
-"""The reference networks in PyTorch: diffusers, torchvision and transformers, and our restatement of what they lack."""
+"""The reference networks in PyTorch: from diffusers, torchvision and transformers, and one restated here."""
 
 import cases
 import numpy as np

@@ -84,7 +84,7 @@ def raft(inputs: Arrays) -> Arrays:
         "context": nhwc(net.context_encoder(image)),
         "lookup_volume": lookup,
         "lookup_on_demand": lookup,
-    } | {f"flow_{i:02d}": nhwc(flows[i]) for i in (0, 1, 11)}
+    } | {f"flow_{i:02d}": nhwc(flows[i]) for i in (0, 11)}
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
@@ -147,8 +147,10 @@ class Pipeline:
 
     def frame(self, lr: Tensor, noise: Tensor, prev_up: Tensor | None, prev_sr: Tensor | None) -> dict[str, Tensor]:
         up, scheduler = bicubic(lr), _scheduler()
-        flow = self.raft(up, up if prev_up is None else prev_up)[-1].permute(0, 2, 3, 1)
-        warped = None if prev_sr is None else warp(prev_sr, flow)
+        flow, warped = torch.zeros(1, 2, *up.shape[2:]), None
+        if prev_sr is not None:
+            flow = self.raft(up, prev_up)[-1]
+            warped = warp(prev_sr, flow.permute(0, 2, 3, 1))
         x, velocities = noise, []
         for timestep in scheduler.timesteps:
             sample, residuals = torch.cat([x, lr], 1), {}
@@ -160,8 +162,8 @@ class Pipeline:
         decoded = self.vae.decode(x, None if warped is None else self.vae.features(warped))
         return {
             "bicubic": up,
-            "flow": flow.permute(0, 3, 1, 2),
-            "warped": up if warped is None else warped,
+            "flow": flow,
+            "warped": torch.zeros_like(up) if warped is None else warped,
             "v": torch.cat(velocities)[None],
             "latents": x,
             "decoded": decoded,
