@@ -63,7 +63,8 @@ def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
 def controlnet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
     def run(params: Params, inputs: Arrays) -> Arrays:
         net = bind(params, config).controlnet
-        condition = net.embed_condition(inputs["condition"], jnp.ones((1, 1, 1, 1)))
+        image = inputs["condition"]
+        condition = net.embed_condition(image, jnp.ones((len(image), 1, 1, 1)))
         time, text = net.fold_time(inputs["timesteps"]), net.fold_text(inputs["text"])
         down, mid = net(inputs["latents"], inputs["image"], condition, time, text)
         return {"cond_embedding": condition, "mid": mid} | {f"down_{i:02d}": d for i, d in enumerate(down)}
