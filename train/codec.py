@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-# x265 is left out: the one in PyAV 18.1's wheel corrupts the heap at the preset ultrafast (LR crops of 48 to 96 pixels)
+# no x265: the one in the wheel of PyAV 18.1 corrupts the heap at preset ultrafast (LR crops of 48 to 96 pixels)
 DECODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
 
 
