@@ -69,7 +69,7 @@ def tiny() -> ModelConfig:
             base.vae,
             latent_channels=4,
             encoder_channels=(8,),
-            encoder_blocks=(2,),
+            encoder_blocks=(1,),
             decoder_channels=(8, 4),
             decoder_blocks=(1, 1),
         ),
