@@ -10,7 +10,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -20,7 +19,7 @@ from sdvsr_jax import hub, published
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.convert import check, flatten, unflatten
 from sdvsr_jax.digest import sha256
-from sdvsr_jax.networks import init_params
+from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.types import Params
 
 SHIPPED = resources.files("sdvsr_jax") / "weights"
@@ -91,6 +90,8 @@ def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) ->
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(flat, temporary, metadata={"config": json.dumps(configs.to_dict(config)), **notes})
+        # safetensors creates files for the owner alone; weights are for everyone.
+        temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -105,7 +106,7 @@ def _verified(name: str) -> Path:
 
 
 def _check_complete(path: Path, flat: dict[tuple[str, ...], Any], config: ModelConfig) -> None:
-    target = flatten(jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0)))
+    target = flatten(abstract_params(config))
     misshaped = [
         f"{'/'.join(k)} is {list(flat[k].shape)}, expected {list(target[k].shape)}"
         for k in target.keys() & flat.keys()

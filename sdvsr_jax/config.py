@@ -248,6 +248,6 @@ def _build(kind: Any, value: Any, path: str) -> Any:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, kind):
-        raise ValueError(f"{path}: found {value!r}, expected {kind.__name__}")
+    if not (isinstance(kind, type) and isinstance(value, kind)):
+        raise ValueError(f"{path}: found {value!r}, expected {kind}")
     return value

@@ -1,5 +1,6 @@
 """The networks of a model: built from its config, bound to its parameters, initialised, prepared."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,8 @@ class Networks(NamedTuple):
     unet: UNet
     controlnet: ControlNet
     vae: TemporalAutoencoder
-    flow: RAFT | FlowNet
+    flow: Any
+    """RAFT on SR-sized frames or FlowNet on LR frames: ``features(image)``, ``(image, features, previous)``."""
 
 
 def build(config: ModelConfig) -> Networks:
@@ -49,7 +51,7 @@ def uses_text(config: ModelConfig) -> bool:
 
 
 def init_params(key: Array, config: ModelConfig) -> Params:
-    """Random float32 parameters; abstract ones under `jax.eval_shape`, which costs no memory.
+    """Random float32 parameters.
 
     Every part that corrects a plainer result (residual decoder, guidance, TPM, flow) starts at zero, so a fresh
     residual model returns the back-projected bicubic frame.
@@ -74,22 +76,30 @@ def init_params(key: Array, config: ModelConfig) -> Params:
     return params | ({"prompt_embeds": text} if uses_text(config) else {})
 
 
+@functools.cache
+def abstract_params(config: ModelConfig) -> Params:
+    """Names, shapes and dtypes of the parameters, without the memory."""
+    return jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0))
+
+
 def prepare(params: Params, config: ModelConfig) -> Params:
     """Fold what is the same for every frame, once: time embeddings and the prompt's keys and values.
 
     Networks in a 16-bit ``compute_dtype`` get their weights cast here as well, so that they are read once in that
     size. The result is what `stream.step` takes; differentiable, so training calls it inside its loss.
     """
+    params = jax.tree.map(jnp.asarray, params)
     nets = bind(params, config)
     steps = jnp.asarray(diffusion.timesteps(config.diffusion))
-    text = params.get("prompt_embeds")
+    # Without transformers nothing looks at the text.
+    text = params["prompt_embeds"] if uses_text(config) else jnp.zeros((1, 1, 1))
     folded = {name: _fold(getattr(nets, name), steps, text) for name in ("unet", "controlnet")}
     dtype = jnp.dtype(config.compute_dtype)
     cast = {name: jax.tree.map(lambda a: a.astype(dtype), params[name]) for name in ("unet", "controlnet", "vae")}
     return {**cast, "flow": params["flow"], "folded": folded}
 
 
-def _fold(net: UNet | ControlNet, steps: Array, text: Array | None) -> PyTree:
+def _fold(net: UNet | ControlNet, steps: Array, text: Array) -> PyTree:
     # The extra axis is the batch that one timestep's shift is broadcast over.
     time = jax.tree.map(lambda a: a[:, None], net.fold_time(steps))
     return {"time": time, "text": net.fold_text(text)}
@@ -112,6 +122,6 @@ def _touch_vae(net: TemporalAutoencoder, image: Array, lr: Array) -> Array:
     return net.decode(latents, image, lr, features, lr[..., :1])
 
 
-def _touch_flow(net: RAFT | FlowNet, image: Array) -> Array:
+def _touch_flow(net: Any, image: Array) -> Array:
     features = net.features(image)
     return net(image, features, features)

@@ -21,7 +21,7 @@ from sdvsr_jax import config as configs
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.convert import from_torch, to_torch
 from sdvsr_jax.models.text import TextConfig, TextEncoder, empty_prompt_embeds
-from sdvsr_jax.networks import init_params, uses_text
+from sdvsr_jax.networks import abstract_params, uses_text
 from sdvsr_jax.types import Params
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -42,7 +42,7 @@ def read(folder: Path, flow_weights: Path | None = None) -> tuple[ModelConfig, P
     Raises ValueErrors for missing files and for weights that do not fit, all faults of a part in one line.
     """
     config = read_config(folder)
-    target = jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0))
+    target = abstract_params(config)
     files = {name: folder / name / WEIGHTS for name in ("unet", "controlnet", "vae")}
     files["flow"] = flow_weights or folder / FLOW_FILE
     params = {name: from_torch(_load(path), target[name], f"{name} ({path})") for name, path in files.items()}

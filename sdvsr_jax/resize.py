@@ -108,7 +108,7 @@ def _downsample_axis(x: Array, axis: int, scale: int) -> Array:
     pad[axis] = (2 * scale, 2 * scale)
     padded = jnp.pad(x, pad)
     inside = np.pad(np.ones(x.shape[axis], np.float32), 2 * scale)
-    total, weight = 0.0, np.zeros(small, np.float32)
+    total, weight = jnp.zeros((), x.dtype), np.zeros(small, np.float32)
     for tap in np.flatnonzero(kernel):
         stop = int(tap) + (small - 1) * scale + 1
         w = float(kernel[tap])

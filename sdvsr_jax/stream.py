@@ -105,7 +105,7 @@ def advance(
     up = upsample_bicubic(lr, config.scale)
     history = align(nets, state.prev_lr, state.prev_sr, state.flow_features, state.has_prev, lr, up, config)
     if noise is None:
-        noise = frame_noise(state.key, state.frame_index, (*lr.shape[1:3], config.unet.latent_channels))
+        noise = frame_noise(state.key, state.frame_index, (lr.shape[1], lr.shape[2], config.unet.latent_channels))
     denoised = denoise_latents(nets, params["folded"], noise, lr, history, config)
     latents = denoised.sample if config.quirks.decode_last_sample else denoised.x0
     sr = decode_latents(nets, latents, lr, up, history, config)

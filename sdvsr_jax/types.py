@@ -5,17 +5,22 @@ Legend: ``b`` independent streams, ``f`` frames, ``h w`` LR size, ``H W`` = ``sc
 current -> previous, for a backward warp.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-LRFrame = Float[Array, "b h w 3"]
-SRFrame = Float[Array, "b H W 3"]
-Frames = Float[Array, "f b h w 3"]
-Latents = Float[Array, "b h w c"]
-Features = Float[Array, "b h w c"]
-Flow = Float[Array, "b h w 2"]
-Mask = Float[Array, "b h w 1"]
+# Frames may come straight from a decoder, as numpy arrays; a type checker would then miss every jax method.
+AnyArray = jax.Array if TYPE_CHECKING else jax.Array | np.ndarray
+
+LRFrame = Float[AnyArray, "b h w 3"]
+SRFrame = Float[AnyArray, "b H W 3"]
+Frames = Float[AnyArray, "f b _ _ 3"]
+Latents = Float[AnyArray, "b h w latent"]
+Features = Float[Array, "b _ _ _"]
+Flow = Float[Array, "b _ _ 2"]
+Mask = Float[Array, "b _ _ 1"]
 HasPrev = Bool[Array, " b"]
 FrameIndex = Int[Array, " b"]
 StreamKey = Key[Array, " b"]

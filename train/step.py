@@ -27,7 +27,7 @@ def train_step(
     key = jax.random.fold_in(jax.random.key(run.seed), state.step)
     grads, result, metrics = accumulate(state, frozen, hr, lr, key, context, with_gan)
     updates, optimizer = make_optimizer(run).update(grads, state.optimizer, state.trained)
-    trained = optax.apply_updates(state.trained, updates)
+    trained: Flat = dict(optax.apply_updates(state.trained, updates))  # pyright: ignore[reportArgumentType]
     metrics["gradient_norm"] = optax.global_norm(grads)
     new = state._replace(step=state.step + 1, trained=trained, optimizer=optimizer)
     if run.optimizer.ema:

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from sdvsr_jax.config import Attention, UNetConfig
 from sdvsr_jax.models.layers import Downsample, ResnetBlock, TimestepEmbedding, Transformer, Upsample, conv
@@ -27,7 +28,7 @@ class DownBlock(Folded):
     attention: Attention
     is_last: bool
     config: UNetConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         layers = self.config.layers_per_block
@@ -56,7 +57,7 @@ class MidBlock(Folded):
     channels: int
     attention: Attention
     config: UNetConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.resnets = [ResnetBlock(self.channels, self.channels, self.config, self.dtype) for _ in range(2)]
@@ -78,7 +79,7 @@ class UpBlock(Folded):
     attention: Attention
     is_last: bool
     config: UNetConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         inputs = [self.in_channels] + [self.channels] * (len(self.skip_channels) - 1)
@@ -103,7 +104,7 @@ class Encoder(nn.Module):
     """conv_in, time embedding, down blocks and mid block: the half that ControlNet copies from the U-Net."""
 
     config: UNetConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         c = self.config
@@ -150,5 +151,5 @@ def skip_channels(config: UNetConfig) -> list[int]:
     return widths
 
 
-def _transformers(count: int, channels: int, config: UNetConfig, kind: Attention, dtype: jnp.dtype) -> list:
+def _transformers(count: int, channels: int, config: UNetConfig, kind: Attention, dtype: DTypeLike) -> list:
     return [] if kind == "none" else [Transformer(channels, config, kind, dtype) for _ in range(count)]

@@ -1,8 +1,8 @@
 """Windows of the correlation between two feature maps, as RAFT looks them up.
 
-Level k correlates every pixel with the second map averaged over 2**k x 2**k pixels. A lookup returns, per pixel, the
-(2r+1) x (2r+1) bilinear samples around a position, zero outside the map. Since correlation is linear in the second
-map, pooling it and sampling it commute with the dot product, which leaves two ways to the same values:
+Level k correlates every pixel with the second map averaged over 2**k x 2**k pixels. A lookup returns, per pixel,
+the (2r+1) x (2r+1) bilinear samples around a position, zero outside the map. Since correlation is linear in the
+second map, pooling and sampling commute with the dot product, which leaves two ways to the same values:
 
 - volume: dot products of all pairs once, then read windows; memory grows with the square of the pixels;
 - on demand: dot products of the windows alone, for every lookup; memory grows with the pixels.
@@ -33,13 +33,13 @@ def make_lookup(
 ) -> Lookup:
     """Prepare lookups of `features` [b,h,w,c] in `prev_features` [b,h,w,c].
 
-    Returns a function from positions (x, y) [b,h,w,2] in pixels of the feature map to [b,h,w,324]: levels outermost,
+    Returns a function from positions (x, y) [b,h,w,2] in pixels of the feature map to [b,h,w,324]: levels first,
     then x offset, then y offset.
     """
     if kind == "auto":
         kind = "volume" if volume_bytes(*features.shape[:3]) <= VOLUME_LIMIT else "on_demand"
-    features = features.astype(jnp.float32) / jnp.sqrt(features.shape[-1])
-    pyramid = _pyramid(prev_features.astype(jnp.float32))
+    features = jnp.asarray(features, jnp.float32) / features.shape[-1] ** 0.5
+    pyramid = _pyramid(jnp.asarray(prev_features, jnp.float32))
     if kind == "on_demand":
         return lambda coords: _lookup(pyramid, coords, lambda level, y, x: _correlate(features, level, y, x))
     volumes = [jnp.einsum("bijc,bklc->bijkl", features, level) for level in pyramid]

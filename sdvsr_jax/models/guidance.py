@@ -4,6 +4,7 @@ import itertools
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from sdvsr_jax.config import GuidanceConfig
 from sdvsr_jax.models.blocks import Encoder, skip_channels
@@ -17,7 +18,7 @@ class ConditionEmbedding(nn.Module):
 
     guidance: GuidanceConfig
     out_channels: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         widths = self.guidance.condition_channels

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax.typing import DTypeLike
 
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
 from sdvsr_jax.resize import resize_nearest
@@ -29,7 +30,7 @@ class RMSNorm(nn.Module):
         return (x * jax.lax.rsqrt(mean_square + 1e-6).astype(x.dtype)) * scale.astype(x.dtype)
 
 
-def norm(kind: NormKind, groups: int, epsilon: float, dtype: jnp.dtype) -> nn.Module:
+def norm(kind: NormKind, groups: int, epsilon: float, dtype: DTypeLike) -> nn.Module:
     """GroupNorm with torch's statistics (two-pass variance: near-constant inputs occur), or RMSNorm."""
     if kind == "rms":
         return RMSNorm()
@@ -37,7 +38,7 @@ def norm(kind: NormKind, groups: int, epsilon: float, dtype: jnp.dtype) -> nn.Mo
 
 
 def conv(
-    features: int, kernel: int = 3, stride: int = 1, *, bias: bool = True, zero: bool = False, dtype: jnp.dtype
+    features: int, kernel: int = 3, stride: int = 1, *, bias: bool = True, zero: bool = False, dtype: DTypeLike
 ) -> nn.Conv:
     """Convolution with torch's symmetric padding (JAX 'SAME' differs at stride 2); ``zero``: starts at zero."""
     pad = (kernel // 2, kernel // 2)
@@ -74,7 +75,7 @@ class ResnetBlock(nn.Module):
     in_channels: int
     channels: int
     config: UNetConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c = self.config
@@ -117,7 +118,7 @@ class CrossAttention(nn.Module):
 
     channels: int
     num_heads: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.to_q = nn.Dense(self.channels, use_bias=False, dtype=self.dtype)
@@ -142,7 +143,7 @@ class GEGLU(nn.Module):
     """Linear to value and gate; value * gelu(gate), the exact erf form."""
 
     channels: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.proj = nn.Dense(2 * self.channels, dtype=self.dtype)
@@ -156,7 +157,7 @@ class FeedForward(nn.Module):
     """GEGLU of four times the width, then back."""
 
     channels: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.net_0 = GEGLU(4 * self.channels, self.dtype)
@@ -172,7 +173,7 @@ class TransformerBlock(nn.Module):
     channels: int
     num_heads: int
     kind: Attention
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(epsilon=1e-5, dtype=self.dtype) for _ in range(3))
@@ -197,7 +198,7 @@ class Transformer(nn.Module):
     channels: int
     config: UNetConfig
     kind: Attention
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c = self.config
@@ -219,7 +220,7 @@ class Downsample(nn.Module):
     """3x3 convolution of stride 2, padding 1: odd sizes round up."""
 
     channels: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.conv = conv(self.channels, stride=2, dtype=self.dtype)
@@ -232,7 +233,7 @@ class Upsample(nn.Module):
     """Nearest to the size of the next skip (not always twice), then a 3x3 convolution."""
 
     channels: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.conv = conv(self.channels, dtype=self.dtype)

@@ -236,7 +236,7 @@ def instance_norm(x: Features) -> Features:
     return (y * jax.lax.rsqrt(jnp.square(y).mean((1, 2), keepdims=True) + 1e-5)).astype(x.dtype)
 
 
-def grid(flow: Flow) -> Flow:
+def grid(flow: Flow) -> Float[Array, "h w 2"]:
     """The position (x, y) of every pixel, [h, w, 2]."""
     height, width = flow.shape[1:3]
     return jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1).astype(flow.dtype)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from einops import rearrange
+from jax.typing import DTypeLike
 
 from sdvsr_jax.config import VAEConfig
 from sdvsr_jax.models.layers import conv
@@ -28,7 +29,7 @@ class Block(nn.Module):
     """Three 3x3 convolutions and a skip; with features of the previous frame, the TPM before the skip."""
 
     channels: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         self.conv_0, self.conv_2, self.conv_4 = (conv(self.channels, dtype=self.dtype) for _ in range(3))
@@ -85,7 +86,7 @@ class Encoder(nn.Module):
     """conv, then blocks with a stride-2 convolution between stages, then conv to the latents."""
 
     config: VAEConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c = self.config
@@ -116,7 +117,7 @@ class Decoder(nn.Module):
     """conv relu, then blocks with nearest x2 and a convolution between stages, then conv to pixels."""
 
     config: VAEConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def setup(self) -> None:
         c = self.config
@@ -140,7 +141,7 @@ class TemporalAutoencoder(nn.Module):
     """Images are [-1, 1]; ``up`` is the bicubic frame, used (with ``lr``) only by a residual autoencoder."""
 
     config: VAEConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.dtype)

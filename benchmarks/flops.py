@@ -1,0 +1,54 @@
+"""Arithmetic of a traced function: convolutions and matrix products, a multiply-add counted as two operations.
+
+XLA's own cost analysis counts the body of a loop once; this count multiplies it by the loop's length.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.networks import abstract_params, prepare
+from sdvsr_jax.stream import init_state, step
+
+
+def frame_flops(config: ModelConfig, width: int, height: int) -> int:
+    """Operations of one frame at LR size width x height. Nothing is computed."""
+    params = jax.eval_shape(functools.partial(prepare, config=config), abstract_params(config))
+    state = jax.eval_shape(lambda: init_state(config, 1, height, width))
+    frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
+    return count(functools.partial(step, config=config), params, state, frame)
+
+
+def count(function: Callable, *args: Any) -> int:
+    """Operations of ``function(*args)``; the arguments may be abstract."""
+    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _count(jaxpr: Any) -> int:
+    return sum(_cost(equation) for equation in jaxpr.eqns)
+
+
+def _cost(equation: Any) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        out_channels = kernel[params["dimension_numbers"].rhs_spec[0]]
+        return 2 * equation.outvars[0].aval.size * math.prod(kernel) // out_channels
+    if name == "dot_general":
+        contracted = params["dimension_numbers"][0][0]
+        shape = equation.invars[0].aval.shape
+        return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+    turns = params["length"] if name == "scan" else 1
+    return turns * sum(_count(inner) for inner in _inner(params))
+
+
+def _inner(params: dict[str, Any]) -> Iterator[Any]:
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            inner = getattr(item, "jaxpr", item)
+            if hasattr(inner, "eqns"):
+                yield inner

@@ -1,0 +1,28 @@
+"""A detail of one frame, enlarged bicubically | upscaled: python side_by_side.py IN OUT PNG [FRAME]."""
+
+import itertools
+import sys
+
+import av
+import numpy as np
+from PIL import Image
+
+
+def frame(path: str, index: int) -> Image.Image:
+    """Frame number ``index`` of a video as RGB."""
+    with av.open(path) as container:
+        return next(itertools.islice(container.decode(video=0), index, None)).to_image()
+
+
+def main(source: str, result: str, target: str, index: str = "20") -> None:
+    large = frame(result, int(index))
+    bicubic = frame(source, int(index)).resize(large.size, Image.Resampling.BICUBIC)
+    width, height = large.size
+    box = (width // 4, height // 6, width // 4 + width // 2, height // 6 + height // 2)
+    pair = np.concatenate([np.asarray(image.crop(box)) for image in (bicubic, large)], 1)
+    Image.fromarray(pair).save(target)
+    print(f"{target}  left: bicubic, right: upscaled, frame {index}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

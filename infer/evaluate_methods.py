@@ -1,0 +1,72 @@
+"""The rows of an evaluation: the bicubic baseline and models, whole or with parts switched off."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infer.evaluate_clips import to_float, to_uint8
+from sdvsr_jax import checkpoint
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.networks import prepare
+from sdvsr_jax.resize import upsample_bicubic
+from sdvsr_jax.stream import init_state, stream
+from sdvsr_jax.types import Params
+
+Model = tuple[ModelConfig, Params]
+ABLATIONS = {
+    "2 steps": {"num_steps": 2},
+    "1 step": {"num_steps": 1},
+    "no guidance": {"guidance": False},
+    "no TPM": {"tpm": False},
+    "no guidance, no TPM": {"guidance": False, "tpm": False},
+}
+
+
+def variant(
+    config: ModelConfig, *, num_steps: int | None = None, guidance: bool = True, tpm: bool = True
+) -> ModelConfig:
+    """The same weights with another number of denoising steps, or without ARTG or TPM."""
+    diffusion = config.diffusion if num_steps is None else replace(config.diffusion, num_steps=num_steps)
+    return replace(
+        config,
+        diffusion=diffusion,
+        use_guidance=config.use_guidance and guidance,
+        use_tpm=config.use_tpm and tpm,
+    )
+
+
+def load_models(
+    names: tuple[str, ...], *, num_steps: int | None, guidance: bool, tpm: bool, ablate: bool
+) -> dict[str, Model]:
+    """Row name -> (config, raw parameters). With `ablate` the rows of ABLATIONS follow every model."""
+    models = {}
+    for name in names:
+        config, params = checkpoint.load(name)
+        label = name if "/" not in name else name.rstrip("/").rsplit("/", 1)[1].removesuffix(".safetensors")
+        chosen = variant(config, num_steps=num_steps, guidance=guidance, tpm=tpm)
+        models[_label(label, num_steps, guidance, tpm)] = (chosen, params)
+        if ablate:
+            models |= {f"{label}, {row}": (variant(config, **change), params) for row, change in ABLATIONS.items()}
+    return models
+
+
+def _label(name: str, num_steps: int | None, guidance: bool, tpm: bool) -> str:
+    switches = [f"{num_steps} steps"] if num_steps else []
+    switches += [] if guidance else ["no guidance"]
+    return ", ".join([name, *switches, *([] if tpm else ["no TPM"])])
+
+
+def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
+    """The baseline, uint8: the kernel inside the model (a = -0.75), 0.1 dB better than the usual a = -0.5."""
+    up = jax.jit(upsample_bicubic, static_argnums=1)
+    return np.concatenate([to_uint8(up(to_float(frame[None]), scale)) for frame in lr])
+
+
+def upscale(lr: np.ndarray, model: Model, seed: int = 0) -> np.ndarray:
+    """SR of one stream, uint8 [f, H, W, 3], frame by frame as a live stream would be."""
+    config, params = model
+    state = init_state(config, 1, *lr.shape[1:3], seed=seed)
+    frames = (jnp.asarray(to_float(frame[None])) for frame in lr)
+    return np.concatenate([to_uint8(sr) for sr in stream(prepare(params, config), state, frames, config=config)])

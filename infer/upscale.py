@@ -1,0 +1,124 @@
+"""The main command: one input, or several after each other."""
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from infer.options import Options, parse
+
+if TYPE_CHECKING:
+    from infer.engine import Engine, Model
+    from infer.plan import Plan
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".3gp", ".flv",
+    ".wmv", ".ogv", ".y4m", ".264", ".h264", ".265", ".hevc", ".mxf",
+)  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """0 if all went well; with several inputs 1 if any failed. The failure of a single input is raised."""
+    options = parse(arguments)
+    inputs = find_inputs(options.video)
+    session = Session(options)
+    if len(options.video) == 1 and inputs == list(options.video):
+        reports = [session.run(inputs[0], options.output)]
+        failed = 0
+    else:
+        reports, failed = run_all(session, inputs)
+    if options.report:
+        from infer.job import write_report
+
+        write_report(options.report, reports)
+    return 1 if failed else 0
+
+
+class Session:
+    """The model loaded once and the step compiled once per size, for one or many jobs."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._engine: Engine | None = None
+
+    def run(self, path: str, output: str | None) -> dict[str, Any]:
+        """One job; returns its report."""
+        from infer.plan import make_plan
+
+        # What can be wrong with files and options is found here, before jax is even imported.
+        plan = make_plan(self.options, path, output)
+        from infer.console import describe_plan
+        from infer.job import run_job
+
+        describe_plan(plan)
+        return run_job(self.options, plan, self._model, self._engine_for(plan)).as_dict()
+
+    @cached_property
+    def _model(self) -> "Model":
+        from infer.engine import load_model
+
+        o = self.options
+        return load_model(o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline)
+
+    def _engine_for(self, plan: "Plan") -> "Engine":
+        from infer.engine import Engine
+
+        shape = (plan.info.width, plan.info.height, plan.info.layout.is_deep, plan.size)
+        if self._engine is None or self._engine.shape != shape:
+            self._engine = None  # frees the old program first
+            self._engine = Engine(self._model, *shape)
+        return self._engine
+
+
+def find_inputs(paths: tuple[str, ...]) -> list[str]:
+    """Files and folders of frames as they are; a folder with videos and no images stands for its videos."""
+    found: list[str] = []
+    for path in paths:
+        videos = _videos_in(path) if os.path.isdir(path) else []
+        found += videos or [path]
+    return found
+
+
+def _videos_in(folder: str) -> list[str]:
+    from infer.media.images import list_images
+
+    if list_images(folder):
+        return []
+    names = sorted(n for n in os.listdir(folder) if n.lower().endswith(VIDEO_SUFFIXES) and not n.startswith("."))
+    return [os.path.join(folder, n) for n in names]
+
+
+def run_all(session: Session, inputs: list[str]) -> tuple[list[dict[str, Any]], int]:
+    """Every input in turn, finished ones skipped; a failure is told and does not stop the rest."""
+    from infer.console import say
+    from infer.failure import one_line
+
+    reports, failed, skipped = [], 0, 0
+    for number, path in enumerate(inputs, 1):
+        say(f"--- {number} of {len(inputs)}: {path}")
+        try:
+            output = _output_in(session.options, path)
+            if output and os.path.exists(output) and not session.options.overwrite:
+                say(f"skipped  {output} is there already")
+                skipped += 1
+                continue
+            reports.append(session.run(path, output))
+        except Exception as error:
+            if session.options.debug:
+                raise
+            failed += 1
+            say(one_line(error))
+            reports.append({"input": path, "error": str(error)})
+    say(f"{len(inputs)} inputs: {len(inputs) - failed - skipped} done, {skipped} skipped, {failed} failed")
+    return reports, failed
+
+
+def _output_in(options: Options, path: str) -> str:
+    from infer.media.probe import probe
+    from infer.options import parse_fps
+    from infer.plan import default_output
+
+    if options.output is not None and not os.path.isdir(options.output):
+        raise ValueError(
+            f"--output {options.output}: expected an existing folder, because there are several inputs"
+        )
+    return default_output(probe(path, options.stream, parse_fps(options.fps)), options, options.output)

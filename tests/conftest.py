@@ -1,0 +1,25 @@
+"""Shape annotations are checked in every test; real clips and fixtures beside the repository are found here."""
+
+import os
+from pathlib import Path
+
+# Most of the time of a test is compilation, and tiny models run as fast without LLVM's optimisations.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+install_import_hook(["sdvsr_jax"], "beartype.beartype")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Clips, photographs and reference outputs that are not part of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there (set SDVSR_SHARED): needs the reference outputs and real clips")
+    return SHARED

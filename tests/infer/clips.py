@@ -1,0 +1,86 @@
+"""Small videos made on the spot by FFmpeg's own sources and encoders."""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from infer.media.codecs import VideoSpec
+from infer.media.info import ColorTags
+
+
+def pictures(count: int, width: int, height: int, source: str = "testsrc2") -> Iterator[np.ndarray]:
+    """uint8 RGB frames [h, w, 3] of a lavfi source."""
+    graph = av.filter.Graph()
+    size = f"{max(width, 2)}x{max(height, 2)}"
+    first = graph.add(source, f"size={size}:rate=25" if source != "gradients" else f"s={size}:r=25:seed=1")
+    nodes = [first, graph.add("scale", f"{width}:{height}"), graph.add("format", "rgb24"), graph.add("buffersink")]
+    graph.link_nodes(*nodes)
+    graph.configure()
+    for _ in range(count):
+        yield graph.pull().to_ndarray()
+
+
+def make_video(
+    path: str,
+    pts: Sequence[int] = tuple(range(6)),
+    size: tuple[int, int] = (32, 24),
+    base: Fraction = Fraction(1, 25),
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    color: ColorTags | None = None,
+    sar: Fraction | None = None,
+    matrix: Sequence[int] | None = None,
+    audio: str | None = None,
+    options: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
+    chapters: Sequence[tuple[float, float, str]] = (),
+    muxer: str | None = None,
+) -> str:
+    """Write a clip whose frames are shown at ``pts`` ticks of ``base``; returns its path."""
+    with av.open(path, "w", format=muxer) as output:
+        output.metadata.update(metadata or {})
+        video = output.add_stream(codec, rate=25, options={"preset": "ultrafast"} if "x26" in codec else {})
+        video.options = {**video.options, **(options or {})}
+        video.width, video.height, video.pix_fmt, video.codec_context.time_base = *size, pixel_format, base
+        if color:
+            context = video.codec_context
+            context.color_primaries, context.color_trc = color.primaries, color.transfer
+            context.colorspace, context.color_range = color.matrix, color.range
+        if sar:
+            video.codec_context.sample_aspect_ratio = sar
+        video.set_display_matrix(matrix)
+        sound = output.add_stream(audio, rate=8000) if audio else None
+        output.set_chapters([
+            {"id": i, "start": round(a * 1000), "end": round(b * 1000), "time_base": Fraction(1, 1000),
+             "metadata": {"title": title}} for i, (a, b, title) in enumerate(chapters)
+        ])  # fmt: skip
+        for time, rgb in zip(pts, pictures(len(pts), *size), strict=True):
+            frame = av.VideoFrame.from_ndarray(rgb)
+            frame.pts, frame.time_base = time, base
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+        if sound is not None:
+            for frame in tone(sound.codec_context, len(pts)):
+                output.mux(sound.encode(frame))
+            output.mux(sound.encode(None))
+    return path
+
+
+def tone(context: av.AudioCodecContext, blocks: int) -> Iterator[av.AudioFrame]:
+    """A rising tone, mono."""
+    for number in range(max(3, blocks)):
+        samples = 0.3 * np.sin(np.arange(1024) * (0.05 + 0.01 * number))
+        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+        frame.rate, frame.pts = 8000, number * 1024
+        yield from av.AudioResampler(context.format, "mono", 8000).resample(frame)
+
+
+def spec_for(size: tuple[int, int], base: Fraction = Fraction(1, 25), **changes: object) -> VideoSpec:
+    """An encoder setting for tests: fast H.264."""
+    values = {
+        "encoder": "libx264", "pixel_format": "yuv420p", "width": size[0], "height": size[1], "time_base": base,
+        "rate": Fraction(25), "color": ColorTags(), "matrix": 6, "preset": "ultrafast", "threads": 1,
+    }  # fmt: skip
+    return VideoSpec(**{**values, **changes})  # type: ignore[arg-type]

@@ -1,0 +1,234 @@
+"""The command as users give it, with a tiny real model, on clips made here."""
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import make_video, pictures
+
+from infer.__main__ import main
+from infer.media.images import encode_png, list_images
+from infer.media.probe import probe
+from infer.media.reader import read_frames
+from infer.options import Options, parse, parse_fps, parse_size
+
+
+@pytest.fixture
+def upscale(tiny_model, monkeypatch, capsys):
+    """Run the command in this process; returns its exit status and what it said."""
+
+    def call(*arguments: object, model: str = tiny_model) -> tuple[int, str]:
+        status = main([*map(str, arguments), "--model", model])
+        return status, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A clip with variable frame rate and sound."""
+    return make_video(str(tmp_path / "in.mp4"), [0, 40, 60, 120, 130], (16, 16), Fraction(1, 600), audio="aac")
+
+
+def frames_of(path: str | Path) -> list[np.ndarray]:
+    return [f.rgb for f in read_frames(probe(str(path)))]
+
+
+def test_one_option_is_enough(upscale, source, tmp_path):
+    status, said = upscale("--video", source, "--report", tmp_path / "r.json")
+    assert status == 0
+    assert [line.split()[0] for line in said.splitlines()] == ["input", "output", "model", "memory", "done"]
+    assert "16x16, 5 frames" in said
+    assert "64x64" in said
+    found = probe(str(tmp_path / "in_x4.mp4"))
+    assert (found.width, found.height) == (64, 64)
+    assert [f.pts * found.time_base * 600 for f in read_frames(found)] == [0, 40, 60, 120, 130]
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["nothing_lost"]
+    assert {"audio 1", "timestamps"} <= {c["name"] for c in report["checks"]}
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "in_x4.mp4", "r.json"]
+
+
+def test_an_existing_output_is_never_replaced_silently(upscale, source, tmp_path):
+    (tmp_path / "in_x4.mp4").write_text("precious")
+    status, said = upscale("--video", source)
+    assert status == 2
+    assert "already exists; give --overwrite" in said
+    assert (tmp_path / "in_x4.mp4").read_text() == "precious"
+    assert upscale("--video", source, "--overwrite")[0] == 0
+    assert len(frames_of(tmp_path / "in_x4.mp4")) == 5
+
+
+def test_the_published_script_s_names_work():
+    words = "--in_path a.mp4 --out_path b.mp4 --model_id nano --num_inference_steps 3"
+    same = "-i a.mp4 -o b.mp4 --model nano --steps 3"
+    assert parse(words.split()) == parse(same.split()) == Options(("a.mp4",), "b.mp4", "nano", steps=3)
+    assert parse(["--video", "a", "--flow-weights", "w"]) == parse(["--video", "a", "--flow_weights", "w"])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 5)])
+def test_any_size_gives_exactly_four_times_that(upscale, tmp_path, size):
+    source = make_video(str(tmp_path / "in.mkv"), range(2), size, codec="ffv1", pixel_format="yuv444p")
+    status, said = upscale("--video", source, "--codec", "ffv1")
+    assert status == 0, said
+    assert frames_of(tmp_path / "in_x4.mkv")[0].shape == (4 * size[1], 4 * size[0], 3)
+
+
+def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
+    source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16), sar=Fraction(3, 2))
+    status, said = upscale("--video", source, "--size", "45x33")
+    assert status == 0, said
+    assert "is odd: written as 4:4:4" in said
+    found = probe(str(tmp_path / "in_45x33.mp4"))
+    assert (found.width, found.height) == (45, 33)
+    assert found.sar is not None
+    assert found.sar * 45 / 33 == Fraction(3, 2)
+    assert upscale("--video", source, "--scale", "2")[0] == 0
+    assert probe(str(tmp_path / "in_x2.mp4")).width == 32
+
+
+def test_a_part_of_a_video_is_that_part_of_the_whole_clock(upscale, source, tmp_path):
+    status, _ = upscale("--video", source, "--start", "1", "--frames", "3", "-o", tmp_path / "part.mp4")
+    assert status == 0
+    found = probe(str(tmp_path / "part.mp4"))
+    assert [f.pts * found.time_base * 600 for f in read_frames(found)] == [0, 20, 80]
+    assert found.others[0].codec == "aac"
+
+
+def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, rgb in enumerate(pictures(3, 16, 16)):
+        (folder / f"f{number + 8}.png").write_bytes(encode_png(rgb))
+    assert [Path(p).name for p in list_images(str(folder))] == ["f8.png", "f9.png", "f10.png"]
+    assert upscale("--video", folder)[0] == 0
+    assert sorted(os.listdir(tmp_path / "frames_x4")) == ["f10.png", "f8.png", "f9.png"]
+    assert upscale("--video", folder, "-o", tmp_path / "v.mkv", "--codec", "ffv1", "--fps", "30000/1001")[0] == 0
+    video = probe(str(tmp_path / "v.mkv"))
+    assert abs(float(video.rate) - 30000 / 1001) < 0.01
+    for image, frame in zip(frames_of(tmp_path / "frames_x4"), frames_of(tmp_path / "v.mkv"), strict=True):
+        assert np.abs(image.astype(int) - frame).mean() < 4  # 4:2:0 of a detailed test picture
+    status, said = upscale("--video", folder)
+    assert status == 2
+    assert "already exists" in said
+
+
+def test_segments_change_the_file_but_not_the_frames(upscale, source, tmp_path):
+    outputs = []
+    for length in (1, 2, 120):
+        output = tmp_path / f"{length}.mkv"
+        assert upscale("--video", source, "-o", output, "--codec", "ffv1", "--segment", length)[0] == 0
+        outputs.append(frames_of(output))
+    for other in outputs[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(outputs[0], other, strict=True))
+
+
+def test_ten_bits_stay_ten_bits(upscale, tmp_path):
+    source = make_video(str(tmp_path / "in.mkv"), range(2), (16, 16), codec="ffv1", pixel_format="yuv420p10le")
+    assert upscale("--video", source)[0] == 0
+    found = probe(str(tmp_path / "in_x4.mkv"))
+    assert (found.codec, found.layout.name) == ("hevc", "yuv420p10le")
+
+
+def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path):
+    whole = make_video(str(tmp_path / "whole.mkv"), range(30), (32, 32), codec="mpeg4")
+    data = Path(whole).read_bytes()
+    Path(whole).write_bytes(data[: len(data) * 6 // 10])
+    Path(whole).rename(tmp_path / "cut.mkv")
+    status, said = upscale("--video", tmp_path / "cut.mkv", "--frames", "30", "--codec", "ffv1")
+    assert status == 0, said
+    assert 1 < len(frames_of(tmp_path / "cut_x4.mkv")) < 30
+    middle = bytearray(data)
+    middle[len(data) // 2 : len(data) // 2 + 400] = os.urandom(400)
+    (tmp_path / "hit.mkv").write_bytes(middle)
+    status, said = upscale("--video", tmp_path / "hit.mkv", "--codec", "ffv1")
+    assert status == 0, said
+
+
+def test_several_inputs_go_on_after_a_failure_and_skip_what_is_done(upscale, tmp_path):
+    good = [make_video(str(tmp_path / f"{n}.mp4"), range(2), (16, 16)) for n in "ab"]
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    arguments = ["--video", good[0], tmp_path / "broken.mp4", good[1]]
+    status, said = upscale(*arguments)
+    assert status == 1
+    assert said.splitlines()[-1] == "3 inputs: 2 done, 0 skipped, 1 failed"
+    status, said = upscale(*arguments)
+    assert said.splitlines()[-1] == "3 inputs: 0 done, 2 skipped, 1 failed"
+    (tmp_path / "broken.mp4").unlink()
+    inputs, results = tmp_path / "inputs", tmp_path / "results"
+    inputs.mkdir(), results.mkdir()
+    Path(good[0]).rename(inputs / "c.mp4")
+    assert upscale("--video", inputs, "-o", results)[0] == 0
+    assert os.listdir(results) == ["c_x4.mp4"]
+
+
+BAD = [
+    ("none.mp4", (), 2, "no such file"),
+    ("text.mp4", (), 1, "not a video"),
+    ("empty.mp4", (), 1, "empty"),
+    ("sound.m4a", (), 1, "no video stream"),
+    ("folder", (), 1, "no images"),
+    ("in.mp4", ("--model", "nothing"), 2, "model 'nothing'"),
+    ("in.mp4", ("-o", "no/such/folder/o.mp4"), 2, "no such folder"),
+    ("in.mp4", ("-o", "o.avi"), 2, "cannot write .avi"),
+    ("in.mp4", ("--codec", "mystery"), 2, "unknown, expected one of"),
+    ("in.mp4", ("--codec", "prores", "-o", "o.mp4"), 2, "use .mov or .mkv"),
+    ("in.mp4", ("--codec", "ffv1", "--crf", "3"), 2, "no such setting"),
+    ("in.mp4", ("--size", "99999x99999"), 2, "cannot encode"),
+    ("in.mp4", ("--size", "4by4"), 2, "WIDTHxHEIGHT"),
+    ("in.mp4", ("--start", "5"), 2, "has 2 frames"),
+    ("in.mp4", ("--frames", "0"), 2, "at least 1"),
+    ("in.mp4", ("--device", "abacus"), 2, "not here"),
+    ("in.mp4", ("--stream", "7"), 2, "is no video"),
+    ("in.mp4", ("-o", "in.mp4", "--overwrite"), 2, "input itself"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected", "words"),
+    BAD,
+    ids=lambda v: "_".join(v) if isinstance(v, tuple) else str(v)[:20],
+)
+def test_bad_input_is_one_clear_line(upscale, tmp_path, monkeypatch, name, options, expected, words):
+    monkeypatch.chdir(tmp_path)
+    make_video("in.mp4", range(2), (16, 16))
+    Path("text.mp4").write_text("hello")
+    Path("empty.mp4").touch()
+    Path("folder").mkdir()
+    with av.open("sound.m4a", "w", format="mp4") as output:
+        stream = output.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 8000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    before = sorted(os.listdir())
+    model = {"model": options[1]} if options[:1] == ("--model",) else {}
+    status, said = upscale("--video", name, *(() if model else options), **model)
+    errors = [line for line in said.splitlines() if line.startswith("error")]
+    assert status == expected, said
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert "Traceback" not in said
+    assert sorted(os.listdir()) == before
+
+
+def test_a_folder_that_cannot_be_written_is_told(upscale, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    status, said = upscale("--video", source)
+    assert status == 1
+    assert "cannot write there" in said
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1/0", "1e9"])
+def test_bad_rates(text):
+    with pytest.raises(ValueError, match="--fps"):
+        parse_fps(text)
+
+
+def test_sizes_and_rates():
+    assert parse_size("1920X1080") == (1920, 1080)
+    assert parse_fps("30000/1001") == Fraction(30000, 1001)

@@ -1,0 +1,187 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+from skimage import data
+
+from infer.evaluate import main
+from infer.evaluate_clips import make_lr, read_clip, to_float, to_uint8
+from infer.evaluate_drift import YOUNG, old_frames, ping_pong
+from infer.evaluate_methods import ABLATIONS, bicubic, variant
+from infer.evaluate_pictures import richest_window
+from sdvsr_jax.config import nano
+
+NUM_FRAMES, HEIGHT, WIDTH = 4, 98, 194
+"""Two blocks for NIQE, and two pixels that 4x does not divide."""
+
+
+def save(folder, frames):
+    folder.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pan(tmp_path_factory):
+    """A photograph panned two pixels a frame: HR, the same blurred, and its LR."""
+    root = tmp_path_factory.mktemp("pan")
+    hr = np.stack([data.astronaut()[:HEIGHT, 60 + 2 * i : 60 + 2 * i + WIDTH] for i in range(NUM_FRAMES)])
+    soft = [np.asarray(Image.fromarray(f).filter(ImageFilter.GaussianBlur(1))) for f in hr]
+    save(root / "hr", hr)
+    save(root / "soft", soft)
+    save(root / "lr", make_lr(hr[:, :96, :192], 4))
+    return root
+
+
+@pytest.fixture(scope="module")
+def judged(pan):
+    """The command on a finished SR: everything it writes."""
+    out = pan / "out"
+    out.mkdir()
+    files = [
+        f"--{kind}={out / name}" for kind, name in (("json", "r.json"), ("csv", "r.csv"), ("plot", "plot.png"))
+    ]
+    assert main(["--hr", str(pan / "hr"), "--sr", str(pan / "soft"), *files, f"--compare={out / 'look.png'}"]) == 0
+    return out
+
+
+def test_the_json_holds_protocol_means_and_frames(judged):
+    found = json.loads((judged / "r.json").read_text())
+    rows = found["clips"]["hr"]
+    assert set(rows) == {"bicubic", "SR", "HR"}
+    mean, frames = rows["SR"]["mean"], rows["SR"]["frames"]
+    assert set(mean) == {"psnr_y", "ssim_y", "lpips", "niqe", "tlp", "tof", "warping", "lr_psnr", "colour"}
+    assert [len(column) for column in frames.values()] == [NUM_FRAMES] * len(mean)
+    np.testing.assert_allclose(np.mean(frames["lpips"]), mean["lpips"], atol=1e-5)
+    assert frames["tlp"][0] is None
+    assert "squeeze" in found["protocol"]["LPIPS, tLP"]
+    assert "--dists-weights" in found["protocol"]["DISTS"]
+    assert found["mean"]["SR"] == mean
+
+
+def test_a_slightly_blurred_truth_beats_bicubic_everywhere(judged):
+    mean = json.loads((judged / "r.json").read_text())["mean"]
+    for metric in ("psnr_y", "ssim_y", "lr_psnr"):
+        assert mean["SR"][metric] > mean["bicubic"][metric]
+    for metric in ("lpips", "tlp", "tof"):
+        assert mean["SR"][metric] < mean["bicubic"][metric]
+    assert mean["SR"]["colour"] < 0.5
+    assert mean["bicubic"]["colour"] == 0
+
+
+def test_csv_and_json_say_the_same(judged):
+    frames = json.loads((judged / "r.json").read_text())["clips"]["hr"]["SR"]["frames"]
+    with (judged / "r.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["row"] == "SR"]
+    assert [int(line["frame"]) for line in lines] == list(range(NUM_FRAMES))
+    np.testing.assert_allclose([float(line["psnr_y"]) for line in lines], frames["psnr_y"], rtol=1e-5)
+    assert lines[0]["tof"] == "" == lines[1]["dists"]
+
+
+def test_pictures_show_what_was_judged(judged):
+    look = np.asarray(Image.open(judged / "look.png"))
+    zoom, side, label, frames = 3, 96, 18, 2  # frames 2 and 3
+    assert look.shape == (frames * (side * zoom + label), 4 * side * zoom, 3)
+    sheet = np.asarray(Image.open(judged / "look_sheet.png"))
+    truth = np.asarray(Image.open(judged.parent / "hr" / f"{NUM_FRAMES - 1:03d}.png"))[:96, :192]
+    np.testing.assert_array_equal(sheet[label:, -192:], truth)
+    assert np.asarray(Image.open(judged / "look_xt.png")).shape == (4 * (NUM_FRAMES * 4 + label), 96 * 4, 3)
+    assert np.asarray(Image.open(judged / "plot.png")).std() > 5
+
+
+def test_the_truth_itself_is_perfect(pan, capsys):
+    out = pan / "same.json"
+    main(["--hr", str(pan / "hr"), "--sr", str(pan / "hr"), "--frames", "2", "--json", str(out)])
+    mean = json.loads(out.read_text())["mean"]["SR"]
+    assert mean["psnr_y"] is None  # infinite
+    assert mean["ssim_y"] == pytest.approx(1)
+    assert mean["lpips"] == pytest.approx(0, abs=1e-6)
+    assert mean["tlp"] == mean["tof"] == pytest.approx(0, abs=1e-3)
+    assert mean["lr_psnr"] > 58
+    text = capsys.readouterr().out
+    assert "SR - bicubic" in text
+    assert "4 pixels cropped" in text
+
+
+def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
+    out = pan / "real.json"
+    main(["--lr", str(pan / "lr"), "--frames", "2", "--json", str(out), "--steps", "1", "--no-tpm"])
+    mean = json.loads(out.read_text())["mean"]
+    assert list(mean) == ["bicubic", "nano, 1 steps, no TPM"]
+    for found in mean.values():
+        assert set(found) == {"niqe", "warping", "lr_psnr", "colour"}
+    assert mean["nano, 1 steps, no TPM"]["lr_psnr"] > mean["bicubic"]["lr_psnr"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected --hr"),
+        (["--hr", "a", "--lr", "b"], "expected --hr"),
+        (["--hr", "a", "b", "--sr", "c"], "1 clips and --hr 2"),
+        (["--hr", "x/a", "y/a"], "names must differ"),
+        (["--lr", "a", "--drift"], "use it with --hr"),
+        (["--hr", "a", "--frames", "-1"], "expected 0"),
+        (["--hr", "a", "--lpips-net", "alex"], "not shipped"),
+        (["--hr", "nowhere_at_all"], "nowhere_at_all: no such"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        main(arguments)
+
+
+def test_an_sr_of_another_length_or_size_is_refused(pan, tmp_path):
+    short = save(tmp_path / "short", read_clip(pan / "soft", 2))
+    with pytest.raises(ValueError, match=r"2 frames, but .* has 4"):
+        main(["--hr", str(pan / "hr"), "--sr", str(short)])
+    with pytest.raises(ValueError, match="SR of 48x24, expected 192x96"):
+        main(["--hr", str(pan / "hr"), "--sr", str(pan / "lr")])
+
+
+def test_lr_of_a_clip_is_the_standard_bicubic(pan):
+    """PIL's bicubic on 8 bit; both round, so a level may differ."""
+    hr = read_clip(pan / "hr")[:1, :96, :192]
+    standard = np.asarray(Image.fromarray(hr[0]).resize((48, 24), Image.Resampling.BICUBIC), int)
+    assert np.abs(make_lr(hr, 4)[0].astype(int) - standard).max() <= 1
+
+
+@given(st.integers(17, 60), st.integers(1, 200))
+@settings(max_examples=30)
+def test_the_old_frames_have_the_content_and_direction_of_the_young(num_frames, length):
+    order = ping_pong(num_frames, length)
+    assert np.abs(np.diff(order)).max(initial=0) <= 1
+    assert order.max() < num_frames
+    old = old_frames(num_frames)
+    whole = ping_pong(num_frames, old.stop)
+    before = slice(YOUNG.start - 1, YOUNG.stop), slice(old.start - 1, old.stop)
+    np.testing.assert_array_equal(whole[before[0]], whole[before[1]])
+    assert old.start - YOUNG.start >= 85
+
+
+def test_ablations_change_what_they_name():
+    config = nano()
+    variants = {name: variant(config, **change) for name, change in ABLATIONS.items()}
+    assert variants["2 steps"].diffusion.num_steps == 2
+    assert not variants["no guidance"].use_guidance
+    assert not variants["no TPM"].use_tpm
+    assert len({config, *variants.values()}) == len(ABLATIONS) + 1
+    assert variant(config) == config
+
+
+def test_the_window_goes_where_detail_was_lost():
+    frame = np.zeros((80, 120, 3), np.uint8)
+    frame[40:64, 72:96] = 255
+    window = richest_window(frame, np.zeros_like(frame), side=24)
+    assert window == (72, 40, 24, 24)
+
+
+def test_levels_survive_the_way_to_float_and_back():
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
+    np.testing.assert_array_equal(to_uint8(to_float(levels)), levels)
+    np.testing.assert_array_equal(bicubic(np.full((1, 16, 16, 3), 77, np.uint8), 4), 77)

@@ -1,0 +1,144 @@
+"""What goes through the media layer comes out as it went in: times, sound, tags, rotation, shape, depth."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import make_video, spec_for
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infer.media.container import refused
+from infer.media.fidelity import check_output
+from infer.media.info import ColorTags
+from infer.media.join import Timeline, join
+from infer.media.probe import open_input, probe
+from infer.media.reader import read_frames
+from infer.media.segment import SegmentWriter
+
+SUFFIX = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
+
+
+def copy_through(path: str, folder: Path, muxer: str, group: int = 4, **changes: object):
+    """Decode, encode in segments, join; returns the output's path, the failed checks and all checks."""
+    info = probe(path)
+    values = {"rate": info.rate, "color": info.color, "matrix": info.matrix, "sar": info.sar, "hdr": info.hdr}
+    spec = spec_for((info.width, info.height), info.time_base, **{**values, **changes})
+    frames = list(read_frames(info))
+    segments = []
+    for number in range(0, len(frames), group):
+        writer = SegmentWriter(str(folder / f"{number}.mkv"), spec, group)
+        for frame in frames[number : number + group]:
+            writer.write(frame.rgb, frame.pts, frame.duration)
+        segments.append(writer.close())
+    times = tuple(f.pts for f in frames), tuple(f.duration for f in frames)
+    timeline = Timeline(*times, info.time_base, info.start)
+    kept = [s.index for s in info.others if s not in refused(info, muxer)]
+    output = str(folder / f"out{SUFFIX[muxer]}")
+    copied = join(output, muxer, spec, segments, info, kept, timeline, info.display_matrix)
+    checks = check_output(output, spec, info, timeline, info.display_matrix, copied)
+    return output, [str(c) for c in checks if not c.ok], checks
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.integers(1, 5), min_size=1, max_size=10),
+    base=st.sampled_from([Fraction(1, 600), Fraction(1001, 30000), Fraction(1, 90000), Fraction(1, 25)]),
+    group=st.integers(1, 5),
+)
+def test_any_timestamps_survive_any_segmenting(tmp_path, steps, base, group):
+    """Also with B-frames, whose order of decoding is not the order of display."""
+    factor = 1500 if base == Fraction(1, 90000) else 20 if base == Fraction(1, 600) else 1
+    pts = np.cumsum([0, *steps]) * factor
+    source = make_video(str(tmp_path / "in.mp4"), [int(p) for p in pts], base=base)
+    output, failed, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
+    assert failed == []
+    info, found = probe(source), probe(output)
+    times = [[f.pts * i.time_base for f in read_frames(i)] for i in (info, found)]
+    assert times[0] == times[1] == [int(p) * base for p in pts]
+
+
+@pytest.mark.parametrize("muxer", ["mp4", "mov", "matroska"])
+def test_sound_chapters_metadata_and_shape_survive(tmp_path, muxer):
+    source = make_video(
+        str(tmp_path / "in.mp4"), range(10), audio="aac", sar=Fraction(64, 45), metadata={"title": "a b"},
+        chapters=[(0, 0.2, "one"), (0.2, 0.4, "two")],
+    )  # fmt: skip
+    output, failed, checks = copy_through(source, tmp_path, muxer)
+    assert failed == []
+    assert {"audio 1", "chapters", "metadata", "sample aspect ratio"} <= {c.name for c in checks}
+    with open_input(output) as container:
+        titles = [c["metadata"]["title"] for c in container.chapters()]
+    assert titles == ["one", "two"]
+
+
+QUARTER = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+MIRRORED = (0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
+
+
+@pytest.mark.parametrize("muxer", ["mp4", "mov", "matroska"])
+@pytest.mark.parametrize("matrix", [QUARTER, MIRRORED])
+def test_rotation_survives(tmp_path, matrix, muxer):
+    source = make_video(str(tmp_path / "in.mp4"), matrix=matrix)
+    output, failed, _ = copy_through(source, tmp_path, muxer)
+    assert failed == []
+    assert probe(output).display_matrix == matrix
+
+
+def test_ten_bit_hdr_survives(tmp_path):
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    params = f"log-level=none:master-display={display}:max-cll=1000,400"
+    source = make_video(
+        str(tmp_path / "in.mp4"), codec="libx265", pixel_format="yuv420p10le", size=(64, 64),
+        color=ColorTags(9, 16, 9, 1), options={"x265-params": params},
+    )  # fmt: skip
+    info = probe(source)
+    assert info.hdr is not None
+    assert info.hdr.max_cll == 1000
+    output, failed, _ = copy_through(source, tmp_path, "mp4", encoder="libx265", pixel_format="yuv420p10le")
+    assert failed == []
+    assert probe(output).layout.bits == 10
+    assert next(read_frames(probe(output))).rgb.dtype == np.uint16
+
+
+@pytest.mark.parametrize("color", [ColorTags(1, 1, 1, 1), ColorTags(5, 6, 5, 2), ColorTags(9, 18, 9, 1)])
+def test_colour_tags_survive(tmp_path, color):
+    source = make_video(str(tmp_path / "in.mkv"), color=color)
+    assert probe(source).color == color
+    output, failed, _ = copy_through(source, tmp_path, "mp4")
+    assert failed == []
+    assert probe(output).color == color
+
+
+def test_the_check_can_fail(tmp_path):
+    source = make_video(str(tmp_path / "in.mp4"), range(8), audio="aac", sar=Fraction(4, 3))
+    _, failed, _ = copy_through(source, tmp_path, "mp4", sar=Fraction(1), color=ColorTags(1, 1, 1, 1))
+    assert failed == []  # as planned; now hold the result against another plan
+    info = probe(source)
+    spec = spec_for((info.width, info.height), info.time_base, sar=Fraction(4, 3), color=ColorTags(1, 1, 1, 1))
+    timeline = Timeline((0, 1), (1, 1), Fraction(1, 25))
+    checks = check_output(str(tmp_path / "out.mp4"), spec, info, timeline, QUARTER, [])
+    assert {c.name for c in checks if not c.ok} >= {
+        "sample aspect ratio",
+        "rotation",
+        "frame count",
+        "copied streams",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["webcam_vfr.mov", "phone_h263.3gp", "mpeg2_short.ts", "rotate_and_reflect.mp4", "nasa_lowres_2audio.mp4"],
+)
+def test_real_clips(tmp_path, clip, name):
+    muxer = "mov" if name == "phone_h263.3gp" else "mp4"
+    _, failed, checks = copy_through(clip(name), tmp_path, muxer, group=60)
+    assert [f for f in failed if not f.startswith("metadata")] == []
+    assert any(c.name.startswith("audio") for c in checks)
+
+
+def test_containers_are_asked_before_the_job(clip):
+    assert [s.codec for s in refused(probe(clip("phone_h263.3gp")), "matroska")] == ["amr_nb"]
+    assert refused(probe(clip("phone_h263.3gp")), "mov") == []
+    assert [s.kind for s in refused(probe(clip("nasa_lowres_2audio.mp4")), "matroska")] == ["subtitle", "subtitle"]

@@ -1,0 +1,105 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from sdvsr_jax.metrics.flow import lucas_kanade
+from sdvsr_jax.metrics.temporal import tof, visible, warping_error
+from sdvsr_jax.warp import warp
+
+flow_of = jax.jit(lucas_kanade)
+SIZE = 64
+
+
+def texture(seed: int, size: int = SIZE) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((1, size, size, 3))
+    smooth = gaussian_filter(noise, (0, 2, 2, 0))
+    return (smooth / np.abs(smooth).max()).astype(np.float32)
+
+
+def shifted(seed: int, dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
+    """Current and previous frame cut from one texture, so that current(p) = previous(p + (dx, dy))."""
+    big = texture(seed, SIZE + 32)
+    current = big[:, 16 + dy : 16 + dy + SIZE, 16 + dx : 16 + dx + SIZE]
+    return current, big[:, 16 : 16 + SIZE, 16 : 16 + SIZE]
+
+
+@given(st.integers(0, 99), st.integers(-6, 6), st.integers(-6, 6))
+@settings(max_examples=10, deadline=None)
+def test_flow_finds_a_shift(seed, dx, dy):
+    inner = np.asarray(flow_of(*shifted(seed, dx, dy)))[0, 12:-12, 12:-12]
+    assert np.median(np.linalg.norm(inner - [dx, dy], axis=-1)) < 0.15
+
+
+def test_flow_finds_less_than_a_pixel():
+    previous = texture(3)
+    current = warp(jnp.asarray(previous), jnp.full((1, SIZE, SIZE, 2), jnp.asarray([0.4, -0.3])))
+    inner = np.asarray(flow_of(current, previous))[0, 8:-8, 8:-8]
+    np.testing.assert_allclose(np.median(inner, axis=(0, 1)), [0.4, -0.3], atol=0.02)
+
+
+def test_flow_is_near_that_of_scikit_image():
+    from skimage.registration import optical_flow_ilk
+
+    # a slow zoom: every pixel moves differently
+    ys, xs = np.mgrid[:SIZE, :SIZE] - SIZE / 2
+    truth = jnp.asarray(np.stack([0.05 * xs, 0.05 * ys], -1)[None], jnp.float32)
+    previous = texture(4)
+    current = np.asarray(warp(jnp.asarray(previous), truth))
+    other = optical_flow_ilk(current[0].mean(-1), previous[0].mean(-1), radius=5)[::-1]
+    inner = (slice(8, -8), slice(8, -8))
+    ours, theirs = np.asarray(flow_of(current, previous))[0][inner], np.moveaxis(other, 0, -1)[inner]
+    error = [np.linalg.norm(found - np.asarray(truth)[0][inner], axis=-1).mean() for found in (ours, theirs)]
+    assert error[0] < 0.1
+    assert error[0] < 1.5 * error[1]
+
+
+def test_what_stands_still_or_has_no_texture_does_not_move():
+    flat = jnp.zeros((1, SIZE, SIZE, 3))
+    np.testing.assert_allclose(flow_of(flat, flat + 0.1), 0, atol=1e-6)
+    np.testing.assert_allclose(flow_of(texture(9), texture(9)), 0, atol=1e-4)
+
+
+def test_visible_marks_what_was_covered():
+    """A square moves 6 px to the right over a still ground: the ground behind it was hidden before."""
+    ground, square = texture(5), texture(6)
+    frames = []
+    for left in (20, 26):
+        frame = ground.copy()
+        frame[:, 20:44, left : left + 24] = square[:, 20:44, 20:44]
+        frames.append(frame)
+    previous, current = frames
+    forward, backward = np.zeros((2, 1, SIZE, SIZE, 2), np.float32)
+    forward[:, 20:44, 26:50, 0], backward[:, 20:44, 20:44, 0] = -6, 6
+    mask = np.asarray(visible(jnp.asarray(forward), jnp.asarray(backward)))[0, ..., 0]
+    assert mask[20:44, 20:26].mean() < 0.1  # uncovered ground
+    assert mask[21:43, 27:49].mean() == 1
+    assert mask[:18].mean() == 1
+    error = warping_error(current, previous, jnp.asarray(forward), jnp.asarray(mask)[None, ..., None])
+    unmasked = warping_error(current, previous, jnp.asarray(forward), jnp.ones((1, SIZE, SIZE, 1)))
+    assert error[0] < 1e-4 < unmasked[0]
+
+
+def test_leaving_the_image_is_not_visible():
+    flow = jnp.full((1, SIZE, SIZE, 2), jnp.asarray([7.0, 0.0]))
+    mask = np.asarray(visible(flow, -flow))[0, ..., 0]
+    assert mask[:, : SIZE - 7].all()
+    assert not mask[:, SIZE - 6 :].any()
+
+
+def test_warping_error_of_a_perfectly_shifted_frame_is_zero_and_counts_brightness():
+    current, previous = shifted(8, 3, -2)
+    flow = jnp.full((1, SIZE, SIZE, 2), jnp.asarray([3.0, -2.0]))
+    mask = visible(flow, -flow)
+    np.testing.assert_allclose(warping_error(current, previous, flow, mask), 0, atol=1e-7)
+    flicker = np.clip(current * 0.5, -1, 1)
+    step = np.clip(flicker + 20 / 127.5, -1, 1)
+    still = jnp.zeros((1, SIZE, SIZE, 2))
+    np.testing.assert_allclose(warping_error(step, flicker, still, jnp.ones_like(mask)), (20 / 255) ** 2, rtol=0.02)
+
+
+def test_tof_is_the_length_of_the_difference():
+    flow = jnp.zeros((1, 8, 8, 2))
+    np.testing.assert_allclose(tof(flow + jnp.asarray([3.0, 4.0]), flow), 5)

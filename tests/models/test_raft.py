@@ -1,0 +1,107 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sdvsr_jax.config import RAFTConfig
+from sdvsr_jax.models.correlation import make_lookup
+from sdvsr_jax.models.raft import RAFT, instance_norm, upsample
+
+SMALL = RAFTConfig(channels=8, num_updates=3)
+
+
+def between(net: RAFT, image: jax.Array, previous: jax.Array) -> jax.Array:
+    return net(image, net.features(image), net.features(previous))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return jax.random.uniform(jax.random.key(1), (2, 2, 64, 72, 3), minval=-1)
+
+
+@pytest.fixture(scope="module")
+def params(images):
+    abstract = jax.eval_shape(lambda: RAFT(SMALL).init(jax.random.key(0), *images, method=between))
+    rng = np.random.default_rng(0)
+    # Also positive, for the running variances.
+    return jax.tree.map(
+        lambda a: rng.uniform(0.1, 1, a.shape).astype(np.float32) if a.ndim < 2 else _kernel(rng, a.shape), abstract
+    )
+
+
+def _kernel(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def flow(params, images):
+    return jax.jit(lambda *a: RAFT(SMALL).apply(params, *a, method=between))(*images)
+
+
+def test_flow_has_the_image_size_and_moves(flow) -> None:
+    assert flow.shape == (2, 64, 72, 2)
+    assert flow.dtype == jnp.float32
+    assert np.isfinite(flow).all()
+    assert np.abs(flow).max() > 0.1
+
+
+def test_rows_of_a_batch_do_not_meet(params, images, flow) -> None:
+    changed = images.at[:, 1].set(-images[:, 1])
+    other = jax.jit(lambda *a: RAFT(SMALL).apply(params, *a, method=between))(*changed)
+    np.testing.assert_array_equal(flow[0], other[0])
+    assert np.abs(flow[1] - other[1]).max() > 1e-3
+
+
+def test_scan_equals_a_loop_of_updates(params, images, flow) -> None:
+    def loop(net: RAFT, image: jax.Array, previous: jax.Array) -> jax.Array:
+        lookup = make_lookup(net.features(image), net.features(previous))
+        (hidden, context), flow = net.context(image), jnp.zeros((2, 8, 9, 2))
+        for _ in range(SMALL.num_updates):
+            hidden, flow = net.update(lookup, hidden, context, flow)
+        return upsample(flow, net.mask_predictor(hidden))
+
+    unrolled = jax.jit(lambda *a: RAFT(SMALL).apply(params, *a, method=loop))(*images)
+    np.testing.assert_allclose(flow, unrolled, atol=1e-4)
+
+
+def test_parameters_do_not_depend_on_updates_or_correlation(params, images) -> None:
+    other = dataclasses.replace(SMALL, num_updates=7, correlation="on_demand")
+    shapes = jax.eval_shape(lambda: RAFT(other).init(jax.random.key(0), *images, method=between))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+
+
+@given(x=st.integers(-20, 20), y=st.floats(0.125, 20, width=16), seed=st.integers(0, 99))
+@settings(max_examples=10, deadline=None)
+def test_constant_flow_stays_constant_away_from_the_border(x: int, y: float, seed: int) -> None:
+    """Weights are convex, whatever the mask; outside the image the neighbours are zero."""
+    flow = jnp.broadcast_to(jnp.array([x, y], jnp.float32), (1, 5, 6, 2))
+    fine = np.asarray(jax.jit(upsample)(flow, 3 * jax.random.normal(jax.random.key(seed), (1, 5, 6, 576))))
+    np.testing.assert_allclose(fine[:, 8:-8, 8:-8], np.broadcast_to([8 * x, 8 * y], (1, 24, 32, 2)), rtol=1e-5)
+    assert (np.abs(fine) <= np.abs([8 * x, 8 * y]) * (1 + 1e-5)).all()
+
+
+def test_upsampling_places_the_fine_pixels() -> None:
+    """With all the weight on the centre, pixel (8i + a, 8j + b) repeats 8 times coarse pixel (i, j)."""
+    flow = jax.random.normal(jax.random.key(0), (1, 3, 4, 2))
+    logits = jnp.full((1, 3, 4, 9, 64), -1e9).at[:, :, :, 4].set(0.0).reshape(1, 3, 4, 576)
+    expected = 8 * np.repeat(np.repeat(flow, 8, 1), 8, 2)
+    np.testing.assert_allclose(upsample(flow, logits), expected, rtol=1e-6)
+
+
+def test_instance_norm_has_unit_statistics_and_keeps_eps() -> None:
+    x = 3 + 5 * jax.random.normal(jax.random.key(0), (2, 8, 9, 4))
+    y = np.asarray(instance_norm(x))
+    np.testing.assert_allclose(y.mean((1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.var((1, 2)), 1, rtol=1e-4)
+    faint = np.asarray(instance_norm(1e-3 * (x - 3) / 5))
+    assert faint.var() == pytest.approx(1e-6 / (1e-6 + 1e-5), rel=0.2)
+
+
+@pytest.mark.parametrize("size", [(60, 64), (64, 68), (56, 128)])
+def test_impossible_sizes_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=rf"{size[1]}x{size[0]} image, expected .* multiples of 8 .* at least 64"):
+        RAFT(SMALL).init(jax.random.key(0), jnp.zeros((1, *size, 3)), method="features")

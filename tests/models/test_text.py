@@ -1,0 +1,46 @@
+import jax
+import numpy as np
+import pytest
+
+from sdvsr_jax.models.text import EMPTY_PROMPT, NUM_TOKENS, TextConfig, TextEncoder, empty_prompt_embeds
+
+SMALL = TextConfig(hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.jit(lambda: TextEncoder(SMALL).init(jax.random.key(0), EMPTY_PROMPT))()["params"]
+
+
+def test_empty_prompt_is_begin_end_and_the_padding_token() -> None:
+    assert EMPTY_PROMPT.tolist() == [[49406, 49407] + [0] * 75]
+
+
+def test_embeds_of_the_empty_prompt(params) -> None:
+    embeds = empty_prompt_embeds(params, SMALL)
+    assert embeds.shape == (1, NUM_TOKENS, 8)
+    np.testing.assert_allclose(embeds.mean(-1), 0, atol=1e-5)  # the final norm
+
+
+def test_memory_mapped_transposed_params_give_the_same(params) -> None:
+    mapped = jax.tree.map(lambda a: np.asarray(np.asarray(a), order="F"), params)
+    np.testing.assert_array_equal(empty_prompt_embeds(mapped, SMALL), empty_prompt_embeds(params, SMALL))
+
+
+@pytest.mark.parametrize("position", [0, 40, 76])
+def test_attention_is_causal_and_sees_padding(params, position: int) -> None:
+    ids = EMPTY_PROMPT.copy()
+    ids[0, position] = 7
+    run = jax.jit(lambda ids: TextEncoder(SMALL).apply({"params": params}, ids))
+    changed = np.abs(run(ids) - run(EMPTY_PROMPT)).max(-1)[0] > 1e-7
+    assert not changed[:position].any()
+    assert changed[position:].all()
+
+
+def test_config_from_the_published_file() -> None:
+    published = {name: getattr(SMALL, name) for name in SMALL.__dataclass_fields__} | {"projection_dim": 512}
+    assert TextConfig.from_json(published) == SMALL
+    with pytest.raises(ValueError, match=r"lacks \['hidden_act'\]"):
+        TextConfig.from_json({k: v for k, v in published.items() if k != "hidden_act"})
+    with pytest.raises(ValueError, match="'quick_gelu', expected 'gelu'"):
+        TextConfig.from_json(published | {"hidden_act": "quick_gelu"})

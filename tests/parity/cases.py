@@ -1,0 +1,122 @@
+"""The small model and the inputs of every parity case, shared by JAX, PyTorch and the stored fixtures.
+
+Images and features are NHWC on both sides of a comparison; sizes are chosen so that some do not divide by 8.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from seeded import image, state_dict, uniform
+
+from sdvsr_jax.config import GuidanceConfig, ModelConfig, RAFTConfig, UNetConfig, VAEConfig, stream_diffvsr
+from sdvsr_jax.convert import flatten, from_torch, torch_key, torch_shape
+from sdvsr_jax.models.text import EMPTY_PROMPT, TextConfig, TextEncoder, empty_prompt_embeds
+from sdvsr_jax.networks import init_params
+from sdvsr_jax.types import Params
+
+TEXT = TextConfig(
+    hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=3, vocab_size=49408
+)
+MODEL = dataclasses.replace(
+    stream_diffvsr(),
+    name="small",
+    unet=UNetConfig(block_channels=(16, 24, 32, 48), num_heads=4, text_channels=TEXT.hidden_size, num_groups=8),
+    guidance=GuidanceConfig(condition_channels=(8, 12, 20)),
+    vae=VAEConfig(encoder_channels=(12, 12, 12), decoder_channels=(12, 12, 12)),
+    flow=RAFTConfig(channels=16),
+)
+RAFT_LARGE = RAFTConfig()
+Arrays = dict[str, np.ndarray]
+
+
+def params(config: ModelConfig = MODEL) -> Params:
+    """Seeded parameters of all networks; the prompt's embedding comes from the seeded text encoder."""
+    target = jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0))
+    made = {name: seeded_params(name, tree) for name, tree in target.items() if name != "prompt_embeds"}
+    return made | {"prompt_embeds": np.asarray(empty_prompt_embeds(text_params(), TEXT))}
+
+
+def text_params() -> Params:
+    target = jax.eval_shape(lambda: TextEncoder(TEXT).init(jax.random.key(0), EMPTY_PROMPT)["params"])
+    return seeded_params("text_encoder", target)
+
+
+def seeded_params(part: str, target: Params) -> Params:
+    """Parameters shaped like `target`, converted from the state dict that PyTorch gets for the same names."""
+    shapes = {torch_key(path): torch_shape(path, leaf.shape) for path, leaf in flatten(target).items()}
+    return from_torch(state_dict(part, shapes), target, part)
+
+
+def unet(batch: int, height: int, width: int, timesteps: list[int], residuals: bool) -> Arrays:
+    name = f"unet{height}"
+    inputs = {
+        "latents": uniform(name + "x", (batch, height, width, 4)),
+        "image": image(name + "i", batch, height, width, 3),
+        "timesteps": np.array(timesteps, np.int32),
+        "text": uniform(name + "t", (batch, 77, TEXT.hidden_size)),
+    }
+    if residuals:
+        sizes = [(-(-height // 2**k), -(-width // 2**k)) for k in range(4)]
+        levels = [(16, 0)] * 3 + [(16, 1)] + [(24, 1)] * 2 + [(24, 2)] + [(32, 2)] * 2 + [(32, 3)] + [(48, 3)] * 2
+        for i, (channels, level) in enumerate(levels):
+            inputs[f"down_{i:02d}"] = 0.3 * uniform(f"{name}r{i}", (batch, *sizes[level], channels))
+        inputs["mid"] = 0.3 * uniform(name + "m", (batch, *sizes[3], 48))
+    return inputs
+
+
+def controlnet() -> Arrays:
+    inputs = unet(2, 18, 26, [999, 499], residuals=False)
+    return inputs | {"condition": image("condition", 2, 72, 104, 3)}
+
+
+def vae(height: int, width: int) -> Arrays:
+    return {
+        "image": image(f"vae{height}", 1, height, width, 3),
+        "previous": image(f"prev{height}", 1, height, width, 3),
+        "latents": uniform(f"latents{height}", (1, height // 4, width // 4, 4)) * 1.5,
+    }
+
+
+def raft() -> Arrays:
+    frames = image("raft", 2, 128, 136, 3)
+    coords = np.stack(np.meshgrid(np.arange(17), np.arange(16)), -1)[None].astype(np.float32)
+    return {
+        "image": frames[1:],
+        "previous": frames[:1],
+        "coords": coords + 6 * uniform("coords", coords.shape),
+    }
+
+
+def warp() -> Arrays:
+    flow = {k: (s * uniform(k, (2, 20, 28, 2))) for k, s in {"small": 1.0, "large": 12.0, "huge": 900.0}.items()}
+    return {"image": image("warp", 2, 20, 28, 3), "zero": np.zeros((2, 20, 28, 2), np.float32), **flow}
+
+
+def text() -> Arrays:
+    other = np.arange(77, dtype=np.int32)[None] * 613 % TEXT.vocab_size
+    return {"ids": np.concatenate([EMPTY_PROMPT, other])}
+
+
+def ddim() -> Arrays:
+    return {"x": uniform("ddim", (1, 8, 8, 4)), "v": uniform("ddim v", (4, 1, 8, 8, 4))}
+
+
+def pipeline() -> Arrays:
+    return {"lr": image("pipeline", 3, 32, 36, 3), "noise": uniform("noise", (3, 32, 36, 4))}
+
+
+CASES: dict[str, Callable[[], Arrays]] = {
+    "text": text,
+    "unet": lambda: unet(1, 16, 24, [999], residuals=False),
+    "unet_odd": lambda: unet(2, 18, 26, [749, 249], residuals=True),
+    "controlnet": controlnet,
+    "vae": lambda: vae(48, 80),
+    "vae_odd": lambda: vae(40, 72),
+    "raft": raft,
+    "warp": warp,
+    "bicubic": lambda: {"image": image("bicubic", 1, 9, 14, 3)},
+    "ddim": ddim,
+    "pipeline": pipeline,
+}

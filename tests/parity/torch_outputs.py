@@ -1,0 +1,199 @@
+"""What PyTorch computes for each parity case: the counterpart of jax_outputs.py, the same names and layouts."""
+
+from collections.abc import Callable
+
+import cases
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torch_networks as networks
+from cases import Arrays
+from torch import Tensor
+
+
+def nchw(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, -3)))
+
+
+def nhwc(x: Tensor) -> np.ndarray:
+    return np.moveaxis(x.detach().numpy(), -3, -1)
+
+
+def text(inputs: Arrays) -> Arrays:
+    states = networks.text_encoder()(torch.from_numpy(inputs["ids"]).long()).last_hidden_state
+    return {"states": states.detach().numpy()}
+
+
+def _sample(inputs: Arrays) -> tuple[Tensor, Tensor, Tensor]:
+    sample = nchw(np.concatenate([inputs["latents"], inputs["image"]], -1))
+    return sample, torch.from_numpy(inputs["timesteps"]).long(), torch.from_numpy(inputs["text"])
+
+
+def unet(inputs: Arrays) -> Arrays:
+    net, kept = networks.unet(), {}
+    watched = {
+        "temb": net.time_embedding,
+        "mid": net.mid_block,
+        "down1_attn0": net.down_blocks[1].attentions[0],
+    }
+    for name, module in watched.items():
+        module.register_forward_hook(lambda _m, _i, out, name=name: kept.setdefault(name, out))
+    residuals = {}
+    if "mid" in inputs:
+        down = [nchw(v) for k, v in sorted(inputs.items()) if k.startswith("down_")]
+        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": nchw(inputs["mid"])}
+    output = net(*_sample(inputs), **residuals).sample
+    attention = kept["down1_attn0"][0] if isinstance(kept["down1_attn0"], tuple) else kept["down1_attn0"].sample
+    return {
+        "output": nhwc(output),
+        "mid": nhwc(kept["mid"]),
+        "temb": kept["temb"].numpy(),
+        "down1_attn0": nhwc(attention),
+    }
+
+
+def controlnet(inputs: Arrays) -> Arrays:
+    net, condition = networks.controlnet(), nchw(inputs["condition"])
+    down, mid = net(*_sample(inputs), controlnet_cond=condition, return_dict=False)
+    embedding = net.controlnet_cond_embedding(condition)
+    return {"cond_embedding": nhwc(embedding), "mid": nhwc(mid)} | {
+        f"down_{i:02d}": nhwc(d) for i, d in enumerate(down)
+    }
+
+
+def vae(inputs: Arrays) -> Arrays:
+    net = networks.vae()
+    features = net.features(nchw(inputs["previous"]))
+    latents = nchw(inputs["latents"])
+    return {
+        "encode_latents": nhwc(net.encode(nchw(inputs["image"]))),
+        "decode_plain": nhwc(net.decode(latents)),
+        "decode_temporal": nhwc(net.decode(latents, features)),
+    } | {f"feat_{i}": nhwc(f) for i, f in enumerate(features)}
+
+
+def raft(inputs: Arrays) -> Arrays:
+    net = networks.raft("raft_large", cases.RAFT_LARGE)
+    image, previous = nchw(inputs["image"]), nchw(inputs["previous"])
+    flows = net(image, previous, num_flow_updates=12)
+    features = [net.feature_encoder(x) for x in (image, previous)]
+    net.corr_block.build_pyramid(*features)
+    lookup = nhwc(net.corr_block.index_pyramid(nchw(inputs["coords"])))
+    return {
+        "fmap": nhwc(features[0]),
+        "context": nhwc(net.context_encoder(image)),
+        "lookup_volume": lookup,
+        "lookup_on_demand": lookup,
+    } | {f"flow_{i:02d}": nhwc(flows[i]) for i in (0, 11)}
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """Positions divided by W - 1 and H - 1, but sampled as if by W and H: the published form."""
+    height, width = flow.shape[1:3]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    position = torch.stack([x, y], -1) + flow
+    unit = 2 * position / torch.tensor([width - 1.0, height - 1.0]) - 1
+    return F.grid_sample(image, unit, "bilinear", "zeros", align_corners=False)
+
+
+def warps(inputs: Arrays) -> Arrays:
+    image = nchw(inputs["image"])
+    return {k: nhwc(warp(image, torch.from_numpy(f))) for k, f in inputs.items() if k != "image"}
+
+
+def bicubic(image: Tensor) -> Tensor:
+    return F.interpolate(image, scale_factor=4, mode="bicubic", align_corners=False)
+
+
+def _scheduler():
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        set_alpha_to_one=False,
+        clip_sample=False,
+    )
+    scheduler.set_timesteps(4)
+    return scheduler
+
+
+def ddim(inputs: Arrays) -> Arrays:
+    scheduler, x, following, clean = _scheduler(), torch.from_numpy(inputs["x"]), [], []
+    for timestep, v in zip(scheduler.timesteps, inputs["v"]):
+        out = scheduler.step(torch.from_numpy(v), timestep, x)
+        x = out.prev_sample
+        following.append(x.numpy())
+        clean.append(out.pred_original_sample.numpy())
+    return {
+        "next": np.stack(following),
+        "x0": np.stack(clean),
+        "alphas_cumprod": scheduler.alphas_cumprod.numpy(),
+        "timesteps": scheduler.timesteps.numpy(),
+    }
+
+
+class Pipeline:
+    """The published loop over frames: noise and LR frames in, everything on the way out."""
+
+    def __init__(self) -> None:
+        self.unet, self.controlnet, self.vae = networks.unet(), networks.controlnet(), networks.vae()
+        self.raft = networks.raft("flow", cases.MODEL.flow)
+        ids = torch.from_numpy(cases.EMPTY_PROMPT).long()
+        self.text = networks.text_encoder()(ids).last_hidden_state
+
+    def frame(self, lr: Tensor, noise: Tensor, prev_up: Tensor | None, prev_sr: Tensor | None) -> dict[str, Tensor]:
+        up, scheduler = bicubic(lr), _scheduler()
+        flow, warped = torch.zeros(1, 2, *up.shape[2:]), None
+        if prev_sr is not None:
+            flow = self.raft(up, prev_up)[-1]
+            warped = warp(prev_sr, flow.permute(0, 2, 3, 1))
+        x, velocities = noise, []
+        for timestep in scheduler.timesteps:
+            sample, residuals = torch.cat([x, lr], 1), {}
+            if warped is not None:
+                down, mid = self.controlnet(sample, timestep, self.text, controlnet_cond=warped, return_dict=False)
+                residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+            velocities.append(self.unet(sample, timestep, self.text, **residuals).sample)
+            x = scheduler.step(velocities[-1], timestep, x).prev_sample
+        decoded = self.vae.decode(x, None if warped is None else self.vae.features(warped))
+        return {
+            "bicubic": up,
+            "flow": flow,
+            "warped": torch.zeros_like(up) if warped is None else warped,
+            "v": torch.cat(velocities)[None],
+            "latents": x,
+            "decoded": decoded,
+        }
+
+
+def pipeline(inputs: Arrays) -> Arrays:
+    net, frames = Pipeline(), []
+    for lr, noise in zip(inputs["lr"], inputs["noise"]):
+        before = frames[-1] if frames else {"bicubic": None, "decoded": None}
+        frames.append(net.frame(nchw(lr)[None], nchw(noise)[None], before["bicubic"], before["decoded"]))
+    return {name: np.concatenate([nhwc(f[name]) for f in frames]) for name in frames[0]}
+
+
+RUN: dict[str, Callable[[Arrays], Arrays]] = {
+    "text": text,
+    "unet": unet,
+    "unet_odd": unet,
+    "controlnet": controlnet,
+    "vae": vae,
+    "vae_odd": vae,
+    "raft": raft,
+    "warp": warps,
+    "bicubic": lambda inputs: {"up": nhwc(bicubic(nchw(inputs["image"])))},
+    "ddim": ddim,
+    "pipeline": pipeline,
+}
+"""For every case of `cases.CASES`: inputs -> outputs."""
+
+
+def run(case: str) -> Arrays:
+    with torch.no_grad():
+        return RUN[case](cases.CASES[case]())

@@ -1,0 +1,130 @@
+"""Weights in and out: names, files, folders; wrong ones are refused in one line."""
+
+import json
+import pickle
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from sdvsr_jax import ModelConfig, load, nano, published, save
+from sdvsr_jax.checkpoint import shipped
+from sdvsr_jax.types import Params
+from tests.tiny_models import TINY, random_params, tiny_nano, tiny_published
+
+
+def assert_equal(a: tuple[ModelConfig, Params], b: tuple[ModelConfig, Params]) -> None:
+    assert a[0] == b[0]
+    assert jax.tree.structure(a[1]) == jax.tree.structure(b[1])
+    for x, y in zip(jax.tree.leaves(a[1]), jax.tree.leaves(b[1])):
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+@pytest.mark.parametrize("form", TINY)
+def test_our_file_round_trips_bit_for_bit(form: str, tmp_path: Path) -> None:
+    model = TINY[form](), random_params(TINY[form]())
+    save(tmp_path / "model.safetensors", *model, command="python -m train")
+    assert_equal(load(str(tmp_path / "model.safetensors")), model)
+    assert [f.name for f in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("form", TINY)
+def test_export_to_the_published_layout_round_trips_bit_for_bit(form: str, tmp_path: Path) -> None:
+    model = TINY[form](), random_params(TINY[form]())
+    published.write(tmp_path, *model)
+    assert_equal(load(str(tmp_path)), model)
+
+
+def test_the_diffusers_configs_alone_describe_a_published_model(tmp_path: Path) -> None:
+    config = tiny_published()
+    published.write(tmp_path, config, random_params(config))
+    (tmp_path / published.OUR_CONFIG).unlink()
+    found = published.read_config(tmp_path)
+    for part in ("unet", "guidance", "vae", "quirks", "diffusion"):
+        assert getattr(found, part) == getattr(config, part)
+
+
+def test_the_default_model_is_shipped_small_and_verified() -> None:
+    config, params = load()
+    assert (config.name, config.unet) == ("nano", nano().unet)
+    assert sum(x.nbytes for x in jax.tree.leaves(params)) < 12e6
+    assert "nano" in shipped()
+
+
+def test_flow_weights_may_come_from_elsewhere(tmp_path: Path) -> None:
+    config = tiny_published()
+    published.write(tmp_path / "model", config, random_params(config))
+    other = tmp_path / "raft.safetensors"
+    (tmp_path / "model" / published.FLOW_FILE).rename(other)
+    with pytest.raises(ValueError, match=r"raft_large.*missing.*--flow-weights"):
+        load(str(tmp_path / "model"))
+    assert load(str(tmp_path / "model"), flow_weights=other)[0] == config
+
+
+def wrong_extra(folder: Path) -> None:
+    path = folder / "unet" / published.WEIGHTS
+    save_file(load_file(path) | {"extra": np.zeros(1, np.float32)}, path)
+
+
+def wrong_truncated(folder: Path) -> None:
+    path = folder / "vae" / published.WEIGHTS
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def wrong_json(folder: Path) -> None:
+    (folder / published.OUR_CONFIG).write_text("{", "utf-8")
+
+
+def wrong_prediction(folder: Path) -> None:
+    (folder / published.OUR_CONFIG).unlink()
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"prediction_type": "epsilon"}), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (wrong_extra, "unet .*1 unexpected .extra."),
+        (wrong_truncated, "vae.*not a readable safetensors file"),
+        (wrong_json, "sdvsr_config.json: not JSON"),
+        (wrong_prediction, "prediction_type is 'epsilon', expected 'v_prediction'"),
+    ],
+)
+def test_a_damaged_folder_is_refused_in_one_line(damage, message: str, tmp_path: Path) -> None:
+    published.write(tmp_path, tiny_published(), random_params(tiny_published()))
+    damage(tmp_path)
+    with pytest.raises(ValueError, match=message) as error:
+        load(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_with_missing_and_misshaped_parameters_lists_them(tmp_path: Path) -> None:
+    config, params = tiny_nano(), random_params(tiny_nano())
+    params["unet"]["conv_in"]["bias"] = np.zeros(3, np.float32)
+    del params["vae"]["decoder"]["layers_0"]
+    save(tmp_path / "m.safetensors", config, params)
+    with pytest.raises(
+        ValueError, match=r"2 missing .vae/decoder/layers_0/bias.*unet/conv_in/bias is .3., expected"
+    ):
+        load(str(tmp_path / "m.safetensors"))
+
+
+def test_pickles_are_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    path.write_bytes(pickle.dumps({"weight": 1}))
+    with pytest.raises(ValueError, match=r"pickles run code"):
+        load(str(path))
+
+
+@pytest.mark.parametrize("model", ["nanoo", "missing/folder/deep", "x.safetensors"])
+def test_an_unknown_model_is_one_clear_line(model: str) -> None:
+    with pytest.raises(ValueError, match=r"expected one of .'nano'.*hub id"):
+        load(model)
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
+    save_file({"a": np.zeros(1, np.float32)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ValueError, match=r"no model config in its metadata"):
+        load(str(tmp_path / "foreign.safetensors"))

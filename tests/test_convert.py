@@ -1,0 +1,113 @@
+"""The mapping to state dicts is strict, complete and invertible."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdvsr_jax import convert
+from sdvsr_jax.convert import flatten, from_torch, is_ignored, to_torch, torch_key, unflatten
+from sdvsr_jax.networks import abstract_params
+from tests.tiny_models import TINY, random_params, tiny_nano, tiny_published
+
+NETWORKS = ("unet", "controlnet", "vae", "flow")
+names = st.text("abcdefghij", min_size=1, max_size=4)
+trees = st.recursive(
+    st.integers(), lambda inner: st.dictionaries(names, inner, min_size=1, max_size=3), max_leaves=8
+).filter(lambda tree: isinstance(tree, dict))
+
+
+@given(trees)
+def test_flatten_is_inverted_by_unflatten(tree: dict) -> None:
+    assert unflatten(flatten(tree)) == tree
+
+
+@pytest.mark.parametrize("form", TINY)
+def test_a_round_trip_is_bit_identical(form: str) -> None:
+    params = random_params(TINY[form]())
+    for name in NETWORKS:
+        back = from_torch(to_torch(params[name]), params[name], name)
+        assert jax.tree.structure(back) == jax.tree.structure(params[name])
+        for a, b in zip(jax.tree.leaves(params[name]), jax.tree.leaves(back)):
+            assert a.shape == b.shape
+            assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("form", TINY)
+def test_keys_are_unique_and_never_on_the_ignore_list(form: str) -> None:
+    shapes = abstract_params(TINY[form]())
+    for name in NETWORKS:
+        keys = [torch_key(path) for path in flatten(shapes[name])]
+        assert len(set(keys)) == len(keys)
+        assert not any(is_ignored(key) for key in keys)
+
+
+def test_layouts_are_torchs() -> None:
+    state = to_torch(random_params(tiny_published())["unet"])
+    assert state["conv_in.weight"].shape == (8, 7, 3, 3)
+    assert state["time_embedding.linear_1.weight"].shape == (32, 8)
+    assert state["down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"].shape == (8, 8)
+    assert "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj.weight" in state
+    assert state["mid_block.resnets.0.norm1.weight"].shape == (16,)
+
+
+def test_all_faults_are_reported_together() -> None:
+    params = random_params(tiny_nano())["unet"]
+    state = to_torch(params)
+    del state["conv_in.bias"]
+    state["stray.weight"] = np.zeros(1, np.float32)
+    state["conv_out.bias"] = np.zeros(3, np.float32)
+    with pytest.raises(
+        ValueError, match=r"1 missing .conv_in.bias.*1 unexpected .stray.weight.*conv_out.bias is .3."
+    ):
+        from_torch(state, params, "unet")
+
+
+def test_long_fault_lists_are_cut_with_a_count() -> None:
+    params = random_params(tiny_nano())["unet"]
+    with pytest.raises(ValueError, match=rf"and {len(flatten(params)) - convert.MAX_LISTED} more"):
+        from_torch({}, params, "unet")
+
+
+def test_keys_that_carry_nothing_are_ignored_by_name() -> None:
+    params = random_params(tiny_nano())["unet"]
+    state = to_torch(params) | {"class_embedding.weight": np.zeros((2, 2), np.float32)}
+    assert jax.tree.structure(from_torch(state, params, "unet")) == jax.tree.structure(params)
+
+
+def test_half_precision_sources_become_float32() -> None:
+    params = random_params(tiny_nano())["unet"]
+    halves = {key: value.astype(np.float16) for key, value in to_torch(params).items()}
+    back = from_torch(halves, params, "unet")
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(back))
+
+
+def test_config_survives_json() -> None:
+    import json
+
+    from sdvsr_jax import nano, stream_diffvsr
+    from sdvsr_jax.config import from_dict, to_dict
+
+    for config in (nano(), stream_diffvsr(), dataclasses.replace(tiny_nano(), name="x")):
+        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": "4"}, "config.scale: found '4'"),
+        ({"speed": 1}, "unknown fields .'speed'."),
+        ({"flow": {"kind": "lucas"}}, "config.flow.kind: found 'lucas', expected one of"),
+        ({"unet": {"norm": "batch"}}, "config.unet.norm: found 'batch'"),
+        ({"unet": 3}, "config.unet: found 3"),
+        ({"unet": {"patch": 2}}, "reduced 4x, expected scale.patch = 8"),
+    ],
+)
+def test_a_wrong_config_is_refused_with_its_path(change: dict, message: str) -> None:
+    from sdvsr_jax.config import from_dict
+
+    with pytest.raises(ValueError, match=message):
+        from_dict({"name": "x"} | change)
