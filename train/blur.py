@@ -68,9 +68,9 @@ def filter_frames(frames: np.ndarray, kernels: np.ndarray) -> np.ndarray:
     reach = kernels.shape[-1] // 2
     padded = np.pad(frames.astype(np.float32), ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="symmetric")
     shape = [scipy.fft.next_fast_len(s + 2 * reach, real=True) for s in padded.shape[1:3]]
-    spectrum = scipy.fft.rfft2(padded, shape, axes=(1, 2))
-    spectrum *= scipy.fft.rfft2(kernels.astype(np.float32), shape, axes=(1, 2))[..., None]
-    full = scipy.fft.irfft2(spectrum, shape, axes=(1, 2))
+    response = np.asarray(scipy.fft.rfft2(kernels.astype(np.float32), shape, axes=(1, 2)))
+    spectrum = np.asarray(scipy.fft.rfft2(padded, shape, axes=(1, 2))) * response[..., None]
+    full = np.asarray(scipy.fft.irfft2(spectrum, shape, axes=(1, 2)))
     height, width = frames.shape[1:3]
     valid = full[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
     return np.clip(np.rint(valid), 0, 255).astype(np.uint8)

@@ -108,7 +108,8 @@ class PlainCheckpoints:
     def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
         path = self._steps()[step]
         with np.load(path / "state.npz") as file:
-            leaves = [file[name] for name in _flat(like)]
+            # numpy reads bfloat16 back as raw bytes
+            leaves = [file[name].view(leaf.dtype) for name, leaf in _flat(like).items()]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)
         return state, json.loads((path / "notes.json").read_text())["notes"]
 

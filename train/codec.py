@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-# x265 is left out: the one in PyAV 18.1's wheel corrupts the heap at the preset ultrafast (LR crops of 48 to 96 pixels)
+# no x265: the one in the wheel of PyAV 18.1 corrupts the heap at preset ultrafast (LR crops of 48 to 96 pixels)
 DECODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
 
 
@@ -44,7 +45,7 @@ def compress(frames: np.ndarray, settings: CodecSettings) -> np.ndarray:
     height, width = frames.shape[1:3]
     padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     encoder = _encoder(settings, padded.shape[2], padded.shape[1])
-    decoder = av.CodecContext.create(DECODERS[settings.codec], "r")
+    decoder: Any = av.CodecContext.create(DECODERS[settings.codec], "r")
     decoder.thread_count = 1
     packets = [p for f in padded for p in encoder.encode(_to_yuv(f))] + encoder.encode(None)
     decoded = [f for p in packets for f in decoder.decode(p)] + decoder.decode(None)
@@ -53,10 +54,10 @@ def compress(frames: np.ndarray, settings: CodecSettings) -> np.ndarray:
     return np.stack([_to_rgb(f)[:height, :width] for f in decoded])
 
 
-def _encoder(settings: CodecSettings, width: int, height: int):
+def _encoder(settings: CodecSettings, width: int, height: int) -> Any:
     import av
 
-    encoder = av.CodecContext.create(settings.codec, "w")
+    encoder: Any = av.CodecContext.create(settings.codec, "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.framerate, encoder.time_base = 25, Fraction(1, 25)
     encoder.gop_size = settings.gop

@@ -42,7 +42,7 @@ def bicubic(frames: np.ndarray, scale: int = 4) -> np.ndarray:
 
 def resize(frames: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
     """uint8[f,h,w,3] -> uint8[f,*size,3], antialiased."""
-    return np.stack([np.asarray(Image.fromarray(f).resize(size[::-1], method)) for f in frames])
+    return np.stack([np.asarray(Image.fromarray(f).resize((size[1], size[0]), method)) for f in frames])
 
 
 def context_frames(rng: np.random.Generator) -> tuple[int, int]:

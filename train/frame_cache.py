@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -66,4 +67,5 @@ def open_source(path: str, split: str) -> Sequence:
     builder = tfds.builder_from_directory(str(folders[0]))
     if split not in builder.info.splits:
         raise ValueError(f"data.split={split}: not in {path}, which has {sorted(builder.info.splits)}")
-    return builder.as_data_source(split)
+    as_data_source: Any = builder.as_data_source
+    return as_data_source(split)

@@ -31,7 +31,7 @@ def generator_gradient(
 
     def both(trained: Flat) -> tuple[tuple[Array, Array], Result]:
         result = objective(trained)
-        logits = net.apply(critic, shown(result.sr, result.up, settings))
+        logits = jnp.asarray(net.apply(critic, shown(result.sr, result.up, settings)))
         return (result.loss, losses.generator_adversarial(logits)), result
 
     (rec, adv), pull, result = jax.vjp(both, trained, has_aux=True)

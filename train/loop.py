@@ -45,9 +45,7 @@ class Outcome:
 def start_model(run: RunConfig) -> tuple[ModelConfig, Params]:
     """The model the run starts from, with the run's sampling steps."""
     if run.init:
-        config, params = checkpoint.load(
-            run.init, **({"flow_weights": run.flow_weights} if run.flow_weights else {})
-        )
+        config, params = checkpoint.load(run.init, flow_weights=run.flow_weights or None)
     elif run.model in PRESETS:
         config = PRESETS[run.model]()
         params = jax.jit(init_params, static_argnums=1)(jax.random.key(run.seed), config)

@@ -45,7 +45,7 @@ def moving_crops(photo: np.ndarray, num_frames: int, size: int, rng: np.random.G
     box = np.concatenate([centre - reach, centre + reach]) / reduction
     box = np.clip(box, 0, np.tile(sides, 2))
     part = Image.fromarray(photo).resize(
-        tuple(int(n) for n in np.rint(2 * reach)), Image.Resampling.BICUBIC, box=tuple(box.tolist())
+        (round(2 * float(reach[0])), round(2 * float(reach[1]))), Image.Resampling.BICUBIC, box=tuple(box.tolist())
     )
     return np.stack([_view(part, reach + step[:2], step[2], step[3], size) for step in path])
 

@@ -3,7 +3,7 @@
 An objective is `f(params, inputs) -> Result`; video training (`train.rollout`) calls the same `frame_loss` per hop.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -143,8 +143,7 @@ def flow_match(
     images = (sr, prev, hr, prev_hr)
     if context.run.loss.flow_match_range == "01":
         images = tuple((x + 1) / 2 for x in images)
-    found = nets.flow(images[0], nets.flow.features(images[0]), nets.flow.features(images[1]))
-    wanted = nets.flow(images[2], nets.flow.features(images[2]), nets.flow.features(images[3]))
+    found, wanted = find_flow(nets, *images[:2]), find_flow(nets, *images[2:])
     return losses.smooth_l1(found, jax.lax.stop_gradient(wanted))
 
 
@@ -158,7 +157,7 @@ def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
     terms: dict[str, Array] = {"photometric": jnp.zeros(()), "smoothness": jnp.zeros(())}
     for before, now in ((0, 1), (1, 0)):
         lr, prev_lr = video.lr[now], video.lr[before]
-        found = nets.flow(lr, nets.flow.features(lr), nets.flow.features(prev_lr))
+        found = find_flow(nets, lr, prev_lr)
         terms["photometric"] += losses.photometric(lr, prev_lr, found) / 2
         terms["smoothness"] += losses.flow_smoothness(found, lr) / 2
     up = upsample_bicubic(video.lr[1], config.scale)
@@ -170,6 +169,12 @@ def true_flow(
 ) -> Flow:
     """Flow current -> previous in HR pixels, from the truth as far as the model's flow network allows."""
     if isinstance(config.flow, FlowNetConfig):
-        found = nets.flow(lr, nets.flow.features(lr), nets.flow.features(prev_lr))
+        found = find_flow(nets, lr, prev_lr)
         return config.scale * resize_linear(found, *hr.shape[1:3])
-    return nets.flow(hr, nets.flow.features(hr), nets.flow.features(prev_hr))
+    return find_flow(nets, hr, prev_hr)
+
+
+def find_flow(nets: Networks, image: Array, prev_image: Array) -> Flow:
+    """Flow image -> previous image in their pixels, by the model's network."""
+    net: Any = nets.flow
+    return net(image, net.features(image), net.features(prev_image))

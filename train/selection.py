@@ -2,17 +2,20 @@
 
 import fnmatch
 from collections.abc import Iterable
+from typing import Any
 
 from flax import traverse_util
 
-from sdvsr_jax.types import Array, Params
+from sdvsr_jax.types import Params
 
-Flat = dict[str, Array]
+Flat = dict[str, Any]
+"""Parameter path -> array."""
 
 
 def flatten(params: Params) -> Flat:
     """Nested dict -> {'unet/conv_in/kernel': array}."""
-    return traverse_util.flatten_dict(params, sep="/")
+    flat: Flat = traverse_util.flatten_dict(params, sep="/")  # pyright: ignore[reportAssignmentType]
+    return flat
 
 
 def select(params: Params, patterns: Iterable[str]) -> tuple[Flat, Flat]:

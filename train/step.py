@@ -27,8 +27,8 @@ def train_step(
     key = jax.random.fold_in(jax.random.key(run.seed), state.step)
     grads, result, metrics = accumulate(state, frozen, hr, lr, key, context, with_gan)
     updates, optimizer = make_optimizer(run).update(grads, state.optimizer, state.trained)
-    trained = optax.apply_updates(state.trained, updates)
-    metrics["gradient_norm"] = optax.global_norm(grads)
+    trained: Flat = dict(optax.apply_updates(state.trained, updates))  # pyright: ignore[reportArgumentType]
+    metrics["gradient_norm"] = jnp.sqrt(sum(jnp.sum(g**2) for g in grads.values()))
     new = state._replace(step=state.step + 1, trained=trained, optimizer=optimizer)
     if run.optimizer.ema:
         new = new._replace(ema=average(state.ema, trained, state.step, run.optimizer.ema))

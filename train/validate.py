@@ -57,7 +57,7 @@ def ping_pong(video: Video, frames: int) -> Video:
     period = max(2 * count - 2, 1)
     index = np.arange(frames) % period
     index = np.where(index >= count, period - index, index)
-    return Video(video.lr[index], video.hr[index], video.is_start.at[:].get()[index])
+    return Video(video.lr[index], video.hr[index], video.is_start[index])
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))

@@ -37,6 +37,8 @@ def kill_at(step: int) -> None:
 
 
 def main(spec: dict) -> None:
+    for name in spec.get("absent", ()):
+        sys.modules[name] = None  # pyright: ignore[reportArgumentType]
     start_processes()
     if "kill_at" in spec:
         kill_at(spec["kill_at"])

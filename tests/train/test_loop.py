@@ -103,6 +103,19 @@ def test_missing_data_is_one_clear_line(init, tmp_path):
         loop.train(small_run(init, "/nowhere/data.npy"), tmp_path)
 
 
+def test_a_bare_machine_trains(init, packed, tmp_path):
+    """No orbax, grain, TFDS, PyAV, Pillow, TensorBoard: plain checkpoints, packed data; resumes with the same bits."""
+    absent = ["orbax", "grain", "tensorflow_datasets", "av", "PIL", "tensorboardX", "tyro", "rich"]
+    spec = {"init": init, "data": str(packed), "absent": absent, "out": str(tmp_path / "bare")}
+    process = run_process(spec | {"kill_at": 5})
+    process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL
+    assert {p.name for p in (tmp_path / "bare" / "checkpoints").iterdir()} == {"step_00000002", "step_00000004"}
+    finish(run_process(spec))
+    loop.train(small_run(init, str(packed)), tmp_path / "whole")
+    assert_same_bits(tmp_path / "bare", tmp_path / "whole")
+
+
 def state_of(value: float) -> TrainState:
     flat = {"a/b": jnp.full((2, 3), value), "c": jnp.asarray(value, jnp.bfloat16)}
     return TrainState(jnp.asarray(int(value), jnp.int32), flat, {}, (flat, ()), {}, ())
