@@ -25,13 +25,10 @@ from sdvsr_jax.types import Params
 def random_params(config: ModelConfig) -> Params:
     """Weights of the right shapes, small enough that activations stay finite; ready for `step`."""
 
-    def make() -> Params:
-        shapes, tree = jax.tree.flatten(abstract_params(config))
-        keys = jax.random.split(jax.random.key(0), len(shapes))
-        leaves = [0.02 * jax.random.normal(k, s.shape, s.dtype) for k, s in zip(keys, shapes)]
-        return prepare(jax.tree.unflatten(tree, leaves), config)
-
-    return jax.jit(make)()
+    # One random vector repeated into every leaf: a generator per leaf compiles for minutes at full size.
+    noise = 0.02 * jax.random.normal(jax.random.key(0), (2**20,))
+    params = jax.tree.map(lambda leaf: jnp.resize(noise, leaf.shape), abstract_params(config))
+    return jax.jit(prepare, static_argnums=1)(params, config)
 
 
 def measure(config: ModelConfig, width: int, height: int, num_frames: int) -> dict[str, Any]:
