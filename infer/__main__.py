@@ -8,7 +8,7 @@ from types import FrameType
 
 COMMANDS = {
     "upscale": "infer.upscale",
-    "evaluate": "infer.evaluate",
+    "evaluate": "infer.evaluation.command",
     "convert": "infer.convert",
     "export": "infer.convert",
 }
