@@ -6,7 +6,7 @@ import signal
 import sys
 from types import FrameType
 
-COMMANDS = {"upscale": "infer.upscale"}
+COMMANDS = {"upscale": "infer.upscale", "evaluate": "infer.evaluate"}
 """First word of the command line -> module with a `main(arguments)` that returns the exit status."""
 
 

@@ -37,9 +37,9 @@ def upscale_pixels(
     return state, jnp.round(top * jnp.clip(sr[0] / 2 + 0.5, 0, 1)).astype(pixels.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
-    """Weights ready on a device."""
+    """Weights ready on a device; equal only to itself."""
 
     name: str
     config: ModelConfig
@@ -47,6 +47,7 @@ class Model:
     device: Device
 
 
+@functools.lru_cache(maxsize=1)
 def load_model(
     name: str,
     device: str = "auto",
@@ -55,7 +56,7 @@ def load_model(
     flow_weights: str | None = None,
     offline: bool = False,
 ) -> Model:
-    """Load, adapt and place a model. ValueError for an unknown model or device."""
+    """Load, adapt and place a model; the last one is kept. ValueError for an unknown model or device."""
     use_compile_cache()
     target = find_device(device)
     config, params = checkpoint.load(name, flow_weights=flow_weights, offline=offline)
@@ -110,7 +111,6 @@ class Engine:
     def __init__(self, model: Model, width: int, height: int, deep: bool, size: tuple[int, int]) -> None:
         self.model, self.size = model, size
         self._height, self._width = height, width
-        self.shape = (width, height, deep, size)
         pixels = jax.ShapeDtypeStruct((height, width, 3), jnp.uint16 if deep else jnp.uint8)
         self.state_shape = jax.eval_shape(lambda: init_state(model.config, 1, height, width))
         run = functools.partial(upscale_pixels, config=model.config, size=size)
@@ -140,6 +140,12 @@ class Engine:
         width, height = self.size
         queued = self._pixel_bytes * (frames_in * self._width * self._height + frames_out * width * height)
         return Memory(held + found.temp_size_in_bytes, queued)
+
+
+@functools.lru_cache(maxsize=4)
+def engine_for(model: Model, width: int, height: int, deep: bool, size: tuple[int, int]) -> Engine:
+    """The engine for these sizes; the last few are kept, for batches of videos."""
+    return Engine(model, width, height, deep, size)
 
 
 def state_to_arrays(state: StreamState) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ With HR alone the LR is made by the standard bicubic and the model is run; with 
 alone only the metrics that need no ground truth are. docs/evaluation.md states every convention.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +93,12 @@ def _check(options: Evaluate) -> None:
         raise ValueError(f"--frames {options.frames}: expected 0 (all) or more")
     if options.drift and (options.sr or not options.hr):
         raise ValueError("--drift runs the model on ground truth: use it with --hr and without --sr")
+    for path in (options.plot, options.compare):
+        if path is not None and path.suffix.lower() != ".png":
+            raise ValueError(f"{path}: pictures are written as .png")
+    for path in (options.json, options.csv, options.plot, options.compare):
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{path}: the folder {path.parent} does not exist")
     names = [path.stem for path in options.hr + options.lr]
     if len(set(names)) != len(names):
         raise ValueError(f"clips {names}: names must differ, the table is by name")
@@ -136,9 +141,9 @@ def _look(clip: Clip, rows: dict, options: Evaluate, single: bool) -> None:
     count = len(clip.lr)
     frames = sorted({min(5, count - 1), count // 2, count - 1})
     stem = options.compare.stem if single else f"{options.compare.stem}_{clip.name}"
-    pictures.save(pictures.strip(shown, frames), options.compare.with_name(f"{stem}.png"))
-    pictures.save(pictures.time_slice(shown), options.compare.with_name(f"{stem}_xt.png"))
-    pictures.save(pictures.sheet(shown, frames[-1:]), options.compare.with_name(f"{stem}_sheet.png"))
+    pictures.strip(shown, frames).save(options.compare.with_name(f"{stem}.png"))
+    pictures.time_slice(shown).save(options.compare.with_name(f"{stem}_xt.png"))
+    pictures.sheet(shown, frames[-1:]).save(options.compare.with_name(f"{stem}_sheet.png"))
 
 
 def _report(options: Evaluate, results: Results, ages: dict[str, Any], judge: Judge) -> None:
@@ -153,7 +158,7 @@ def _report(options: Evaluate, results: Results, ages: dict[str, Any], judge: Ju
     if options.csv:
         write_csv(options.csv, results)
     if options.plot:
-        pictures.save(pictures.curves(results), options.plot)
+        pictures.curves(results).save(options.plot)
 
 
 def _protocol(options: Evaluate, judge: Judge) -> dict[str, Any]:
@@ -168,7 +173,3 @@ def _protocol(options: Evaluate, judge: Judge) -> dict[str, Any]:
         "colour": "largest difference of a mean colour from bicubic's",
         "seed": options.seed,
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

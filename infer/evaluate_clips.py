@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from infer.media.probe import probe
 from infer.media.reader import read_frames
@@ -26,7 +27,7 @@ def to_float(levels: np.ndarray) -> np.ndarray:
     return levels.astype(np.float32) / 127.5 - 1
 
 
-def to_uint8(image: jax.Array) -> np.ndarray:
+def to_uint8(image: ArrayLike) -> np.ndarray:
     """[-1, 1] -> uint8, rounded."""
     return np.asarray(to_levels(image)).astype(np.uint8)
 

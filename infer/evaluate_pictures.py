@@ -1,6 +1,5 @@
 """Pictures to look at: zoomed strips, x-t slices and curves over the frames."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -134,9 +133,3 @@ def _panel(title: str, columns: dict[str, np.ndarray], size: tuple[int, int]) ->
         ys = bottom - (bottom - top) * (column - low) / (high - low)
         draw.line([(a, b) for a, b in zip(xs, ys) if np.isfinite(b)], fill=colour, width=2)
     return np.asarray(image)
-
-
-def save(image: Image.Image, path: Path) -> None:
-    """PNG; the folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)

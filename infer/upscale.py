@@ -1,14 +1,9 @@
 """The main command: one input, or several after each other."""
 
 import os
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from infer.options import Options, parse
-
-if TYPE_CHECKING:
-    from infer.engine import Engine, Model
-    from infer.plan import Plan
 
 VIDEO_SUFFIXES = (
     ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".3gp", ".flv",
@@ -20,12 +15,11 @@ def main(arguments: list[str]) -> int:
     """0 if all went well; with several inputs 1 if any failed. The failure of a single input is raised."""
     options = parse(arguments)
     inputs = find_inputs(options.video)
-    session = Session(options)
     if len(options.video) == 1 and inputs == list(options.video):
-        reports = [session.run(inputs[0], options.output)]
+        reports = [run_one(options, inputs[0], options.output)]
         failed = 0
     else:
-        reports, failed = run_all(session, inputs)
+        reports, failed = run_all(options, inputs)
     if options.report:
         from infer.job import write_report
 
@@ -33,40 +27,22 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-class Session:
-    """The model loaded once and the step compiled once per size, for one or many jobs."""
+def run_one(options: Options, path: str, output: str | None) -> dict[str, Any]:
+    """One job; returns its report."""
+    from infer.plan import make_plan
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
-        self._engine: Engine | None = None
+    # What can be wrong with files and options is found here, before jax is even imported.
+    plan = make_plan(options, path, output)
+    from infer.console import describe_plan
 
-    def run(self, path: str, output: str | None) -> dict[str, Any]:
-        """One job; returns its report."""
-        from infer.plan import make_plan
+    describe_plan(plan)
+    from infer.engine import engine_for, load_model
+    from infer.job import run_job
 
-        # What can be wrong with files and options is found here, before jax is even imported.
-        plan = make_plan(self.options, path, output)
-        from infer.console import describe_plan
-        from infer.job import run_job
-
-        describe_plan(plan)
-        return run_job(self.options, plan, self._model, self._engine_for(plan)).as_dict()
-
-    @cached_property
-    def _model(self) -> "Model":
-        from infer.engine import load_model
-
-        o = self.options
-        return load_model(o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline)
-
-    def _engine_for(self, plan: "Plan") -> "Engine":
-        from infer.engine import Engine
-
-        shape = (plan.info.width, plan.info.height, plan.info.layout.is_deep, plan.size)
-        if self._engine is None or self._engine.shape != shape:
-            self._engine = None  # frees the old program first
-            self._engine = Engine(self._model, *shape)
-        return self._engine
+    o, info = options, plan.info
+    model = load_model(o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline)
+    engine = engine_for(model, info.width, info.height, info.layout.is_deep, plan.size)
+    return run_job(options, plan, model, engine).as_dict()
 
 
 def find_inputs(paths: tuple[str, ...]) -> list[str]:
@@ -87,7 +63,7 @@ def _videos_in(folder: str) -> list[str]:
     return [os.path.join(folder, n) for n in names]
 
 
-def run_all(session: Session, inputs: list[str]) -> tuple[list[dict[str, Any]], int]:
+def run_all(options: Options, inputs: list[str]) -> tuple[list[dict[str, Any]], int]:
     """Every input in turn, finished ones skipped; a failure is told and does not stop the rest."""
     from infer.console import say
     from infer.failure import one_line
@@ -96,14 +72,14 @@ def run_all(session: Session, inputs: list[str]) -> tuple[list[dict[str, Any]], 
     for number, path in enumerate(inputs, 1):
         say(f"--- {number} of {len(inputs)}: {path}")
         try:
-            output = _output_in(session.options, path)
-            if output and os.path.exists(output) and not session.options.overwrite:
+            output = _output_in(options, path)
+            if output and os.path.exists(output) and not options.overwrite:
                 say(f"skipped  {output} is there already")
                 skipped += 1
                 continue
-            reports.append(session.run(path, output))
+            reports.append(run_one(options, path, output))
         except Exception as error:
-            if session.options.debug:
+            if options.debug:
                 raise
             failed += 1
             say(one_line(error))

@@ -55,24 +55,22 @@ class WorkFolder:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
             raise JobError(f"{self.path.parent}: cannot write there ({error.strerror})") from None
-        self._lock = self._take_lock()
-        if self._restart:
-            self._clear()
         try:
+            self._lock = self._take_lock()
+            if self._restart:
+                self._clear()
             self._check_fingerprint()
-        except ValueError:
-            self._release()
+            self._drop_unfinished()
+            self.segments = [self._read_record(p) for p in sorted(self.path.glob("[0-9]*.json"))]
+        except BaseException:
+            self._leave(failed=self._lock is not None and not list(self.path.glob("[0-9]*.json")))
             raise
-        self._drop_unfinished()
-        self.segments = [self._read_record(p) for p in sorted(self.path.glob("[0-9]*.json"))]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if kind is not None and not self.segments:
-            shutil.rmtree(self.path, ignore_errors=True)
-        self._release()
+        self._leave(failed=kind is not None and not self.segments)
 
     @property
     def num_frames(self) -> int:
@@ -136,7 +134,10 @@ class WorkFolder:
                 raise JobError(f"{self.path}: another job is working on this output") from None
         return lock
 
-    def _release(self) -> None:
+    def _leave(self, failed: bool) -> None:
+        """Give the lock back; a folder without any finished group is of no use to anybody."""
+        if failed:
+            shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,11 +46,20 @@ def test_the_full_model_costs_what_the_published_one_does_less_what_is_done_once
 
 
 @pytest.mark.heavy
-def test_the_benchmark_prints_its_table_and_keeps_its_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "size", "least_parameters"), [("nano", "32x16", 1.5e6), ("stream_diffvsr", "64x64", 687.3e6)]
+)
+def test_every_preset_really_runs_and_the_benchmark_says_how(
+    model: str, size: str, least_parameters: float, tmp_path: Path
+) -> None:
     target = tmp_path / "rows.json"
-    command = [sys.executable, "-m", "benchmarks", "--sizes", "32x16", "--frames", "2", "--json", str(target)]
-    out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    command = [sys.executable, "-m", "benchmarks", "--models", model, "--sizes", size, "--frames", "1"]
+    # A process of its own, compiled as for a user.
+    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    out = subprocess.run([*command, "--json", str(target)], capture_output=True, text=True, timeout=900, env=plain)
+    assert out.returncode == 0, out.stderr
     (row,) = json.loads(target.read_text("utf-8"))
-    assert "| nano | 32x16 -> 128x64 |" in out.stdout
-    assert row["median_ms"] > 0
-    assert row["temp_bytes"] > 0
+    assert f"| {model} | {size} -> " in out.stdout
+    assert row["finite"]
+    assert row["params_bytes"] >= 4 * least_parameters
+    assert min(row["median_ms"], row["temp_bytes"], row["gflop"]) > 0

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ def train_step(
     key = jax.random.fold_in(jax.random.key(run.seed), state.step)
     grads, result, metrics = accumulate(state, frozen, hr, lr, key, context, with_gan)
     updates, optimizer = make_optimizer(run).update(grads, state.optimizer, state.trained)
-    trained: Flat = dict(optax.apply_updates(state.trained, updates))  # pyright: ignore[reportArgumentType]
+    trained = cast(Flat, optax.apply_updates(state.trained, updates))
     metrics["gradient_norm"] = jnp.sqrt(sum(jnp.sum(g**2) for g in grads.values()))
     new = state._replace(step=state.step + 1, trained=trained, optimizer=optimizer)
     if run.optimizer.ema:

@@ -20,6 +20,7 @@ MIN_SIZE = 64
 """The smallest image side that leaves one pixel at the coarsest correlation level."""
 
 Image = Float[Array, "b H W 3"]
+FineFlow = Float[Array, "b H W 2"]
 
 
 class RAFT(nn.Module):
@@ -51,7 +52,7 @@ class RAFT(nn.Module):
         hidden, context = jnp.split(self.context_encoder(image).astype(jnp.float32), 2, -1)
         return jnp.tanh(hidden), nn.relu(context)
 
-    def __call__(self, image: Image, features: Features, prev_features: Features) -> Flow:
+    def __call__(self, image: Image, features: Features, prev_features: Features) -> FineFlow:
         """Flow [b,H,W,2] (x, y) in pixels from `image` to the previous one; features as `features()` gives them."""
         lookup = make_lookup(features, prev_features, self.config.correlation)
         hidden, context = self.context(image)
@@ -242,7 +243,7 @@ def grid(flow: Flow) -> Float[Array, "h w 2"]:
     return jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1).astype(flow.dtype)
 
 
-def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> Flow:
+def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> FineFlow:
     """Flow at 1/8 size to full size and full-size pixels: softmax-weighted means of 3x3 coarse neighbours."""
     b, h, w, _ = flow.shape
     weights = nn.softmax(logits.reshape(b, h, w, 9, STRIDE, STRIDE), axis=3)

@@ -49,7 +49,7 @@ class TextConfig:
 def empty_prompt_embeds(params: Params, config: TextConfig) -> Float[Array, "1 77 c"]:
     """Embed the empty prompt. Run eagerly: memory-mapped params are then read one matrix at a time."""
     with jax.default_matmul_precision("highest"):
-        return jnp.asarray(TextEncoder(config).apply({"params": params}, EMPTY_PROMPT))
+        return jnp.asarray(TextEncoder(config).apply({"params": params}, jnp.asarray(EMPTY_PROMPT)))
 
 
 class TextEncoder(nn.Module):

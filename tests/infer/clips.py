@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 
 from infer.media.codecs import VideoSpec
 from infer.media.info import ColorTags
+
+ROOT = Path(__file__).parents[2]
 
 
 def pictures(count: int, width: int, height: int, source: str = "testsrc2") -> Iterator[np.ndarray]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from clips import ROOT
 
 from sdvsr_jax import checkpoint
 from sdvsr_jax.config import ModelConfig, nano
 from sdvsr_jax.convert import flatten, unflatten
 from sdvsr_jax.networks import init_params
 
-ROOT = Path(__file__).parents[2]
 CLIPS = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared")) / "data" / "clips"
 
 

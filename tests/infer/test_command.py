@@ -15,6 +15,9 @@ from infer.media.images import encode_png, list_images
 from infer.media.probe import probe
 from infer.media.reader import read_frames
 from infer.options import Options, parse, parse_fps, parse_size
+from infer.plan import make_plan
+
+HEAVY = pytest.mark.heavy  # another size is another compilation
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_the_published_script_s_names_work():
     assert parse(["--video", "a", "--flow-weights", "w"]) == parse(["--video", "a", "--flow_weights", "w"])
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 5)])
+@pytest.mark.parametrize("size", [(1, 1), pytest.param((2, 3), marks=HEAVY), pytest.param((17, 5), marks=HEAVY)])
 def test_any_size_gives_exactly_four_times_that(upscale, tmp_path, size):
     source = make_video(str(tmp_path / "in.mkv"), range(2), size, codec="ffv1", pixel_format="yuv444p")
     status, said = upscale("--video", source, "--codec", "ffv1")
@@ -87,8 +90,7 @@ def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
     assert (found.width, found.height) == (45, 33)
     assert found.sar is not None
     assert found.sar * 45 / 33 == Fraction(3, 2)
-    assert upscale("--video", source, "--scale", "2")[0] == 0
-    assert probe(str(tmp_path / "in_x2.mp4")).width == 32
+    assert make_plan(parse(["--video", source, "--scale", "2"]), source).size == (32, 32)
 
 
 def test_a_part_of_a_video_is_that_part_of_the_whole_clock(upscale, source, tmp_path):
@@ -111,7 +113,8 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
     video = probe(str(tmp_path / "v.mkv"))
     assert abs(float(video.rate) - 30000 / 1001) < 0.01
     for image, frame in zip(frames_of(tmp_path / "frames_x4"), frames_of(tmp_path / "v.mkv"), strict=True):
-        assert np.abs(image.astype(int) - frame).mean() < 4  # 4:2:0 of a detailed test picture
+        luma = (image.astype(float) - frame) @ [0.299, 0.587, 0.114]
+        assert np.abs(luma).mean() < 2.5  # colours lose detail to 4:2:0, brightness does not
     status, said = upscale("--video", folder)
     assert status == 2
     assert "already exists" in said
@@ -135,18 +138,30 @@ def test_ten_bits_stay_ten_bits(upscale, tmp_path):
 
 
 def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path):
-    whole = make_video(str(tmp_path / "whole.mkv"), range(30), (32, 32), codec="mpeg4")
+    whole = make_video(str(tmp_path / "whole.mkv"), range(30), (16, 16), codec="mpeg4")
     data = Path(whole).read_bytes()
     Path(whole).write_bytes(data[: len(data) * 6 // 10])
     Path(whole).rename(tmp_path / "cut.mkv")
     status, said = upscale("--video", tmp_path / "cut.mkv", "--frames", "30", "--codec", "ffv1")
     assert status == 0, said
     assert 1 < len(frames_of(tmp_path / "cut_x4.mkv")) < 30
-    middle = bytearray(data)
-    middle[len(data) // 2 : len(data) // 2 + 400] = os.urandom(400)
-    (tmp_path / "hit.mkv").write_bytes(middle)
-    status, said = upscale("--video", tmp_path / "hit.mkv", "--codec", "ffv1")
+
+
+def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
+    path = make_video(str(tmp_path / "in.mov"), range(5), (16, 16), codec="png", pixel_format="rgb24")
+    with av.open(path) as container:
+        packet = [p for p in container.demux() if p.size][2]
+        place, size = packet.pos, packet.size
+    data = Path(path).read_bytes()
+    assert place is not None
+    Path(path).write_bytes(data[:place] + bytes(size) + data[place + size :])
+    status, said = upscale(
+        "--video", path, "-o", tmp_path / "o.mkv", "--codec", "ffv1", "--report", tmp_path / "r.json"
+    )
     assert status == 0, said
+    assert "4 of 5 frames could be decoded, 1 packets could not" in said
+    assert [f.pts for f in read_frames(probe(str(tmp_path / "o.mkv")))] == [0, 40, 120, 160]
+    assert json.loads((tmp_path / "r.json").read_text())["damage"]["bad_packets"] == 1
 
 
 def test_several_inputs_go_on_after_a_failure_and_skip_what_is_done(upscale, tmp_path):

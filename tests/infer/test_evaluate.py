@@ -128,6 +128,8 @@ def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
         (["--lr", "a", "--drift"], "use it with --hr"),
         (["--hr", "a", "--frames", "-1"], "expected 0"),
         (["--hr", "a", "--lpips-net", "alex"], "not shipped"),
+        (["--hr", "a", "--plot", "curves.svg"], "written as .png"),
+        (["--hr", "a", "--json", "nowhere_at_all/r.json"], "does not exist"),
         (["--hr", "nowhere_at_all"], "nowhere_at_all: no such"),
     ],
 )

@@ -52,7 +52,7 @@ def test_an_error_while_writing_reaches_the_producer():
     def fail():
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"), Worker(1) as worker:
+    with pytest.raises(OSError, match="No space"), Worker(1) as worker:  # noqa: PT012
         for _ in range(100):
             worker.put(fail)
             time.sleep(0.001)
@@ -60,7 +60,7 @@ def test_an_error_while_writing_reaches_the_producer():
 
 def test_leaving_by_an_error_drops_what_waits():
     done = []
-    with pytest.raises(KeyboardInterrupt), Worker(4) as worker:
+    with pytest.raises(KeyboardInterrupt), Worker(4) as worker:  # noqa: PT012
         for _ in range(4):
             worker.put(lambda: (time.sleep(0.05), done.append(1)))
         raise KeyboardInterrupt

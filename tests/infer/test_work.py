@@ -1,5 +1,7 @@
 """The work folder: finished groups survive anything, unfinished ones vanish, other jobs are refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,22 +13,21 @@ STATE = {"000": np.arange(3.0), "001": np.array([7], np.uint32)}
 
 
 def commit(work: WorkFolder, number: int) -> None:
-    with open(work.part("video"), "w") as file:
-        file.write(f"video {number}")
+    Path(work.part("video")).write_text(f"video {number}")
     work.commit(Segment(work.part("video"), (2 * number, 2 * number + 1), (1, 1), number), STATE)
 
 
 def test_finished_groups_and_the_state_are_there_again(tmp_path):
     output = str(tmp_path / "out.mp4")
-    with pytest.raises(KeyboardInterrupt), WorkFolder(output, {"a": 1}) as work:
+    with pytest.raises(KeyboardInterrupt), WorkFolder(output, {"a": 1}) as work:  # noqa: PT012
         commit(work, 0)
         commit(work, 1)
-        open(work.part("video"), "w").close()  # a group in progress
+        Path(work.part("video")).touch()  # a group in progress
         raise KeyboardInterrupt
     with WorkFolder(output, {"a": 1}) as work:
         assert [s.pts for s in work.segments] == [(0, 1), (2, 3)]
         assert [s.delay for s in work.segments] == [0, 1]
-        assert open(work.segments[1].path).read() == "video 1"
+        assert Path(work.segments[1].path).read_text() == "video 1"
         assert {k: v.tolist() for k, v in work.state().items()} == {k: v.tolist() for k, v in STATE.items()}
         assert not list(work.path.glob("*.unfinished"))
         assert len(list(work.path.glob("*.npz"))) == 1  # only the last state is needed
@@ -34,19 +35,20 @@ def test_finished_groups_and_the_state_are_there_again(tmp_path):
 
 def test_a_group_without_its_record_does_not_count(tmp_path):
     output = str(tmp_path / "out.mp4")
-    with pytest.raises(KeyboardInterrupt), WorkFolder(output, {}) as work:
+    with pytest.raises(KeyboardInterrupt), WorkFolder(output, {}) as work:  # noqa: PT012
         commit(work, 0)
         for name in ("000001.mkv", "000001.npz"):
             (work.path / name).write_bytes(b"half")
         raise KeyboardInterrupt
     with WorkFolder(output, {}) as work:
         assert work.num_frames == 2
-        assert sorted(p.name for p in work.path.iterdir()) == ["000000.json", "000000.mkv", "000000.npz", "job.json", "lock"]  # fmt: skip
+        names = sorted(p.name for p in work.path.iterdir())
+        assert names == ["000000.json", "000000.mkv", "000000.npz", "job.json", "lock"]
 
 
 def test_another_job_is_refused_by_what_changed_and_restart_clears(tmp_path):
     output = str(tmp_path / "out.mp4")
-    with pytest.raises(KeyboardInterrupt), WorkFolder(output, {"crf": 18, "seed": 0}) as work:
+    with pytest.raises(KeyboardInterrupt), WorkFolder(output, {"crf": 18, "seed": 0}) as work:  # noqa: PT012
         commit(work, 0)
         raise KeyboardInterrupt
     with (

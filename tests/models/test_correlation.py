@@ -21,7 +21,10 @@ def maps():
 
 @pytest.fixture(scope="module")
 def lookups(maps):
-    return {kind: jax.jit(lambda c, kind=kind: make_lookup(*maps, kind)(c)) for kind in ("volume", "on_demand")}
+    return {
+        kind: jax.jit(lambda c, kind=kind: make_lookup(*map(jnp.asarray, maps), kind)(c))
+        for kind in ("volume", "on_demand")
+    }
 
 
 @given(seed=st.integers(0, 2**31), spread=st.sampled_from([0.0, 0.7, 8.0, 300.0, 1e30]))

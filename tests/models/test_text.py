@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ SMALL = TextConfig(hidden_size=8, intermediate_size=16, num_hidden_layers=2, num
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(lambda: TextEncoder(SMALL).init(jax.random.key(0), EMPTY_PROMPT))()["params"]
+    return jax.jit(lambda: TextEncoder(SMALL).init(jax.random.key(0), jnp.asarray(EMPTY_PROMPT)))()["params"]
 
 
 def test_empty_prompt_is_begin_end_and_the_padding_token() -> None:

@@ -39,7 +39,8 @@ def params(config: ModelConfig = MODEL) -> Params:
 
 
 def text_params() -> Params:
-    target = jax.eval_shape(lambda: TextEncoder(TEXT).init(jax.random.key(0), EMPTY_PROMPT)["params"])
+    ids = jax.ShapeDtypeStruct(EMPTY_PROMPT.shape, EMPTY_PROMPT.dtype)
+    target = jax.eval_shape(lambda ids: TextEncoder(TEXT).init(jax.random.key(0), ids)["params"], ids)
     return seeded_params("text_encoder", target)
 
 

@@ -29,4 +29,5 @@ def faults(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dic
     """Outputs beyond their tolerance; both sides must have the same names."""
     assert found.keys() == expected.keys(), sorted(found.keys() ^ expected.keys())
     errors = {name: error(name, found[name], expected[name]) for name in expected}
+    print(*(f"{name} {e:.1e}" for name, e in errors.items()), sep=", ")  # shown by pytest -s and on failure
     return {name: f"{e:.1e} > {tolerance(name):.0e}" for name, e in errors.items() if not e <= tolerance(name)}

@@ -24,19 +24,16 @@ from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Params
 from sdvsr_jax.warp import warp
 
-QUICK = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-"""Compiling takes longer than running here."""
-
 
 def exact(function: Callable, *args: object) -> Arrays:
     """Compiled and run without reduced matrix precision."""
     with jax.default_matmul_precision("highest"):
-        return jax.tree.map(np.asarray, jax.jit(function, compiler_options=QUICK)(*args))
+        return jax.tree.map(np.asarray, jax.jit(function)(*args))
 
 
 def text(params: Params, config: TextConfig, ids: np.ndarray) -> np.ndarray:
     with jax.default_matmul_precision("highest"):
-        return np.asarray(TextEncoder(config).apply({"params": params}, ids))
+        return np.asarray(TextEncoder(config).apply({"params": params}, jnp.asarray(ids)))
 
 
 def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
@@ -66,7 +63,8 @@ def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
 def controlnet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
     def run(params: Params, inputs: Arrays) -> Arrays:
         net = bind(params, config).controlnet
-        condition = net.embed_condition(inputs["condition"], jnp.ones((1, 1, 1, 1)))
+        image = inputs["condition"]
+        condition = net.embed_condition(image, jnp.ones((len(image), 1, 1, 1)))
         time, text = net.fold_time(inputs["timesteps"]), net.fold_text(inputs["text"])
         down, mid = net(inputs["latents"], inputs["image"], condition, time, text)
         return {"cond_embedding": condition, "mid": mid} | {f"down_{i:02d}": d for i, d in enumerate(down)}
@@ -147,7 +145,7 @@ def decoded(config: ModelConfig, params: Params, inputs: Arrays) -> np.ndarray:
     with jax.default_matmul_precision("highest"):
         prepared = exact(lambda p: prepare(p, config), params)
         state = init_state(config, 1, *inputs["lr"].shape[1:3])
-        run = jax.jit(functools.partial(step, config=config), compiler_options=QUICK)
+        run = jax.jit(functools.partial(step, config=config))
         frames = []
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
             state, sr = run(prepared, state, lr[None], noise=noise[None])
@@ -157,7 +155,7 @@ def decoded(config: ModelConfig, params: Params, inputs: Arrays) -> np.ndarray:
 
 @functools.cache
 def _compiled_step(config: ModelConfig) -> Callable:
-    return jax.jit(functools.partial(_step, config), compiler_options=QUICK)
+    return jax.jit(functools.partial(_step, config))
 
 
 def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):

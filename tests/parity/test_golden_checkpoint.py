@@ -85,7 +85,9 @@ def test_text_encoder(model) -> None:
     f = fixture("text_encoder")
     folder = GOLDEN / "text_encoder"
     config = TextConfig.from_json(json.loads((folder / "config.json").read_text()))
-    target = jax.eval_shape(lambda: TextEncoder(config).init(jax.random.key(0), EMPTY_PROMPT)["params"])
+    target = jax.eval_shape(
+        lambda: TextEncoder(config).init(jax.random.key(0), jnp.asarray(EMPTY_PROMPT))["params"]
+    )
     params = from_torch(load_file(folder / "model.safetensors"), target, "text encoder")
     np.testing.assert_array_equal(f["input_ids"], EMPTY_PROMPT)
     check(

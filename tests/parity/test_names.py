@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from sdvsr_jax import stream_diffvsr
@@ -30,11 +31,9 @@ def digest(shapes: dict[str, tuple[int, ...]]) -> dict[str, int | str]:
 
 @pytest.fixture(scope="module")
 def ours():
-    text_encoder = TextEncoder(TextConfig())
+    text_encoder, ids = TextEncoder(TextConfig()), jnp.asarray(EMPTY_PROMPT)
     return jax.eval_shape(lambda key: init_params(key, stream_diffvsr()), jax.random.key(0)) | {
-        "text_encoder": jax.eval_shape(
-            lambda key: text_encoder.init(key, EMPTY_PROMPT)["params"], jax.random.key(0)
-        )
+        "text_encoder": jax.eval_shape(lambda key: text_encoder.init(key, ids)["params"], jax.random.key(0))
     }
 
 
