@@ -20,7 +20,7 @@ from train import objectives
 from train.frames import Video, to_video
 from train.objectives import Context
 from train.packed import open_batches
-from train.rollout import first_hop, hop_loss
+from train.rollout import burn_in, first_hop, hop_loss
 
 
 class Drift(NamedTuple):
@@ -67,8 +67,10 @@ def _stage_loss(
     context = Context(run, config, metric)
     key = jax.random.key(0)
     if run.objective == "rollout":
-        frame = jax.tree.map(lambda x: x[0], video)
-        result = hop_loss(params, first_hop(video, key, context), frame, key, context)
+        before = len(video.lr) - 1
+        settled = context._replace(run=replace(run, rollout=replace(run.rollout, burn_in=before)))
+        hop = burn_in(params, first_hop(video, key, context), video, jnp.asarray(before), settled)
+        result = hop_loss(params, hop, jax.tree.map(lambda x: x[-1], video), key, context)
     else:
         result = getattr(objectives, run.objective)(params, video, key, context)
     error = jnp.mean((jnp.clip(result.sr, -1, 1) - result.hr) ** 2, (1, 2, 3)) / 4
@@ -76,7 +78,7 @@ def _stage_loss(
 
 
 def stage_loss(params: Params, video: Video, context: Context) -> dict[str, float]:
-    """Loss, its terms and the PSNR of its picture, with a fixed key."""
+    """Loss, its terms and the PSNR of its picture, with a fixed key; of a rollout, the window's last frame."""
     quiet = replace(context.run.rollout, drop=0.0, cut=0.0, feedback_noise=0.0, feedback_gain=0.0)
     run = replace(context.run, rollout=quiet)
     found = _stage_loss(params, context.metric, video, run, context.config)
