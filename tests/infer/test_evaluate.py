@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from infer.evaluation.command import main
 from PIL import Image, ImageFilter
 from skimage import data
 
 from infer.evaluation.clips import make_lr, read_clip, to_float, to_uint8
+from infer.evaluation.command import main
 from infer.evaluation.drift import YOUNG, old_frames, ping_pong
 from infer.evaluation.methods import ABLATIONS, bicubic, variant
 from infer.evaluation.pictures import richest_window
