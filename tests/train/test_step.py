@@ -143,7 +143,8 @@ def test_gradient_in_the_scan_is_the_detached_sum(tiny, params, batch):
 
 
 def test_longer_segments_reach_back_through_the_feedback(tiny, params, batch):
-    video = to_video(jnp.asarray(batch[:, :2]), None)
+    still = np.repeat(batch[:, :1], 2, 1)  # nothing moves, so the past is trusted
+    video = to_video(jnp.asarray(still), None)
     found = {}
     for segment in (1, 2):
         context = make(tiny, trained=("vae/decoder/*",), rollout=RolloutConfig(hops=2, segment=segment))
