@@ -7,44 +7,25 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from clips import ROOT
 
 from sdvsr_jax import checkpoint
-from sdvsr_jax.config import ModelConfig, nano
+from sdvsr_jax.config import DiffusionConfig
 from sdvsr_jax.convert import flatten, unflatten
-from sdvsr_jax.networks import init_params
+from sdvsr_jax.networks import abstract_params
+from tests.tiny_models import tiny_nano
 
 CLIPS = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared")) / "data" / "clips"
-
-
-def tiny() -> ModelConfig:
-    """`nano` at toy width."""
-    base = nano()
-    return dataclasses.replace(
-        base,
-        name="tiny",
-        unet=dataclasses.replace(base.unet, latent_channels=4, block_channels=(8, 16)),
-        guidance=dataclasses.replace(base.guidance, condition_channels=(8,)),
-        vae=dataclasses.replace(
-            base.vae,
-            latent_channels=4,
-            encoder_channels=(8,),
-            decoder_channels=(8,) * len(base.vae.decoder_channels),
-        ),
-        flow=dataclasses.replace(base.flow, channels=4),
-        diffusion=dataclasses.replace(base.diffusion, num_steps=2),
-    )
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A .safetensors file of a small model with random weights everywhere, so that state and noise matter."""
-    config = tiny()
+    config = dataclasses.replace(tiny_nano(), diffusion=DiffusionConfig(num_steps=2))
     rng = np.random.default_rng(0)
-    shapes = flatten(jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0)))
+    shapes = flatten(abstract_params(config))
     params = {
         path: np.asarray(
             rng.standard_normal(s.shape) * (0.1 if s.ndim < 2 else 0.5 / np.sqrt(np.prod(s.shape[:-1]))), np.float32

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from sdvsr_jax.config import FlowNetConfig, ModelConfig, nano
+from tests.tiny_models import tiny_nano
 
 
 def moving_texture(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -59,22 +60,12 @@ def packed(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> ModelConfig:
     """`nano` with a handful of channels; 2 sampling steps."""
-    base = nano()
+    base = tiny_nano()
     return dataclasses.replace(
         base,
         name="tiny",
-        unet=dataclasses.replace(base.unet, latent_channels=4, block_channels=(8, 8)),
-        guidance=dataclasses.replace(base.guidance, condition_channels=(8,)),
-        vae=dataclasses.replace(
-            base.vae,
-            latent_channels=4,
-            encoder_channels=(8,),
-            encoder_blocks=(1,),
-            encoder_fold=4,
-            decoder_channels=(8,),
-            decoder_blocks=(2,),
-            decoder_fold=4,
-        ),
+        unet=dataclasses.replace(base.unet, block_channels=(8, 8)),
         flow=FlowNetConfig(channels=4, num_levels=2),
+        history=nano().history,
         diffusion=dataclasses.replace(base.diffusion, num_steps=2),
     )
