@@ -104,7 +104,7 @@ def test_missing_data_is_one_clear_line(init, tmp_path):
 
 
 def test_a_bare_machine_trains(init, packed, tmp_path):
-    """No orbax, grain, TFDS, PyAV, Pillow, TensorBoard: plain checkpoints, packed data, the same bits after a kill."""
+    """No orbax, grain, TFDS, PyAV, Pillow, TensorBoard: plain checkpoints, packed data, same bits after a kill."""
     absent = ["orbax", "grain", "tensorflow_datasets", "av", "PIL", "tensorboardX", "tyro", "rich"]
     spec = {"init": init, "data": str(packed), "absent": absent, "out": str(tmp_path / "bare")}
     process = run_process(spec | {"kill_at": 5})
