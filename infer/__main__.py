@@ -6,7 +6,12 @@ import signal
 import sys
 from types import FrameType
 
-COMMANDS = {"upscale": "infer.upscale", "evaluate": "infer.evaluate"}
+COMMANDS = {
+    "upscale": "infer.upscale",
+    "evaluate": "infer.evaluation.command",
+    "convert": "infer.convert",
+    "export": "infer.convert",
+}
 """First word of the command line -> module with a `main(arguments)` that returns the exit status."""
 
 

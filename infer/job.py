@@ -126,7 +126,9 @@ def _timeline(plan: Plan, segments: Sequence[Segment]) -> Timeline:
     durations = tuple(d for s in segments for d in s.durations)
     base = plan.info.time_base
     origin = pts[0] * base if plan.start else plan.info.start
-    end = (pts[-1] + durations[-1]) * base if plan.count is not None else None
+    total = plan.info.num_frames
+    stops_early = plan.count is not None and (total is None or plan.start + plan.count < total)
+    end = (pts[-1] + durations[-1]) * base if stops_early else None
     return Timeline(pts, durations, base, origin, end, begins_late=plan.start > 0)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from skimage import data
 
-from infer.evaluate_clips import Clip, make_lr, read_clip, to_float
-from infer.evaluate_drift import drift
-from infer.evaluate_measure import make_judge, measure
-from infer.evaluate_methods import bicubic, upscale
+from infer.evaluation.clips import Clip, make_lr, read_clip, to_float
+from infer.evaluation.drift import drift
+from infer.evaluation.measure import make_judge, measure
+from infer.evaluation.methods import bicubic, upscale
 from sdvsr_jax import checkpoint, compiled_step, init_state, nano, prepare
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import consistency

@@ -20,7 +20,7 @@ NUM_LEVELS = 4
 RADIUS = 4
 WINDOW = 2 * RADIUS + 1
 NUM_CHANNELS = NUM_LEVELS * WINDOW**2
-VOLUME_LIMIT = 2**30
+VOLUME_LIMIT = 3 * 2**29
 """Bytes of float32 volume up to which 'auto' takes the volume."""
 CHUNK_BYTES = 2**26
 """Bytes of gathered features per step of the on-demand form."""

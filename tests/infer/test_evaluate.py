@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from skimage import data
 
-from infer.evaluate import main
-from infer.evaluate_clips import make_lr, read_clip, to_float, to_uint8
-from infer.evaluate_drift import YOUNG, old_frames, ping_pong
-from infer.evaluate_methods import ABLATIONS, bicubic, variant
-from infer.evaluate_pictures import richest_window
+from infer.evaluation.clips import make_lr, read_clip, to_float, to_uint8
+from infer.evaluation.command import main
+from infer.evaluation.drift import YOUNG, old_frames, ping_pong
+from infer.evaluation.methods import ABLATIONS, bicubic, variant
+from infer.evaluation.pictures import richest_window
 from sdvsr_jax.config import nano
 
 NUM_FRAMES, HEIGHT, WIDTH = 4, 98, 194

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from infer.evaluate_clips import Clip
-from infer.evaluate_measure import METRICS
-from infer.evaluate_report import Results
+from infer.evaluation.clips import Clip
+from infer.evaluation.measure import METRICS
+from infer.evaluation.report import Results
 
 LABEL = 18
 PAPER, INK = (255, 255, 255), (20, 20, 20)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from infer.evaluate_clips import Clip, to_float
+from infer.evaluation.clips import Clip, to_float
 from sdvsr_jax.metrics.agreement import colour_shift, lr_consistency
 from sdvsr_jax.metrics.dists import dists, load_dists
 from sdvsr_jax.metrics.fidelity import psnr_y, ssim_y

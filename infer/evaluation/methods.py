@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infer.evaluate_clips import to_float, to_uint8
+from infer.evaluation.clips import to_float, to_uint8
 from sdvsr_jax import checkpoint
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import prepare

@@ -9,9 +9,9 @@ import functools
 import jax
 import numpy as np
 
-from infer.evaluate_clips import Clip, to_float
-from infer.evaluate_measure import Judge
-from infer.evaluate_methods import Model, upscale
+from infer.evaluation.clips import Clip, to_float
+from infer.evaluation.measure import Judge
+from infer.evaluation.methods import Model, upscale
 from sdvsr_jax.metrics.lpips import lpips
 
 YOUNG = range(5, 16)

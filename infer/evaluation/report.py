@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from infer.evaluate_measure import METRICS, PerFrame
+from infer.evaluation.measure import METRICS, PerFrame
 
 Results = dict[str, dict[str, PerFrame]]
 """Clip -> row -> metric -> values per frame."""

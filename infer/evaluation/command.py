@@ -17,12 +17,12 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from infer import evaluate_pictures as pictures
-from infer.evaluate_clips import Clip, with_hr, without_hr
-from infer.evaluate_drift import drift
-from infer.evaluate_measure import Judge, make_judge, measure
-from infer.evaluate_methods import Model, bicubic, load_models, upscale
-from infer.evaluate_report import Results, print_table, write_csv, write_json
+from infer.evaluation import pictures as pictures
+from infer.evaluation.clips import Clip, with_hr, without_hr
+from infer.evaluation.drift import drift
+from infer.evaluation.measure import Judge, make_judge, measure
+from infer.evaluation.methods import Model, bicubic, load_models, upscale
+from infer.evaluation.report import Results, print_table, write_csv, write_json
 from sdvsr_jax.metrics import flow
 
 
