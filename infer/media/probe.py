@@ -23,10 +23,6 @@ NOT_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", 
 """What muxers write about themselves."""
 
 
-# Metadata in another encoding than UTF-8 is shown with replacement characters; PyAV 19 does that by itself.
-LENIENT: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-
-
 def probe(path: str, stream: int | None = None, fps: Fraction = Fraction(25)) -> VideoInfo:
     """Facts about a video file or a folder of images.
 
@@ -47,7 +43,7 @@ def open_input(path: str) -> InputContainer:
     if "://" not in path and os.path.isfile(path) and os.path.getsize(path) == 0:
         raise JobError(f"{path}: the file is empty")
     try:
-        return av.open(path, **LENIENT)
+        return av.open(path, metadata_errors="replace")
     except PermissionError:
         raise JobError(f"{path}: not readable (permission denied)") from None
     except (av.FFmpegError, OSError, ValueError) as error:
