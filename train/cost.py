@@ -15,7 +15,7 @@ import numpy as np
 
 from configs import RunConfig
 from sdvsr_jax.config import PRESETS
-from sdvsr_jax.networks import init_params
+from sdvsr_jax.networks import abstract_params
 from train.loop import training_config
 from train.objectives import Context
 from train.selection import select
@@ -27,7 +27,7 @@ def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
     """(the jitted step without perceptual loss, its abstract arguments): nothing is allocated."""
     run = dataclasses.replace(run, loss=dataclasses.replace(run.loss, perceptual=0.0))
     config = training_config(PRESETS[run.model](), run)
-    params = jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0))
+    params = abstract_params(config)
     trained, frozen = select(params, run.trained)
     state = jax.eval_shape(lambda t: init_train_state(run, t), trained)
     side = 4 * run.data.crop
