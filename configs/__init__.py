@@ -166,6 +166,9 @@ class RunConfig:
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
+    unroll: bool = True
+    """Sampling steps and hops one after the other: on a CPU five times faster than loops (XLA is slow at gradients
+    of convolutions inside them). False compiles sooner and needs the memory of one hop only."""
     fsdp: int = 1
     """Devices that parameters are split over; the other factor of the devices is data parallel."""
     log_every: int = 50
@@ -196,11 +199,11 @@ def names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__))
 
 
-def load(name: str) -> RunConfig | tuple[str, ...]:
-    """The `run` (or `chain` of run names) of `configs.<name>`; an unknown name is a ValueError with a hint."""
+def load(name: str) -> dict[str, RunConfig]:
+    """The `chain` of stages of `configs.<name>`, or its one `run`; an unknown name is a ValueError with a hint."""
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f", perhaps you meant --config={close[0]}" if close else ""
         raise ValueError(f"--config={name}: no such config{hint}; there are: {', '.join(names())}")
     module = importlib.import_module(f"configs.{name}")
-    return module.chain if hasattr(module, "chain") else module.run
+    return module.chain if hasattr(module, "chain") else {name: module.run}

@@ -3,4 +3,14 @@
 python -m train --config=nano_all --data.path data/train --out runs/nano
 """
 
-chain = ("autoencoder", "flow", "teacher", "distill", "decoder", "guidance", "joint")
+from configs import autoencoder, decoder, distill, flow, guidance, joint, teacher
+
+chain = {
+    "autoencoder": autoencoder.run,
+    "flow": flow.run,
+    "teacher": teacher.run,
+    "distill": distill.run,
+    "decoder": decoder.run,
+    "guidance": guidance.run,
+    "joint": joint.run,
+}

@@ -20,6 +20,7 @@ run = RunConfig(
     ),
     rollout=RolloutConfig(start="noised_gt", use_guidance=False, use_tpm=False),
     remat=True,
+    unroll=False,
     validate_every=5000,
     checkpoint_every=5000,
 )  # fmt: skip

@@ -23,6 +23,7 @@ run = RunConfig(
     ),
     rollout=RolloutConfig(start="noised_gt", burn_in=1),
     remat=True,
+    unroll=False,
     validate_every=5000,
     checkpoint_every=10_000,
 )  # fmt: skip

@@ -151,6 +151,8 @@ class ModelConfig:
     """Activations of the networks; latents, DDIM, flow, warp and statistics stay float32."""
     remat: bool = False
     """Training: recompute each timestep's networks in the backward pass instead of keeping their activations."""
+    unroll: bool = False
+    """Training: the sampling steps one after the other instead of a loop; the same values."""
 
     def __post_init__(self) -> None:
         downsampling = 2 ** (len(self.guidance.condition_channels) - 1) * self.guidance.condition_fold

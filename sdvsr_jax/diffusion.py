@@ -64,6 +64,8 @@ def denoise(
     noise: Float[Array, "b h w c"],
     per_step: PyTree,
     config: DiffusionConfig,
+    *,
+    unroll: bool = False,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
     """Run all sampling steps: (last sample, last clean estimate), float32.
 
@@ -76,5 +78,5 @@ def denoise(
         return ddim_update(carry[0], v, coefficients), None
 
     start = noise.astype(jnp.float32)
-    (sample, x0), _ = jax.lax.scan(body, (start, start), (step_coefficients(config), per_step))
+    (sample, x0), _ = jax.lax.scan(body, (start, start), (step_coefficients(config), per_step), unroll=unroll)
     return sample, x0

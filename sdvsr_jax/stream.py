@@ -143,7 +143,8 @@ def denoise_latents(
 
     if config.remat:
         predict_v = jax.checkpoint(predict_v)
-    return Denoised(*diffusion.denoise(predict_v, noise, (unet["time"], controlnet["time"]), config.diffusion))
+    times = unet["time"], controlnet["time"]
+    return Denoised(*diffusion.denoise(predict_v, noise, times, config.diffusion, unroll=config.unroll))
 
 
 def decode_latents(

@@ -28,12 +28,8 @@ def parse(arguments: list[str]) -> list[tuple[str, configs.RunConfig]]:
             __doc__, f"\nConfigs: {', '.join(configs.names())}; their options: python -m train --config=NAME --help"
         )
         raise SystemExit(0)
-    found = configs.load(names)
-    chain = found if isinstance(found, tuple) else (names,)
     runs = []
-    for name in chain:
-        base = configs.load(name)
-        assert isinstance(base, configs.RunConfig)
+    for name, base in configs.load(names).items():
         # AvoidSubcommands: nested settings are flags; a wrong flag ends with tyro's own hint and status 2
         run = tyro.cli(configs.RunConfig, default=base, args=rest, prog=f"python -m train --config={names}")
         runs.append((name, run))

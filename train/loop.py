@@ -67,6 +67,7 @@ def training_config(config: ModelConfig, run: RunConfig) -> ModelConfig:
         config,
         compute_dtype=run.compute_dtype,
         remat=run.remat,
+        unroll=run.unroll,
         use_guidance=config.use_guidance and run.rollout.use_guidance,
         use_tpm=config.use_tpm and run.rollout.use_tpm,
     )

@@ -152,7 +152,7 @@ def unroll(
     if segments == 1:
         _, (grads, result, metrics) = body(hop, jax.tree.map(lambda x: x[0], (frames, keys)))
         return grads, result, metrics
-    return _accumulate(body, hop, (frames, keys), segments)
+    return _accumulate(body, hop, (frames, keys), segments, context.run.unroll)
 
 
 def _segment(params: Params, hop: Hop, frames: Video, keys: Array, context: Context) -> Result:
@@ -171,7 +171,7 @@ def _segment(params: Params, hop: Hop, frames: Video, keys: Array, context: Cont
     return total._replace(loss=total.loss / count, terms={k: v / count for k, v in total.terms.items()})
 
 
-def _accumulate(body: Callable, hop: Hop, xs: tuple, segments: int) -> tuple[dict, Result, dict]:
+def _accumulate(body: Callable, hop: Hop, xs: tuple, segments: int, unroll: bool) -> tuple[dict, Result, dict]:
     shapes = jax.eval_shape(lambda h, x: body(h, x)[1], hop, jax.tree.map(lambda a: a[0], xs))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
@@ -181,5 +181,5 @@ def _accumulate(body: Callable, hop: Hop, xs: tuple, segments: int) -> tuple[dic
         add = lambda a, b: jax.tree.map(lambda p, q: p + q / segments, a, b)  # noqa: E731
         return (hop, (add(sum_grads, grads), result, add(sum_metrics, metrics))), None
 
-    (_, total), _ = jax.lax.scan(scan_body, (hop, zeros), xs)
+    (_, total), _ = jax.lax.scan(scan_body, (hop, zeros), xs, unroll=unroll)
     return total

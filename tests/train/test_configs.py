@@ -9,7 +9,8 @@ from sdvsr_jax.networks import init_params
 from train.__main__ import explain, main, parse
 from train.selection import flatten, guidance_from_unet, merge, select
 
-RUNS = [name for name in configs.names() if isinstance(configs.load(name), configs.RunConfig)]
+CHAINS = ("nano_all", "nano_cpu")
+STAGES = [(config, stage) for config in configs.names() for stage in configs.load(config)]
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +21,9 @@ def shapes():
     }
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_every_run_trains_a_part_of_its_model(name, shapes):
-    run = configs.load(name)
+@pytest.mark.parametrize(("config", "stage"), STAGES)
+def test_every_run_trains_a_part_of_its_model(config, stage, shapes):
+    run = configs.load(config)[stage]
     trained, frozen = select(shapes[run.model], run.trained)
     assert trained
     assert frozen
@@ -32,7 +33,7 @@ def test_every_run_trains_a_part_of_its_model(name, shapes):
 
 
 def test_official_decoder_stage_trains_the_published_number(shapes):
-    trained, _ = select(shapes["stream_diffvsr"], configs.load("official_stage2").trained)
+    trained, _ = select(shapes["stream_diffvsr"], configs.load("official_stage2")["official_stage2"].trained)
     assert sum(leaf.size for leaf in trained.values()) == 172_935
 
 
@@ -44,14 +45,16 @@ def test_docstring_is_its_command(name):
     assert f"--config={name}" in text
 
 
-def test_chain_names_exist():
-    assert set(configs.load("nano_all")) <= set(RUNS)
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_has_every_stage_in_order(name):
+    stages = ["autoencoder", "flow", "teacher", "distill", "decoder", "guidance", "joint"]
+    assert list(configs.load(name)) == stages
 
 
 def test_overrides_are_typed():
     ((name, run),) = parse(["--config=distill", "--optimizer.learning-rate=1e-4", "--rollout.hops", "3", "--remat"])
     assert (name, run.optimizer.learning_rate, run.rollout.hops, run.remat) == ("distill", 1e-4, 3, True)
-    assert run.trained == configs.load("distill").trained
+    assert run.trained == configs.load("distill")["distill"].trained
 
 
 def test_wrong_config_name_has_a_hint(capsys):
@@ -103,7 +106,7 @@ def test_faults_are_one_line(error, text):
 
 
 def test_impossible_settings_are_refused():
-    run = configs.load("distill")
+    run = configs.load("distill")["distill"]
     with pytest.raises(ValueError, match="not a multiple of segment"):
         dataclasses.replace(run, rollout=configs.RolloutConfig(hops=3, segment=2))
     with pytest.raises(ValueError, match=r"not a multiple of optimizer\.accumulation"):

@@ -40,7 +40,7 @@ def make(tiny, objective="rollout", trained=("unet/*",), loss=LATENT_ONLY, **kwa
     rollout_settings = kwargs.pop("rollout", RolloutConfig())
     run = RunConfig(
         objective, trained, data=DataConfig(crop=16, batch_size=2), loss=loss, rollout=rollout_settings,
-        optimizer=OptimizerConfig(learning_rate=1e-3, warmup=1), **kwargs,
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup=1), unroll=False, **kwargs,
     )  # fmt: skip
     return Context(run, tiny, load_lpips() if loss.perceptual else None)
 

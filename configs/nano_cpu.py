@@ -1,0 +1,44 @@
+"""The stages of `nano_all`, cut down to what two CPU cores do in about 90 minutes: the first shipped weights.
+
+python -m train.prepare --out data/train --pack train.npy --windows 2600 --frames 12 --size 160
+python -m train --config=nano_cpu --data.path train.npy --out runs/nano
+"""
+
+from dataclasses import replace
+
+from configs import RolloutConfig, RunConfig, nano_all
+
+
+def shorter(name: str, steps: int, learning_rate: float, **changes: object) -> RunConfig:
+    """The stage with fewer steps of 8 windows."""
+    run = nano_all.chain[name]
+    return replace(
+        run,
+        steps=steps,
+        data=replace(run.data, batch_size=8),
+        optimizer=replace(run.optimizer, learning_rate=learning_rate, warmup=min(100, steps // 5), ema=0.995),
+        drift_frames=40,
+        **changes,
+    )
+
+
+chain = {
+    "autoencoder": shorter(
+        "autoencoder",
+        1200,
+        1e-3,
+        rollout=RolloutConfig(latent_noise=0.5, latent_drop=0.3),
+    ),
+    "flow": shorter("flow", 500, 1e-3),
+    "teacher": shorter("teacher", 2500, 1e-3),
+    # with so few steps the decoder has to move with the latents that it will see
+    "distill": shorter("distill", 1200, 5e-4, trained=("unet/*", "vae/decoder/*")),
+    "decoder": shorter("decoder", 300, 5e-4),
+    "guidance": shorter("guidance", 300, 5e-4),
+    "joint": shorter(
+        "joint",
+        1500,
+        5e-4,
+        rollout=RolloutConfig(hops=2, burn_in=4, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05),
+    ),
+}
