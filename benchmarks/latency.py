@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks.flops import frame_flops
 from sdvsr_jax import compiled_step, init_state, prepare
 from sdvsr_jax.config import PRESETS, ModelConfig
+from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.types import Params
 

@@ -29,7 +29,7 @@ LAYERS = {
             ("networks",),
             ("history", "convert"),
             ("stream", "published", "hub"),
-            ("checkpoint",),
+            ("checkpoint", "flops"),
         )
     )
     for name in names

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.flops import count, frame_flops
 from sdvsr_jax import nano, stream_diffvsr
 from sdvsr_jax.config import RAFTConfig
+from sdvsr_jax.flops import count, frame_flops
 
 
 def test_a_product_and_a_convolution_are_counted_exactly_and_loops_by_their_length() -> None:

@@ -18,9 +18,9 @@ def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
         if weights:
             run = dataclasses.replace(run, init=weights)
         print(f"== {name}: {run.steps} steps of {run.objective}, {', '.join(run.trained)} -> {folder}", flush=True)
-        outcome = train(run, folder)
+        outcome = finished(folder, run) or train(run, folder)
         rows.append(_row(name, run, outcome))
-        weights = str(outcome.weights)
+        weights = outcome.weights
         if outcome.status == "interrupted":
             print(f"interrupted; the same command continues from {folder}")
             return 130
@@ -30,6 +30,15 @@ def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
         (root / "chain.md").write_text(text)
     print(f"weights: {weights}")
     return 0
+
+
+def finished(folder: Path, run: RunConfig) -> Outcome | None:
+    """How a stage ended, if it ran to its last step."""
+    path = folder / "outcome.json"
+    if not path.exists():
+        return None
+    outcome = Outcome(**json.loads(path.read_text()))
+    return outcome if (outcome.status, outcome.steps) == ("done", run.steps) else None
 
 
 def _folder(name: str, run: RunConfig, root: Path, is_chain: bool) -> Path:

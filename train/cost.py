@@ -1,22 +1,28 @@
-"""What a stage costs: floating-point operations, memory and step time, from the compiler (and the clock).
+"""What a stage costs on these devices: arithmetic, memory per device, step time (compiler, clock).
 
-python -m train.cost --config=official_stage1 --data.batch-size 2 --init "" --compile
+    python -m train.cost --config=official_stage1 --init "" --compile
+    JAX_NUM_CPU_DEVICES=8 python -m train.cost --config=official_stage1 --init "" --fsdp 8 --compile
+
+Memory is the compiler's plan for the devices at hand; --run also takes the time of a step.
 """
 
 import dataclasses
 import functools
+import math
 import sys
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.sharding import NamedSharding
 
 from configs import RunConfig
 from sdvsr_jax.config import PRESETS
+from sdvsr_jax.flops import count
 from sdvsr_jax.networks import abstract_params
 from train.loop import training_config
+from train.mesh import BATCH, make_mesh, parameter_shardings
 from train.objectives import Context
 from train.selection import select
 from train.state import init_train_state
@@ -24,45 +30,56 @@ from train.step import train_step
 
 
 def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
-    """(the jitted step without perceptual loss, its abstract arguments): nothing is allocated."""
+    """(the step without perceptual loss, its abstract arguments as they lie on the mesh): nothing is allocated."""
     run = dataclasses.replace(run, loss=dataclasses.replace(run.loss, perceptual=0.0))
     config = training_config(PRESETS[run.model](), run)
-    params = abstract_params(config)
-    trained, frozen = select(params, run.trained)
+    trained, frozen = select(abstract_params(config), run.trained)
     state = jax.eval_shape(lambda t: init_train_state(run, t), trained)
     side = 4 * run.data.crop
     hr = jax.ShapeDtypeStruct((run.data.batch_size, run.window, side, side, 3), jnp.uint8)
     lr = jax.ShapeDtypeStruct((run.data.batch_size, run.window, run.data.crop, run.data.crop, 3), jnp.uint8)
+    mesh = make_mesh(run.fsdp)
+    kept, batch = (state, frozen), (hr, lr)
+    shardings = (parameter_shardings(kept, mesh), jax.tree.map(lambda _: NamedSharding(mesh, BATCH), batch))
+    placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), (kept, batch), shardings)
     function = functools.partial(train_step, context=Context(run, config, None), with_gan=False)
-    return jax.jit(function, donate_argnums=0), (state, frozen, hr, lr)
+    return function, (*placed[0], *placed[1])
 
 
-def measure(run: RunConfig, compile_step: bool, repeats: int = 5) -> dict[str, float]:
-    """TFLOP of a step, GB of state and parameters; compiled also GB of activations and seconds per step."""
-    step, arguments = abstract_step(run)
-    lowered = step.lower(*arguments)
-    size = sum(np.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(arguments))
-    found = {"TFLOP": (lowered.cost_analysis() or {}).get("flops", float("nan")) / 1e12, "state GB": size / 1e9}
-    if not compile_step:
+def measure(run: RunConfig, compile_step: bool, run_step: bool, repeats: int = 5) -> dict[str, float]:
+    """TFLOP of a step over all devices; GB per device of what is kept and of activations; seconds per step."""
+    function, arguments = abstract_step(run)
+    kept = jax.tree.leaves(arguments[:2])
+    size = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in kept)
+    found = {"devices": jax.device_count(), "TFLOP": count(function, *arguments) / 1e12, "state GB": size / 1e9}
+    if not (compile_step or run_step):
         return found
-    compiled = lowered.compile()
-    found["temporary GB"] = compiled.memory_analysis().temp_size_in_bytes / 1e9
-    state, *rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), arguments)
+    out = jax.tree.map(lambda x: x.sharding, arguments[0]), None
+    compiled = jax.jit(function, donate_argnums=0, out_shardings=out).lower(*arguments).compile()
+    plan: Any = compiled.memory_analysis()
+    found["temporary GB"] = plan.temp_size_in_bytes / 1e9
+    return found | {"s/step": seconds(compiled, arguments, repeats)} if run_step else found
+
+
+def seconds(compiled: Any, arguments: tuple, repeats: int) -> float:
+    """Shortest of `repeats` steps on zeros."""
+    state, *rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding), arguments)
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
         state, _ = jax.block_until_ready(compiled(state, *rest))
         times.append(time.perf_counter() - started)
-    return found | {"s/step": min(times)}
+    return min(times)
 
 
 def main(arguments: list[str]) -> None:
-    """Print one line for the run that the arguments describe."""
+    """Print one line for each stage that the arguments describe."""
     from train.__main__ import parse
 
-    for name, run in parse([a for a in arguments if a != "--compile"]):
-        found = measure(run, "--compile" in arguments)
-        print(name, "  ".join(f"{key} {value:.3f}" for key, value in found.items()), flush=True)
+    own = {"--compile", "--run"}
+    for name, run in parse([a for a in arguments if a not in own]):
+        found = measure(run, "--compile" in arguments, "--run" in arguments)
+        print(name, "  ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from configs import RunConfig
 from sdvsr_jax import checkpoint
@@ -36,7 +37,8 @@ class Outcome:
     """How a run ended: 'done' or 'interrupted', its exported weights, and validation before and after."""
 
     status: str
-    weights: Path
+    steps: int
+    weights: str
     before: dict[str, float]
     after: dict[str, float]
     seconds: float
@@ -129,10 +131,13 @@ class Trainer:
     def _check_same_run(self, saved: dict[str, Any]) -> None:
         # json turns tuples into lists; lengths of a run, logging and paths may change, what is computed may not
         now = json.loads(json.dumps(dataclasses.asdict(self.run)))
-        for name in ("objective", "trained", "seed", "loss", "rollout", "num_timesteps"):
-            if now[name] != saved[name]:
+        names = ("objective", "trained", "seed", "loss", "rollout", "num_timesteps")
+        now, saved = (traverse_util.flatten_dict({n: d[n] for n in names}, sep=".") for d in (now, saved))
+        for name in now | saved:
+            if now.get(name) != saved.get(name):
                 raise ValueError(
-                    f"{self.folder} holds a run with {name}={saved[name]}, not {now[name]}: use another --out"
+                    f"{self.folder} holds a run with {name}={saved.get(name)}, not {now.get(name)}: use another "
+                    "--out"
                 )
 
     def compiled(self, with_gan: bool):
@@ -208,7 +213,12 @@ def train(run: RunConfig, folder: Path) -> Outcome:
         before = trainer.evaluate(step)
         after = _steps(trainer, step, before)
         status = "interrupted" if trainer.stop_signal else "done"
-        return Outcome(status, trainer.folder / "weights.safetensors", before, after, time.monotonic() - started)
+        outcome = Outcome(
+            status, run.steps, str(folder / "weights.safetensors"), before, after, time.monotonic() - started
+        )
+        if trainer.is_main:
+            (folder / "outcome.json").write_text(json.dumps(dataclasses.asdict(outcome), indent=1))
+        return outcome
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -154,10 +154,10 @@ def test_longer_segments_reach_back_through_the_feedback(tiny, params, batch):
 
 
 def test_accumulated_gradient_is_that_of_the_whole_batch(tiny, params):
-    hr = np.stack([moving_texture(2, 64, 64, seed) for seed in range(4)])
+    hr = np.stack([moving_texture(1, 64, 64, seed) for seed in range(4)])
     found = []
     for parts in (1, 2):
-        context = make(tiny, "flow", ("flow/*",), LossConfig(latent=0, pixel=0, perceptual=0, smoothness=1.0))
+        context = make(tiny, "autoencode", ("vae/*",), LossConfig(latent=0, pixel=1.0, perceptual=0))
         optimizer = dataclasses.replace(context.run.optimizer, accumulation=parts)
         run = dataclasses.replace(context.run, optimizer=optimizer, data=DataConfig(crop=16, batch_size=4))
         trained, frozen = select(params, run.trained)
@@ -166,8 +166,7 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(tiny, params):
         found.append(jax.jit(compute)(state, frozen, hr, None, jax.random.key(0))[0])
     for path in found[0]:
         scale = float(jnp.abs(found[0][path]).max()) + 1e-8
-        # the photometric mean is over valid pixels of each part, so parts agree up to their share of valid pixels
-        np.testing.assert_allclose(found[1][path] / scale, found[0][path] / scale, atol=0.05, err_msg=path)
+        np.testing.assert_allclose(found[1][path] / scale, found[0][path] / scale, atol=1e-4, err_msg=path)
 
 
 def test_splice_cuts_to_the_next_window():

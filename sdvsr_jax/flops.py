@@ -1,6 +1,7 @@
 """Arithmetic of a traced function: convolutions and matrix products, a multiply-add counted as two operations.
 
-XLA's own cost analysis counts the body of a loop once; this count multiplies it by the loop's length.
+XLA's own cost analysis counts the body of a loop once; this count multiplies it by the loop's length. Only a
+loop of unknown length (a training run's burn-in) counts once here too.
 """
 
 import functools
@@ -37,7 +38,9 @@ def _cost(equation: Any) -> int:
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         out_channels = kernel[params["dimension_numbers"].rhs_spec[0]]
-        return 2 * equation.outvars[0].aval.size * math.prod(kernel) // out_channels
+        # zeros between the inputs (gradients of strided convolutions) are not arithmetic
+        inserted = out_channels * math.prod(params["lhs_dilation"])
+        return 2 * equation.outvars[0].aval.size * math.prod(kernel) // inserted
     if name == "dot_general":
         contracted = params["dimension_numbers"][0][0]
         shape = equation.invars[0].aval.shape

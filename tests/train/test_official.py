@@ -1,0 +1,48 @@
+"""Each released recipe runs from its own config: the published layout at toy width, with its discriminator."""
+
+import jax
+import numpy as np
+import pytest
+
+from sdvsr_jax import checkpoint
+from sdvsr_jax.networks import init_params
+from tests.tiny_models import tiny_published
+from tests.train.conftest import moving_texture
+from train.__main__ import main
+from train.chain import read_log
+from train.selection import flatten
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("published") / "tiny.safetensors"
+    checkpoint.save(path, tiny_published(), init_params(jax.random.key(0), tiny_published()))
+    return str(path)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("name", "moved", "ratio_at"),
+    [
+        ("official_stage1", "unet/", "unet/conv_out/kernel"),
+        ("official_stage2", "vae/decoder/", "vae/decoder/layers_2/temporal_processor_2/kernel"),
+        ("official_stage3", "controlnet/", "controlnet/controlnet_mid_block/kernel"),
+    ],
+)
+def test_a_released_recipe_trains(name, moved, ratio_at, published, tmp_path):
+    windows = tmp_path / "windows.npy"
+    np.save(windows, np.stack([moving_texture(2, 128, 128, seed) for seed in range(4)]))
+    small = ["--data.path", str(windows), "--data.crop", "32", "--data.batch-size", "2", "--steps", "2"]
+    # AlexNet's weights are not shipped
+    own = ["--loss.perceptual-net", "squeeze", "--loss.gan.start", "0", "--loss.gan.gate", "0", "--log-every", "1"]
+    own += ["--loss.gan.ratio-at", ratio_at]  # the toy decoder's layers have other numbers
+    quick = ["--optimizer.warmup", "0", "--loss.gan.every", "1", "--validation-windows", "0"]
+    assert main([f"--config={name}", "--init", published, "--out", str(tmp_path), *small, *own, *quick]) == 0
+    log = read_log(tmp_path, "train")
+    assert len(log) == 2
+    assert all(np.isfinite(value) for record in log for value in record.values() if isinstance(value, float))
+    assert {"critic"} <= set(log[-1])
+    before, after = (flatten(checkpoint.load(str(p))[1]) for p in (published, tmp_path / "weights.safetensors"))
+    changed = {path for path in before if not np.array_equal(before[path], after[path])}
+    assert changed
+    assert all(path.startswith(moved) for path in changed)
