@@ -3,7 +3,8 @@
     python -m train.cost --config=official_stage1 --init "" --compile
     JAX_NUM_CPU_DEVICES=8 python -m train.cost --config=official_stage1 --init "" --fsdp 8 --compile
 
-Memory is the compiler's plan for the devices at hand; --run also takes the time of a step.
+Memory is the compiler's plan for the devices at hand; --run also takes the time of a step, and --loader that of the
+data of --data.path alone.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from sdvsr_jax.networks import abstract_params
 from train.loop import training_config
 from train.mesh import BATCH, make_mesh, parameter_shardings
 from train.objectives import Context
+from train.packed import open_batches
 from train.selection import select
 from train.state import init_train_state
 from train.step import train_step
@@ -72,13 +74,29 @@ def seconds(compiled: Any, arguments: tuple, repeats: int) -> float:
     return min(times)
 
 
+def loader_seconds(run: RunConfig, repeats: int = 20) -> float:
+    """Mean time of a batch where nothing but the loader runs; its threads are warm."""
+    batches = open_batches(dataclasses.replace(run.data, frames=run.window), run.seed)
+    try:
+        for _ in range(5):
+            next(batches)
+        started = time.perf_counter()
+        for _ in range(repeats):
+            next(batches)
+        return (time.perf_counter() - started) / repeats
+    finally:
+        batches.close()
+
+
 def main(arguments: list[str]) -> None:
     """Print one line for each stage that the arguments describe."""
     from train.__main__ import parse
 
-    own = {"--compile", "--run"}
+    own = {"--compile", "--run", "--loader"}
     for name, run in parse([a for a in arguments if a not in own]):
         found = measure(run, "--compile" in arguments, "--run" in arguments)
+        if "--loader" in arguments:
+            found["s/batch loaded"] = loader_seconds(run)
         print(name, "  ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
 
 
