@@ -33,15 +33,15 @@ chain = {
         1e-3,
         rollout=RolloutConfig(latent_noise=0.5, latent_drop=0.3),
     ),
-    "flow": shorter("flow", 500, 1e-3),
+    "flow": shorter("flow", 4000, 1e-3),
     "teacher": shorter("teacher", 2500, 1e-3),
     # with so few steps the decoder has to move with the latents that it will see
     "distill": shorter("distill", 1200, 5e-4, trained=("unet/*", "vae/decoder/*"), loss=PICTURE),
     "decoder": shorter("decoder", 300, 5e-4, loss=replace(PICTURE, latent=0)),
-    "guidance": shorter("guidance", 300, 5e-4, loss=replace(PICTURE, temporal=0.5)),
+    "guidance": shorter("guidance", 250, 5e-4, loss=replace(PICTURE, temporal=0.5)),
     "joint": shorter(
         "joint",
-        1500,
+        1150,
         5e-4,
         loss=replace(PICTURE, temporal=1.0),
         rollout=RolloutConfig(hops=2, burn_in=4, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05),
