@@ -1,13 +1,18 @@
-"""Each released recipe runs from its own config: the published layout at toy width, with its discriminator."""
+"""Recipes run from their own configs: the released ones (published layout at toy width, with GAN) and smoke."""
+
+import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax import checkpoint
+from sdvsr_jax import checkpoint, init_state, step
+from sdvsr_jax import prepare as prepare_params
 from sdvsr_jax.networks import init_params
 from tests.tiny_models import tiny_published
 from tests.train.conftest import moving_texture
+from train import prepare
 from train.__main__ import main
 from train.chain import read_log
 from train.selection import flatten
@@ -46,3 +51,22 @@ def test_a_released_recipe_trains(name, moved, ratio_at, published, tmp_path):
     changed = {path for path in before if not np.array_equal(before[path], after[path])}
     assert changed
     assert all(path.startswith(moved) for path in changed)
+
+
+@pytest.mark.heavy
+def test_smoke_goes_from_clips_to_weights_that_run(source, tmp_path):
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    assert prepare.main([str(source), "--out", str(data), "--min-side", "64"]) == 0
+    # bfloat16: the other precision of training is run here once
+    options = ["--data.path", str(data), "--out", str(runs), "--compute-dtype", "bfloat16"]
+    assert main(["--config=smoke", *options]) == 0
+    kinds = {record["kind"] for record in read_log(runs, "train") + read_log(runs, "validation")}
+    assert kinds == {"train", "validation"}
+    curve = json.loads((runs / "drift.jsonl").read_text().splitlines()[-1])
+    assert np.isfinite(curve["psnr"]).all()
+    config, params = checkpoint.load(str(runs / "weights.safetensors"))
+    before = flatten(checkpoint.load(str(runs / "start.safetensors"))[1])
+    assert any(not np.array_equal(value, before[path]) for path, value in flatten(params).items())
+    state = init_state(config, 1, 24, 32)
+    _, sr = step(prepare_params(params, config), state, jnp.zeros((1, 24, 32, 3)), config=config)
+    assert np.isfinite(sr).all()
