@@ -5,6 +5,7 @@
 Three trunks: SqueezeNet 1.1 (weights shipped), AlexNet and VGG16 (the user's file).
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -101,14 +102,21 @@ class Trunk(nn.Module):
 
 def _apply(layer: Conv | Fire | Pool, x: Array) -> Array:
     if isinstance(layer, Pool):
-        # ceil mode: the last window may hang over the edge by one pixel
-        pads = [(0, (n - layer.size) % 2 if layer.ceil else 0) for n in x.shape[1:3]]
-        return nn.max_pool(x, (layer.size, layer.size), (2, 2), pads)  # pyright: ignore[reportArgumentType]
+        return _max_pool(_max_pool(x, layer, 1), layer, 2)
     name = f"features_{layer.index}"
     if isinstance(layer, Fire):
         return FireModule(layer.squeeze, layer.expand, name=name)(x)
     kernel, stride = (layer.kernel, layer.kernel), (layer.stride, layer.stride)
     return nn.relu(nn.Conv(layer.channels, kernel, stride, layer.padding, name=name)(x))
+
+
+def _max_pool(x: Array, pool: Pool, axis: int) -> Array:
+    """Stride 2 along one axis, as maxima of slices: a window reduction's gradient is a slow scatter on CPUs."""
+    count = -(-(x.shape[axis] - pool.size) // 2) if pool.ceil else (x.shape[axis] - pool.size) // 2
+    # ceil mode: the last window may hang over the edge by one pixel
+    x = jnp.pad(x, [(0, 1) if a == axis else (0, 0) for a in range(4)], constant_values=-jnp.inf)
+    slices = [jax.lax.slice_in_dim(x, i, i + 2 * count + 1, 2, axis) for i in range(pool.size)]
+    return functools.reduce(jnp.maximum, slices)
 
 
 def _unit(features: Array) -> Array:
@@ -141,10 +149,14 @@ def lpips(
     """
     x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
     _check(x, y, net)
-    images = (jnp.concatenate([x, y]) - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
-    taps = Trunk(net).apply({"params": params["net"]}, images)
+    taps_x, taps_y = _features(params, x, net), _features(params, y, net)
     total = jnp.zeros(x.shape[0], jnp.float32)
-    for index, features in enumerate(jax.tree.leaves(taps)):
-        fx, fy = jnp.split(_unit(features), 2)
+    for index, (fx, fy) in enumerate(zip(taps_x, taps_y)):
         total += jnp.mean((fx - fy) ** 2 @ params["heads"][f"lin{index}"], axis=(1, 2))
     return total
+
+
+def _features(params: Params, x: Array, net: str) -> list[Array]:
+    # x and y apart: where only one of them has a gradient, the other's half of it is not computed
+    taps = Trunk(net).apply({"params": params["net"]}, (x - jnp.asarray(SHIFT)) / jnp.asarray(SCALE))
+    return [_unit(features) for features in jax.tree.leaves(taps)]
