@@ -1,6 +1,7 @@
 """The stages of `nano_all`, cut down to what two CPU cores do in about 90 minutes: the first shipped weights.
 
-python -m train.prepare --out data/train --pack train.npy --windows 2600 --frames 12 --size 160
+python -m train.prepare ~/clips --out data/train --trim 0.1 --validation 0.08
+python -m train.prepare --out data/train --pack train.npy --windows 2400 --frames 10 --size 160
 python -m train --config=nano_cpu --data.path train.npy --out runs/nano
 """
 
@@ -18,6 +19,8 @@ def shorter(name: str, steps: int, learning_rate: float, **changes: object) -> R
         data=replace(run.data, batch_size=8, crop=min(run.data.crop, 40)),
         optimizer=replace(run.optimizer, learning_rate=learning_rate, warmup=min(100, steps // 5), ema=0.995),
         validation_windows=24,
+        validate_every=500,
+        checkpoint_every=250,
         drift_frames=40,
         **changes,
     )
@@ -29,21 +32,21 @@ PICTURE = LossConfig(latent=0.1, pixel=1.0, perceptual=1.0)
 chain = {
     "autoencoder": shorter(
         "autoencoder",
-        1200,
+        1500,
         1e-3,
         rollout=RolloutConfig(latent_noise=0.5, latent_drop=0.3),
     ),
     "flow": shorter("flow", 4000, 1e-3),
-    "teacher": shorter("teacher", 2500, 1e-3),
+    "teacher": shorter("teacher", 3000, 1e-3),
     # with so few steps the decoder has to move with the latents that it will see
-    "distill": shorter("distill", 1200, 5e-4, trained=("unet/*", "vae/decoder/*"), loss=PICTURE),
+    "distill": shorter("distill", 2600, 5e-4, trained=("unet/*", "vae/decoder/*"), loss=PICTURE),
     "decoder": shorter("decoder", 300, 5e-4, loss=replace(PICTURE, latent=0)),
-    "guidance": shorter("guidance", 250, 5e-4, loss=replace(PICTURE, temporal=0.5)),
+    "guidance": shorter("guidance", 300, 5e-4, loss=replace(PICTURE, temporal=0.5)),
     "joint": shorter(
         "joint",
-        1150,
+        2400,
         5e-4,
         loss=replace(PICTURE, temporal=1.0),
-        rollout=RolloutConfig(hops=2, burn_in=4, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05),
+        rollout=RolloutConfig(hops=2, burn_in=8, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05),
     ),
 }
