@@ -9,6 +9,7 @@ from types import FrameType
 COMMANDS = {
     "upscale": "infer.upscale",
     "evaluate": "infer.evaluation.command",
+    "doctor": "infer.doctor",
     "convert": "infer.convert",
     "export": "infer.convert",
 }

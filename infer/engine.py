@@ -1,16 +1,15 @@
 """The compiled step for one frame size: uint8 or uint16 pixels in, the same kind out, everything else on device."""
 
 import functools
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from infer import compile_cache
 from sdvsr_jax import checkpoint, networks
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.stream import StreamState, init_state, step
@@ -57,7 +56,7 @@ def load_model(
     offline: bool = False,
 ) -> Model:
     """Load, adapt and place a model; the last one is kept. ValueError for an unknown model or device."""
-    use_compile_cache()
+    compile_cache.use()
     target = find_device(device)
     config, params = checkpoint.load(name, flow_weights=flow_weights, offline=offline)
     if precision is not None:
@@ -80,21 +79,6 @@ def find_device(name: str) -> Device:
     except (RuntimeError, IndexError, ValueError):
         found = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
         raise ValueError(f"--device {name}: not here; found {found}") from None
-
-
-def use_compile_cache() -> None:
-    """Keep compiled programs for the next start, in a folder that only this user can write: they are code."""
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sdvsr_jax" / "compiled"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError:
-        return
-    owned = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-    if owned and not status.st_mode & 0o022:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 @dataclass(frozen=True)

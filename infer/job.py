@@ -11,13 +11,14 @@ from typing import Any
 
 from infer.console import Clock, describe_model, in_words, say
 from infer.drive import READ_AHEAD, WRITE_BEHIND, Sink, drive
-from infer.engine import Device, Engine, Memory, Model, state_from_arrays
+from infer.engine import Engine, Memory, Model, state_from_arrays
 from infer.errors import JobError
 from infer.identity import file_identity, params_digest, versions
 from infer.media.fidelity import Check, check_output
 from infer.media.join import Timeline, join
 from infer.media.reader import Damage, read_frames
 from infer.media.segment import Segment, sync_file
+from infer.memory import available
 from infer.options import Options
 from infer.plan import Plan
 from infer.sinks import PNGSink, SegmentSink
@@ -73,7 +74,7 @@ class _Counted:
 def run_job(options: Options, plan: Plan, model: Model, engine: Engine) -> Result:
     """Do the job; on return the output is complete under its final name and has been checked."""
     memory = engine.memory(READ_AHEAD + 2, WRITE_BEHIND + 2)
-    describe_model(model, memory, _free_memory(model.device))
+    describe_model(model, memory, available(model.device))
     with WorkFolder(plan.output, _fingerprint(options, plan, model), options.restart) as work:
         if work.segments:
             say(f"resume   going on after {work.num_frames} finished frames in {work.path}")
@@ -137,17 +138,6 @@ def _fingerprint(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
         "input": file_identity(plan.info), "model": params_digest(model.params), "config": str(model.config),
         "device": model.device.device_kind, "seed": options.seed, **plan.described(), **versions(),
     }  # fmt: skip
-
-
-def _free_memory(device: Device) -> int | None:
-    stats = device.memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
 
 
 def _warn(plan: Plan, damage: Damage, frames: int) -> None:

@@ -1,0 +1,83 @@
+"""`doctor` sees what is there, runs the shipped model, and tells each fault in one line."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from infer import compile_cache, selftest
+from infer.__main__ import main
+from sdvsr_jax import checkpoint
+
+
+@pytest.fixture
+def doctor(capsys):
+    """Run the command; returns its exit status and its lines by name."""
+
+    def call(*arguments: str) -> tuple[int, dict[str, dict]]:
+        status = main(["doctor", "--json", *arguments])
+        report = json.loads(capsys.readouterr().out)
+        assert report["ok"] == (status == 0)
+        return status, {f["name"]: f for f in report["findings"]}
+
+    return call
+
+
+def test_a_sound_machine(doctor, capsys):
+    status, found = doctor()
+    assert status == 0, found
+    assert "cpu" in found["device"]["text"]
+    assert "libx264, libx265" in found["encoders"]["text"]
+    assert checkpoint.shipped()["nano"][:12] in found["weights"]["text"]
+    assert "as expected" in found["self-test"]["text"]
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert all(line.startswith("ok") for line in said.out.splitlines()[:-1])
+
+
+def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
+    """Weights that are not those of the package, and a compile cache that others can write."""
+    shutil.copytree(str(checkpoint.SHIPPED), tmp_path / "weights")
+    data = bytearray((tmp_path / "weights" / "nano.safetensors").read_bytes())
+    data[-1000] ^= 1
+    (tmp_path / "weights" / "nano.safetensors").write_bytes(data)
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "weights")
+    open_cache = tmp_path / "cache"
+    open_cache.mkdir()
+    open_cache.chmod(0o777)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(open_cache))
+    selftest.load_model.cache_clear()
+    status, found = doctor()
+    assert status == 1
+    assert {name for name, f in found.items() if f["fault"]} == {"weights", "cache", "self-test"}
+    assert "reinstall the package" in found["weights"]["text"]
+    assert "chmod 700" in found["cache"]["text"]
+    assert "checksum" in found["self-test"]["text"]
+
+
+def test_the_self_test_can_fail():
+    good = np.array(json.loads(selftest.EXPECTED.read_text())[checkpoint.shipped()["nano"]])
+    assert selftest.fault(good) == ""
+    assert "off by 3.0" in selftest.fault(good + 3)
+    assert selftest.fault(np.full_like(good, np.nan)) != ""
+
+
+def test_replaced_weights_need_new_numbers(monkeypatch):
+    monkeypatch.setattr(checkpoint, "shipped", lambda: {"nano": "0" * 64})
+    assert "--record writes them" in selftest.fault(np.zeros(1))
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs owners of files")
+def test_the_cache_is_private(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    compile_cache.use()
+    folder = compile_cache.folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert compile_cache.fault(folder) == ""
+    folder.chmod(0o720)
+    assert "others can write" in compile_cache.fault(folder)
+    assert "not there" in compile_cache.fault(tmp_path / "none")
