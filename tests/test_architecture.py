@@ -29,7 +29,8 @@ LAYERS = {
             ("networks",),
             ("history", "convert"),
             ("stream", "published", "hub"),
-            ("checkpoint", "flops"),
+            ("checkpoint", "flops", "snapshot"),
+            ("upscaler",),
         )
     )
     for name in names

@@ -1,0 +1,188 @@
+"""Numpy frames in, numpy frames out: a convenience over `load`, `prepare`, `init_state` and `step`.
+
+with Upscaler("nano") as upscaler:
+    for frame in camera:                  # uint8 [180, 320, 3]
+        show(upscaler.push(frame))        # uint8 [720, 1280, 3]
+
+All memory between frames is the `StreamState` in ``upscaler.state``.
+"""
+
+import functools
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sdvsr_jax import checkpoint, snapshot
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.networks import prepare
+from sdvsr_jax.stream import StreamState, init_state, reset, step
+from sdvsr_jax.types import Array, Params
+
+
+def step_pixels(
+    params: Params, state: StreamState, pixels: Array, active: Array, *, config: ModelConfig
+) -> tuple[StreamState, Array]:
+    """`step` on pixels [b, h, w, 3] as users have them; streams where ``active`` is False keep their state.
+
+    uint8, uint16 and float32 stand for 0..255, 0..65535 and 0..1; the result has the same type and range.
+    """
+    is_float = jnp.issubdtype(pixels.dtype, jnp.floating)
+    top = 1 if is_float else jnp.iinfo(pixels.dtype).max
+    new, sr = step(params, state, pixels.astype(jnp.float32) * (2 / top) - 1, config=config)
+
+    def choose(after: Array, before: Array) -> Array:
+        return jnp.where(active.reshape(-1, *[1] * (after.ndim - 1)), after, before)
+
+    kept = jax.tree.map(choose, new._replace(key=None), state._replace(key=None))._replace(key=state.key)
+    out = top * jnp.clip(sr / 2 + 0.5, 0, 1)
+    return kept, (out if is_float else jnp.round(out)).astype(pixels.dtype)
+
+
+class Upscaler:
+    """Upscales one or several independent video streams, frame by frame, each frame at once.
+
+    model: what `load` takes (a shipped name, a .safetensors file, a folder, a hub id), or its result, a pair
+        (config, params).
+    streams: how many streams share one batch; their frames have one size.
+    seed: of the noise. Equal seed, stream number and frames give equal output.
+    device: a `jax.Device`; JAX's default one without it.
+
+    Frames are numpy arrays [h, w, 3] RGB: uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1). Results are
+    [scale*h, scale*w, 3] of the same type (float32 for floats), clipped to the same range. The first frame fixes
+    size and type and compiles the program (seconds). Calls from several threads are taken one after the other.
+    """
+
+    def __init__(
+        self,
+        model: str | tuple[ModelConfig, Params] = "nano",
+        *,
+        streams: int = 1,
+        seed: int = 0,
+        device: Any = None,
+        offline: bool = False,
+    ) -> None:
+        if streams < 1:
+            raise ValueError(f"streams={streams}: expected at least 1")
+        config, params = checkpoint.load(model, offline=offline) if isinstance(model, str) else model
+        self.config, self.num_streams = config, streams
+        self.state: StreamState | None = None
+        self._seed, self._device = seed, device or jax.devices()[0]
+        ready = jax.jit(prepare, static_argnums=1)(jax.device_put(params, self._device), config)
+        self._params: Params | None = ready
+        self._run = jax.jit(functools.partial(step_pixels, config=config), donate_argnums=1)
+        self._kind: tuple[tuple[int, ...], np.dtype] | None = None
+        self._lock = threading.Lock()
+
+    def push(self, frame: np.ndarray) -> np.ndarray:
+        """The next frame of the only stream -> its upscaled frame. ValueError for another size, type or range."""
+        if self.num_streams != 1:
+            raise ValueError(f"push takes one frame, but there are {self.num_streams} streams: use push_many")
+        return np.asarray(self._submit([frame]))[0]
+
+    def push_many(self, frames: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+        """One frame per stream, None for streams that have none now; results in the same places.
+
+        A stream without a frame keeps its memory and its place: frames of different rates can share a batch.
+        """
+        if len(frames) != self.num_streams:
+            raise ValueError(f"{len(frames)} frames for {self.num_streams} streams, expected one each (or None)")
+        if all(frame is None for frame in frames):
+            return [None] * len(frames)
+        results = np.asarray(self._submit(frames))
+        return [None if frame is None else result for frame, result in zip(frames, results, strict=True)]
+
+    def upscale(self, frames: Iterable[np.ndarray], *, in_flight: int = 1) -> Iterator[np.ndarray]:
+        """Every frame of the only stream, upscaled, in order.
+
+        ``in_flight`` frames are given to the device ahead of the one that is yielded, so that reading, computing
+        and using the results overlap; 0 yields each before the next is read. It changes no output.
+        """
+        pending: deque[Array] = deque()
+        for frame in frames:
+            pending.append(self._submit([frame]))
+            if len(pending) > in_flight:
+                yield np.asarray(pending.popleft())[0]
+        for result in pending:
+            yield np.asarray(result)[0]
+
+    def reset(self, *streams: int) -> None:
+        """Start streams (without numbers: all) at frame 0 again: a viewer left, another joins in its place."""
+        numbers = streams or range(self.num_streams)
+        if wrong := [n for n in numbers if not 0 <= n < self.num_streams]:
+            raise ValueError(f"stream {wrong[0]}: expected 0 to {self.num_streams - 1}")
+        with self._lock:
+            if self.state is not None:
+                mask = np.isin(np.arange(self.num_streams), numbers)
+                self.state = reset(self.state, jax.device_put(mask, self._device))
+
+    def export_state(self) -> dict[str, np.ndarray]:
+        """The memory of all streams as arrays, for `numpy.savez`, to go on later or elsewhere."""
+        with self._lock:
+            if self.state is None:
+                raise ValueError("no frame yet, so there is no state to export")
+            return snapshot.to_arrays(self.state)
+
+    def restore_state(self, arrays: Mapping[str, np.ndarray], height: int, width: int) -> None:
+        """Go on from `export_state` with LR frames height x width; ValueError if it belongs to another model."""
+        like = jax.eval_shape(lambda: init_state(self.config, self.num_streams, height, width))
+        with self._lock:
+            self.state = jax.device_put(snapshot.from_arrays(like, arrays), self._device)
+            self._kind = None
+
+    def close(self) -> None:
+        """Give weights and state back to the device; no frame can be pushed afterwards."""
+        with self._lock:
+            self._params = self.state = None
+
+    def __enter__(self) -> "Upscaler":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _submit(self, frames: Sequence[np.ndarray | None]) -> Array:
+        """Start one step; the result is on its way, not yet computed."""
+        given = [check_frame(frame) for frame in frames if frame is not None]
+        with self._lock:
+            if self._params is None:
+                raise ValueError("this Upscaler is closed: make a new one")
+            first = given[0]
+            self._kind = self._kind or (first.shape, first.dtype)
+            if wrong := [f for f in given if (f.shape, f.dtype) != self._kind]:
+                raise ValueError(
+                    f"frame {wrong[0].shape} {wrong[0].dtype}, but the stream began with {self._kind[0]} "
+                    f"{self._kind[1]}: expected equal frames; make a new Upscaler for another size"
+                )
+            if self.state is None:
+                fresh = init_state(self.config, len(frames), *first.shape[:2], seed=self._seed)
+                self.state = jax.device_put(fresh, self._device)
+            filled = iter(given)
+            blank = np.zeros(first.shape, first.dtype)
+            active = np.array([frame is not None for frame in frames])
+            pixels = np.stack([next(filled) if here else blank for here in active])
+            self.state, out = self._run(self._params, self.state, *jax.device_put((pixels, active), self._device))
+        out.copy_to_host_async()
+        return out
+
+
+def check_frame(frame: np.ndarray) -> np.ndarray:
+    """A frame in one of the three kinds; ValueError names what was found."""
+    frame = np.asarray(frame)
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        raise ValueError(f"frame of shape {frame.shape}, expected [height, width, 3]")
+    if frame.dtype in (np.uint8, np.uint16):
+        return frame
+    if not np.issubdtype(frame.dtype, np.floating):
+        raise ValueError(f"frame of {frame.dtype}, expected uint8, uint16 or float")
+    low, high = float(frame.min()), float(frame.max())
+    if not (low >= -0.5 and high <= 1.5):  # filters overshoot a little; other ranges and NaN are mistakes
+        raise ValueError(f"float frame with values from {low:.6g} to {high:.6g}, expected 0 to 1")
+    return frame.astype(np.float32)

@@ -1,0 +1,155 @@
+"""The convenience class is the pure core and nothing else; streams in a batch are strangers to each other."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdvsr_jax import Upscaler, compiled_step, init_state, prepare
+from tests.tiny_models import frames, random_params, tiny_nano
+
+MODEL = (tiny_nano(), random_params(tiny_nano()))
+SIZE = {"height": 16, "width": 20}
+
+
+def pixels(count: int, batch: int = 1, dtype: type = np.uint8, seed: int = 1) -> np.ndarray:
+    """[count, batch, h, w, 3] in the range of ``dtype``."""
+    unit = frames(count, batch, seed=seed, **SIZE) / 2 + 0.5
+    return unit.astype(dtype) if dtype is np.float32 else np.round(unit * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Upscaler:
+    """Two streams, compiled once for the tests that need no more; each starts by resetting it."""
+    return Upscaler(MODEL, streams=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def ready():
+    """The parameters, prepared for the pure step."""
+    config, params = MODEL
+    return jax.jit(prepare, static_argnums=1)(params, config)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_push_is_the_pure_step(dtype: type, ready) -> None:
+    config, _ = MODEL
+    top = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    run, state = compiled_step(config), init_state(config, 1, 16, 20, seed=5)
+    with Upscaler(MODEL, seed=5) as upscaler:
+        for frame in pixels(3, dtype=dtype):
+            state, sr = run(ready, state, jnp.asarray(frame, jnp.float32) * (2 / top) - 1)
+            expected = top * np.clip(np.asarray(sr[0]) / 2 + 0.5, 0, 1)
+            result = upscaler.push(frame[0])
+            assert (result.shape, result.dtype) == ((64, 80, 3), dtype)
+            np.testing.assert_allclose(result, expected, atol=1e-5 * top + 0.5 * (top > 1))
+
+
+def test_the_iterator_gives_what_push_gives_whatever_is_in_flight() -> None:
+    clip, read = pixels(4)[:, 0], []
+
+    def source():
+        for frame in clip:
+            read.append(1)
+            yield frame
+
+    with Upscaler(MODEL) as upscaler:
+        pushed = [upscaler.push(frame) for frame in clip]
+        for in_flight in (0, 1, 9):
+            upscaler.reset()
+            read.clear()
+            results = upscaler.upscale(source(), in_flight=in_flight)
+            np.testing.assert_array_equal(next(results), pushed[0])
+            assert len(read) == min(1 + in_flight, 4)  # with 0 a frame comes out before the next is read
+            np.testing.assert_array_equal(list(results), pushed[1:])
+
+
+def test_a_stream_that_joins_is_a_fresh_stream_and_its_neighbour_notices_nothing(pair: Upscaler) -> None:
+    ours, theirs = pixels(4)[:, 0], pixels(4, seed=9)[:, 0]
+    pair.reset()
+    alone = [pair.push_many([frame, None])[0] for frame in ours]
+    fresh = [pair.push_many([None, frame])[1] for frame in theirs[2:]]
+    pair.reset()
+    shared = [pair.push_many([ours[i], theirs[3 - i]])[0] for i in range(2)]
+    pair.reset(1)
+    later = [pair.push_many([ours[i], theirs[i]]) for i in (2, 3)]
+    np.testing.assert_array_equal(shared + [a for a, _ in later], alone)
+    np.testing.assert_array_equal([b for _, b in later], fresh)
+
+
+def test_a_stream_without_a_frame_keeps_its_memory(pair: Upscaler) -> None:
+    clip = pixels(3)[:, 0]
+    pair.reset()
+    steady = [pair.push_many([frame, clip[0]])[0] for frame in clip]
+    pair.reset()
+    halting = []
+    for frame in clip:
+        halting.append(pair.push_many([frame, clip[0]])[0])
+        assert pair.push_many([None, clip[1]])[0] is None
+    np.testing.assert_array_equal(halting, steady)
+    assert pair.push_many([None, None]) == [None, None]
+
+
+def test_state_goes_to_another_process_and_on(tmp_path: Path) -> None:
+    clip = pixels(4)[:, 0]
+    with Upscaler(MODEL, seed=2) as upscaler:
+        expected = [upscaler.push(frame) for frame in clip]
+        upscaler.reset()
+        for frame in clip[:2]:
+            upscaler.push(frame)
+        np.savez(tmp_path / "state.npz", **upscaler.export_state())
+    with Upscaler(MODEL, seed=99) as other:
+        with np.load(tmp_path / "state.npz") as saved:
+            other.restore_state(saved, 16, 20)
+        np.testing.assert_array_equal([other.push(frame) for frame in clip[2:]], expected[2:])
+        with np.load(tmp_path / "state.npz") as saved, pytest.raises(ValueError, match="another model"):
+            other.restore_state(saved, 64, 64)
+
+
+def test_one_program_serves_joining_leaving_and_idle_streams(pair: Upscaler) -> None:
+    pair.reset()
+    pair.push_many([pixels(1)[0, 0], None])
+    pair.reset(0)
+    pair.push_many([None, pixels(1)[0, 0]])
+    assert pair._run._cache_size() == 1  # type: ignore[attr-defined]
+
+
+GOOD = np.zeros((16, 20, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (GOOD[..., 0], r"shape \(16, 20\), expected \[height, width, 3\]"),
+        (GOOD.astype(np.int32), "int32, expected uint8"),
+        (np.full((16, 20, 3), 255.0), "from 255 to 255, expected 0 to 1"),
+        (np.full((16, 20, 3), np.nan), "expected 0 to 1"),
+        (GOOD - 1.0, "from -1 to -1, expected 0 to 1"),
+    ],
+)
+def test_wrong_frames_are_named(pair: Upscaler, frame: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        pair.push_many([frame, GOOD])
+
+
+def test_wrong_use_is_named(pair: Upscaler) -> None:
+    pair.reset()
+    pair.push_many([GOOD, GOOD])
+    with pytest.raises(ValueError, match="use push_many"):
+        pair.push(GOOD)
+    with pytest.raises(ValueError, match="1 frames for 2 streams"):
+        pair.push_many([GOOD])
+    with pytest.raises(ValueError, match="began with"):
+        pair.push_many([np.zeros((8, 8, 3), np.uint8), GOOD])
+    with pytest.raises(ValueError, match="stream 2: expected 0 to 1"):
+        pair.reset(2)
+    with pytest.raises(ValueError, match="at least 1"):
+        Upscaler(MODEL, streams=0)
+    closed = Upscaler(MODEL)
+    closed.close()
+    with pytest.raises(ValueError, match="closed"):
+        closed.push(GOOD)
