@@ -25,6 +25,7 @@ LAYERS = {
         (
             ("types", "config", "digest"),
             ("resize", "warp", "diffusion", "metrics"),
+            ("subpixel",),
             ("models",),
             ("networks",),
             ("history", "convert"),

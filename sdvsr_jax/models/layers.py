@@ -13,9 +13,10 @@ from einops import rearrange
 from jax.typing import DTypeLike
 
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
-from sdvsr_jax.resize import resize_nearest
+from sdvsr_jax.subpixel import upsampled_conv
 from sdvsr_jax.types import Array, Features, Float, PyTree
 
+KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 MAX_SCORES = 2**26
 """Attention scores held at once per call; longer sequences are done in query chunks."""
 
@@ -42,10 +43,26 @@ def conv(
 ) -> nn.Conv:
     """Convolution with torch's symmetric padding (JAX 'SAME' differs at stride 2); ``zero``: starts at zero."""
     pad = (kernel // 2, kernel // 2)
-    init = nn.initializers.zeros if zero else nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+    init = nn.initializers.zeros if zero else KERNEL_INIT
     return nn.Conv(
         features, (kernel, kernel), (stride, stride), (pad, pad), use_bias=bias, kernel_init=init, dtype=dtype
     )
+
+
+class UpsampledConv(nn.Module):
+    """3x3 convolution of the input resized (nearest) to a given size; parameters of a plain convolution."""
+
+    features: int
+    use_bias: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Features, height: int, width: int) -> Features:
+        kernel = self.param("kernel", KERNEL_INIT, (3, 3, x.shape[-1], self.features)).astype(self.dtype)
+        y = upsampled_conv(x.astype(self.dtype), kernel, height, width)
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
 
 
 def timestep_sinusoid(timesteps: Array, channels: int) -> Float[Array, "n c"]:
@@ -236,7 +253,7 @@ class Upsample(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.conv = conv(self.channels, dtype=self.dtype)
+        self.conv = UpsampledConv(self.channels, True, self.dtype)
 
     def __call__(self, x: Features, height: int, width: int) -> Features:
-        return self.conv(resize_nearest(x, height, width))
+        return self.conv(x, height, width)
