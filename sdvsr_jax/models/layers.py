@@ -12,13 +12,12 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.typing import DTypeLike
 
+from sdvsr_jax.attention import attend
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
 from sdvsr_jax.subpixel import upsampled_conv
 from sdvsr_jax.types import Array, Features, Float, PyTree
 
 KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
-MAX_SCORES = 2**26
-"""Attention scores held at once per call; longer sequences are done in query chunks."""
 
 
 class RMSNorm(nn.Module):
@@ -114,20 +113,6 @@ class ResnetBlock(nn.Module):
         h = h + time_shift[:, None, None].astype(h.dtype)
         h = self.conv2(nn.silu(self.norm2(h)))
         return h + (self.conv_shortcut(x) if self.in_channels != self.channels else x)
-
-
-def attend(q: Array, k: Array, v: Array) -> Array:
-    """softmax(q k' / sqrt(d)) v over [b, tokens, heads, d]; memory bounded by `MAX_SCORES`."""
-    batch, length, heads, _ = q.shape
-    scores_per_query = batch * heads * k.shape[1]
-    if length * scores_per_query <= MAX_SCORES:
-        return jax.nn.dot_product_attention(q, k, v)
-    chunk = max(1, MAX_SCORES // scores_per_query)
-    count = -(-length // chunk)
-    padded = jnp.pad(q, ((0, 0), (0, count * chunk - length), (0, 0), (0, 0)))
-    chunks = rearrange(padded, "b (n t) h d -> n b t h d", n=count)
-    out = jax.lax.map(lambda part: jax.nn.dot_product_attention(part, k, v), chunks)
-    return rearrange(out, "n b t h d -> b (n t) h d")[:, :length]
 
 
 class CrossAttention(nn.Module):
