@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.models import raft
 from sdvsr_jax.networks import Networks
-from sdvsr_jax.resize import mean_pool, resize_linear
+from sdvsr_jax.resize import mean_pool, pad_edges, resize_linear
 from sdvsr_jax.types import Array, Bool, Flow, HasPrev, LRFrame, Mask, PyTree, SRFrame
 from sdvsr_jax.warp import inside, warp
 
@@ -37,7 +38,7 @@ def align(
 ) -> History:
     """Where ``has_prev`` is False nothing of the old frame (not even a NaN) reaches the result."""
     has = has_prev[:, None, None, None]
-    features = nets.flow.features(lr if isinstance(config.flow, FlowNetConfig) else up)
+    features = nets.flow.features(flow_input(lr, up, config))
     prev_lr, prev_sr = jnp.where(has, prev_lr, lr), jnp.where(has, prev_sr, up)
     prev_features = jax.tree.map(lambda old, new: jnp.where(has, old, new), prev_features, features)
     flow_lr, flow = _flows(nets, features, prev_features, lr, up, config)
@@ -63,12 +64,21 @@ def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask
     return jnp.exp(-local / sigma**2) * inside(flow)
 
 
+def flow_input(lr: LRFrame, up: SRFrame, config: ModelConfig) -> Array:
+    """The frame that the flow network looks at."""
+    if isinstance(config.flow, FlowNetConfig):
+        return lr
+    if config.flow.resolution == "sr":
+        return up
+    return pad_edges(lr, *(max(-(-size // raft.STRIDE) * raft.STRIDE, raft.MIN_SIZE) for size in lr.shape[1:3]))
+
+
 def _flows(
     nets: Networks, features: PyTree, prev_features: PyTree, lr: LRFrame, up: SRFrame, config: ModelConfig
 ) -> tuple[Flow, Flow]:
     """Flow current -> previous in LR pixels at LR size, and in SR pixels at SR size."""
-    if isinstance(config.flow, FlowNetConfig):
-        flow = nets.flow(lr, features, prev_features)
-        return flow, config.scale * resize_linear(flow, *up.shape[1:3])
-    flow = nets.flow(up, features, prev_features)
-    return mean_pool(flow, config.scale) / config.scale, flow
+    flow = nets.flow(flow_input(lr, up, config), features, prev_features)
+    if not isinstance(config.flow, FlowNetConfig) and config.flow.resolution == "sr":
+        return mean_pool(flow, config.scale) / config.scale, flow
+    flow = flow[:, : lr.shape[1], : lr.shape[2]]
+    return flow, config.scale * resize_linear(flow, *up.shape[1:3])

@@ -29,9 +29,13 @@ class Networks(NamedTuple):
 
 
 def build(config: ModelConfig) -> Networks:
-    """Unbound modules. Flow stays float32: its coordinates need the precision."""
+    """Unbound modules. Flow has its own precision: `compute_dtype` does not touch it."""
     dtype = jnp.dtype(config.compute_dtype)
-    flow = FlowNet(config.flow) if isinstance(config.flow, FlowNetConfig) else RAFT(config.flow)
+    flow = (
+        FlowNet(config.flow)
+        if isinstance(config.flow, FlowNetConfig)
+        else RAFT(config.flow, jnp.dtype(config.flow.dtype))
+    )
     return Networks(
         UNet(config.unet, dtype),
         ControlNet(config.unet, dtype, config.guidance),

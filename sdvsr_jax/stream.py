@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from sdvsr_jax import diffusion
-from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.history import History, align
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.history import History, align, flow_input
 from sdvsr_jax.networks import Networks, bind, build
 from sdvsr_jax.resize import pad_edges, upsample_bicubic
 from sdvsr_jax.types import Array, FrameIndex, Frames, HasPrev, Latents, LRFrame, Params, PyTree, SRFrame, StreamKey
@@ -62,7 +62,7 @@ def init_state(
     return StreamState(
         prev_lr=lr,
         prev_sr=sr,
-        flow_features=_empty_flow_features(lr if isinstance(config.flow, FlowNetConfig) else sr, config),
+        flow_features=_empty_flow_features(flow_input(lr, sr, config), config),
         has_prev=jnp.zeros(batch, bool),
         frame_index=jnp.zeros(batch, jnp.int32),
         key=jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(numbers),
@@ -133,12 +133,18 @@ def denoise_latents(
     unet, controlnet = folded["unet"], folded["controlnet"]
     condition = nets.controlnet.embed_condition(history.warped, history.trust)
 
+    def guide(latents: Latents, time: PyTree) -> PyTree:
+        residuals = nets.controlnet(latents, lr, condition, time, controlnet["text"])
+        if config.quirks.bare_first_frame:
+            residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
+        return residuals
+
+    first = None
+    if config.use_guidance and config.guide_once:
+        first = guide(noise, jax.tree.map(lambda a: a[0], controlnet["time"]))
+
     def predict_v(latents: Latents, time: tuple[PyTree, PyTree]) -> Latents:
-        residuals = None
-        if config.use_guidance:
-            residuals = nets.controlnet(latents, lr, condition, time[1], controlnet["text"])
-            if config.quirks.bare_first_frame:
-                residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
+        residuals = guide(latents, time[1]) if config.use_guidance and first is None else first
         return nets.unet(latents, lr, time[0], unet["text"], residuals)
 
     if config.remat:

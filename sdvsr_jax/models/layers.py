@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.typing import DTypeLike
 
+from sdvsr_jax.attention import attend
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
-from sdvsr_jax.resize import resize_nearest
+from sdvsr_jax.subpixel import upsampled_conv
 from sdvsr_jax.types import Array, Features, Float, PyTree
 
-MAX_SCORES = 2**26
-"""Attention scores held at once per call; longer sequences are done in query chunks."""
+KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 
 
 class RMSNorm(nn.Module):
@@ -42,10 +42,26 @@ def conv(
 ) -> nn.Conv:
     """Convolution with torch's symmetric padding (JAX 'SAME' differs at stride 2); ``zero``: starts at zero."""
     pad = (kernel // 2, kernel // 2)
-    init = nn.initializers.zeros if zero else nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+    init = nn.initializers.zeros if zero else KERNEL_INIT
     return nn.Conv(
         features, (kernel, kernel), (stride, stride), (pad, pad), use_bias=bias, kernel_init=init, dtype=dtype
     )
+
+
+class UpsampledConv(nn.Module):
+    """3x3 convolution of the input resized (nearest) to a given size; parameters of a plain convolution."""
+
+    features: int
+    use_bias: bool
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Features, height: int, width: int) -> Features:
+        kernel = self.param("kernel", KERNEL_INIT, (3, 3, x.shape[-1], self.features)).astype(self.dtype)
+        y = upsampled_conv(x.astype(self.dtype), kernel, height, width)
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
 
 
 def timestep_sinusoid(timesteps: Array, channels: int) -> Float[Array, "n c"]:
@@ -97,20 +113,6 @@ class ResnetBlock(nn.Module):
         h = h + time_shift[:, None, None].astype(h.dtype)
         h = self.conv2(nn.silu(self.norm2(h)))
         return h + (self.conv_shortcut(x) if self.in_channels != self.channels else x)
-
-
-def attend(q: Array, k: Array, v: Array) -> Array:
-    """softmax(q k' / sqrt(d)) v over [b, tokens, heads, d]; memory bounded by `MAX_SCORES`."""
-    batch, length, heads, _ = q.shape
-    scores_per_query = batch * heads * k.shape[1]
-    if length * scores_per_query <= MAX_SCORES:
-        return jax.nn.dot_product_attention(q, k, v)
-    chunk = max(1, MAX_SCORES // scores_per_query)
-    count = -(-length // chunk)
-    padded = jnp.pad(q, ((0, 0), (0, count * chunk - length), (0, 0), (0, 0)))
-    chunks = rearrange(padded, "b (n t) h d -> n b t h d", n=count)
-    out = jax.lax.map(lambda part: jax.nn.dot_product_attention(part, k, v), chunks)
-    return rearrange(out, "n b t h d -> b (n t) h d")[:, :length]
 
 
 class CrossAttention(nn.Module):
@@ -236,7 +238,7 @@ class Upsample(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.conv = conv(self.channels, dtype=self.dtype)
+        self.conv = UpsampledConv(self.channels, True, self.dtype)
 
     def __call__(self, x: Features, height: int, width: int) -> Features:
-        return self.conv(resize_nearest(x, height, width))
+        return self.conv(x, height, width)

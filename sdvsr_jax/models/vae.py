@@ -12,13 +12,12 @@ from einops import rearrange
 from jax.typing import DTypeLike
 
 from sdvsr_jax.config import VAEConfig
-from sdvsr_jax.models.layers import conv
+from sdvsr_jax.models.layers import UpsampledConv, conv
 from sdvsr_jax.resize import (
     downsample_bicubic,
     fold,
     mean_pool,
     resize_linear,
-    resize_nearest,
     unfold,
     upsample_bicubic,
 )
@@ -77,9 +76,16 @@ class SpatialBlock(Block):
 BLOCKS = {"sequence": SequenceBlock, "spatial": SpatialBlock}
 
 
-def double(x: Features) -> Features:
-    """Nearest x2."""
-    return resize_nearest(x, 2 * x.shape[1], 2 * x.shape[2])
+class Doubled(UpsampledConv):
+    """Nearest x2, then a 3x3 convolution."""
+
+    def __call__(self, x: Features) -> Features:
+        return super().__call__(x, 2 * x.shape[1], 2 * x.shape[2])
+
+
+def unchanged(x: Features) -> Features:
+    """Where the published list has its upsampling, which `Doubled` does: keeps the numbers."""
+    return x
 
 
 class Encoder(nn.Module):
@@ -124,7 +130,7 @@ class Decoder(nn.Module):
         layers: list = [conv(c.decoder_channels[0], dtype=self.dtype), nn.relu]
         for stage, (channels, blocks) in enumerate(zip(c.decoder_channels, c.decoder_blocks)):
             if stage:
-                layers += [double, conv(channels, bias=False, dtype=self.dtype)]
+                layers += [unchanged, Doubled(channels, False, self.dtype)]
             layers += [BLOCKS[c.tpm](channels, self.dtype) for _ in range(blocks)]
         self.layers = [*layers, conv(3 * c.decoder_fold**2, zero=c.residual, dtype=self.dtype)]
 

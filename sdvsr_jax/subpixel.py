@@ -1,0 +1,58 @@
+"""A 3x3 convolution behind a nearest upsampling to twice the size, without the upsampled image.
+
+Every output pixel sees only 2x2 different input pixels, so its nine weights collapse to four; which sums depends on
+the pixel's phase (row and column, even or odd). With rows k0, k1, k2 of the kernel:
+
+    out[2i]     = k0 x[i-1] + (k1 + k2) x[i]           (1)
+    out[2i + 1] = (k0 + k1) x[i] + k2 x[i+1]           (2)
+
+and the same for columns: four 2x2 convolutions, 4/9 of the arithmetic. They are computed as one convolution with
+four times the channels.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from sdvsr_jax.resize import resize_nearest
+from sdvsr_jax.types import Array, Float
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def upsampled_conv(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], height: int, width: int
+) -> Float[Array, "b h2 w2 d"]:
+    """``conv(resize_nearest(x, height, width), kernel)`` with zero padding 1, to float rounding."""
+    if not all(old > 1 and new in (2 * old, 2 * old - 1) for old, new in zip(x.shape[1:3], (height, width))):
+        return _conv(resize_nearest(x, height, width), kernel, (1, 1), (1, 1))
+    y = _doubled(x, kernel)[:, :height, :width]
+    # Where the upsampled image loses its last row or column, (1) would still see it: these pixels are done anew.
+    if height % 2:
+        row = _conv(resize_nearest(x[:, -2:], 2, width), kernel[:2], (0, 0), (1, 1))
+        y = y.at[:, -1:].set(row)
+    if width % 2:
+        column = _conv(resize_nearest(x[:, :, -2:], height, 2), kernel[:, :2], (1, 1), (0, 0))
+        y = y.at[:, :, -1:].set(column)
+    return y
+
+
+def _doubled(x: Array, kernel: Array) -> Array:
+    b, h, w, _ = x.shape
+    channels = kernel.shape[-1]
+    # Summed in float32, so that 16-bit weights are rounded once.
+    phases = [k for rows in _collapse(kernel.astype(jnp.float32), 0) for k in _collapse(rows, 1)]
+    y = _conv(x, jnp.concatenate(phases, -1).astype(kernel.dtype), (1, 1), (1, 1))
+    y = y.reshape(b, h + 1, w + 1, 2, 2, channels)
+    # Phase (p, q) of input pixel (i, j) was computed at (i + p, j + q).
+    rows = [jnp.stack([y[:, p : p + h, q : q + w, p, q] for q in (0, 1)], 3) for p in (0, 1)]
+    return jnp.stack(rows, 2).reshape(b, 2 * h, 2 * w, channels)
+
+
+def _collapse(kernel: Array, axis: int) -> tuple[Array, Array]:
+    """Kernels (1) and (2), two taps each along the axis."""
+    first, middle, last = jnp.split(kernel, 3, axis)
+    return jnp.concatenate([first, middle + last], axis), jnp.concatenate([first + middle, last], axis)
+
+
+def _conv(x: Array, kernel: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), [rows, columns], dimension_numbers=DIMENSIONS)
