@@ -7,7 +7,7 @@ MAX_JUMP = 10
 
 
 class Clock:
-    """Source timestamps -> strictly increasing ticks of ``base``, beginning at 0.
+    """Source timestamps -> strictly increasing ticks of ``base``: the source's own, for as long as they go on.
 
     Between two frames of one connection the distance is the source's, exactly: there is no drift. A connection that
     was lost, a clock that jumps back (MPEG-TS wraps after 26 hours) or far ahead goes on where the output is.
@@ -15,7 +15,7 @@ class Clock:
 
     def __init__(self, base: Fraction, frame_ticks: int) -> None:
         self.base, self._frame_ticks = base, frame_ticks
-        self._offset: int | None = None
+        self._offset: int | None = 0
         self._last: int | None = None
         self._gap = frame_ticks
         self.num_jumps = self.num_repaired = 0

@@ -16,6 +16,7 @@ from infer.live.encoders import add_live_encoder
 from infer.live.latency import Latency, now
 from infer.live.policy import Arrival
 from infer.media.codecs import VideoSpec
+from infer.media.container import add_copy
 from infer.media.convert import FromRGB
 from infer.media.info import FULL, VideoInfo
 from infer.media.network import is_network
@@ -27,7 +28,9 @@ LONGEST_FILL = 10
 
 
 class LiveSink:
-    """Encodes, sends, and measures when each frame has left. Its clock starts at the first frame.
+    """Encodes, sends, and measures when each frame has left.
+
+    What goes to a network keeps the session's timestamps; a file or pipe begins at 0.
 
     sound: audio packets on the session's clock; they are copied as they are, where the container takes them.
     """
@@ -46,7 +49,7 @@ class LiveSink:
         self._audio = None
         if audio is not None and target.has_clock:
             with contextlib.suppress(av.FFmpegError, ValueError):
-                self._audio = self._container.add_stream_from_template(audio)
+                self._audio = add_copy(self._container, audio)
         size = (spec.width, spec.height)
         self._convert = FromRGB(
             *size, info.layout.is_deep, spec.pixel_format, spec.matrix, spec.color.range == FULL
@@ -88,7 +91,7 @@ class LiveSink:
         frame = self._frame
         assert frame is not None
         if self._origin is None:
-            self._origin = arrival.ticks
+            self._origin = 0 if is_network(self._target.path) else arrival.ticks
         if self._target.has_clock:
             self._encode(frame, arrival.ticks - self._origin)
             self._drain_sound()
