@@ -59,6 +59,8 @@ def run_live(options: Options, path: str, output: str | None) -> dict[str, Any]:
             say(f"input    {path}  {info.width}x{info.height}, {float(info.rate):.6g}/s, {info.codec} "
                 f"{info.layout.name}")  # fmt: skip
             sound = "sound is copied" if sink.has_sound else "no sound"
+            if source.audio is not None and not sink.has_sound:
+                sound = "WITHOUT the source's sound, which it cannot hold (.mkv, .ts, .m3u8 and udp:// can)"
             say(f"output   {target.path}  {size[0]}x{size[1]}, {target.muxer}, {describe_encoder(spec)}, {sound}")
             say(f"live     policy {policy}, at most {DEPTH} frames wait")
             engine = _prepare(options, source, size)

@@ -47,7 +47,9 @@ class LiveSink:
             raise JobError(f"{target.path}: cannot be written ({reason(error)})") from None
         self._video = add_live_encoder(self._container, spec, target)
         self._audio = None
-        if audio is not None and target.has_clock:
+        # AAC without its setup data (from MPEG-TS) does not go into fragments of MP4: its muxer refuses it.
+        is_bare = audio is not None and audio.codec_context.name == "aac" and not audio.codec_context.extradata
+        if audio is not None and target.has_clock and not (is_bare and target.muxer in ("mp4", "mov")):
             with contextlib.suppress(av.FFmpegError, ValueError):
                 self._audio = add_copy(self._container, audio)
         size = (spec.width, spec.height)

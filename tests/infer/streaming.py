@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
-
 from clips import pictures, tone
 
 FPS = 25
@@ -21,6 +21,18 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def when_there(url: str, *mode: str, **given: Any) -> Any:
+    """Open, as soon as the other side listens."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return av.open(url, *mode, **given)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 class Sender(threading.Thread):
@@ -40,8 +52,10 @@ class Sender(threading.Thread):
         self.sent: dict[int, float] = {}
 
     def run(self) -> None:
-        with contextlib.suppress(av.FFmpegError), av.open(self._url, "w", format="mpegts") as output:
-            video = output.add_stream("libx264", rate=self._fps, options={"preset": "ultrafast", "tune": "zerolatency"})
+        with contextlib.suppress(av.FFmpegError), when_there(self._url, "w", format="mpegts") as output:
+            video = output.add_stream(
+                "libx264", rate=self._fps, options={"preset": "ultrafast", "tune": "zerolatency"}
+            )
             video.width, video.height, video.pix_fmt = *self._size, "yuv420p"
             video.gop_size, video.codec_context.thread_count = 10, 1
             audio = output.add_stream("aac", rate=8000) if self._sound else None
@@ -81,7 +95,7 @@ class Receiver(threading.Thread):
         options = {"fflags": "noparse"}
         with (
             contextlib.suppress(av.FFmpegError),
-            av.open(self._url, options=options, timeout=(self._timeout, 3.0)) as stream,
+            when_there(self._url, options=options, timeout=(self._timeout, 3.0)) as stream,
         ):
             stream.streams.video[0].thread_type = "SLICE"
             for packet in stream.demux():
