@@ -60,7 +60,8 @@ def is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _choose(container: InputContainer, path: str, stream: int | None) -> VideoStream:
+def choose_stream(container: InputContainer, path: str, stream: int | None) -> VideoStream:
+    """The video stream of that index, or the first; ValueError or JobError if there is none."""
     videos = [s for s in container.streams.video if not is_cover(s)]
     if not videos:
         found = ", ".join(str(_stream_info(s)) for s in container.streams) or "no stream at all"
@@ -95,8 +96,12 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: str) -> V
 
 
 def _probe_container(container: InputContainer, path: str, index: int | None) -> VideoInfo:
-    stream = _choose(container, path, index)
-    frame = _first_frame(container, stream, path)
+    stream = choose_stream(container, path, index)
+    return describe(container, stream, _first_frame(container, stream, path), path)
+
+
+def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, path: str) -> VideoInfo:
+    """Facts about an open source, given the first frame of its video stream."""
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     ticks = stream.time_base if frame.pts is not None else None
     others, left_out = _other_streams(container, stream)
