@@ -18,7 +18,8 @@ class Options:
     """
 
     video: Annotated[tuple[str, ...], arg(aliases=("-i", "--input", "--in-path"), metavar="PATH")] = ()
-    """Videos, or folders of frames or of videos; - (standard input), udp:// tcp:// rtsp:// http://...m3u8, /dev/video0."""
+    """Videos, or folders of frames or of videos. Live: - (standard input), udp://, tcp://, rtsp://, srt://,
+    http://....m3u8, /dev/video0."""
     output: Annotated[str | None, arg(aliases=("-o", "--out-path"), metavar="PATH")] = None
     """An .mp4, .mkv or .mov file, or a folder for PNG frames; with several inputs the folder for the results.
     Live also - (standard output), udp://, tcp://, .ts and .m3u8."""
@@ -67,8 +68,8 @@ class Options:
     report: Annotated[str | None, arg(metavar="JSON")] = None
     """Write what was done, how fast, and what was checked."""
     live: Literal["drop", "block", "skip-similar"] | None = None
-    """When frames come faster than they are upscaled: drop the oldest (cameras, udp, tcp, rtsp), make the source wait
-    (pipes, HLS, files), or drop and also repeat the last result while the picture hardly changes."""
+    """When frames come faster than they are upscaled: drop the oldest (the default of cameras and networks), make
+    the source wait (of pipes, HLS, files), or drop and also repeat the last result while the picture hardly changes."""
     input_size: Annotated[str | None, arg(metavar="WxH")] = None
     """--video - is raw RGB of this size at --fps, instead of y4m; or the size asked of a camera."""
     raw_format: Literal["rgb24", "rgb48le"] = "rgb24"

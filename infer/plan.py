@@ -79,7 +79,7 @@ def make_plan(options: Options, path: str, output: str | None = None) -> Plan:
 
     Raises ValueError for what the user can change on the command line, JobError for what is wrong with the files.
     """
-    info = probe(path, options.stream, parse_fps(options.fps))
+    info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
     if info.num_frames is not None and options.start >= info.num_frames:
         raise ValueError(f"--start {options.start}: {path} has {info.num_frames} frames")
     size = output_size(options, info)

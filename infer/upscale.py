@@ -103,4 +103,5 @@ def _output_in(options: Options, path: str) -> str:
         raise ValueError(
             f"--output {options.output}: expected an existing folder, because there are several inputs"
         )
-    return default_output(probe(path, options.stream, parse_fps(options.fps)), options, options.output)
+    info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
+    return default_output(info, options, options.output)

@@ -2,8 +2,8 @@
 
 import threading
 from collections import deque
-from contextlib import closing
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ class Inbox:
         self._changed = threading.Condition()
         self._ended = False
         self._error: BaseException | None = None
-        self.received = self.dropped = 0
+        self.received = self.dropped = self.missed = 0
         self._thread = threading.Thread(target=self._read, name="live input", daemon=True)
         self._thread.start()
 
@@ -57,6 +57,11 @@ class Inbox:
             yield arrival
         if self._error is not None:
             raise self._error
+
+    def begin(self) -> None:
+        """From now on frames are taken out; those that were dropped before are counted as ``missed``."""
+        with self._changed:
+            self.missed, self.dropped = self.dropped, 0
 
     def join(self, seconds: float) -> bool:
         """Give the reader that long to end; False if it is still waiting for its source."""

@@ -20,6 +20,11 @@ class Meter:
         self.steps = Latency()
         self._begun = self._said = now()
 
+    def begin(self) -> None:
+        """The model is ready: rates count from here."""
+        self._inbox.begin()
+        self._begun = self._said = now()
+
     def say_sometimes(self) -> None:
         """A line, if the last one is long ago."""
         if now() - self._said > EVERY:
@@ -35,6 +40,7 @@ class Meter:
             f"{rate:.2f}/s; model {self.steps}; latency {sink.latency}")  # fmt: skip
         troubles = {
             "reconnections": source.num_reconnects, "jumps of the clock": source.clock.num_jumps,
+            "frames missed before the model was ready": inbox.missed,
             "damaged packets": source.damage.bad_packets, "frames rescaled to the first's size": source.num_resized,
             "frames repeated into gaps": sink.num_filled,
         }  # fmt: skip
@@ -46,8 +52,8 @@ class Meter:
         inbox, sink, source = self._inbox, self._sink, self._source
         return {
             "frames_in": inbox.received, "frames": sink.num_frames, "dropped": inbox.dropped,
-            "repeated": sink.num_repeated, "filled": sink.num_filled, "reconnections": source.num_reconnects,
-            "clock_jumps": source.clock.num_jumps, "bad_packets": source.damage.bad_packets,
+            "missed": inbox.missed, "repeated": sink.num_repeated, "filled": sink.num_filled,
+            "reconnections": source.num_reconnects, "clock_jumps": source.clock.num_jumps, "bad_packets": source.damage.bad_packets,
             "resized_frames": source.num_resized, "sound": sink.has_sound, "seconds": round(now() - self._begun, 3),
             "model_ms": self.steps.percentiles(), "latency_ms": sink.latency.percentiles(),
         }  # fmt: skip

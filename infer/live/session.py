@@ -19,12 +19,13 @@ from infer.live.policy import DEPTH, Inbox, Similar
 from infer.live.report import Meter
 from infer.live.sinks import LiveSink
 from infer.live.sources import LiveSource
-from infer.live.stopping import stopped_by_signals
+from infer.live.stopping import stopped_by_signals, unless_stopped
 from infer.media.network import is_network
+from infer.memory import available
 from infer.options import Options
 from infer.overlap import Worker
 from infer.plan import check_target, output_size
-from sdvsr_jax.stream import reset
+from sdvsr_jax.stream import StreamState, reset
 
 WRITE_BEHIND = 1
 """Results that wait for the encoder: the next frame is computed while one is written."""
@@ -44,11 +45,12 @@ def run_live(options: Options, path: str, output: str | None) -> dict[str, Any]:
     policy = options.live or ("block" if address.waits else "drop")
     stop = threading.Event()
     with stopped_by_signals(stop):
-        source = LiveSource(
-            address, stop, say, stream=options.stream, timeout=options.timeout, patience=options.reconnect,
-            trusted=options.trust_playlist, deinterlace=options.deinterlace,
+        open_source = partial(
+            LiveSource, address, stop, say, stream=options.stream, timeout=options.timeout,
+            patience=options.reconnect, trusted=options.trust_playlist, deinterlace=options.deinterlace,
             paced=address.waits and path != PIPE and (policy != "block" or is_network(target.path)),
         )  # fmt: skip
+        source = unless_stopped(open_source, stop)
         info = source.info
         size = output_size(options, info)
         spec = live_spec(options, info, target, size)
@@ -61,9 +63,10 @@ def run_live(options: Options, path: str, output: str | None) -> dict[str, Any]:
             sound = "sound is copied" if sink.has_sound else "no sound"
             say(f"output   {target.path}  {size[0]}x{size[1]}, {target.muxer}, {describe_encoder(spec)}, {sound}")
             say(f"live     policy {policy}, at most {DEPTH} frames wait")
-            engine = _prepare(options, source, size)
+            engine = unless_stopped(partial(_prepare, options, source, size), stop)
+            meter.begin()
             _loop(options, source, inbox, engine, sink, meter)
-        except BrokenPipeError:
+        except ConnectionError:
             if target.path != PIPE:
                 raise JobError(f"{target.path}: the receiver is gone") from None
             say("live     the reader has closed the pipe")
@@ -82,7 +85,9 @@ def _prepare(options: Options, source: LiveSource, size: tuple[int, int]) -> Eng
     o, info = options, source.info
     model = load_model(o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline)
     engine = engine_for(model, info.width, info.height, info.layout.is_deep, size)
-    describe_model(model, engine.memory(DEPTH + 2, WRITE_BEHIND + 2), None)
+    blank = np.zeros((info.height, info.width, 3), np.uint16 if info.layout.is_deep else np.uint8)
+    jax.block_until_ready(engine.step(_restart(engine, engine.start(o.seed)), blank))  # compiles what is left
+    describe_model(model, engine.memory(DEPTH + 2, WRITE_BEHIND + 2), available(model.device))
     return engine
 
 
@@ -90,7 +95,6 @@ def _loop(options: Options, source: LiveSource, inbox: Inbox, engine: Engine, si
     """The driver: one frame at a time, computed as soon as the one before it is."""
     state = engine.start(options.seed)
     similar = Similar() if inbox.policy == "skip-similar" else None
-    everyone = np.ones(1, bool)
     stop = None if options.frames is None else options.start + options.frames
     with Worker(WRITE_BEHIND) as worker:
         for arrival in islice(inbox, options.start, stop):
@@ -99,9 +103,13 @@ def _loop(options: Options, source: LiveSource, inbox: Inbox, engine: Engine, si
                 continue
             begun = now()
             if arrival.fresh:
-                state = reset(state, everyone)
+                state = _restart(engine, state)
             state, pixels = engine.step(state, arrival.rgb)
             jax.block_until_ready(pixels)
             meter.steps.add(now() - begun)
             worker.put(partial(sink.write, arrival, pixels))
             meter.say_sometimes()
+
+
+def _restart(engine: Engine, state: StreamState) -> StreamState:
+    return reset(state, jax.device_put(np.ones(1, bool), engine.model.device))

@@ -98,7 +98,7 @@ class LiveSink:
         self.latency.add(now() - arrival.arrived)
 
     def _send_evenly(self, frame: VideoFrame, ticks: int) -> None:
-        """Frames without timestamps follow each other at a fixed rate: gaps are filled, frames too many left out."""
+        """Without timestamps frames follow at a fixed rate: gaps are filled, frames too many left out."""
         due = round(ticks * self._tick * self._spec.rate)
         self._next = max(self._next, due - round(LONGEST_FILL * self._spec.rate))
         while self._next < due:

@@ -21,7 +21,7 @@ from infer.live.policy import Arrival
 from infer.media.convert import ToRGB
 from infer.media.info import VideoInfo
 from infer.media.network import MAX_PIXELS, is_network
-from infer.media.playlist import guard
+from infer.media.playlist import check_playlist
 from infer.media.probe import choose_stream, describe, reason
 from infer.media.reader import Damage
 
@@ -53,10 +53,11 @@ class Connection:
             raise
 
     def _open(self, timeout: float, trusted: bool) -> InputContainer:
-        source, limits = self._source, (timeout, timeout)
+        source = self._source
+        check_playlist(source.path, trusted)
         return av.open(
             source.url, format=source.format, options=source.options, metadata_errors="replace",
-            timeout=limits if is_network(source.url) else None, **guard(source.path, trusted),
+            timeout=(timeout, timeout) if is_network(source.url) else None,
         )  # fmt: skip
 
     def items(self) -> Iterator[tuple[VideoFrame, float] | tuple[Packet, float]]:
@@ -79,10 +80,10 @@ class Connection:
             moment = now()
             if packet.stream is not self._video:
                 if packet.size:
-                    yield packet, now
+                    yield packet, moment
                 continue
             if packet.pts is not None:
-                self._arrived[packet.pts] = now
+                self._arrived[packet.pts] = moment
                 if len(self._arrived) > REMEMBERED:
                     del self._arrived[next(iter(self._arrived))]
             try:
@@ -95,7 +96,7 @@ class Connection:
             for frame in frames:
                 if isinstance(frame, VideoFrame):
                     self._check_size(frame)
-                    yield frame, self._arrived.pop(frame.pts, now) if frame.pts is not None else now
+                    yield frame, self._arrived.pop(frame.pts, moment) if frame.pts is not None else moment
 
     def _check_size(self, frame: VideoFrame) -> None:
         if frame.width * frame.height > MAX_PIXELS:
@@ -186,7 +187,8 @@ class LiveSource:
             if why:
                 raise JobError(f"{source.path}: {why}")
             return False
-        self._say(f"live     {source.path} is lost ({why or 'it ended'}), trying for {self._patience:g} s")
+        if self._patience:
+            self._say(f"live     {source.path} is lost ({why or 'it ended'}), trying for {self._patience:g} s")
         deadline, wait = now() + self._patience, FIRST_WAIT
         while now() + wait < deadline and not self._stop.wait(wait):
             try:
@@ -210,12 +212,12 @@ class Pace:
 
     def wait(self, seconds: float, stop: threading.Event) -> float:
         """Sleep until the frame is due; returns that moment."""
-        now = now()
-        if self._zero is None or now - self._zero - seconds > 1:  # a source that fell behind begins anew
-            self._zero = now - seconds
+        moment = now()
+        if self._zero is None or moment - self._zero - seconds > 1:  # a source that fell behind begins anew
+            self._zero = moment - seconds
         due = self._zero + seconds
-        if due > now:
-            stop.wait(due - now)
+        if due > moment:
+            stop.wait(due - moment)
         return due
 
 

@@ -1,10 +1,13 @@
 """Files that name other files: a playlist from somewhere else must not read this machine's disk."""
 
 import os
-from typing import IO, Any
+import re
+from collections.abc import Iterator
 
 _HEADS = ((b"#EXTM3U", "hls"), (b"ffconcat", "concat"))
 _SNIFFED = 64
+_LONGEST = 4_000_000
+"""Bytes of a playlist; two weeks of segments need less."""
 
 
 def kind_of(path: str) -> str | None:
@@ -16,50 +19,40 @@ def kind_of(path: str) -> str | None:
     return next((kind for start, kind in _HEADS if head.startswith(start)), None)
 
 
-def guard(path: str, trusted: bool = False) -> dict[str, Any]:
-    """Arguments for `av.open` that keep a local playlist inside its own folder.
-
-    Raises ValueError for a concat list that leaves it; an HLS playlist that does so fails when the file is asked for.
-    """
-    kind = None if trusted else kind_of(path)
-    if kind == "concat":
-        _check_concat(path)
-    return {"io_open": _Gate(path)} if kind == "hls" else {}
-
-
-class _Gate:
-    """Opens what an HLS playlist asks for, if it lies in the playlist's folder."""
-
-    def __init__(self, path: str) -> None:
-        self._path, self._folder = path, _folder(path)
-
-    def __call__(self, url: str, flags: int, options: dict[str, Any]) -> IO[bytes]:
-        if not _is_inside(url.removeprefix("file:"), self._folder):
-            raise PermissionError(refusal(self._path, url))
-        return open(url.removeprefix("file:"), "rb")
+def check_playlist(path: str, trusted: bool = False) -> None:
+    """ValueError if this is a local playlist that, itself or by another one, reads anything outside its folder."""
+    if trusted:
+        return
+    folder, waiting, seen = os.path.realpath(os.path.dirname(path)), [path], set[str]()
+    while waiting:
+        current = waiting.pop()
+        if current in seen or (kind := kind_of(current)) is None:
+            continue
+        seen.add(current)
+        for name in _named_in(current, kind):
+            target = os.path.join(os.path.dirname(current), name)
+            if _has_scheme(name) or os.path.commonpath([os.path.realpath(target), folder]) != folder:
+                raise ValueError(
+                    f"{path}: this playlist reads {name}, outside its folder; --trust-playlist allows it"
+                )
+            waiting.append(target)
 
 
-def refusal(path: str, asked: str) -> str:
-    """What a user is told."""
-    return f"{path}: this playlist reads {asked}, outside its folder; --trust-playlist allows it"
+def _has_scheme(name: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.,-]*:", name) is not None
 
 
-def _check_concat(path: str) -> None:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            word, _, name = line.strip().partition(" ")
-            if word != "file":
-                continue
-            name = name.strip().strip("'\"")
-            full = os.path.join(os.path.dirname(os.path.abspath(path)), name)
-            if "://" in name or not _is_inside(full, _folder(path)) or kind_of(full):
-                raise ValueError(refusal(path, name))
-
-
-def _folder(path: str) -> str:
-    return os.path.dirname(os.path.realpath(path))
-
-
-def _is_inside(path: str, folder: str) -> bool:
-    real = os.path.realpath(path)
-    return os.path.commonpath([real, folder]) == folder
+def _named_in(path: str, kind: str) -> Iterator[str]:
+    """Everything that FFmpeg would open while it reads this playlist."""
+    if os.path.getsize(path) > _LONGEST:
+        raise ValueError(f"{path}: a playlist of more than {_LONGEST // 1_000_000} MB")
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for line in map(str.strip, file):
+            if kind == "concat":
+                word, _, name = line.partition(" ")
+                if word == "file":
+                    yield re.sub(r"['\"\\]", "", name.strip())
+            elif line.startswith("#"):
+                yield from re.findall(r'URI="([^"]*)"', line)
+            elif line:
+                yield line

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from infer.errors import JobError
 from infer.media.images import list_images
 from infer.media.info import ColorTags, HDRMetadata, PixelLayout, StreamInfo, VideoInfo
+from infer.media.playlist import check_playlist
 
 FLOATING_CLOCKS = {"mpegts", "mpeg", "rtsp", "hls", "rtp", "flv"}
 """Formats whose timestamps start at an arbitrary value."""
@@ -23,15 +24,17 @@ NOT_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", 
 """What muxers write about themselves."""
 
 
-def probe(path: str, stream: int | None = None, fps: Fraction = Fraction(25)) -> VideoInfo:
+def probe(path: str, stream: int | None = None, fps: Fraction = Fraction(25), trusted: bool = False) -> VideoInfo:
     """Facts about a video file or a folder of images.
 
     stream: index of the video stream to use; None takes the first one.
     fps: the rate of a folder of images, which has no clock.
+    trusted: a playlist may read files outside its own folder.
     Raises ValueError if the path or stream does not exist and JobError if nothing in it can be decoded.
     """
     if os.path.isdir(path):
         return _probe_folder(path, fps)
+    check_playlist(path, trusted)
     with open_input(path) as container:
         return _probe_container(container, path, stream)
 
