@@ -69,7 +69,8 @@ class Options:
     """Write what was done, how fast, and what was checked."""
     live: Literal["drop", "block", "skip-similar"] | None = None
     """When frames come faster than they are upscaled: drop the oldest (the default of cameras and networks), make
-    the source wait (of pipes, HLS, files), or drop and also repeat the last result while the picture hardly changes."""
+    the source wait (of pipes, HLS, files), or drop and also repeat the last result while the picture hardly
+    changes."""
     input_size: Annotated[str | None, arg(metavar="WxH")] = None
     """--video - is raw RGB of this size at --fps, instead of y4m; or the size asked of a camera."""
     raw_format: Literal["rgb24", "rgb48le"] = "rgb24"

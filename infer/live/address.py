@@ -7,6 +7,8 @@ from infer.media.network import is_network, network_options
 from infer.options import Options, parse_fps, parse_size
 
 PIPE = "-"
+_AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
+"""A muxer's part in low delay: bytes leave with every packet, and no picture waits for sound that does not come."""
 RECORDINGS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts", ".m3u8": "hls"}
 """Containers that are playable at every moment, also when the process is killed."""
 
@@ -109,7 +111,7 @@ def _network_target(output: str) -> Target:
     if scheme == "udp" and "pkt_size" not in output:
         output += ("&" if "?" in output else "?") + "pkt_size=1316"
     # With its length written, a frame can be played when its last byte is there, not when the next one begins.
-    return Target(output, output, "mpegts", {"omit_video_pes_length": "0", "flush_packets": "1"}, immediate=True)
+    return Target(output, output, "mpegts", {"omit_video_pes_length": "0", **_AT_ONCE}, immediate=True)
 
 
 def _recording_options(muxer: str) -> dict[str, str]:

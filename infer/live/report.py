@@ -53,7 +53,8 @@ class Meter:
         return {
             "frames_in": inbox.received, "frames": sink.num_frames, "dropped": inbox.dropped,
             "missed": inbox.missed, "repeated": sink.num_repeated, "filled": sink.num_filled,
-            "reconnections": source.num_reconnects, "clock_jumps": source.clock.num_jumps, "bad_packets": source.damage.bad_packets,
-            "resized_frames": source.num_resized, "sound": sink.has_sound, "seconds": round(now() - self._begun, 3),
+            "reconnections": source.num_reconnects, "clock_jumps": source.clock.num_jumps,
+            "bad_packets": source.damage.bad_packets, "resized_frames": source.num_resized,
+            "sound": sink.has_sound, "seconds": round(now() - self._begun, 3),
             "model_ms": self.steps.percentiles(), "latency_ms": sink.latency.percentiles(),
         }  # fmt: skip

@@ -94,7 +94,7 @@ class Sender(_Thread):
         super().__init__()
 
     def _run(self) -> None:
-        options = {"omit_video_pes_length": "0", "flush_packets": "1"}
+        options = {"omit_video_pes_length": "0", "flush_packets": "1", "max_interleave_delta": "1"}
         with av.open(self._url, "w", format="mpegts", options=options) as output:
             video = output.add_stream(
                 "libx264", rate=self._fps, options={"preset": "ultrafast", "tune": "zerolatency"}
