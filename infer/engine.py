@@ -141,8 +141,8 @@ class Engine:
         found: Any = self._run.memory_analysis()
         held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
         width, height = self.size
-        queued = 3 * self._pixels.dtype.itemsize * (frames_in * self._width * self._height + frames_out * width * height)
-        return Memory(held + found.temp_size_in_bytes, queued)
+        queued = frames_in * self._width * self._height + frames_out * width * height
+        return Memory(held + found.temp_size_in_bytes, 3 * self._pixels.dtype.itemsize * queued)
 
 
 @functools.lru_cache(maxsize=4)
