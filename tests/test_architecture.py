@@ -27,6 +27,7 @@ LAYERS = {
     for level, names in enumerate(
         (
             ("types", "config", "digest"),
+            ("state",),
             ("resize", "warp", "diffusion", "metrics"),
             ("subpixel", "attention"),
             ("models",),
