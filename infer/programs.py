@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jaxlib
 from jax import export
-from jax.stages import Compiled
+from jax.stages import Compiled, Lowered
 
 from infer.identity import versions
 from sdvsr_jax.state import StreamState
@@ -46,7 +46,11 @@ class Program:
         """Ready to run; the memory of the arguments numbered in ``donate`` is given to the results."""
         # Small programs are kept as well: together they take longer to compile than the step takes to be read.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
-        return jax.jit(self._traced.call, donate_argnums=donate).lower(*arguments).compile()
+        return self.lower(*arguments, donate=donate).compile()
+
+    def lower(self, *arguments: Any, donate: tuple[int, ...] = ()) -> Lowered:
+        """Ready to be compiled."""
+        return jax.jit(self._traced.call, donate_argnums=donate).lower(*arguments)
 
 
 def program(name: str, facts: tuple, make: Callable[[], Callable], arguments: tuple) -> Program:
@@ -58,11 +62,21 @@ def program(name: str, facts: tuple, make: Callable[[], Callable], arguments: tu
     path = _path(name, facts, shapes)
     if path is not None and (found := _read(path)) is not None:
         return Program(found)
-    checks = [export.DisabledSafetyCheck.custom_call(target) for target in CUDNN]
-    data = export.export(jax.jit(make()), disabled_checks=checks)(*shapes).serialize()
+    data = trace(make(), shapes)
     if path is not None:
         _write(path, data)
     return Program(export.deserialize(data))
+
+
+def trace(function: Callable, shapes: tuple) -> bytearray:
+    """The traced ``function(*shapes)`` as bytes, which `read` turns into a program again."""
+    checks = [export.DisabledSafetyCheck.custom_call(target) for target in CUDNN]
+    return export.export(jax.jit(function), disabled_checks=checks)(*shapes).serialize()
+
+
+def read(data: bytes | bytearray) -> Program:
+    """The inverse of `trace`."""
+    return Program(export.deserialize(bytearray(data)))
 
 
 def _path(name: str, facts: tuple, shapes: Any) -> Path | None:
