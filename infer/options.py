@@ -59,8 +59,6 @@ class Options:
     """auto, cpu, gpu or gpu:1."""
     tile: Annotated[str, arg(metavar="auto|off|N|WxH")] = "auto"
     """Work on tiles of this many input pixels to save memory; auto does when the whole frame would not fit."""
-    on_resize: Literal["scale", "split"] = "scale"
-    """When the size changes in mid-stream: scale to the first size, or begin another file."""
     overwrite: bool = False
     """Replace an existing output."""
     resume: bool = False
