@@ -26,7 +26,7 @@ class TiledEngine(Engine):
         self, model: Model, width: int, height: int, deep: bool, size: tuple[int, int], tile: tuple[int, int],
         overlap: int = OVERLAP,
     ) -> None:  # fmt: skip
-        self.grid = tiles.make_grid(model.config, height, width, tile[::-1], overlap)
+        self.grid = tiles.make_grid(model.config, height, width, (tile[1], tile[0]), overlap)
         self._tiles = [(np.array(o, np.int32), np.array(b, np.float32)) for o, b in zip(
             self.grid.origins, self.grid.bounds, strict=True)]  # fmt: skip
         super().__init__(model, width, height, deep, size)

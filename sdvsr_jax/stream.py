@@ -147,7 +147,8 @@ def advance(
 
 def frame_validity(params: Params, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig) -> Mask:
     """How far the previous frame explains this one, in [0, 1]; `step` sees a cut where the mean is too low."""
-    lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(*lr_frame.shape[1:3], config))
+    height, width = lr_frame.shape[1:3]
+    lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(height, width, config))
     up, nets = upsample_bicubic(lr, config.scale), bind(params, config)
     return look_back(nets, state.prev_lr, state.flow_features, state.has_prev, lr, up, config).validity
 
