@@ -18,7 +18,7 @@ from av.codec.codec import UnknownCodecError
 
 from infer import compile_cache, memory, selftest
 from infer.console import in_words
-from infer.engine import find_device
+from infer.engine import Device, find_device
 from infer.media.codecs import ENCODERS, VideoSpec, choose_pixel_format, try_encoder
 from infer.media.info import ColorTags, PixelLayout
 from sdvsr_jax import checkpoint
@@ -93,7 +93,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding("device", f"{device.platform}:{device.id} {device.device_kind}{size}")
 
 
-def _memory(device: jax.Device) -> Iterator[Finding]:
+def _memory(device: Device) -> Iterator[Finding]:
     free = memory.available(device)
     yield Finding("memory", "unknown" if free is None else f"{in_words(free)} available on {device.platform}")
 
