@@ -1,112 +1,126 @@
-"""Compile time, first frame, milliseconds per frame, memory and arithmetic of one step: python -m benchmarks.
+"""One row per model, size and precision: compile times, first frame, steady frames, memory, arithmetic, shares.
 
-Weights are random (of the size asked for), made on the device; frames are noise: neither changes the time.
-Every row is one model at one size; ``--json`` keeps the numbers.
+Weights are random (of the size asked for), made on the device, and frames are noise: neither changes the time.
+With PyAV at hand and ``--media`` the shipped model also upscales a real file, decoding and encoding included.
 """
 
-import argparse
-import dataclasses
-import json
-import resource
+import contextlib
+import functools
+import os
+import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import export
+from jax.experimental.compilation_cache import compilation_cache
 
-from sdvsr_jax import compiled_step, init_state, prepare
-from sdvsr_jax.config import PRESETS, ModelConfig
+from benchmarks.ceilings import ceilings
+from benchmarks.media import with_media
+from benchmarks.models import configure, parser, random_params
+from benchmarks.report import table, write
+from benchmarks.timing import energy, machine, peak_memory, spread
+from sdvsr_jax import init_state, step
+from sdvsr_jax.attention import CUSTOM_CALLS
+from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
-from sdvsr_jax.networks import abstract_params
-from sdvsr_jax.types import Params
+
+COLUMNS = {
+    "model": "model", "size": "LR -> SR", "precision": "precision", "compile_cold_s": "compile s",
+    "compile_warm_s": "warm s", "compile_exported_s": "exported s", "first_ms": "first ms",
+    "median_ms": "median ms", "p95_ms": "p95 ms", "frames_per_s": "frames/s",
+    "media_frames_per_s": "with I/O frames/s", "tflop": "TFLOP/frame", "xla_tflop": "XLA's count",
+    "share_of_matmul": "of matmul peak", "joules_per_frame": "J/frame", "temp_mb": "temp MB",
+    "device_peak_mb": "device peak MB", "host_peak_mb": "host peak MB",
+}  # fmt: skip
 
 
-def random_params(config: ModelConfig) -> Params:
-    """Weights of the right shapes, small enough that activations stay finite; ready for `step`."""
+def compile_times(config: ModelConfig, arguments: tuple) -> tuple[Any, dict[str, float]]:
+    """The compiled step, and seconds to get it: from nothing, with a compile cache, with a kept trace as well."""
+    jitted: Callable[..., Any] = jax.jit(functools.partial(step, config=config), donate_argnums=1)
+    checks = [export.DisabledSafetyCheck.custom_call(name) for name in CUSTOM_CALLS]
+    times: dict[str, float] = {}
 
-    # One random vector repeated into every leaf: a generator per leaf compiles for minutes at full size.
-    noise = 0.02 * jax.random.normal(jax.random.key(0), (2**20,))
-    params = jax.tree.map(lambda leaf: jnp.resize(noise, leaf.shape), abstract_params(config))
-    return jax.jit(prepare, static_argnums=1)(params, config)
+    def clock(name: str, function: Callable[..., Any]) -> Any:
+        jax.clear_caches()
+        start = time.perf_counter()
+        compiled = function.lower(*arguments).compile()  # type: ignore[attr-defined]
+        times[f"compile_{name}_s"] = time.perf_counter() - start
+        return compiled
+
+    with empty_cache():
+        clock("cold", jitted)
+        run = clock("warm", jitted)
+        data = export.export(jitted, disabled_checks=checks)(*arguments).serialize()
+        for name in ("export_first", "exported"):
+            clock(name, jax.jit(export.deserialize(data).call, donate_argnums=1))
+    return run, times
+
+
+@contextlib.contextmanager
+def empty_cache() -> Iterator[None]:
+    """A compile cache of its own."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = [getattr(jax.config, name) for name in names]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, value in zip(names, (folder, 0)):
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        yield
+    for name, value in zip(names, before):
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def measure(config: ModelConfig, width: int, height: int, num_frames: int) -> dict[str, Any]:
-    """One row of the table. Times in seconds unless named otherwise, memory in bytes."""
+    """One row. Times by the name of their unit, memory in bytes and MB."""
     params = random_params(config)
     state = init_state(config, 1, height, width)
     frame = jax.random.uniform(jax.random.key(1), (1, height, width, 3), minval=-1)
-    start = time.perf_counter()
-    run = compiled_step(config).lower(params, state, frame).compile()
-    compile_s = time.perf_counter() - start
-    times = []
-    for _ in range(num_frames + 1):
-        start = time.perf_counter()
-        state, sr = run(params, state, frame)
-        sr.block_until_ready()
-        times.append(time.perf_counter() - start)
-    steady = sorted(times[1:])
-    analysis: Any = run.memory_analysis()
-    device = jax.devices()[0]
-    stats = device.memory_stats() or {}
+    run, times = compile_times(config, (params, state, frame))
+    seconds = []
+    with energy() as used:
+        for _ in range(num_frames + 1):
+            start = time.perf_counter()
+            state, sr = run(params, state, frame)
+            sr.block_until_ready()
+            seconds.append(time.perf_counter() - start)
+    analysis, cost, peak = run.memory_analysis(), run.cost_analysis() or {}, peak_memory()
+    flops = frame_flops(config, width, height)
+    steady = spread(seconds[1:])
+    ceiling = ceilings((config.compute_dtype,))["matmul"][config.compute_dtype]
     return {
-        "model": config.name,
-        "lr": [width, height],
-        "precision": config.compute_dtype,
-        "steps": config.diffusion.num_steps,
-        "device": device.device_kind,
-        "compile_s": compile_s,
-        "first_frame_s": times[0],
-        "median_ms": 1e3 * steady[len(steady) // 2],
-        "p95_ms": 1e3 * steady[min(len(steady) - 1, round(0.95 * len(steady)))],
-        "finite": bool(jnp.isfinite(sr).all()),
-        "gflop": frame_flops(config, width, height) / 1e9,
-        "params_bytes": sum(x.nbytes for x in jax.tree.leaves(params)),
-        "temp_bytes": analysis.temp_size_in_bytes,
-        "peak_device_bytes": stats.get("peak_bytes_in_use"),
-        "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
+        "model": config.name, "size": f"{width}x{height} -> {4 * width}x{4 * height}",
+        "precision": config.compute_dtype, "steps": config.diffusion.num_steps,
+        "megapixels": 16 * width * height / 1e6, **times,
+        "first_ms": 1e3 * seconds[0], **steady, "finite": bool(jnp.isfinite(sr).all()), "tflop": flops / 1e12,
+        "xla_tflop": cost.get("flops", 0) / 1e12, "matmul_tflop_s": ceiling,
+        "share_of_matmul": flops / 1e9 / steady["median_ms"] / ceiling,
+        "joules_per_frame": used["joules"] / len(seconds) if used else None,
+        "params_bytes": sum(x.nbytes for x in jax.tree.leaves(params)), "temp_bytes": analysis.temp_size_in_bytes,
+        "temp_mb": analysis.temp_size_in_bytes / 1e6, **peak, "host_peak_mb": (peak["peak_host_bytes"] or 0) / 1e6,
+        "device_peak_mb": peak["peak_device_bytes"] and peak["peak_device_bytes"] / 1e6,
+    }  # fmt: skip
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
-    columns = "model, LR -> SR, precision, steps, compile s, first ms, median ms, p95 ms, frames/s, GFLOP, temp MB"
-    lines = ["| " + columns.replace(", ", " | ") + " |", "|" + "---|" * len(columns.split(", "))]
-    for row in rows:
-        width, height = row["lr"]
-        size = f"{width}x{height} -> {4 * width}x{4 * height}"
-        numbers = (
-            1e3 * row["first_frame_s"],
-            row["median_ms"],
-            row["p95_ms"],
-            1e3 / row["median_ms"],
-            row["gflop"],
-        )
-        cells = [row["model"], size, row["precision"], str(row["steps"]), f"{row['compile_s']:.1f}"]
-        cells += [f"{n:.4g}" for n in (*numbers, row["temp_bytes"] / 1e6)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Measure every model at every size and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--models", nargs="+", default=["nano"], choices=sorted(PRESETS))
-    parser.add_argument("--sizes", nargs="+", default=["320x180"], help="LR sizes, WIDTHxHEIGHT")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--frames", type=int, default=5, help="steady frames per row")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def main(arguments: list[str]) -> None:
+    """Measure every model at every size in every precision and print the table."""
+    options = parser("table", __doc__)
+    options.add_argument("--media", action="store_true", help="also upscale a file with the shipped model")
+    chosen = options.parse_args(arguments)
+    peaks = ceilings(tuple(chosen.precisions))
+    print(f"{machine()}\nmeasured ceilings: {peaks}", flush=True)
     rows = []
-    for name in options.models:
-        config = dataclasses.replace(PRESETS[name](), compute_dtype=options.precision)
-        for size in options.sizes:
-            width, height = (int(side) for side in size.split("x"))
-            rows.append(measure(config, width, height, options.frames))
-    print(table(rows))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    for name in chosen.models:
+        for width, height in chosen.sizes:
+            for precision in chosen.precisions:
+                row = measure(configure(name, precision), width, height, chosen.frames)
+                if chosen.media and name == "nano":
+                    row |= with_media(width, height, precision, 4 * chosen.frames)
+                rows.append(row)
+    print(table(rows, COLUMNS))
+    write(
+        chosen.json, {"machine": machine(), "ceilings": peaks, "rows": rows, "flags": os.environ.get("XLA_FLAGS")}
+    )

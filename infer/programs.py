@@ -20,12 +20,7 @@ from jax import export
 from jax.stages import Compiled
 
 from infer.identity import versions
-from sdvsr_jax.state import StreamState
-
-CUDNN = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward")
-"""Targets whose form JAX does not promise to keep; the versions are part of the name of a program."""
-
-export.register_namedtuple_serialization(StreamState, serialized_name="sdvsr_jax.StreamState")
+from sdvsr_jax.attention import CUSTOM_CALLS
 
 
 class Program:
@@ -58,7 +53,7 @@ def program(name: str, facts: tuple, make: Callable[[], Callable], arguments: tu
     path = _path(name, facts, shapes)
     if path is not None and (found := _read(path)) is not None:
         return Program(found)
-    checks = [export.DisabledSafetyCheck.custom_call(target) for target in CUDNN]
+    checks = [export.DisabledSafetyCheck.custom_call(target) for target in CUSTOM_CALLS]
     data = export.export(jax.jit(make()), disabled_checks=checks)(*shapes).serialize()
     if path is not None:
         _write(path, data)

@@ -15,6 +15,8 @@ from sdvsr_jax.types import Array
 
 MAX_SCORES = 2**26
 """Attention scores held at once per call of the plain form."""
+CUSTOM_CALLS = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward")
+"""The kernel in a compiled program. JAX promises no fixed form for it: exported programs hold for a version."""
 
 
 def attend(q: Array, k: Array, v: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from jax import export
+
 from sdvsr_jax.types import FrameIndex, HasPrev, LRFrame, PyTree, SRFrame, StreamKey
 
 
@@ -18,3 +20,7 @@ class StreamState(NamedTuple):
     has_prev: HasPrev
     frame_index: FrameIndex
     key: StreamKey
+
+
+# So that a traced step can be kept in a file.
+export.register_namedtuple_serialization(StreamState, serialized_name="sdvsr_jax.StreamState")

@@ -19,8 +19,8 @@ ALLOWED = {
 
 FORBIDDEN = {"sdvsr_jax": {"av", "cv2", "torch", "tensorflow", "PIL", "tensorflow_datasets", "grain", "orbax"}}
 
-COMPARED = {"torch_published.py", "torch_nano.py"}
-"""PyTorch forms of the models, for comparison where it is installed; nothing imports them at the top."""
+COMPARED = {"compare.py", "torch_published.py", "torch_nano.py"}
+"""The comparison with PyTorch, where it is installed."""
 
 LAYERS = {
     name: level

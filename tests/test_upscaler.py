@@ -1,7 +1,5 @@
 """The convenience class is the pure core and nothing else; streams in a batch are strangers to each other."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import jax

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import cases
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torch_networks as networks
 from cases import Arrays
 from torch import Tensor
+
+from benchmarks.torch_published import bicubic, warp
 
 
 def nchw(x: np.ndarray) -> Tensor:
@@ -87,22 +88,9 @@ def raft(inputs: Arrays) -> Arrays:
     } | {f"flow_{i:02d}": nhwc(flows[i]) for i in (0, 11)}
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """Positions divided by W - 1 and H - 1, but sampled as if by W and H: the published form."""
-    height, width = flow.shape[1:3]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    position = torch.stack([x, y], -1) + flow
-    unit = 2 * position / torch.tensor([width - 1.0, height - 1.0]) - 1
-    return F.grid_sample(image, unit, "bilinear", "zeros", align_corners=False)
-
-
 def warps(inputs: Arrays) -> Arrays:
     image = nchw(inputs["image"])
     return {k: nhwc(warp(image, torch.from_numpy(f))) for k, f in inputs.items() if k != "image"}
-
-
-def bicubic(image: Tensor) -> Tensor:
-    return F.interpolate(image, scale_factor=4, mode="bicubic", align_corners=False)
 
 
 def _scheduler():
