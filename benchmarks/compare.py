@@ -70,9 +70,10 @@ def ours(config: ModelConfig, params: Params, frames: np.ndarray) -> tuple[Calla
 
 
 def nchw(x: np.ndarray, device: str) -> Any:
+    """A tensor in the same memory order, which PyTorch calls channels last."""
     import torch
 
-    return torch.from_numpy(np.array(np.moveaxis(x, -1, 1), order="C")).to(device)
+    return torch.from_numpy(x).to(device).permute(0, 3, 1, 2)
 
 
 def theirs(config: ModelConfig, params: Params, kind: str, inputs: Inputs, device: str) -> Callable[[], Any]:
@@ -89,7 +90,7 @@ def theirs(config: ModelConfig, params: Params, kind: str, inputs: Inputs, devic
         p = {k: nano.from_jax(v, device, torch.float32 if k == "flow" else dtype) for k, v in prepared.items()}
         assert hasattr(config.flow, "num_levels")
         state = nano.State(before, prev_sr, nano.flow_features(p["flow"], before, config.flow.num_levels))
-        run = wrap(functools.partial(nano.step, config=config))
+        run = wrap(functools.partial(nano.step, config=config, coefficients=nano.schedule(config)))
         return lambda: run(p, state, now, noise)[1]
     from benchmarks import torch_published as published
 

@@ -1,6 +1,7 @@
 """`nano`'s step in plain PyTorch, reading our prepared parameters: what the same graph costs there.
 
-Written as a PyTorch user would: NCHW tensors, library calls for every resampling, one function per network.
+Written as a PyTorch user would: channels-last tensors (their fastest layout), library calls for every resampling,
+one function per network.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +33,8 @@ def from_jax(tree: Any, device: str, dtype: torch.dtype) -> Any:
         return None
     array = np.array(tree, np.float32)
     tensor = torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array)
-    return tensor.to(device, dtype)
+    layout = torch.channels_last if array.ndim == 4 else torch.contiguous_format
+    return tensor.to(device, dtype).contiguous(memory_format=layout)
 
 
 def conv(p: dict, x: Tensor, stride: int = 1) -> Tensor:
@@ -154,7 +156,14 @@ def block(p: dict, x: Tensor, previous: Tensor | None = None, validity: Tensor |
     return F.relu(h + x)
 
 
-def step(p: dict, state: State, lr: Tensor, noise: Tensor, config: ModelConfig) -> tuple[State, Tensor]:
+def schedule(config: ModelConfig) -> list[tuple[float, ...]]:
+    """DDIM coefficients of every step."""
+    return [tuple(float(c) for c in row) for row in zip(*step_coefficients(config.diffusion))]
+
+
+def step(
+    p: dict, state: State, lr: Tensor, noise: Tensor, config: ModelConfig, coefficients: list[tuple[float, ...]]
+) -> tuple[State, Tensor]:
     """One frame after the first: [1, 3, h, w] in [-1, 1] -> [1, 3, 4h, 4w]. The flow stays float32."""
     vae, patch, dtype = config.vae, config.unet.patch, p["unet"]["conv_in"]["kernel"].dtype
     assert isinstance(config.flow, FlowNetConfig)
@@ -170,9 +179,7 @@ def step(p: dict, state: State, lr: Tensor, noise: Tensor, config: ModelConfig) 
     seen = fold(torch.cat([warped, trust], 1), config.guidance.condition_fold).to(dtype)
     condition = conv(embedding["conv_out"], F.silu(conv(embedding["conv_in"], seen)))
     x, x0, folded = noise, noise, p["folded"]
-    coefficients = step_coefficients(config.diffusion)
-    for i in range(config.diffusion.num_steps):
-        a, s, next_a, next_s = (float(c[i]) for c in coefficients)
+    for i, (a, s, next_a, next_s) in enumerate(coefficients):
         sample = torch.cat([x, lr], 1).to(dtype)
         residuals = controlnet(p["controlnet"], sample, condition, folded["controlnet"]["time"], i, patch)
         v = unet(p["unet"], sample, folded["unet"]["time"], i, patch, residuals).float()
