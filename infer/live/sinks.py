@@ -40,11 +40,8 @@ class LiveSink:
         info: VideoInfo, timeout: float,
     ) -> None:  # fmt: skip
         self._target, self._spec, self._sound, self._tick = target, spec, sound, info.time_base
-        try:
-            self._container = av.open(target.url, "w", format=target.muxer, options=target.options,
-                                      timeout=timeout if is_network(target.url) else None)  # fmt: skip
-        except (av.FFmpegError, OSError) as error:
-            raise JobError(f"{target.path}: cannot be written ({reason(error)})") from None
+        self._container = av.open(target.url, "w", format=target.muxer, options=target.options,
+                                  timeout=timeout if is_network(target.url) else None)  # fmt: skip
         self._video = add_live_encoder(self._container, spec, target)
         self._audio = None
         # AAC without its setup data (from MPEG-TS) does not go into fragments of MP4: its muxer refuses it.
@@ -52,6 +49,10 @@ class LiveSink:
         if audio is not None and target.has_clock and not (is_bare and target.muxer in ("mp4", "mov")):
             with contextlib.suppress(av.FFmpegError, ValueError):
                 self._audio = add_copy(self._container, audio)
+        try:
+            self._container.start_encoding()
+        except (av.FFmpegError, OSError) as error:
+            raise JobError(f"{target.path}: cannot be written ({reason(error)})") from None
         size = (spec.width, spec.height)
         self._convert = FromRGB(
             *size, info.layout.is_deep, spec.pixel_format, spec.matrix, spec.color.range == FULL

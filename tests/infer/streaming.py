@@ -23,12 +23,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def when_there(url: str, *mode: str, **given: Any) -> Any:
-    """Open, as soon as the other side listens."""
+def when_there(url: str, **given: Any) -> Any:
+    """Open for reading, as soon as the other side listens."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            return av.open(url, *mode, **given)
+            return av.open(url, **given)
         except ConnectionRefusedError:
             if time.monotonic() > deadline:
                 raise
@@ -52,7 +52,17 @@ class Sender(threading.Thread):
         self.sent: dict[int, float] = {}
 
     def run(self) -> None:
-        with contextlib.suppress(av.FFmpegError), when_there(self._url, "w", format="mpegts") as output:
+        while not self._stopped.wait(0.1):
+            try:
+                self._send()
+                return
+            except ConnectionRefusedError:
+                continue  # nobody listens yet; PyAV connects with the first packet
+            except av.FFmpegError:
+                return  # the receiver is gone
+
+    def _send(self) -> None:
+        with av.open(self._url, "w", format="mpegts") as output:
             video = output.add_stream(
                 "libx264", rate=self._fps, options={"preset": "ultrafast", "tune": "zerolatency"}
             )
