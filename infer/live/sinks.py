@@ -3,11 +3,9 @@
 import contextlib
 import os
 import threading
-from collections import deque
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
@@ -17,10 +15,11 @@ from infer.live.encoders import add_live_encoder
 from infer.live.latency import Latency, now
 from infer.live.policy import Arrival
 from infer.live.sockets import BUFFER, SocketFile
-from infer.live.sound import SoundCopy
+from infer.live.sound import SoundCopy, holds_sound
+from infer.live.sources import LiveSource
 from infer.media.codecs import VideoSpec
 from infer.media.convert import FromRGB
-from infer.media.info import FULL, VideoInfo
+from infer.media.info import FULL
 from infer.media.network import is_network
 from infer.media.probe import reason
 from sdvsr_jax.types import Array
@@ -32,13 +31,13 @@ LONGEST_FILL = 10
 class LiveSink:
     """Encodes, sends, and measures when each frame has left. Its clock starts at the first frame.
 
-    sound: audio packets on the session's clock; they are copied as they are, where the container takes them.
+    The source's sound is copied as it is, where the container takes it.
     """
 
     def __init__(
-        self, target: Target, spec: VideoSpec, audio: AudioStream | None, sound: deque[tuple[int, Packet]],
-        info: VideoInfo, timeout: float, stop: threading.Event,
-    ) -> None:  # fmt: skip
+        self, target: Target, spec: VideoSpec, source: LiveSource, timeout: float, stop: threading.Event
+    ) -> None:
+        info = source.info
         self._target, self._spec, self._tick = target, spec, info.time_base
         self._socket = SocketFile(target.url, timeout, stop) if is_network(target.url) else None
         try:
@@ -48,9 +47,8 @@ class LiveSink:
             raise JobError(f"{target.path}: cannot be written ({reason(error)})") from None
         self._video = add_live_encoder(self._container, spec, target)
         self._sound: SoundCopy | None = None
-        if audio is not None and target.has_clock:
-            with contextlib.suppress(av.FFmpegError, ValueError):  # a codec that this container does not take
-                self._sound = SoundCopy(self._container, audio, sound, info.time_base)
+        if source.audio is not None and target.has_clock and holds_sound(target.muxer, source.audio):
+            self._sound = SoundCopy(self._container, source.audio, source.sound, info.time_base)
         size = (spec.width, spec.height)
         self._convert = FromRGB(
             *size, info.layout.is_deep, spec.pixel_format, spec.matrix, spec.color.range == FULL

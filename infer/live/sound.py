@@ -1,6 +1,7 @@
 """Sound of a live stream: packets are copied as they are, on the picture's clock."""
 
 import contextlib
+import io
 from collections import deque
 from collections.abc import Iterable
 from fractions import Fraction
@@ -14,6 +15,17 @@ from av.stream import Stream
 
 SELF_CONTAINED = {"mpegts", "hls"}
 """Containers whose AAC packets carry their own headers; the others want them taken off."""
+
+
+def holds_sound(muxer: str, source: AudioStream) -> bool:
+    """Whether this container takes packets of that codec, found by asking its muxer."""
+    output = av.open(io.BytesIO(), "w", format="mpegts" if muxer == "hls" else muxer)
+    try:
+        output.add_stream_from_template(source)
+        output.start_encoding()
+    except (av.FFmpegError, ValueError, RuntimeError):
+        return False
+    return True
 
 
 class SoundCopy:
