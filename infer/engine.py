@@ -1,7 +1,7 @@
 """The compiled step for one frame size: uint8 or uint16 pixels in, the same kind out, everything else on device."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from infer import compile_cache
+from infer.programs import program
 from sdvsr_jax import checkpoint, networks
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.stream import StreamState, init_state, step
+from sdvsr_jax.state import StreamState
+from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Array, Params
 
 Device = Any
@@ -58,14 +60,20 @@ def load_model(
     """Load, adapt and place a model; the last one is kept. ValueError for an unknown model or device."""
     compile_cache.use()
     target = find_device(device)
-    config, params = checkpoint.load(name, flow_weights=flow_weights, offline=offline)
+    config, params = checkpoint.load(name, flow_weights=flow_weights, offline=offline, complete=False)
     if precision is not None:
         config = replace(config, compute_dtype=precision)
     if steps is not None:
         config = replace(config, diffusion=replace(config.diffusion, num_steps=steps))
     with jax.default_device(target):
-        prepared = jax.jit(networks.prepare, static_argnums=1)(params, config)
+        make = functools.partial(_checked_prepare, name, params, config)
+        prepared = program("prepare", (config,), make, (params,)).compile(params)(params)
     return Model(name, config, jax.device_put(prepared, target), target)
+
+
+def _checked_prepare(name: str, params: Params, config: ModelConfig) -> Callable[[Params], Params]:
+    checkpoint.check_complete(name, params, config)
+    return functools.partial(networks.prepare, config=config)
 
 
 def find_device(name: str) -> Device:
@@ -95,17 +103,28 @@ class Engine:
     def __init__(self, model: Model, width: int, height: int, deep: bool, size: tuple[int, int]) -> None:
         self.model, self.size = model, size
         self._height, self._width = height, width
-        pixels = jax.ShapeDtypeStruct((height, width, 3), jnp.uint16 if deep else jnp.uint8)
-        self.state_shape = jax.eval_shape(lambda: init_state(model.config, 1, height, width))
-        run = functools.partial(upscale_pixels, config=model.config, size=size)
+        self._pixels = jax.ShapeDtypeStruct((height, width, 3), jnp.uint16 if deep else jnp.uint8)
         with jax.default_device(model.device):
-            self._run = jax.jit(run, donate_argnums=1).lower(model.params, self.state_shape, pixels).compile()
-        self._pixel_bytes = pixels.dtype.itemsize * 3
+            start = program("start", (model.config, height, width), self._make_start, (np.uint32(0),))
+            self.state_shape = start.result_shape
+            self._start = start.compile(np.uint32(0))
+            self._compile()
+
+    def _compile(self) -> None:
+        arguments = (self.model.params, self.state_shape, self._pixels)
+        run = program("step", (self.model.config, self.size), self._make_step, arguments)
+        self._run = run.compile(*arguments, donate=(1,))
+
+    def _make_start(self) -> Callable[[Array], StreamState]:
+        return lambda seed: init_state(self.model.config, 1, self._height, self._width, seed=seed)
+
+    def _make_step(self) -> Callable:
+        return functools.partial(upscale_pixels, config=self.model.config, size=self.size)
 
     def start(self, seed: int) -> StreamState:
         """Fresh state of one stream."""
         with jax.default_device(self.model.device):
-            return init_state(self.model.config, 1, self._height, self._width, seed=seed)
+            return self._start(np.uint32(seed % 2**32))
 
     def step(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
         """Start one frame; ``state`` is consumed. The result is on its way, not yet computed."""
@@ -122,7 +141,9 @@ class Engine:
         found: Any = self._run.memory_analysis()
         held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
         width, height = self.size
-        queued = self._pixel_bytes * (frames_in * self._width * self._height + frames_out * width * height)
+        queued = (
+            3 * self._pixels.dtype.itemsize * (frames_in * self._width * self._height + frames_out * width * height)
+        )
         return Memory(held + found.temp_size_in_bytes, queued)
 
 

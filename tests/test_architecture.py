@@ -19,7 +19,7 @@ ALLOWED = {
 
 FORBIDDEN = {"sdvsr_jax": {"av", "cv2", "torch", "tensorflow", "PIL", "tensorflow_datasets", "grain", "orbax"}}
 
-COMPARED = {"torch_published.py", "torch_nano.py"}
+COMPARED = {"torch_published.py", "torch_nano.py", "torch_stream.py"}
 """PyTorch forms of the models, for comparison where it is installed; nothing imports them at the top."""
 
 LAYERS = {
@@ -27,6 +27,7 @@ LAYERS = {
     for level, names in enumerate(
         (
             ("types", "config", "digest"),
+            ("state",),
             ("resize", "warp", "diffusion", "metrics"),
             ("subpixel", "attention"),
             ("models",),
