@@ -25,8 +25,8 @@ class Piece(NamedTuple):
     least: float
 
 
-def plan(model: str, size: str, small: str) -> list[Piece]:
-    """``model`` at ``size`` is what the targets are about; ``small`` is the size for what only needs a shape."""
+def plan(model: str, size: str, sweep: str) -> list[Piece]:
+    """``model`` at ``size`` is what the targets are about; ``sweep``: options of the pieces over sizes."""
     full, nano = f"--models {model} --sizes {size}", f"--models nano --sizes {size}"
     return [
         Piece("target", f"rows {full} --precision bfloat16 --frames 30 --no-compiles", 200, 60),
@@ -34,8 +34,8 @@ def plan(model: str, size: str, small: str) -> list[Piece]:
         Piece("eager", f"torch {full} --precision float32 bfloat16 --frames 8 --no-torch-compile", 150, 60),
         Piece("compiled", f"torch {full} --precision bfloat16 --frames 10", 200, 90),
         Piece("parts", f"parts {full} --precision bfloat16 --frames 10", 150, 60),
-        Piece("streams", f"streams sizes --models nano --precision bfloat16 --sizes {small} --frames 20", 90, 25),
-        Piece("sizes", f"sizes {full} --precision bfloat16 --frames 6", 200, 120),
+        Piece("streams", f"streams sizes {nano} --precision bfloat16 --frames 20 {sweep}", 90, 25),
+        Piece("sizes", f"sizes {full} --precision bfloat16 --frames 6 {sweep}", 200, 120),
     ]
 
 
@@ -45,13 +45,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--budget", type=float, default=460, help="seconds for everything")
     parser.add_argument("--model", default="stream_diffvsr")
     parser.add_argument("--size", default="320x180", help="LR size, WIDTHxHEIGHT")
-    parser.add_argument("--small", default="320x180", help="LR size of the many-streams piece")
+    parser.add_argument("--sweep", nargs="+", help="LR sizes of the linear-cost sweep")
     parser.add_argument("--pieces", nargs="+", help="only these")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks_gpu"))
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     ends, merged, missed = time.monotonic() + options.budget, {}, []
-    for piece in plan(options.model, options.size, options.small):
+    for piece in plan(options.model, options.size, f"--sweep {' '.join(options.sweep)}" if options.sweep else ""):
         if options.pieces and piece.name not in options.pieces:
             continue
         left = ends - time.monotonic()

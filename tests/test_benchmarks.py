@@ -121,7 +121,7 @@ def test_every_preset_really_runs_and_the_benchmark_says_how(
 BLOCK = """
 from importlib.machinery import PathFinder
 
-BLOCKED = {"av", "beartype", "diffusers", "grain", "huggingface_hub", "jaxtyping", "orbax", "PIL", "rich",
+BLOCKED = {"av", "beartype", "diffusers", "grain", "huggingface_hub", "jaxtyping", "orbax", "PIL",
            "safetensors", "tensorflow_datasets", "torch", "torchvision", "tyro"}
 found = PathFinder.find_spec
 
@@ -138,7 +138,7 @@ def test_the_gpu_command_needs_little_more_than_jax_and_flax(tmp_path: Path) -> 
     # Python reads this at its start, in the processes of the pieces as well.
     (tmp_path / "sitecustomize.py").write_text(BLOCK, "utf-8")
     path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
-    options = ["--model", "nano", "--size", "32x16", "--small", "32x16", "--out", str(tmp_path / "out")]
+    options = ["--model", "nano", "--size", "32x16", "--sweep", "16x16", "32x16", "--out", str(tmp_path / "out")]
     out = run_alone([sys.executable, "-m", "benchmarks", "gpu", *options], PYTHONPATH=path)
     results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
     assert results["not_measured"] == []
