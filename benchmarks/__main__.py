@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--precision", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--frames", type=int, default=8, help="steady frames per row")
     parser.add_argument("--sweep", nargs="+", help="LR sizes of the piece 'sizes'")
-    parser.add_argument("--stream-size", help="LR size of the piece 'streams'")
+    parser.add_argument("--stream-size", default="160x90", help="LR size of the piece 'streams'")
     parser.add_argument("--no-compiles", dest="compiles", action="store_false", help="compile cold only")
     parser.add_argument("--no-torch-compile", dest="torch_compile", action="store_false", help="PyTorch eager only")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))

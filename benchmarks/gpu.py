@@ -34,7 +34,9 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
         Piece("eager", f"torch {full} --precision float32 bfloat16 --frames 8 --no-torch-compile", 150, 60),
         Piece("compiled", f"torch {full} --precision bfloat16 --frames 10", 200, 90),
         Piece("parts", f"parts {full} --precision bfloat16 --frames 10", 150, 60),
-        Piece("streams", f"streams sizes {nano} --precision bfloat16 --frames 20 {sweep}", 90, 25),
+        Piece(
+            "streams", f"streams sizes {nano} --precision bfloat16 --frames 20 --stream-size {size} {sweep}", 90, 25
+        ),
         Piece("sizes", f"sizes {full} --precision bfloat16 --frames 6 {sweep}", 200, 120),
     ]
 

@@ -85,7 +85,7 @@ def sizes(options: argparse.Namespace, results: Results) -> None:
 
 def streams(options: argparse.Namespace, results: Results) -> None:
     """Throughput against the number of streams in a batch; in every round one leaves and one joins."""
-    width, height = report.size_of(options.stream_size or options.sizes[0])
+    width, height = report.size_of(options.stream_size)
     for config in configs(options):
         points = sweeps.streams(config, STREAMS, width, height, max(2, options.frames // 2))
         results["streams"][_name(config)] = points

@@ -18,6 +18,9 @@ from sdvsr_jax.types import Params
 Weights = Any
 """The parameter tree with tensors as leaves, kernels OIHW."""
 
+Coefficients = list[tuple[float, float, float, float]]
+"""alpha, sigma and the next two of every sampling step."""
+
 
 class TorchState(NamedTuple):
     """What `step` carries; None in the first frame."""
@@ -39,8 +42,14 @@ def weights(params: Params, device: str = "cpu", dtype: torch.dtype = torch.floa
     return tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
 
 
+def coefficients_of(config: ModelConfig) -> Coefficients:
+    """Made outside of `step`, which a compiler of PyTorch code could not follow into JAX."""
+    found = diffusion.step_coefficients(config.diffusion)
+    return list(zip(*(np.asarray(values).tolist() for values in found)))
+
+
 def step(
-    w: Weights, state: TorchState | None, lr: Tensor, noise: Tensor, config: ModelConfig
+    w: Weights, state: TorchState | None, lr: Tensor, noise: Tensor, coefficients: Coefficients, config: ModelConfig
 ) -> tuple[TorchState, Tensor]:
     """One frame: lr [b, 3, h, w] in [-1, 1], its sides divisible by `size_multiple` -> SR [b, 3, 4h, 4w]."""
     up = F.interpolate(lr, scale_factor=config.scale, mode="bicubic")
@@ -48,7 +57,7 @@ def step(
     warped, validity = up, torch.zeros_like(lr[:, :1])
     if state is not None:
         warped, validity = _align(w["flow"], state, features, lr, up, config)
-    latents = _denoise(w, noise, lr, warped, validity, config)
+    latents = _denoise(w, noise, lr, warped, validity, coefficients, config)
     sr = _decode(w["vae"], latents, lr, up, warped, validity, config)
     return TorchState(lr, sr.clamp(-1, 1), features), sr
 
@@ -186,17 +195,17 @@ def _at(time: Any, index: int) -> Any:
 
 
 def _denoise(
-    w: Weights, noise: Tensor, lr: Tensor, warped: Tensor, validity: Tensor, config: ModelConfig
-) -> Tensor:
+    w: Weights, noise: Tensor, lr: Tensor, warped: Tensor, validity: Tensor, coefficients: Coefficients,
+    config: ModelConfig,
+) -> Tensor:  # fmt: skip
     embedding, patch = w["controlnet"]["controlnet_cond_embedding"], config.unet.patch
     trust = _resize(validity, warped)
     condition = F.silu(
         _conv(embedding["conv_in"], _fold(torch.cat([warped, trust], 1), config.guidance.condition_fold))
     )
     condition = _conv(embedding["conv_out"], condition)
-    coefficients = [c.tolist() for c in map(np.asarray, diffusion.step_coefficients(config.diffusion))]
     x = x0 = noise
-    for index, (alpha, sigma, next_alpha, next_sigma) in enumerate(zip(*coefficients)):
+    for index, (alpha, sigma, next_alpha, next_sigma) in enumerate(coefficients):
         sample = torch.cat([x, lr], 1)
         times = {name: _at(w["folded"][name]["time"], index) for name in ("unet", "controlnet")}
         residuals = _guide(w["controlnet"], sample, condition, times["controlnet"], patch)

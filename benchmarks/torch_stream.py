@@ -26,7 +26,7 @@ def runner(config: ModelConfig, params: Params, compiles: bool) -> tuple[Run, Ca
         return torch.from_numpy(np.array(x).transpose(0, 3, 1, 2)).to(device)
 
     def run(lr: Any, noise: Any) -> torch.Tensor:
-        with torch.inference_mode():
+        with torch.no_grad():
             sr = frame(tensor(lr), tensor(noise))
         if device == "cuda":
             torch.cuda.synchronize()
@@ -36,13 +36,13 @@ def runner(config: ModelConfig, params: Params, compiles: bool) -> tuple[Run, Ca
 
 
 def _nano(config: ModelConfig, params: Params, compiles: bool, device: str, dtype: torch.dtype) -> Callable:
-    weights = torch_nano.weights(params, device)
+    weights, coefficients = torch_nano.weights(params, device), torch_nano.coefficients_of(config)
     step, state = torch.compile(torch_nano.step) if compiles else torch_nano.step, None
 
     def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         nonlocal state
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            state, sr = step(weights, state, lr, noise, config)
+            state, sr = step(weights, state, lr, noise, coefficients, config)
         return sr
 
     return run
