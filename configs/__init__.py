@@ -96,8 +96,6 @@ class LossConfig:
     perceptual_net: Literal["squeeze", "alex", "vgg16"] = "squeeze"
     perceptual_weights: str = ""
     """Safetensors file of the net; only squeeze is shipped."""
-    perceptual_shift: int = 7
-    """LPIPS is taken from a random corner up to so many pixels in; 0: of the whole picture (released recipes)."""
     temporal: float = 0.0
     """Masked residual against the previous output."""
     moments: float = 0.0

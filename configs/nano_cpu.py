@@ -44,9 +44,9 @@ chain = {
     "guidance": shorter("guidance", 300, 5e-4, loss=replace(PICTURE, temporal=0.5)),
     "joint": shorter(
         "joint",
-        2400,
+        1400,
         5e-4,
         loss=replace(PICTURE, temporal=1.0),
-        rollout=RolloutConfig(hops=2, burn_in=8, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05),
+        rollout=RolloutConfig(hops=2, burn_in=6, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05),
     ),
 }

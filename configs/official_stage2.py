@@ -14,7 +14,7 @@ run = RunConfig(
     data=DataConfig(path="data/reds", crop=128, batch_size=8),
     optimizer=OptimizerConfig(learning_rate=5e-5, warmup=1000, ema=0.0),
     loss=LossConfig(
-        latent=0, pixel=1.0, pixel_form="smooth_l1", perceptual=0.1, perceptual_net="alex", perceptual_shift=0,
+        latent=0, pixel=1.0, pixel_form="smooth_l1", perceptual=0.1, perceptual_net="alex",
         flow_match=0.1, flow_match_start=20_000, flow_match_range="01",
         gan=GANConfig(weight=0.025, power=2, every=5, start=20_000, gate=0.5, norm="batch", value_range="mixed",
                       conditional=False, ratio_at=("vae/decoder/layers_12/temporal_processor_2/kernel",),

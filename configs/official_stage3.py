@@ -17,7 +17,7 @@ run = RunConfig(
     data=DataConfig(path="data/reds", crop=128, batch_size=8),
     optimizer=OptimizerConfig(learning_rate=5e-5, warmup=1000, ema=0.0),
     loss=LossConfig(
-        latent=1.0, latent_form="v", pixel=0, perceptual=0.1, perceptual_net="alex", perceptual_shift=0,
+        latent=1.0, latent_form="v", pixel=0, perceptual=0.1, perceptual_net="alex",
         gan=GANConfig(weight=0.025, power=2, every=5, start=2000, gate=0.5, norm="batch", value_range="mixed",
                       ratio_at=("controlnet/controlnet_mid_block/kernel",), learning_rate=5e-5),
     ),

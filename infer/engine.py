@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from infer import compile_cache
-from sdvsr_jax import checkpoint, networks
+from sdvsr_jax import checkpoint, networks, snapshot
 from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.pixels import from_pixels, to_pixels
 from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Array, Params
 
@@ -27,13 +28,11 @@ def upscale_pixels(
     Sizes other than scale x the input are made by an antialiased Lanczos filter on the unclamped float frame, so
     there is one rounding only and only the wanted pixels leave the device.
     """
-    top = jnp.iinfo(pixels.dtype).max
-    lr = pixels[None].astype(jnp.float32) * (2 / top) - 1
-    state, sr = step(params, state, lr, config=config)
+    state, sr = step(params, state, from_pixels(pixels[None]), config=config)
     width, height = size
     if sr.shape[1:3] != (height, width):
         sr = jax.image.resize(sr, (1, height, width, 3), "lanczos3", antialias=True)
-    return state, jnp.round(top * jnp.clip(sr[0] / 2 + 0.5, 0, 1)).astype(pixels.dtype)
+    return state, to_pixels(sr[0], pixels.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +112,14 @@ class Engine:
         out.copy_to_host_async()
         return state, out
 
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> StreamState:
+        """The state that `snapshot.to_arrays` saved; ValueError if it belongs to another model or size."""
+        try:
+            state = snapshot.from_arrays(self.state_shape, arrays)
+        except ValueError as error:
+            raise ValueError(f"{error}; use --restart") from None
+        return jax.device_put(state, self.model.device)
+
     def snapshot(self, state: StreamState) -> StreamState:
         """A copy that outlives the next step."""
         return jax.tree.map(jnp.copy, state)
@@ -130,21 +137,3 @@ class Engine:
 def engine_for(model: Model, width: int, height: int, deep: bool, size: tuple[int, int]) -> Engine:
     """The engine for these sizes; the last few are kept, for batches of videos."""
     return Engine(model, width, height, deep, size)
-
-
-def state_to_arrays(state: StreamState) -> dict[str, np.ndarray]:
-    """The state as plain arrays, for a file."""
-    raw = state._replace(key=jax.random.key_data(state.key))
-    return {f"{i:03d}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(raw))}
-
-
-def state_from_arrays(engine: Engine, arrays: Mapping[str, Any]) -> StreamState:
-    """The inverse of `state_to_arrays`; ValueError if they belong to another model or size."""
-    shape = engine.state_shape
-    raw = shape._replace(key=jax.eval_shape(jax.random.key_data, shape.key))
-    leaves, tree = jax.tree.flatten(raw)
-    found = [arrays[name] for name in sorted(arrays)]
-    if [(a.shape, a.dtype) for a in found] != [(s.shape, s.dtype) for s in leaves]:
-        raise ValueError("the saved state belongs to another model or size; use --restart")
-    state: StreamState = jax.device_put(tree.unflatten(found), engine.model.device)
-    return state._replace(key=jax.random.wrap_key_data(state.key))

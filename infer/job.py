@@ -11,7 +11,7 @@ from typing import Any
 
 from infer.console import Clock, describe_model, in_words, say
 from infer.drive import READ_AHEAD, WRITE_BEHIND, Sink, drive
-from infer.engine import Engine, Memory, Model, state_from_arrays
+from infer.engine import Engine, Memory, Model
 from infer.errors import JobError
 from infer.identity import file_identity, params_digest, versions
 from infer.media.fidelity import Check, check_output
@@ -96,7 +96,7 @@ def run_job(options: Options, plan: Plan, model: Model, engine: Engine) -> Resul
 
 def _upscale(plan: Plan, options: Options, engine: Engine, work: WorkFolder, sink: Sink, damage: Damage) -> None:
     done = work.num_frames
-    state = state_from_arrays(engine, work.state()) if done else engine.start(options.seed)
+    state = engine.restore(work.state()) if done else engine.start(options.seed)
     left = None if plan.count is None else plan.count - done
     frames = read_frames(plan.info, plan.start + done, left, plan.deinterlace, damage)
     if done % plan.group == 0:  # a shorter last group means that the end of the source was reached

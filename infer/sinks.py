@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from infer.engine import state_to_arrays
 from infer.media.codecs import VideoSpec
 from infer.media.images import encode_png
 from infer.media.info import VideoInfo
 from infer.media.segment import Segment, SegmentWriter, sync_file
 from infer.work import WorkFolder
+from sdvsr_jax.snapshot import to_arrays
 from sdvsr_jax.stream import StreamState
 from sdvsr_jax.types import Array
 
@@ -31,7 +31,7 @@ class SegmentSink:
         assert self._writer is not None
         segment = self._writer.close()
         self._writer = None
-        self._work.commit(segment, state_to_arrays(state))
+        self._work.commit(segment, to_arrays(state))
 
     def close(self) -> None:
         """Give up the group in progress."""
@@ -62,7 +62,7 @@ class PNGSink:
     def mark(self, state: StreamState) -> None:
         segment = Segment("", tuple(self._pts), tuple(self._durations), 0)
         self._pts, self._durations = [], []
-        self._work.commit(segment, state_to_arrays(state))
+        self._work.commit(segment, to_arrays(state))
 
     def close(self) -> None:
         """Nothing is held open; files of an unfinished group are simply written again."""

@@ -78,7 +78,7 @@ class RAFTConfig:
     """Width of the first stage, even; every other width is a multiple of its half (RAFT-large: 64)."""
     resolution: Literal["sr", "lr"] = "sr"
     """Of the frames that it compares. 'lr' (a sixteenth of the work at scale 4) is no published behaviour: the flow
-    is resized and its pixels rescaled, so small motion is lost (docs/performance.md)."""
+    is resized and its pixels rescaled, so small motion is lost."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the convolutions; correlation, positions and flow are float32."""
     kind: Literal["raft"] = "raft"
@@ -153,8 +153,7 @@ class ModelConfig:
     use_tpm: bool = True
     """False: decode without the temporal processor modules (ablation)."""
     guide_once: bool = False
-    """Guidance residuals of the first timestep serve all: less work, not what the model was trained for
-    (docs/performance.md)."""
+    """Guidance residuals of the first timestep serve all: less work, not what the model was trained for."""
     compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Activations of the networks; latents, DDIM, flow, warp and statistics stay float32."""
     remat: bool = False

@@ -21,6 +21,7 @@ import numpy as np
 from sdvsr_jax import checkpoint, snapshot
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import prepare
+from sdvsr_jax.pixels import from_pixels, to_pixels
 from sdvsr_jax.stream import StreamState, init_state, reset, step
 from sdvsr_jax.types import Array, Params
 
@@ -32,16 +33,13 @@ def step_pixels(
 
     uint8, uint16 and float32 stand for 0..255, 0..65535 and 0..1; the result has the same type and range.
     """
-    is_float = jnp.issubdtype(pixels.dtype, jnp.floating)
-    top = 1 if is_float else jnp.iinfo(pixels.dtype).max
-    new, sr = step(params, state, pixels.astype(jnp.float32) * (2 / top) - 1, config=config)
+    new, sr = step(params, state, from_pixels(pixels), config=config)
 
     def choose(after: Array, before: Array) -> Array:
         return jnp.where(active.reshape(-1, *[1] * (after.ndim - 1)), after, before)
 
     kept = jax.tree.map(choose, new._replace(key=None), state._replace(key=None))._replace(key=state.key)
-    out = top * jnp.clip(sr / 2 + 0.5, 0, 1)
-    return kept, (out if is_float else jnp.round(out)).astype(pixels.dtype)
+    return kept, to_pixels(sr, pixels.dtype)
 
 
 class Upscaler:

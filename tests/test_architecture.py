@@ -19,16 +19,13 @@ ALLOWED = {
 
 FORBIDDEN = {"sdvsr_jax": {"av", "cv2", "torch", "tensorflow", "PIL", "tensorflow_datasets", "grain", "orbax"}}
 
-COMPARED = {"torch_published.py", "torch_nano.py"}
-"""PyTorch forms of the models, for comparison where it is installed; nothing imports them at the top."""
-
 LAYERS = {
     name: level
     for level, names in enumerate(
         (
             ("types", "config", "digest"),
             ("resize", "warp", "diffusion", "metrics"),
-            ("subpixel", "attention"),
+            ("subpixel", "attention", "pixels"),
             ("models",),
             ("networks",),
             ("history", "convert"),
@@ -62,8 +59,7 @@ def test_packages_import_only_what_the_arrows_allow(package: str) -> None:
     for path in sources(package):
         roots = {name.split(".")[0] for name in imports(path)}
         assert roots & set(PACKAGES) <= ALLOWED[package], path
-        allowed = {"torch"} if path.name in COMPARED else set()
-        assert not roots & (FORBIDDEN.get(package, {"torch", "tensorflow"}) - allowed), path
+        assert not roots & FORBIDDEN.get(package, {"torch", "tensorflow"}), path
 
 
 def test_inside_the_library_imports_point_downwards() -> None:

@@ -40,8 +40,8 @@ class Result(NamedTuple):
     carry: PyTree = ()
 
 
-def image_terms(key: Array, context: Context, sr: SRFrame, hr: SRFrame) -> dict[str, Array]:
-    """Pixel and perceptual terms. LPIPS sees the picture as it will be shown, clipped, from a random corner."""
+def image_terms(context: Context, sr: SRFrame, hr: SRFrame) -> dict[str, Array]:
+    """Pixel and perceptual terms. LPIPS sees the picture as it will be shown, clipped."""
     weights = context.run.loss
     terms = {}
     if weights.pixel:
@@ -49,20 +49,8 @@ def image_terms(key: Array, context: Context, sr: SRFrame, hr: SRFrame) -> dict[
         terms["pixel"] = form(sr, hr)
     if weights.perceptual:
         assert context.metric is not None
-        shown, truth = shift_crop(key, jnp.stack([jnp.clip(sr, -1, 1), hr]), weights.perceptual_shift)
-        terms["perceptual"] = lpips(context.metric, shown, truth, weights.perceptual_net).mean()
+        terms["perceptual"] = lpips(context.metric, jnp.clip(sr, -1, 1), hr, weights.perceptual_net).mean()
     return terms
-
-
-def shift_crop(key: Array, images: Array, shift: int) -> Array:
-    """[..., H, W, c] -> [..., H - shift, W - shift, c] from one random corner.
-
-    LPIPS takes its features on a coarse grid; at a fixed place a network learns to paint that grid.
-    """
-    height, width = images.shape[-3:-1]
-    starts = jax.random.randint(key, (2,), 0, shift + 1)
-    rows = jax.lax.dynamic_slice_in_dim(images, starts[0], height - shift, axis=-3)
-    return jax.lax.dynamic_slice_in_dim(rows, starts[1], width - shift, axis=-2)
 
 
 def weighted(terms: dict[str, Array], weights: LossConfig) -> Array:
@@ -82,11 +70,11 @@ def autoencode(params: Params, video: Video, key: Array, context: Context) -> Re
     lr, hr = video.lr[0], video.hr[0]
     up = upsample_bicubic(lr, config.scale)
     z = nets.vae.encode(hr, up, lr)
-    noise_key, drop_key, shift_key = jax.random.split(key, 3)
+    noise_key, drop_key = jax.random.split(key)
     keep = jax.random.bernoulli(drop_key, 1 - run.rollout.latent_drop, (len(z), 1, 1, 1))
     disturbed = disturb(noise_key, z, run.rollout.latent_noise) * keep
     sr = nets.vae.decode(disturbed, up, lr, [], jnp.zeros((*lr.shape[:3], 1)))
-    terms = image_terms(shift_key, context, sr, hr)
+    terms = image_terms(context, sr, hr)
     if run.loss.moments:
         terms["moments"] = losses.moments(z)
     return Result(weighted(terms, run.loss), terms, sr, hr, up)
@@ -140,7 +128,7 @@ def decode(params: Params, video: Video, key: Array, context: Context, step: Arr
     history = align(nets, prev_lr, prev_sr, features, has_prev, lr, image, config)
     z = disturb(key, encode(nets, hr, lr), run.rollout.latent_noise)
     sr = decode_latents(nets, z, lr, up, jax.lax.stop_gradient(history), config)
-    terms = image_terms(jax.random.fold_in(key, 1), context, sr, hr)
+    terms = image_terms(context, sr, hr)
     loss = weighted(terms, run.loss)
     if run.loss.flow_match:
         terms["flow_match"] = flow_match(nets, sr, jax.lax.stop_gradient(prev_plain), hr, prev_hr, context)

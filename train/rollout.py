@@ -85,7 +85,7 @@ def hop_loss(params: Params, hop: Hop, frame: Video, key: Array, context: Contex
     normal = jax.random.normal(jax.random.fold_in(key, 1), z.shape)
     noise = _start(normal, z, context)
     new_state, sr, denoised = advance(prepared, state, frame.lr, config=config, noise=noise)
-    terms = image_terms(jax.random.fold_in(key, 2), context, sr, frame.hr)
+    terms = image_terms(context, sr, frame.hr)
     if run.loss.latent and run.loss.latent_form == "x0":
         terms["latent"] = losses.latent_x0(denoised.x0, z)
     elif run.loss.latent:
