@@ -41,6 +41,8 @@ def run() -> None:
     """Entry of the process."""
     signal.signal(signal.SIGTERM, _stop)
     code = main()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # nothing is left to be saved; no traceback out of an exit handler
     sys.stdout.flush()
     sys.stderr.flush()
     if code == 130:

@@ -19,7 +19,7 @@ def one_line(error: BaseException) -> str:
 
     words = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted: finished parts are kept, the same command goes on from there"
+        return words or "interrupted: finished parts are kept, the same command goes on from there"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "error: the disk is full; make room and give the same command again, it goes on where it stopped"
     if "RESOURCE_EXHAUSTED" in words or isinstance(error, MemoryError):

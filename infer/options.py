@@ -18,9 +18,11 @@ class Options:
     """
 
     video: Annotated[tuple[str, ...], arg(aliases=("-i", "--input", "--in-path"), metavar="PATH")] = ()
-    """Videos, or folders of frames or of videos."""
+    """Videos, or folders of frames or of videos. Live: - (standard input), udp://, tcp://, rtsp://, srt://,
+    http://....m3u8, /dev/video0."""
     output: Annotated[str | None, arg(aliases=("-o", "--out-path"), metavar="PATH")] = None
-    """An .mp4, .mkv or .mov file, or a folder for PNG frames; with several inputs the folder for the results."""
+    """An .mp4, .mkv or .mov file, or a folder for PNG frames; with several inputs the folder for the results.
+    Live also - (standard output), udp://, tcp://, .ts and .m3u8."""
     model: Annotated[str, arg(aliases=("--model-id", "-n"))] = "nano"
     """A model shipped with the package, a .safetensors file, a checkpoint folder or a hub id."""
     flow_weights: str | None = None
@@ -65,6 +67,22 @@ class Options:
     """Frames that are encoded and kept together; what an interruption can lose at most."""
     report: Annotated[str | None, arg(metavar="JSON")] = None
     """Write what was done, how fast, and what was checked."""
+    live: Literal["drop", "block", "skip-similar"] | None = None
+    """When frames come faster than they are upscaled: drop the oldest (the default of cameras and networks), make
+    the source wait (of pipes, HLS, files), or drop and also repeat the last result while the picture hardly
+    changes."""
+    input_size: Annotated[str | None, arg(metavar="WxH")] = None
+    """--video - is raw RGB of this size at --fps, instead of y4m; or the size asked of a camera."""
+    raw_format: Literal["rgb24", "rgb48le"] = "rgb24"
+    """Of raw input."""
+    raw_output: bool = False
+    """--output - is raw RGB (8 or 16 bit as the source), instead of y4m."""
+    timeout: float = 10.0
+    """Seconds to wait for a network source to open, and for its next data."""
+    reconnect: float = 30.0
+    """Seconds in which a lost network source may come back."""
+    trust_playlist: bool = False
+    """Let a local playlist read files outside its own folder."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -85,16 +103,22 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < low:
             raise ValueError(f"--{name} {value}: expected at least {low}")
+    if options.timeout <= 0 or options.reconnect < 0:
+        raise ValueError(
+            f"--timeout {options.timeout:g} --reconnect {options.reconnect:g}: expected positive seconds"
+        )
     parse_fps(options.fps)
     if options.size is not None:
         parse_size(options.size)
+    if options.input_size is not None:
+        parse_size(options.input_size, "--input-size")
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """'1920x1080' -> (1920, 1080)."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"--size {text}: expected WIDTHxHEIGHT, such as 1920x1080")
+        raise ValueError(f"{option} {text}: expected WIDTHxHEIGHT, such as 1920x1080")
     return int(width), int(height)
 
 

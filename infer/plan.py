@@ -79,10 +79,10 @@ def make_plan(options: Options, path: str, output: str | None = None) -> Plan:
 
     Raises ValueError for what the user can change on the command line, JobError for what is wrong with the files.
     """
-    info = probe(path, options.stream, parse_fps(options.fps))
+    info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
     if info.num_frames is not None and options.start >= info.num_frames:
         raise ValueError(f"--start {options.start}: {path} has {info.num_frames} frames")
-    size = _output_size(options, info)
+    size = output_size(options, info)
     output = output or default_output(info, options)
     check_target(output, path, options.overwrite)
     common = {"info": info, "output": output, "size": size, "start": options.start, "count": options.frames,
@@ -109,7 +109,7 @@ def default_output(info: VideoInfo, options: Options, folder: str | None = None)
     name = f"{stem}_{options.size.lower()}" if options.size else f"{stem}_x{options.scale}"
     if info.files:
         return name
-    return name + SUFFIXES[natural_muxer(info, _video_spec(options, info, _output_size(options, info)))]
+    return name + SUFFIXES[natural_muxer(info, _video_spec(options, info, output_size(options, info)))]
 
 
 def check_target(output: str, path: str, overwrite: bool) -> None:
@@ -133,7 +133,8 @@ def _is_folder(output: str) -> bool:
     return os.path.splitext(output.rstrip("/\\"))[1] == ""
 
 
-def _output_size(options: Options, info: VideoInfo) -> tuple[int, int]:
+def output_size(options: Options, info: VideoInfo) -> tuple[int, int]:
+    """(width, height) as asked."""
     if options.size:
         return parse_size(options.size)
     return info.width * options.scale, info.height * options.scale
@@ -167,7 +168,7 @@ def _video_spec(options: Options, info: VideoInfo, size: tuple[int, int]) -> Vid
         rate=info.rate,
         color=written_tags(info.color, matrix, guess, encoder),
         matrix=matrix,
-        sar=_pixel_aspect(info, size),
+        sar=pixel_aspect(info, size),
         crf=options.crf,
         preset=options.preset,
         hdr=info.hdr,
@@ -175,7 +176,7 @@ def _video_spec(options: Options, info: VideoInfo, size: tuple[int, int]) -> Vid
     )
 
 
-def _pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
+def pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
     """The pixel aspect ratio that keeps the shape of the picture on screen."""
     stretch = Fraction(info.width * size[1], info.height * size[0])
     if stretch == 1:

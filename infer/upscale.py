@@ -28,7 +28,13 @@ def main(arguments: list[str]) -> int:
 
 
 def run_one(options: Options, path: str, output: str | None) -> dict[str, Any]:
-    """One job; returns its report."""
+    """One job or live session; returns its report."""
+    from infer.live.address import is_live
+
+    if is_live(path, output):
+        from infer.live.session import run_live
+
+        return run_live(options, path, output)
     from infer.plan import make_plan
 
     # What can be wrong with files and options is found here, before jax is even imported.
@@ -97,4 +103,5 @@ def _output_in(options: Options, path: str) -> str:
         raise ValueError(
             f"--output {options.output}: expected an existing folder, because there are several inputs"
         )
-    return default_output(probe(path, options.stream, parse_fps(options.fps)), options, options.output)
+    info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
+    return default_output(info, options, options.output)

@@ -63,7 +63,7 @@ class ToRGB:
         if self._graph is not None and self._deinterlace:
             self._graph.push(None)
             yield from self._pull()
-        self._graph = None
+        self._graph = self._shape = None
 
     def _pull(self) -> Iterator[np.ndarray]:
         assert self._graph is not None

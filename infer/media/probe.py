@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from infer.errors import JobError
 from infer.media.images import list_images
 from infer.media.info import ColorTags, HDRMetadata, PixelLayout, StreamInfo, VideoInfo
+from infer.media.playlist import check_playlist
 
 FLOATING_CLOCKS = {"mpegts", "mpeg", "rtsp", "hls", "rtp", "flv"}
 """Formats whose timestamps start at an arbitrary value."""
@@ -23,15 +24,17 @@ NOT_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", 
 """What muxers write about themselves."""
 
 
-def probe(path: str, stream: int | None = None, fps: Fraction = Fraction(25)) -> VideoInfo:
+def probe(path: str, stream: int | None = None, fps: Fraction = Fraction(25), trusted: bool = False) -> VideoInfo:
     """Facts about a video file or a folder of images.
 
     stream: index of the video stream to use; None takes the first one.
     fps: the rate of a folder of images, which has no clock.
+    trusted: a playlist may read files outside its own folder.
     Raises ValueError if the path or stream does not exist and JobError if nothing in it can be decoded.
     """
     if os.path.isdir(path):
         return _probe_folder(path, fps)
+    check_playlist(path, trusted)
     with open_input(path) as container:
         return _probe_container(container, path, stream)
 
@@ -60,7 +63,8 @@ def is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _choose(container: InputContainer, path: str, stream: int | None) -> VideoStream:
+def choose_stream(container: InputContainer, path: str, stream: int | None) -> VideoStream:
+    """The video stream of that index, or the first; ValueError or JobError if there is none."""
     videos = [s for s in container.streams.video if not is_cover(s)]
     if not videos:
         found = ", ".join(str(_stream_info(s)) for s in container.streams) or "no stream at all"
@@ -95,8 +99,12 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: str) -> V
 
 
 def _probe_container(container: InputContainer, path: str, index: int | None) -> VideoInfo:
-    stream = _choose(container, path, index)
-    frame = _first_frame(container, stream, path)
+    stream = choose_stream(container, path, index)
+    return describe(container, stream, _first_frame(container, stream, path), path)
+
+
+def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, path: str) -> VideoInfo:
+    """Facts about an open source, given the first frame of its video stream."""
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     ticks = stream.time_base if frame.pts is not None else None
     others, left_out = _other_streams(container, stream)

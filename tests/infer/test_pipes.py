@@ -1,0 +1,159 @@
+"""y4m and raw RGB through real pipes of real processes: the file job's pixels, and nothing else, on stdout."""
+
+import io
+import signal
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from clips import ROOT, make_video, pictures
+
+from infer.__main__ import main
+
+SIZE, COUNT = (36, 20), 8
+
+
+@pytest.fixture(scope="module")
+def y4m(tmp_path_factory) -> bytes:
+    """COUNT frames as a y4m stream."""
+    path = tmp_path_factory.mktemp("pipes") / "in.y4m"
+    with av.open(str(path), "w", format="yuv4mpegpipe") as output:
+        video = output.add_stream("rawvideo", rate=25)
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        for rgb in pictures(COUNT, *SIZE):
+            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def pipe(command):
+    """Run the command with bytes on stdin; returns the finished process with bytes from stdout."""
+
+    def call(given: bytes, *arguments: object) -> "subprocess.CompletedProcess[bytes]":
+        words = command("--video", "-", "--output", "-", *arguments)
+        return subprocess.run(words, cwd=ROOT, input=given, capture_output=True, timeout=300)
+
+    return call
+
+
+COPY = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"
+
+
+def planes(source: str | io.BytesIO, **options: str) -> list[np.ndarray]:
+    with av.open(source, **options) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]
+
+
+def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp_path):
+    source, target, job = tmp_path / "in.y4m", tmp_path / "out.y4m", tmp_path / "out.mkv"
+    source.write_bytes(y4m)
+    pipe, copy = subprocess.PIPE, [sys.executable, "-c", COPY]
+    with (
+        source.open("rb") as given,
+        target.open("wb") as taken,
+        subprocess.Popen(copy, stdin=given, stdout=pipe) as first,
+        subprocess.Popen(command("--video", "-", "--output", "-"), cwd=ROOT, stdin=first.stdout, stdout=pipe,
+                         stderr=pipe, text=True) as middle,
+        subprocess.Popen(copy, stdin=middle.stdout, stdout=taken) as last,
+    ):  # fmt: skip
+        assert first.stdout is not None
+        assert middle.stdout is not None
+        assert middle.stderr is not None
+        first.stdout.close()
+        middle.stdout.close()
+        said = middle.stderr.read()
+        assert [process.wait(120) for process in (first, middle, last)] == [0, 0, 0], said
+    assert target.read_bytes().startswith(b"YUV4MPEG2 W144 H80 F25:1")
+    assert f"{COUNT} frames in, {COUNT} out, 0 dropped" in said
+    assert "latency p50" in said
+    assert main(["--video", str(source), "-o", str(job), "--codec", "ffv1", "--model", tiny_model]) == 0
+    np.testing.assert_array_equal(planes(str(target)), planes(str(job)))
+
+
+RAW = ("--input-size", "36x20", "--fps", "30000/1001", "--raw-output")
+
+
+def test_raw_rgb_in_and_out_has_its_size_declared(pipe):
+    clip = np.stack(list(pictures(3, *SIZE)))
+    done = pipe(clip.tobytes(), *RAW)
+    assert done.returncode == 0, done.stderr
+    upscaled = np.frombuffer(done.stdout, np.uint8).reshape(3, 80, 144, 3).astype(float)
+    means = upscaled.reshape(3, 20, 4, 36, 4, 3).mean((2, 4))
+    assert np.abs(means - clip).mean() < 20  # even random weights keep the LR picture
+
+
+@pytest.mark.heavy
+def test_raw_rgb_of_16_bits(pipe):
+    clip = np.stack(list(pictures(3, *SIZE)))
+    done = pipe(clip.tobytes(), *RAW)
+    deep = pipe((clip.astype("<u2") * 257).tobytes(), *RAW, "--raw-format", "rgb48le")
+    assert deep.returncode == 0, deep.stderr
+    wide = np.frombuffer(deep.stdout, "<u2")
+    assert len(np.unique(wide)) > 256
+    np.testing.assert_allclose(wide / 257, np.frombuffer(done.stdout, np.uint8), atol=0.51)
+
+
+@pytest.mark.heavy
+def test_ten_bits_stay_ten(pipe, tmp_path):
+    with av.open(str(tmp_path / "in.y4m"), "w", format="yuv4mpegpipe", options={"strict": "-1"}) as output:
+        video = output.add_stream("rawvideo", rate=25)
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv422p10le"
+        for rgb in pictures(3, *SIZE):
+            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
+    done = pipe((tmp_path / "in.y4m").read_bytes())
+    assert done.returncode == 0, done.stderr
+    assert b"C422p10" in done.stdout[:100]
+    assert len(planes(io.BytesIO(done.stdout), format="yuv4mpegpipe")) == 3
+
+
+def test_a_closed_pipe_ends_cleanly(command, tmp_path):
+    source = make_video(str(tmp_path / "in.mkv"), range(2000), (64, 48))
+    pipe, words = subprocess.PIPE, command("--video", source, "--output", "-")
+    with subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(process.stdout.read(10_000)) == 10_000
+        process.stdout.close()
+        said = process.stderr.read().decode()
+        assert process.wait(120) == 0, said
+    assert "the reader has closed the pipe" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)])
+def test_a_pipe_that_says_nothing_can_be_stopped(command, how):
+    pipe, words = subprocess.PIPE, command("--video", "-", "--output", "-")
+    with subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"live     waiting for -\n"
+        process.send_signal(how)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == b"interrupted before the first frame\n"
+        assert process.stdout.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "words"),
+    [
+        (b"", (), "expected a y4m stream"),
+        (b"no video at all\n" * 100, (), "expected a y4m stream"),
+        (b"\0" * 100, ("--input-size", "36x20"), "cannot be opened"),
+    ],
+    ids=("empty", "text", "short"),
+)
+def test_wrong_input_is_one_line(pipe, given, arguments, words):
+    done = pipe(given, *arguments)
+    assert (done.returncode, done.stdout) == (1, b"")
+    _, error = done.stderr.decode().splitlines()
+    assert error.startswith("error: -: ")
+    assert words in error
+
+
+@pytest.mark.heavy
+def test_a_stream_that_is_cut_off_gives_its_whole_frames(y4m, pipe):
+    done = pipe(y4m[: len(y4m) * 5 // 8 + 50])
+    assert done.returncode == 0, done.stderr
+    assert len(planes(io.BytesIO(done.stdout), format="yuv4mpegpipe")) in (4, 5)
