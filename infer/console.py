@@ -16,7 +16,8 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from infer.engine import Memory, Model
+    from infer.engine import Model
+    from infer.memory import Memory
     from infer.plan import Plan
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -45,10 +46,10 @@ def describe_model(model: "Model", memory: "Memory", free: int | None) -> None:
     where = f"{device.platform}:{device.id} {device.device_kind}"
     how = f"{config.compute_dtype}, {config.diffusion.num_steps} steps"
     say(f"model    {model.name} ({config.name}), {where}, {how}")
-    text = f"memory   {in_words(memory.device)} on the device, {in_words(memory.host)} in queues (predicted)"
+    text = f"memory   {in_words(memory.device)} on the device, {in_words(memory.host)} on the host (predicted)"
     say(text if free is None else f"{text}, {in_words(free)} available")
-    if free is not None and memory.device > free:
-        say("warning  this does not fit into the available memory: try a smaller input or --precision bfloat16")
+    if not memory.fits(device.platform, free):
+        say("warning  this may not fit into the memory: try --tile, a smaller --size or --precision bfloat16")
 
 
 def in_words(size: int) -> str:

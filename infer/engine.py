@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from infer import compile_cache
+from infer.memory import Memory, needs, size_of
 from sdvsr_jax import checkpoint, networks, snapshot
-from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.config import ModelConfig, RAFTConfig
 from sdvsr_jax.pixels import from_pixels, to_pixels
 from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Array, Params
@@ -29,10 +30,15 @@ def upscale_pixels(
     there is one rounding only and only the wanted pixels leave the device.
     """
     state, sr = step(params, state, from_pixels(pixels[None]), config=config)
+    return state, to_pixels(of_size(sr[0], size), pixels.dtype)
+
+
+def of_size(sr: Array, size: tuple[int, int]) -> Array:
+    """The float frame [h, w, 3] at ``size`` = (W, H)."""
     width, height = size
-    if sr.shape[1:3] != (height, width):
-        sr = jax.image.resize(sr, (1, height, width, 3), "lanczos3", antialias=True)
-    return state, to_pixels(sr[0], pixels.dtype)
+    if sr.shape[:2] == (height, width):
+        return sr
+    return jax.image.resize(sr, (height, width, 3), "lanczos3", antialias=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,26 +86,28 @@ def find_device(name: str) -> Device:
         raise ValueError(f"--device {name}: not here; found {found}") from None
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Predicted bytes: on the device (weights, state, temporaries) and in the host's frame queues."""
-
-    device: int
-    host: int
-
-
 class Engine:
     """The step compiled for one input size, kind of pixels and output size."""
 
     def __init__(self, model: Model, width: int, height: int, deep: bool, size: tuple[int, int]) -> None:
         self.model, self.size = model, size
         self._height, self._width = height, width
-        pixels = jax.ShapeDtypeStruct((height, width, 3), jnp.uint16 if deep else jnp.uint8)
+        self._pixels = jax.ShapeDtypeStruct((height, width, 3), jnp.uint16 if deep else jnp.uint8)
         self.state_shape = jax.eval_shape(lambda: init_state(model.config, 1, height, width))
-        run = functools.partial(upscale_pixels, config=model.config, size=size)
         with jax.default_device(model.device):
-            self._run = jax.jit(run, donate_argnums=1).lower(model.params, self.state_shape, pixels).compile()
-        self._pixel_bytes = pixels.dtype.itemsize * 3
+            self._compile()
+
+    def _compile(self) -> None:
+        run = functools.partial(upscale_pixels, config=self.model.config, size=self.size)
+        self._run = (
+            jax.jit(run, donate_argnums=1).lower(self.model.params, self.state_shape, self._pixels).compile()
+        )
+
+    @property
+    def fit(self) -> str:
+        """How a frame is made to fit, in the words of --tile; part of what decides the output's bytes."""
+        flow = self.model.config.flow
+        return "on_demand" if isinstance(flow, RAFTConfig) and flow.correlation == "on_demand" else "off"
 
     def start(self, seed: int) -> StreamState:
         """Fresh state of one stream."""
@@ -126,11 +134,15 @@ class Engine:
 
     def memory(self, frames_in: int, frames_out: int) -> Memory:
         """Prediction for a job that holds that many frames on either side of the device."""
-        found: Any = self._run.memory_analysis()
-        held = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+        return Memory(self._computing() + size_of(self.state_shape), self._queued(frames_in, frames_out))
+
+    def _computing(self) -> int:
+        """Bytes on the device during a frame; a snapshot of the state comes on top."""
+        return needs(self._run, self.model.device.platform)
+
+    def _queued(self, frames_in: int, frames_out: int) -> int:
         width, height = self.size
-        queued = self._pixel_bytes * (frames_in * self._width * self._height + frames_out * width * height)
-        return Memory(held + found.temp_size_in_bytes, queued)
+        return size_of(self._pixels) * frames_in + 3 * self._pixels.dtype.itemsize * width * height * frames_out
 
 
 @functools.lru_cache(maxsize=4)

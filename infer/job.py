@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from infer.console import Clock, describe_model, in_words, say
-from infer.drive import READ_AHEAD, WRITE_BEHIND, Sink, drive
-from infer.engine import Engine, Memory, Model
+from infer.drive import Sink, drive
+from infer.engine import Engine, Model
 from infer.errors import JobError
+from infer.fit import predicted
 from infer.identity import file_identity, params_digest, versions
 from infer.media.fidelity import Check, check_output
 from infer.media.join import Timeline, join
 from infer.media.reader import Damage, read_frames
 from infer.media.segment import Segment, sync_file
-from infer.memory import available
+from infer.memory import Memory, available
 from infer.options import Options
 from infer.plan import Plan
 from infer.sinks import PNGSink, SegmentSink
@@ -71,11 +72,13 @@ class _Counted:
         self._sink.mark(state)
 
 
-def run_job(options: Options, plan: Plan, model: Model, engine: Engine) -> Result:
+def run_job(options: Options, plan: Plan, engine: Engine) -> Result:
     """Do the job; on return the output is complete under its final name and has been checked."""
-    memory = engine.memory(READ_AHEAD + 2, WRITE_BEHIND + 2)
+    model, memory = engine.model, predicted(engine, plan)
     describe_model(model, memory, available(model.device))
-    with WorkFolder(plan.output, _fingerprint(options, plan, model), options.restart) as work:
+    with WorkFolder(plan.output, _fingerprint(options, plan, engine), options.restart) as work:
+        if options.resume and not work.segments:
+            raise ValueError(f"--resume: there is no unfinished work in {work.path}; leave --resume out to begin")
         if work.segments:
             say(f"resume   going on after {work.num_frames} finished frames in {work.path}")
         damage = Damage()
@@ -133,10 +136,12 @@ def _timeline(plan: Plan, segments: Sequence[Segment]) -> Timeline:
     return Timeline(pts, durations, base, origin, end, begins_late=plan.start > 0)
 
 
-def _fingerprint(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
+def _fingerprint(options: Options, plan: Plan, engine: Engine) -> dict[str, Any]:
+    model = engine.model
     return {
         "input": file_identity(plan.info), "model": params_digest(model.params), "config": str(model.config),
-        "device": model.device.device_kind, "seed": options.seed, **plan.described(), **versions(),
+        "device": model.device.device_kind, "seed": options.seed, "fit": engine.fit,
+        **plan.described(), **versions(),
     }  # fmt: skip
 
 

@@ -59,8 +59,12 @@ class Options:
     """Of the networks' activations, instead of the model's own."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """auto, cpu, gpu or gpu:1."""
+    tile: Annotated[str, arg(metavar="auto|off|N|WxH")] = "auto"
+    """Work on tiles of this many input pixels to save memory; auto does when the whole frame would not fit."""
     overwrite: bool = False
     """Replace an existing output."""
+    resume: bool = False
+    """Insist on going on with unfinished work, which happens by itself where there is any."""
     restart: bool = False
     """Throw away the unfinished work of an earlier run instead of going on with it."""
     segment: int = 120
@@ -112,6 +116,10 @@ def check(options: Options) -> None:
         parse_size(options.size)
     if options.input_size is not None:
         parse_size(options.input_size, "--input-size")
+    if options.tile not in ("auto", "off"):
+        parse_tile(options.tile)
+    if options.resume and (options.restart or options.overwrite):
+        raise ValueError("--resume: goes on with earlier work, but --restart and --overwrite throw it away")
 
 
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
@@ -119,6 +127,15 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise ValueError(f"{option} {text}: expected WIDTHxHEIGHT, such as 1920x1080")
+    return int(width), int(height)
+
+
+def parse_tile(text: str) -> tuple[int, int]:
+    """'256' -> (256, 256), '320x180' -> (320, 180)."""
+    width, _, height = text.lower().partition("x")
+    height = height or width
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ValueError(f"--tile {text}: expected auto, off, a number of pixels, or WIDTHxHEIGHT")
     return int(width), int(height)
 
 

@@ -42,13 +42,13 @@ def run_one(options: Options, path: str, output: str | None) -> dict[str, Any]:
     from infer.console import describe_plan
 
     describe_plan(plan)
-    from infer.engine import engine_for, load_model
+    from infer.engine import load_model
+    from infer.fit import engine_for_job
     from infer.job import run_job
 
-    o, info = options, plan.info
+    o = options
     model = load_model(o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline)
-    engine = engine_for(model, info.width, info.height, info.layout.is_deep, plan.size)
-    return run_job(options, plan, model, engine).as_dict()
+    return run_job(options, plan, engine_for_job(options, plan, model)).as_dict()
 
 
 def find_inputs(paths: tuple[str, ...]) -> list[str]:

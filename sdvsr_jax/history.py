@@ -35,25 +35,54 @@ def align(
     lr: LRFrame,
     up: SRFrame,
     config: ModelConfig,
+    cut: HasPrev | None = None,
 ) -> History:
-    """Where ``has_prev`` is False nothing of the old frame (not even a NaN) reaches the result."""
-    has = has_prev[:, None, None, None]
-    features = nets.flow.features(flow_input(lr, up, config))
-    prev_lr, prev_sr = jnp.where(has, prev_lr, lr), jnp.where(has, prev_sr, up)
-    prev_features = jax.tree.map(lambda old, new: jnp.where(has, old, new), prev_features, features)
-    flow_lr, flow = _flows(nets, features, prev_features, lr, up, config)
-    warped = warp(prev_sr, flow, stretch=config.quirks.warp_stretch)
-    validity = has.astype(jnp.float32)
-    if config.history.consistency_sigma > 0:
-        validity = validity * consistency(lr, prev_lr, flow_lr, config.history.consistency_sigma)
-        has = has & (validity.mean((1, 2, 3), keepdims=True) >= config.history.cut_validity)
-        validity = jnp.where(has, validity, 0)
+    """Where ``has_prev`` is False nothing of the old frame (not even a NaN) reaches the result.
+
+    ``cut`` replaces the decision from the mean validity whether this frame begins a new scene.
+    """
+    seen = look_back(nets, prev_lr, prev_features, has_prev, lr, up, config)
+    if cut is None:
+        cut = seen.validity.mean((1, 2, 3)) < config.history.cut_validity
+    has = (has_prev & ~cut)[:, None, None, None]
+    validity = jnp.where(has, seen.validity, 0)
+    prev_sr = jnp.where(has_prev[:, None, None, None], prev_sr, up)
+    warped = warp(prev_sr, seen.flow, stretch=config.quirks.warp_stretch)
     trust = validity
     if not config.quirks.bare_first_frame:
         validity = jnp.broadcast_to(validity, (*lr.shape[:3], 1))
         trust = resize_linear(validity, *up.shape[1:3])
         warped = trust * warped + (1 - trust) * up
-    return History(warped, validity, trust, has, features)
+    return History(warped, validity, trust, has, seen.flow_features)
+
+
+class LookBack(NamedTuple):
+    """What two LR frames have in common: flow current -> previous at SR size, and its validity as in `History`."""
+
+    flow: Flow
+    validity: Mask
+    flow_features: PyTree
+
+
+def look_back(
+    nets: Networks,
+    prev_lr: LRFrame,
+    prev_features: PyTree,
+    has_prev: HasPrev,
+    lr: LRFrame,
+    up: SRFrame,
+    config: ModelConfig,
+) -> LookBack:
+    """Compare two LR frames; validity is 0 where there is no previous one."""
+    has = has_prev[:, None, None, None]
+    features = nets.flow.features(flow_input(lr, up, config))
+    prev_lr = jnp.where(has, prev_lr, lr)
+    prev_features = jax.tree.map(lambda old, new: jnp.where(has, old, new), prev_features, features)
+    flow_lr, flow = _flows(nets, features, prev_features, lr, up, config)
+    validity = has.astype(jnp.float32)
+    if config.history.consistency_sigma > 0:
+        validity = validity * consistency(lr, prev_lr, flow_lr, config.history.consistency_sigma)
+    return LookBack(flow, validity, features)
 
 
 def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask:

@@ -15,10 +15,22 @@ import jax.numpy as jnp
 
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.history import History, align, flow_input
+from sdvsr_jax.history import History, align, flow_input, look_back
 from sdvsr_jax.networks import Networks, bind, build
 from sdvsr_jax.resize import pad_edges, upsample_bicubic
-from sdvsr_jax.types import Array, FrameIndex, Frames, HasPrev, Latents, LRFrame, Params, PyTree, SRFrame, StreamKey
+from sdvsr_jax.types import (
+    Array,
+    FrameIndex,
+    Frames,
+    HasPrev,
+    Latents,
+    LRFrame,
+    Mask,
+    Params,
+    PyTree,
+    SRFrame,
+    StreamKey,
+)
 
 
 class StreamState(NamedTuple):
@@ -78,13 +90,20 @@ def reset(state: StreamState, mask: HasPrev) -> StreamState:
 
 
 def step(
-    params: Params, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig, noise: Latents | None = None
+    params: Params,
+    state: StreamState,
+    lr_frame: LRFrame,
+    *,
+    config: ModelConfig,
+    noise: Latents | None = None,
+    cut: HasPrev | None = None,
 ) -> tuple[StreamState, SRFrame]:
     """Super-resolve one frame: [b, h, w, 3] in [-1, 1] -> [b, scale*h, scale*w, 3], unclamped.
 
-    ``noise`` replaces the stream's own initial latents [b, padded h, padded w, c] (parity, tests).
+    ``noise`` replaces the stream's own initial latents [b, padded h, padded w, c] (parity, tiles); ``cut`` its own
+    decision whether the frame begins a new scene (tiles: taken for the whole frame, by `frame_validity`).
     """
-    new_state, sr, _ = advance(params, state, lr_frame, config=config, noise=noise)
+    new_state, sr, _ = advance(params, state, lr_frame, config=config, noise=noise, cut=cut)
     return new_state, sr
 
 
@@ -96,14 +115,20 @@ class Denoised(NamedTuple):
 
 
 def advance(
-    params: Params, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig, noise: Latents | None = None
+    params: Params,
+    state: StreamState,
+    lr_frame: LRFrame,
+    *,
+    config: ModelConfig,
+    noise: Latents | None = None,
+    cut: HasPrev | None = None,
 ) -> tuple[StreamState, SRFrame, Denoised]:
     """`step` that also shows its latents, on which training puts losses."""
     nets = bind(params, config)
     height, width = lr_frame.shape[1:3]
     lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(height, width, config))
     up = upsample_bicubic(lr, config.scale)
-    history = align(nets, state.prev_lr, state.prev_sr, state.flow_features, state.has_prev, lr, up, config)
+    history = align(nets, state.prev_lr, state.prev_sr, state.flow_features, state.has_prev, lr, up, config, cut)
     if noise is None:
         noise = frame_noise(state.key, state.frame_index, (lr.shape[1], lr.shape[2], config.unet.latent_channels))
     denoised = denoise_latents(nets, params["folded"], noise, lr, history, config)
@@ -118,6 +143,14 @@ def advance(
         key=state.key,
     )
     return new_state, sr[:, : height * config.scale, : width * config.scale], denoised
+
+
+def frame_validity(params: Params, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig) -> Mask:
+    """How far the previous frame explains this one, in [0, 1]; `step` sees a cut where the mean is too low."""
+    height, width = lr_frame.shape[1:3]
+    lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(height, width, config))
+    up, nets = upsample_bicubic(lr, config.scale), bind(params, config)
+    return look_back(nets, state.prev_lr, state.flow_features, state.has_prev, lr, up, config).validity
 
 
 def frame_noise(key: StreamKey, frame_index: FrameIndex, shape: tuple[int, int, int]) -> Latents:

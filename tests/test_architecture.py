@@ -30,7 +30,7 @@ LAYERS = {
             ("networks",),
             ("history", "convert"),
             ("stream", "published", "hub"),
-            ("checkpoint", "flops", "snapshot"),
+            ("checkpoint", "flops", "snapshot", "tiles", "memory"),
             ("upscaler",),
         )
     )

@@ -28,14 +28,27 @@ class Encoder:
     full_range: bool = True
     even_sizes: bool = False
     """Refuses odd sizes unless chroma is 4:4:4."""
+    memory: int = 100
+    """Bytes per pixel that it takes, measured, mostly for the frames it looks ahead at."""
+    params: str = ""
+    """Its option for the encoder's own settings."""
+    lean: str = ""
+    """Those settings for frames of more than `HUGE` pixels, which it would otherwise hold by the dozen."""
+    lean_memory: int = 0
 
 
 ENCODERS = {
     e.name: e
     for e in (
-        Encoder("libx264", "crf", 18, "medium", even_sizes=True),
-        Encoder("libx265", "crf", 20, "medium", even_sizes=True),
-        Encoder("libsvtav1", "crf", 24, "8"),
+        Encoder(
+            "libx264", "crf", 18, "medium", even_sizes=True, memory=225, params="x264-params",
+            lean="rc-lookahead=5:sync-lookahead=0:bframes=0:ref=1", lean_memory=80,
+        ),
+        Encoder(
+            "libx265", "crf", 20, "medium", even_sizes=True, memory=690, params="x265-params",
+            lean="rc-lookahead=2:bframes=0:ref=1:frame-threads=1:lookahead-slices=0", lean_memory=165,
+        ),
+        Encoder("libsvtav1", "crf", 24, "8", memory=570),
         Encoder("libvpx-vp9", "crf", 24, "", (("b:v", "0"), ("row-mt", "1"), ("cpu-used", "3"))),
         Encoder("ffv1", options=(("level", "3"), ("slicecrc", "1"))),
         Encoder("prores_ks", options=(("vendor", "apl0"),), full_range=False),
@@ -43,7 +56,8 @@ ENCODERS = {
         Encoder("hevc_nvenc", "cq", 21, "p5", (("rc", "vbr"),), even_sizes=True),
         Encoder("av1_nvenc", "cq", 26, "p5", (("rc", "vbr"),), even_sizes=True),
     )
-}
+}  # fmt: skip
+HUGE = 4096 * 2304
 ALIASES = {
     "h264": "libx264", "x264": "libx264", "hevc": "libx265", "h265": "libx265", "x265": "libx265",
     "av1": "libsvtav1", "svtav1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks",
@@ -72,6 +86,17 @@ class VideoSpec:
     @property
     def deep(self) -> bool:
         return pixel_layout(VideoFormat(self.pixel_format)).is_deep
+
+    @property
+    def is_huge(self) -> bool:
+        return self.width * self.height > HUGE
+
+    @property
+    def memory(self) -> int:
+        """Bytes that encoding takes."""
+        encoder = ENCODERS[self.encoder]
+        lean = self.is_huge and encoder.lean_memory
+        return (lean or encoder.memory) * self.width * self.height
 
 
 def find_encoder(name: str | None, layout: PixelLayout) -> Encoder:
@@ -157,10 +182,12 @@ def encoder_options(encoder: Encoder, spec: VideoSpec) -> dict[str, str]:
         options["preset"] = preset
     if encoder.name == "prores_ks":
         options["profile"] = "4444" if "444" in spec.pixel_format else "hq"
-    if encoder.name == "libx265":
-        options["x265-params"] = ":".join(["log-level=error", "open-gop=0", *_x26x_hdr(spec)])
-    if encoder.name == "libx264" and (hdr := _x26x_hdr(spec)):
-        options["x264-params"] = ":".join(p.replace("master-display", "mastering-display") for p in hdr)
+    if encoder.params:
+        own = [*_x26x_hdr(spec), *([encoder.lean] if spec.is_huge else [])]
+        if encoder.name == "libx265":
+            own = ["log-level=error", "open-gop=0", *own]
+        if own:
+            options[encoder.params] = ":".join(own)
     if encoder.name == "libsvtav1" and spec.hdr:
         options["svtav1-params"] = ":".join(_svt_hdr(spec.hdr))
     return options
@@ -178,7 +205,8 @@ def _x26x_hdr(spec: VideoSpec) -> list[str]:
             for n, (x, y) in zip(("G", "B", "R", "WP"), (green, blue, red, hdr.white), strict=True)
         )
         low, high = (round(v * 10000) for v in hdr.luminance)
-        found.append(f"master-display={points}L({high},{low})")
+        name = "master-display" if spec.encoder == "libx265" else "mastering-display"
+        found.append(f"{name}={points}L({high},{low})")
     if hdr.max_cll or hdr.max_fall:
         name = "max-cll" if spec.encoder == "libx265" else "cll"
         found.append(f"{name}={hdr.max_cll},{hdr.max_fall}")

@@ -1,0 +1,158 @@
+"""Jobs that do not fit into the memory work in tiles: the same frames, less memory, resumable."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import ROOT, make_video
+
+from infer import fit, memory
+from infer.__main__ import main
+from infer.engine import load_model
+from infer.media.probe import probe
+from infer.media.reader import read_frames
+from infer.options import parse
+from infer.plan import make_plan
+
+SIZE = (160, 144)
+
+
+@pytest.fixture
+def upscale(tiny_model, capsys):
+    """Run the command in this process; returns its exit status and what it said."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        status = main([*map(str, arguments), "--model", tiny_model, "--codec", "ffv1"])
+        return status, capsys.readouterr().err
+
+    return call
+
+
+def frames_of(path: Path) -> np.ndarray:
+    return np.stack([f.rgb for f in read_frames(probe(str(path)))])
+
+
+@pytest.fixture
+def source(tmp_path):
+    return make_video(str(tmp_path / "in.mkv"), range(6), SIZE)
+
+
+def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(upscale, source, tmp_path, monkeypatch):
+    """And a job begun in tiles goes on in tiles, whatever the memory is by then."""
+    monkeypatch.setattr(fit, "PLAIN", 0)
+    monkeypatch.setattr(memory, "available", lambda device: 60 * 2**20)
+    stopped = tmp_path / ".o.mkv.parts"
+    real = os.replace
+
+    def stop(old: object, new: object) -> None:
+        if str(new).endswith("000001.json"):
+            raise KeyboardInterrupt
+        real(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        status, said = upscale("--video", source, "-o", tmp_path / "o.mkv", "--segment", 2)
+    assert status == 130
+    assert "fit      tiles of 128x128" in said
+    assert (stopped / "000000.json").exists()
+    monkeypatch.setattr(memory, "available", lambda device: 2**40)
+    status, said = upscale("--video", source, "-o", tmp_path / "o.mkv", "--segment", 2, "--resume")
+    assert status == 0, said
+    assert "going on after 2 finished frames" in said
+    assert upscale("--video", source, "-o", tmp_path / "p.mkv", "--segment", 2, "--tile", 128)[0] == 0
+    assert (tmp_path / "o.mkv").read_bytes() == (tmp_path / "p.mkv").read_bytes()
+    assert upscale("--video", source, "-o", tmp_path / "q.mkv", "--segment", 2)[0] == 0
+    assert frames_of(tmp_path / "q.mkv").shape == frames_of(tmp_path / "p.mkv").shape
+
+
+def test_other_tiles_do_not_resume(upscale, source, tmp_path, monkeypatch):
+    real = os.replace
+
+    def stop(old: object, new: object) -> None:
+        if str(new).endswith("000001.json"):
+            raise KeyboardInterrupt
+        real(old, new)
+
+    words = "--video", source, "--segment", 2, "--tile"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        assert upscale(*words, 128)[0] == 130
+    status, said = upscale(*words, "off")
+    assert status == 2
+    assert "fit was '128x128', is 'off'" in said
+
+
+def test_resume_needs_something_to_resume(upscale, source):
+    status, said = upscale("--video", source, "--resume")
+    assert status == 2
+    assert "no unfinished work" in said
+    assert upscale("--video", source, "--resume", "--restart")[0] == 2
+
+
+def test_seams_of_the_shipped_model_stay_within_rounding(tmp_path):
+    clip, outputs = str(ROOT / "examples" / "nasa_320x180.mp4"), []
+    for tile in ("off", "160"):
+        output = tmp_path / f"{tile}.mkv"
+        words = ["--video", clip, "-o", str(output), "--tile", tile, "--codec", "ffv1", "--frames", "3"]
+        assert main(words) == 0
+        outputs.append(frames_of(output).astype(int))
+    assert np.abs(outputs[0] - outputs[1]).max() <= 3  # 1 by the model; the video codec's 4:2:0 spreads it
+
+
+MEASURE = """
+import sys, numpy as np
+from infer.engine import load_model, Engine
+from infer.memory import size_of
+from infer.tiled import TiledEngine
+def kib(name):
+    return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(name))
+model, tile = load_model(sys.argv[1], 'cpu'), int(sys.argv[2])
+shape = (model, 960, 540, False, (3840, 2160))
+engine = TiledEngine(*shape, (tile, tile)) if tile else Engine(*shape)
+small = Engine(model, 64, 64, False, (256, 256))
+small.step(small.start(0), np.zeros((64, 64, 3), np.uint8))[1].block_until_ready()
+open('/proc/self/clear_refs', 'w').write('5')
+before = kib('VmRSS')
+state = engine.start(0)
+for i in range(3):
+    state, out = engine.step(state, np.full((540, 960, 3), 40 * i, np.uint8))
+    np.asarray(out)
+kept = engine.snapshot(state)
+state, out = engine.step(state, np.zeros((540, 960, 3), np.uint8))
+np.asarray(out)
+predicted = engine.memory(0, 0).device - size_of(model.params)
+print((kib('VmHWM') - before) * 1024, predicted)
+"""
+
+
+def measure(model: str, tile: int) -> tuple[int, int]:
+    """Peak growth of a fresh process over a few frames, and its prediction, in bytes."""
+    words = [sys.executable, "-c", MEASURE, model, str(tile)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+    grown, predicted = map(int, done.stdout.split())
+    return grown, predicted
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's count of peak memory")
+def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
+    whole, tiled = measure(tiny_model, 0), measure(tiny_model, 256)
+    for grown, predicted in (whole, tiled):
+        assert abs(predicted / grown - 1) < 0.2, (whole, tiled)
+    assert tiled[0] < 0.7 * whole[0]
+
+
+def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
+    options = parse(["--video", source, "--model", tiny_model])
+    plan, model = make_plan(options, source), load_model(tiny_model, "cpu")
+    engine = fit.engine_for_job(options, plan, model)
+    found = fit.predicted(engine, plan)
+    assert abs(fit.estimate(plan, model).whole / (found.device + found.host) - 1) < 0.2
+
+
+def test_this_machine_has_memory():
+    free = memory.available(load_model("nano", "cpu").device)
+    assert free is None or 2**20 < free < 2**50
