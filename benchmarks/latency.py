@@ -1,112 +1,123 @@
-"""Compile time, first frame, milliseconds per frame, memory and arithmetic of one step: python -m benchmarks.
+"""One model at one size: compile time, first frame, steady frames, memory and arithmetic."""
 
-Weights are random (of the size asked for), made on the device; frames are noise: neither changes the time.
-Every row is one model at one size; ``--json`` keeps the numbers.
-"""
-
-import argparse
+import contextlib
 import dataclasses
-import json
-import resource
+import functools
+import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
-from sdvsr_jax import compiled_step, init_state, prepare
-from sdvsr_jax.config import PRESETS, ModelConfig
+from benchmarks import device
+from benchmarks.clock import Times, seconds
+from benchmarks.weights import noise_frame, num_bytes, prepared_params
+from infer import programs
+from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
-from sdvsr_jax.networks import abstract_params
+from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Params
 
-
-def random_params(config: ModelConfig) -> Params:
-    """Weights of the right shapes, small enough that activations stay finite; ready for `step`."""
-
-    # One random vector repeated into every leaf: a generator per leaf compiles for minutes at full size.
-    noise = 0.02 * jax.random.normal(jax.random.key(0), (2**20,))
-    params = jax.tree.map(lambda leaf: jnp.resize(noise, leaf.shape), abstract_params(config))
-    return jax.jit(prepare, static_argnums=1)(params, config)
+Row = dict[str, Any]
+"""One line of the table; what was not measured is missing or None."""
 
 
-def measure(config: ModelConfig, width: int, height: int, num_frames: int) -> dict[str, Any]:
-    """One row of the table. Times in seconds unless named otherwise, memory in bytes."""
-    params = random_params(config)
-    state = init_state(config, 1, height, width)
-    frame = jax.random.uniform(jax.random.key(1), (1, height, width, 3), minval=-1)
-    start = time.perf_counter()
-    run = compiled_step(config).lower(params, state, frame).compile()
-    compile_s = time.perf_counter() - start
-    times = []
-    for _ in range(num_frames + 1):
+def measure(
+    config: ModelConfig, width: int, height: int, frames: int, peaks: device.Ceilings, *,
+    batch: int = 1, compiles: bool = True, params: Params | None = None,
+) -> Row:  # fmt: skip
+    """Seconds unless named otherwise, memory in bytes. ``compiles``: also from a warm cache and exported."""
+    params = prepared_params(config) if params is None else params
+    state, frame = init_state(config, batch, height, width), noise_frame(width, height, batch)
+    shapes = jax.eval_shape(lambda *a: a, params, state, frame)
+    run, compile_times = compiled(functools.partial(step, config=config), shapes, compiles)
+    before = device.joules()
+    times, finite = _frames(run, params, state, frame, frames)
+    used = device.joules()
+    flop = batch * frame_flops(config, width, height)
+    analysis: Any = run.memory_analysis()
+    held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return {
+        "what": "sdvsr_jax", "model": config.name, "lr": [width, height], "batch": batch,
+        "precision": config.compute_dtype, "steps": config.diffusion.num_steps, **compile_times,
+        "first_frame_s": times.first, "median_ms": 1e3 * times.median, "p95_ms": 1e3 * times.p95,
+        "frames_per_s": batch / times.median, "finite": finite, "gflop": flop / 1e9,
+        "xla_gflop": xla_flops(config, width, height, batch) / 1e9,
+        "share_of_peak": flop / times.median / peaks[config.compute_dtype],
+        "params_bytes": num_bytes(params), "temp_bytes": analysis.temp_size_in_bytes,
+        "step_bytes": held + analysis.temp_size_in_bytes, "peak_device_bytes": device.peak_device_bytes(),
+        "peak_host_bytes": device.peak_host_bytes(),
+        "joules_per_frame": None if used is None or before is None else (used - before) / (batch * (frames + 1)),
+    }  # fmt: skip
+
+
+def _frames(run: Callable, params: Params, state: Any, frame: jax.Array, count: int) -> tuple[Times, bool]:
+    times, sr = [], frame
+    for _ in range(count + 1):
         start = time.perf_counter()
         state, sr = run(params, state, frame)
         sr.block_until_ready()
         times.append(time.perf_counter() - start)
-    steady = sorted(times[1:])
-    analysis: Any = run.memory_analysis()
-    device = jax.devices()[0]
-    stats = device.memory_stats() or {}
-    return {
-        "model": config.name,
-        "lr": [width, height],
-        "precision": config.compute_dtype,
-        "steps": config.diffusion.num_steps,
-        "device": device.device_kind,
-        "compile_s": compile_s,
-        "first_frame_s": times[0],
-        "median_ms": 1e3 * steady[len(steady) // 2],
-        "p95_ms": 1e3 * steady[min(len(steady) - 1, round(0.95 * len(steady)))],
-        "finite": bool(jnp.isfinite(sr).all()),
-        "gflop": frame_flops(config, width, height) / 1e9,
-        "params_bytes": sum(x.nbytes for x in jax.tree.leaves(params)),
-        "temp_bytes": analysis.temp_size_in_bytes,
-        "peak_device_bytes": stats.get("peak_bytes_in_use"),
-        "peak_host_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
+    return Times(times[0], tuple(times[1:])), bool(np.isfinite(np.asarray(sr)).all())
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
-    columns = "model, LR -> SR, precision, steps, compile s, first ms, median ms, p95 ms, frames/s, GFLOP, temp MB"
-    lines = ["| " + columns.replace(", ", " | ") + " |", "|" + "---|" * len(columns.split(", "))]
-    for row in rows:
-        width, height = row["lr"]
-        size = f"{width}x{height} -> {4 * width}x{4 * height}"
-        numbers = (
-            1e3 * row["first_frame_s"],
-            row["median_ms"],
-            row["p95_ms"],
-            1e3 / row["median_ms"],
-            row["gflop"],
-        )
-        cells = [row["model"], size, row["precision"], str(row["steps"]), f"{row['compile_s']:.1f}"]
-        cells += [f"{n:.4g}" for n in (*numbers, row["temp_bytes"] / 1e6)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def compiled(function: Callable, shapes: tuple, compiles: bool) -> tuple[Any, dict[str, float]]:
+    """The program, its second argument donated, and the seconds to get it: cold, warm cache, exported."""
+    times = {}
+    with empty_cache():
+        times["compile_s"], run = _compile(lambda: jax.jit(function, donate_argnums=1).lower(*shapes))
+        if compiles:
+            times["compile_warm_s"], _ = _compile(lambda: jax.jit(function, donate_argnums=1).lower(*shapes))
+            data = programs.trace(function, shapes)
+
+            def exported() -> Any:
+                return programs.read(data).lower(*shapes, donate=(1,))
+
+            _compile(exported)  # fills the cache, as the first run of `python -m infer` does
+            times["compile_exported_s"], _ = _compile(exported)
+    return run, times
 
 
-def main() -> None:
-    """Measure every model at every size and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--models", nargs="+", default=["nano"], choices=sorted(PRESETS))
-    parser.add_argument("--sizes", nargs="+", default=["320x180"], help="LR sizes, WIDTHxHEIGHT")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--frames", type=int, default=5, help="steady frames per row")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    rows = []
-    for name in options.models:
-        config = dataclasses.replace(PRESETS[name](), compute_dtype=options.precision)
-        for size in options.sizes:
-            width, height = (int(side) for side in size.split("x"))
-            rows.append(measure(config, width, height, options.frames))
-    print(table(rows))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+def _compile(lower: Callable[[], Any]) -> tuple[float, Any]:
+    jax.clear_caches()
+    kept = []
+    return seconds(lambda: kept.append(lower().compile())), kept[0]
 
 
-if __name__ == "__main__":
-    main()
+@contextlib.contextmanager
+def empty_cache() -> Iterator[None]:
+    """A persistent compile cache of one's own, empty at the start."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            jax.config.update(names[0], folder)
+            jax.config.update(names[1], 0.0)
+            compilation_cache.reset_cache()
+            yield
+        finally:
+            for name, value in before.items():
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
+
+
+def xla_flops(config: ModelConfig, width: int, height: int, batch: int = 1) -> float:
+    """By XLA's cost analysis of the unoptimised program, element-wise work included.
+
+    The sampling loop is unrolled for it, because XLA counts the body of a loop once.
+    """
+    flat = dataclasses.replace(config, unroll=True)
+    params = jax.eval_shape(functools.partial(_prepare, flat))
+    state = jax.eval_shape(lambda: init_state(flat, batch, height, width))
+    frame = jax.ShapeDtypeStruct((batch, height, width, 3), "float32")
+    analysis: Any = jax.jit(functools.partial(step, config=flat)).lower(params, state, frame).cost_analysis()
+    return (analysis or {}).get("flops", float("nan"))
+
+
+def _prepare(config: ModelConfig) -> Params:
+    from sdvsr_jax.networks import init_params, prepare
+
+    return prepare(init_params(jax.random.key(0), config), config)

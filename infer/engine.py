@@ -1,7 +1,7 @@
 """The compiled step for one frame size: uint8 or uint16 pixels in, the same kind out, everything else on device."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,12 @@ import numpy as np
 
 from infer import compile_cache
 from infer.memory import Memory, needs, size_of
+from infer.programs import program
 from sdvsr_jax import checkpoint, networks, snapshot
 from sdvsr_jax.config import ModelConfig, RAFTConfig
 from sdvsr_jax.pixels import from_pixels, to_pixels
-from sdvsr_jax.stream import StreamState, init_state, step
+from sdvsr_jax.state import StreamState
+from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Array, Params
 
 Device = Any
@@ -63,14 +65,20 @@ def load_model(
     """Load, adapt and place a model; the last one is kept. ValueError for an unknown model or device."""
     compile_cache.use()
     target = find_device(device)
-    config, params = checkpoint.load(name, flow_weights=flow_weights, offline=offline)
+    config, params = checkpoint.load(name, flow_weights=flow_weights, offline=offline, complete=False)
     if precision is not None:
         config = replace(config, compute_dtype=precision)
     if steps is not None:
         config = replace(config, diffusion=replace(config.diffusion, num_steps=steps))
     with jax.default_device(target):
-        prepared = jax.jit(networks.prepare, static_argnums=1)(params, config)
+        make = functools.partial(_checked_prepare, name, params, config)
+        prepared = program("prepare", (config,), make, (params,)).compile(params)(params)
     return Model(name, config, jax.device_put(prepared, target), target)
+
+
+def _checked_prepare(name: str, params: Params, config: ModelConfig) -> Callable[[Params], Params]:
+    checkpoint.check_complete(name, params, config)
+    return functools.partial(networks.prepare, config=config)
 
 
 def find_device(name: str) -> Device:
@@ -93,15 +101,22 @@ class Engine:
         self.model, self.size = model, size
         self._height, self._width = height, width
         self._pixels = jax.ShapeDtypeStruct((height, width, 3), jnp.uint16 if deep else jnp.uint8)
-        self.state_shape = jax.eval_shape(lambda: init_state(model.config, 1, height, width))
         with jax.default_device(model.device):
+            start = program("start", (model.config, height, width), self._make_start, (np.uint32(0),))
+            self.state_shape = start.result_shape
+            self._start = start.compile(np.uint32(0))
             self._compile()
 
     def _compile(self) -> None:
-        run = functools.partial(upscale_pixels, config=self.model.config, size=self.size)
-        self._run = (
-            jax.jit(run, donate_argnums=1).lower(self.model.params, self.state_shape, self._pixels).compile()
-        )
+        arguments = (self.model.params, self.state_shape, self._pixels)
+        run = program("step", (self.model.config, self.size), self._make_step, arguments)
+        self._run = run.compile(*arguments, donate=(1,))
+
+    def _make_start(self) -> Callable[[Array], StreamState]:
+        return lambda seed: init_state(self.model.config, 1, self._height, self._width, seed=seed)
+
+    def _make_step(self) -> Callable:
+        return functools.partial(upscale_pixels, config=self.model.config, size=self.size)
 
     @property
     def fit(self) -> str:
@@ -112,7 +127,7 @@ class Engine:
     def start(self, seed: int) -> StreamState:
         """Fresh state of one stream."""
         with jax.default_device(self.model.device):
-            return init_state(self.model.config, 1, self._height, self._width, seed=seed)
+            return self._start(np.uint32(seed % 2**32))
 
     def step(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
         """Start one frame; ``state`` is consumed. The result is on its way, not yet computed."""

@@ -9,11 +9,16 @@ with Upscaler("nano") as upscaler:
     sr = upscaler.push(frame)   # numpy uint8 [180, 320, 3] -> [720, 1280, 3]
 """
 
-from sdvsr_jax.checkpoint import load, save
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from sdvsr_jax.config import ModelConfig, nano, stream_diffvsr
 from sdvsr_jax.networks import init_params, prepare
 from sdvsr_jax.stream import StreamState, compiled_step, init_state, reset, rollout, step, stream
-from sdvsr_jax.upscaler import Upscaler
+
+if TYPE_CHECKING:
+    from sdvsr_jax.checkpoint import load, save
+    from sdvsr_jax.upscaler import Upscaler
 
 __all__ = [
     "ModelConfig",
@@ -32,3 +37,12 @@ __all__ = [
     "stream",
     "stream_diffvsr",
 ]
+
+_LATE = {"load": "checkpoint", "save": "checkpoint", "Upscaler": "upscaler"}
+"""Names whose modules need the weight-file libraries; the model itself works without those."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)

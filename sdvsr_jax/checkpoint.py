@@ -8,7 +8,6 @@ import json
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -31,16 +30,18 @@ def load(
     flow_weights: str | Path | None = None,
     offline: bool = False,
     revision: str | None = None,
+    complete: bool = True,
 ) -> tuple[ModelConfig, Params]:
     """Config and numpy parameters of ``model``; pass the parameters through `networks.prepare` before use.
 
     ``model`` is a shipped name ("nano"), a .safetensors file of ours, a folder in the published layout, or a hub id
     ("Jamichsu/Stream-DiffVSR", or ...@revision). Raises a ValueError that says what was found and what to do.
+    ``complete=False`` leaves `check_complete` of a file of ours (a second of tracing) to the caller.
     """
     path = locate(model, offline=offline, revision=revision)
     if path.is_dir():
         return published.read(path, Path(flow_weights) if flow_weights else None)
-    return read(path)
+    return read(path, complete=complete)
 
 
 def locate(model: str, *, offline: bool = False, revision: str | None = None) -> Path:
@@ -66,8 +67,8 @@ def shipped() -> dict[str, str]:
     return json.loads((SHIPPED / "checksums.json").read_text("utf-8"))
 
 
-def read(path: Path) -> tuple[ModelConfig, Params]:
-    """Config and parameters of one file of ours, complete and in shape, or a ValueError with all faults."""
+def read(path: Path, *, complete: bool = True) -> tuple[ModelConfig, Params]:
+    """Config and parameters of one file of ours; ``complete``: and in shape, or a ValueError with all faults."""
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: not a .safetensors file; pickles run code when read, so they are refused")
     try:
@@ -79,8 +80,10 @@ def read(path: Path) -> tuple[ModelConfig, Params]:
     if "config" not in metadata:
         raise ValueError(f"{path}: has no model config in its metadata, expected a file written by sdvsr_jax")
     config = configs.from_dict(json.loads(metadata["config"]))
-    _check_complete(path, flat, config)
-    return config, unflatten(flat)
+    params = unflatten(flat)
+    if complete:
+        check_complete(str(path), params, config)
+    return config, params
 
 
 def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) -> None:
@@ -105,12 +108,13 @@ def _verified(name: str) -> Path:
     return path
 
 
-def _check_complete(path: Path, flat: dict[tuple[str, ...], Any], config: ModelConfig) -> None:
-    target = flatten(abstract_params(config))
+def check_complete(source: str, params: Params, config: ModelConfig) -> None:
+    """ValueError with all faults if names and shapes are not those of the config; ``source`` is named in it."""
+    target, flat = flatten(abstract_params(config)), flatten(params)
     misshaped = [
         f"{'/'.join(k)} is {list(flat[k].shape)}, expected {list(target[k].shape)}"
         for k in target.keys() & flat.keys()
         if flat[k].shape != target[k].shape
     ]
     missing = sorted("/".join(k) for k in target.keys() - flat.keys())
-    check(str(path), missing, sorted("/".join(k) for k in flat.keys() - target.keys()), sorted(misshaped))
+    check(source, missing, sorted("/".join(k) for k in flat.keys() - target.keys()), sorted(misshaped))

@@ -53,7 +53,7 @@ def write(folder: Path, config: ModelConfig, params: Params) -> None:
     """The inverse of `read`: a folder that the published PyTorch code loads, where the config allows it."""
     for name in ("unet", "controlnet", "vae"):
         _save(folder / name / WEIGHTS, to_torch(params[name]))
-        _write_json(folder / name / "config.json", _diffusers_config(name, config))
+        _write_json(folder / name / "config.json", diffusers_config(name, config))
     _save(folder / FLOW_FILE, to_torch(params["flow"]))
     _write_json(folder / "scheduler" / "scheduler_config.json", _scheduler_config(config))
     _write_json(folder / OUR_CONFIG, configs.to_dict(config))
@@ -125,7 +125,8 @@ def _prompt_embeds(folder: Path) -> np.ndarray:
     return np.asarray(empty_prompt_embeds(from_torch(_load(path), target, f"text encoder ({path})"), config))
 
 
-def _diffusers_config(name: str, config: ModelConfig) -> dict[str, Any]:
+def diffusers_config(name: str, config: ModelConfig) -> dict[str, Any]:
+    """What diffusers calls the model's ``name`` ("unet", "controlnet" or "vae"): its config.json."""
     unet, vae = config.unet, config.vae
     blocks = {
         "block_out_channels": unet.block_channels,

@@ -18,6 +18,7 @@ from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import History, align, flow_input, look_back
 from sdvsr_jax.networks import Networks, bind, build
 from sdvsr_jax.resize import pad_edges, upsample_bicubic
+from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import (
     Array,
     FrameIndex,
@@ -33,21 +34,6 @@ from sdvsr_jax.types import (
 )
 
 
-class StreamState(NamedTuple):
-    """What a stream remembers; leading axis b = independent streams. Constant in size for ever.
-
-    Sizes are those of the padded frame (`padded_size`). Where ``has_prev`` is False (frame 0, reset) nothing else
-    of the old frame is read.
-    """
-
-    prev_lr: LRFrame
-    prev_sr: SRFrame
-    flow_features: PyTree
-    has_prev: HasPrev
-    frame_index: FrameIndex
-    key: StreamKey
-
-
 def padded_size(height: int, width: int, config: ModelConfig) -> tuple[int, int]:
     """The LR size the networks work on: a multiple of ``size_multiple``, at least ``min_size``."""
     if height < 1 or width < 1:
@@ -59,7 +45,7 @@ def padded_size(height: int, width: int, config: ModelConfig) -> tuple[int, int]
 
 
 def init_state(
-    config: ModelConfig, batch: int, height: int, width: int, *, seed: int = 0, streams: Array | None = None
+    config: ModelConfig, batch: int, height: int, width: int, *, seed: int | Array = 0, streams: Array | None = None
 ) -> StreamState:
     """Fresh state for ``batch`` streams of LR frames height x width.
 

@@ -24,14 +24,14 @@ def upsampled_conv(
 ) -> Float[Array, "b h2 w2 d"]:
     """``conv(resize_nearest(x, height, width), kernel)`` with zero padding 1, to float rounding."""
     if not all(old > 1 and new in (2 * old, 2 * old - 1) for old, new in zip(x.shape[1:3], (height, width))):
-        return _conv(resize_nearest(x, height, width), kernel, (1, 1), (1, 1))
+        return plain_conv(resize_nearest(x, height, width), kernel, (1, 1), (1, 1))
     y = _doubled(x, kernel)[:, :height, :width]
     # Where the upsampled image loses its last row or column, (1) would still see it: these pixels are done anew.
     if height % 2:
-        row = _conv(resize_nearest(x[:, -2:], 2, width), kernel[:2], (0, 0), (1, 1))
+        row = plain_conv(resize_nearest(x[:, -2:], 2, width), kernel[:2], (0, 0), (1, 1))
         y = y.at[:, -1:].set(row)
     if width % 2:
-        column = _conv(resize_nearest(x[:, :, -2:], height, 2), kernel[:, :2], (1, 1), (0, 0))
+        column = plain_conv(resize_nearest(x[:, :, -2:], height, 2), kernel[:, :2], (1, 1), (0, 0))
         y = y.at[:, :, -1:].set(column)
     return y
 
@@ -41,7 +41,7 @@ def _doubled(x: Array, kernel: Array) -> Array:
     channels = kernel.shape[-1]
     # Summed in float32, so that 16-bit weights are rounded once.
     phases = [k for rows in _collapse(kernel.astype(jnp.float32), 0) for k in _collapse(rows, 1)]
-    y = _conv(x, jnp.concatenate(phases, -1).astype(kernel.dtype), (1, 1), (1, 1))
+    y = plain_conv(x, jnp.concatenate(phases, -1).astype(kernel.dtype), (1, 1), (1, 1))
     y = y.reshape(b, h + 1, w + 1, 2, 2, channels)
     # Phase (p, q) of input pixel (i, j) was computed at (i + p, j + q).
     rows = [jnp.stack([y[:, p : p + h, q : q + w, p, q] for q in (0, 1)], 3) for p in (0, 1)]
@@ -54,5 +54,6 @@ def _collapse(kernel: Array, axis: int) -> tuple[Array, Array]:
     return jnp.concatenate([first, middle + last], axis), jnp.concatenate([first + middle, last], axis)
 
 
-def _conv(x: Array, kernel: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+def plain_conv(x: Array, kernel: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+    """Convolution of stride 1 with that much zero padding (before, after)."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), [rows, columns], dimension_numbers=DIMENSIONS)

@@ -19,11 +19,15 @@ ALLOWED = {
 
 FORBIDDEN = {"sdvsr_jax": {"av", "cv2", "torch", "tensorflow", "PIL", "tensorflow_datasets", "grain", "orbax"}}
 
+COMPARED = {"torch_published.py", "torch_nano.py", "torch_stream.py"}
+"""PyTorch forms of the models, for comparison where it is installed; nothing imports them at the top."""
+
 LAYERS = {
     name: level
     for level, names in enumerate(
         (
             ("types", "config", "digest"),
+            ("state",),
             ("resize", "warp", "diffusion", "metrics"),
             ("subpixel", "attention", "pixels"),
             ("models",),

@@ -10,7 +10,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+import tiny_models
+from PIL import Image
 
+from benchmarks import latency, parts, report, sweeps
+from benchmarks.__main__ import main as command
 from sdvsr_jax import nano, stream_diffvsr
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.flops import count, frame_flops
@@ -45,6 +49,59 @@ def test_the_full_model_costs_what_the_published_one_does_less_what_is_done_once
     assert frame_flops(config, 320, 180) / 1e12 == pytest.approx(24.677 - 1.121 - 0.953, rel=0.006)
 
 
+def test_every_part_of_a_frame_is_there_and_their_arithmetic_adds_up() -> None:
+    config, params = tiny_models.tiny("nano")
+    split = parts.split(config, params, 36, 32)
+    work = {name: part.calls * count(part.run, *part.arguments) for name, part in split.items()}
+    whole = work.pop("whole step")
+    del work["flow network"]  # counted again with the warp
+    assert sum(work.values()) == whole
+    assert min(work[name] for name in work if name != "bicubic") > 0
+
+
+def test_streams_join_and_leave_without_another_program() -> None:
+    config, params = tiny_models.tiny("nano")
+    points = sweeps.streams(config, [1, 3], 20, 16, 2, params)
+    assert [(p["batch"], p["compiled_again"]) for p in points] == [(1, 0), (3, 0)]
+
+
+def test_a_linear_law_has_exponent_one_and_a_quadratic_one_two() -> None:
+    for power in (1, 2):
+        points = [{"pixels": n, "median_ms": 3e-4 * n**power} for n in (100, 400, 1600)]
+        assert sweeps.exponent(points) == pytest.approx(power)
+
+
+def test_a_program_from_a_warm_cache_is_ready_sooner_and_an_exported_one_as_well() -> None:
+    config, params = tiny_models.tiny("nano")
+    row = latency.measure(config, 20, 16, 2, {"float32": 1e9}, params=params)
+    assert max(row["compile_warm_s"], row["compile_exported_s"]) < row["compile_s"]
+    assert row["finite"]
+    assert row["share_of_peak"] == pytest.approx(row["gflop"] * row["frames_per_s"])
+    # XLA counts element-wise work too, and pads less: the two counts are near each other.
+    assert row["gflop"] == pytest.approx(row["xla_gflop"], rel=0.25)
+
+
+def test_results_become_one_table_files_and_a_picture(tmp_path: Path) -> None:
+    row = {"what": "sdvsr_jax", "model": "nano", "lr": [320, 180], "precision": "float32", "median_ms": 750.0}
+    other = row | {"what": "torch eager", "median_ms": 900.0, "error": 1e-6}
+    found = {"rows": [row, other], "machine": {"device": "cpu"}, "peaks": {"float32": 1e11}, "streams": {},
+             "sizes": {"nano": [{"pixels": 9, "median_ms": 1.0}, {"pixels": 18, "median_ms": 2.0}]}, "parts": {},
+             }  # fmt: skip
+    report.finish(tmp_path, found)
+    assert "| torch eager | nano | 320x180 -> 1280x720 | float32 | 900 | 1.0e-06 |" in report.table(found["rows"])
+    assert json.loads((tmp_path / "results.json").read_text("utf-8")) == found
+    with Image.open(tmp_path / "results.png") as picture:
+        assert picture.size == (920, 300)
+
+
+def test_wrong_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command(["raws"])
+    assert "unknown raws: expected some of rows, torch, start" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command(["rows", "--frames", "0"])
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("model", "size", "least_parameters"), [("nano", "32x16", 1.5e6), ("stream_diffvsr", "64x64", 687.3e6)]
@@ -52,14 +109,51 @@ def test_the_full_model_costs_what_the_published_one_does_less_what_is_done_once
 def test_every_preset_really_runs_and_the_benchmark_says_how(
     model: str, size: str, least_parameters: float, tmp_path: Path
 ) -> None:
-    target = tmp_path / "rows.json"
-    command = [sys.executable, "-m", "benchmarks", "--models", model, "--sizes", size, "--frames", "1"]
-    # A process of its own, compiled as for a user.
-    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    out = subprocess.run([*command, "--json", str(target)], capture_output=True, text=True, timeout=900, env=plain)
-    assert out.returncode == 0, out.stderr
-    (row,) = json.loads(target.read_text("utf-8"))
-    assert f"| {model} | {size} -> " in out.stdout
+    rest = ["--models", model, "--sizes", size, "--frames", "1", "--no-compiles", "--out", str(tmp_path)]
+    out = run_alone([sys.executable, "-m", "benchmarks", "rows", *rest])
+    (row,) = json.loads((tmp_path / "results.json").read_text("utf-8"))["rows"]
+    assert f"| sdvsr_jax | {model} | {size} -> " in out
     assert row["finite"]
     assert row["params_bytes"] >= 4 * least_parameters
     assert min(row["median_ms"], row["temp_bytes"], row["gflop"]) > 0
+
+
+BLOCK = """
+from importlib.machinery import PathFinder
+
+BLOCKED = {"av", "beartype", "diffusers", "grain", "huggingface_hub", "jaxtyping", "orbax", "PIL",
+           "safetensors", "tensorflow_datasets", "torch", "torchvision", "tyro"}
+found = PathFinder.find_spec
+
+def find_spec(name, path=None, target=None):
+    return None if name.split(".")[0] in BLOCKED else found(name, path, target)
+
+PathFinder.find_spec = find_spec
+"""
+
+
+@pytest.mark.heavy
+def test_the_gpu_command_needs_little_more_than_jax_and_flax(tmp_path: Path) -> None:
+    """As on a lent machine: no media, no weight files, no annotations, no PyTorch; here at toy size on the CPU."""
+    # Python reads this at its start, in the processes of the pieces as well.
+    (tmp_path / "sitecustomize.py").write_text(BLOCK, "utf-8")
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    options = ["--model", "nano", "--size", "32x16", "--pieces", "target", "eager", "parts"]
+    out = run_alone(
+        [sys.executable, "-m", "benchmarks", "gpu", *options, "--out", str(tmp_path / "out")], PYTHONPATH=path
+    )
+    results = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))
+    assert results["not_measured"] == []
+    (row,) = results["rows"]
+    assert (row["what"], row["precision"], row["finite"]) == ("sdvsr_jax", "bfloat16", True)
+    assert set(results["parts"]) == {"nano bfloat16"}
+    assert "not compared: torch" in out
+    assert "no plot: Pillow is not installed" in out
+
+
+def run_alone(words: list[str], **surroundings: str) -> str:
+    """Its output, from a process compiled as for a user."""
+    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | surroundings
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900, env=plain)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import cases
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torch_networks as networks
 from cases import Arrays
 from torch import Tensor
+
+from benchmarks import torch_published as published
 
 
 def nchw(x: np.ndarray) -> Tensor:
@@ -87,42 +88,18 @@ def raft(inputs: Arrays) -> Arrays:
     } | {f"flow_{i:02d}": nhwc(flows[i]) for i in (0, 11)}
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """Positions divided by W - 1 and H - 1, but sampled as if by W and H: the published form."""
-    height, width = flow.shape[1:3]
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    position = torch.stack([x, y], -1) + flow
-    unit = 2 * position / torch.tensor([width - 1.0, height - 1.0]) - 1
-    return F.grid_sample(image, unit, "bilinear", "zeros", align_corners=False)
-
-
 def warps(inputs: Arrays) -> Arrays:
     image = nchw(inputs["image"])
-    return {k: nhwc(warp(image, torch.from_numpy(f))) for k, f in inputs.items() if k != "image"}
-
-
-def bicubic(image: Tensor) -> Tensor:
-    return F.interpolate(image, scale_factor=4, mode="bicubic", align_corners=False)
-
-
-def _scheduler():
-    from diffusers import DDIMScheduler
-
-    scheduler = DDIMScheduler(
-        beta_start=1e-4,
-        beta_end=0.02,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        set_alpha_to_one=False,
-        clip_sample=False,
-    )
-    scheduler.set_timesteps(4)
-    return scheduler
+    return {k: nhwc(published.warp(image, torch.from_numpy(f))) for k, f in inputs.items() if k != "image"}
 
 
 def ddim(inputs: Arrays) -> Arrays:
-    scheduler, x, following, clean = _scheduler(), torch.from_numpy(inputs["x"]), [], []
+    scheduler, x, following, clean = (
+        published.scheduler(cases.MODEL.diffusion),
+        torch.from_numpy(inputs["x"]),
+        [],
+        [],
+    )
     for timestep, v in zip(scheduler.timesteps, inputs["v"]):
         out = scheduler.step(torch.from_numpy(v), timestep, x)
         x = out.prev_sample
@@ -136,45 +113,15 @@ def ddim(inputs: Arrays) -> Arrays:
     }
 
 
-class Pipeline:
-    """The published loop over frames: noise and LR frames in, everything on the way out."""
-
-    def __init__(self) -> None:
-        self.unet, self.controlnet, self.vae = networks.unet(), networks.controlnet(), networks.vae()
-        self.raft = networks.raft("flow", cases.MODEL.flow)
-        ids = torch.from_numpy(cases.EMPTY_PROMPT).long()
-        self.text = networks.text_encoder()(ids).last_hidden_state
-
-    def frame(self, lr: Tensor, noise: Tensor, prev_up: Tensor | None, prev_sr: Tensor | None) -> dict[str, Tensor]:
-        up, scheduler = bicubic(lr), _scheduler()
-        flow, warped = torch.zeros(1, 2, *up.shape[2:]), None
-        if prev_sr is not None:
-            flow = self.raft(up, prev_up)[-1]
-            warped = warp(prev_sr, flow.permute(0, 2, 3, 1))
-        x, velocities = noise, []
-        for timestep in scheduler.timesteps:
-            sample, residuals = torch.cat([x, lr], 1), {}
-            if warped is not None:
-                down, mid = self.controlnet(sample, timestep, self.text, controlnet_cond=warped, return_dict=False)
-                residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-            velocities.append(self.unet(sample, timestep, self.text, **residuals).sample)
-            x = scheduler.step(velocities[-1], timestep, x).prev_sample
-        decoded = self.vae.decode(x, None if warped is None else self.vae.features(warped))
-        return {
-            "bicubic": up,
-            "flow": flow,
-            "warped": torch.zeros_like(up) if warped is None else warped,
-            "v": torch.cat(velocities)[None],
-            "latents": x,
-            "decoded": decoded,
-        }
-
-
 def pipeline(inputs: Arrays) -> Arrays:
-    net, frames = Pipeline(), []
+    ids = torch.from_numpy(cases.EMPTY_PROMPT).long()
+    text = networks.text_encoder()(ids).last_hidden_state
+    flow = networks.raft("flow", cases.MODEL.flow)
+    nets, frames = published.Networks(networks.unet(), networks.controlnet(), networks.vae(), flow, text), []
     for lr, noise in zip(inputs["lr"], inputs["noise"]):
         before = frames[-1] if frames else {"bicubic": None, "decoded": None}
-        frames.append(net.frame(nchw(lr)[None], nchw(noise)[None], before["bicubic"], before["decoded"]))
+        past = before["bicubic"], before["decoded"]
+        frames.append(published.frame(nets, cases.MODEL, nchw(lr)[None], nchw(noise)[None], *past))
     return {name: np.concatenate([nhwc(f[name]) for f in frames]) for name in frames[0]}
 
 
@@ -187,7 +134,7 @@ RUN: dict[str, Callable[[Arrays], Arrays]] = {
     "vae_odd": vae,
     "raft": raft,
     "warp": warps,
-    "bicubic": lambda inputs: {"up": nhwc(bicubic(nchw(inputs["image"])))},
+    "bicubic": lambda inputs: {"up": nhwc(published.bicubic(nchw(inputs["image"])))},
     "ddim": ddim,
     "pipeline": pipeline,
 }

@@ -1,0 +1,39 @@
+"""Wall-clock times of calls, several things measured in turns so that a busy machine is unfair to none."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Times(NamedTuple):
+    """Seconds of repeated calls, the first apart: it pays for page faults and caches."""
+
+    first: float
+    rest: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.rest))
+
+    @property
+    def p95(self) -> float:
+        return float(np.percentile(self.rest, 95))
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Of one call, which must wait for its own result."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def in_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
+    """Every call once as a warm-up, then ``rounds`` times in turns."""
+    first = {name: seconds(call) for name, call in calls.items()}
+    rest: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            rest[name].append(seconds(call))
+    return {name: Times(first[name], tuple(rest[name])) for name in calls}

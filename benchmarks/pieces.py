@@ -1,0 +1,121 @@
+"""The pieces of a benchmark run; each adds its part to the results and prints it."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import device, latency, media, parts, report, rivals, startup, sweeps
+from sdvsr_jax.config import PRESETS, ModelConfig
+
+Results = dict[str, Any]
+SIZES = {"nano": [(160, 90), (320, 180), (480, 270), (640, 360)],
+         "stream_diffvsr": [(160, 90), (240, 136), (320, 180), (480, 270)]}  # fmt: skip
+"""Of the linear-cost sweep."""
+STREAMS = [1, 2, 4, 8]
+
+
+def configs(options: argparse.Namespace) -> list[ModelConfig]:
+    """Every model in every precision that was asked for."""
+    return [
+        dataclasses.replace(PRESETS[model](), compute_dtype=precision)
+        for model in options.models
+        for precision in options.precision
+    ]
+
+
+def rows(options: argparse.Namespace, results: Results) -> None:
+    """Compile times, first and steady frames, memory, arithmetic, for every model and size."""
+    for config in configs(options):
+        for size in options.sizes:
+            width, height = report.size_of(size)
+            row = latency.measure(
+                config, width, height, options.frames, results["peaks"], compiles=options.compiles
+            )
+            results["rows"].append(row)
+    print(report.table(results["rows"]))
+
+
+def torch(options: argparse.Namespace, results: Results) -> None:
+    """The PyTorch equivalent beside ours, taking turns."""
+    for model in options.models:
+        config = PRESETS[model]()
+        if missing := rivals.missing(config):
+            print(f"torch    not compared: {', '.join(missing)} not installed")
+            continue
+        found = rivals.compare(
+            config, *report.size_of(options.sizes[0]), options.frames, precisions=tuple(options.precision),
+            compile_torch=options.torch_compile,
+        )  # fmt: skip
+        results["rows"] += found
+        print(report.table(found))
+
+
+def start(options: argparse.Namespace, results: Results) -> None:
+    """A fresh process up to its first frame."""
+    results["start"] = startup.measure()
+    print(startup.table(results["start"]))
+
+
+def io(options: argparse.Namespace, results: Results) -> None:
+    """With and without media in and out."""
+    results["io"] = found = media.measure(options.frames)
+    for row in results["rows"]:
+        if (row["what"], row["model"], row["precision"], row["lr"]) == (
+            "sdvsr_jax",
+            "nano",
+            "float32",
+            found["lr"],
+        ):
+            row["with_io_ms"] = found["with_io_ms"]
+    print(f"media    {found['alone_ms']:.4g} ms per frame alone (before {found['alone_before_ms']:.4g}, after "
+          f"{found['alone_after_ms']:.4g}), {found['with_io_ms']:.4g} ms in a file job: "
+          f"{100 * found['io_share']:+.1f} %")  # fmt: skip
+
+
+def sizes(options: argparse.Namespace, results: Results) -> None:
+    """Cost against the number of pixels."""
+    for config in configs(options):
+        pairs = [report.size_of(s) for s in options.sweep] if options.sweep else SIZES[config.name]
+        points = sweeps.sizes(config, pairs, max(2, options.frames // 2))
+        results["sizes"][_name(config)] = points
+        print(report.plain_table(points))
+        print(f"sizes    {_name(config)}: ms = a * pixels ** {sweeps.exponent(points):.3f} (1: linear)")
+
+
+def streams(options: argparse.Namespace, results: Results) -> None:
+    """Throughput against the number of streams in a batch; in every round one leaves and one joins."""
+    width, height = report.size_of(options.stream_size)
+    for config in configs(options):
+        points = sweeps.streams(config, STREAMS, width, height, max(2, options.frames // 2))
+        results["streams"][_name(config)] = points
+        print(report.plain_table(points))
+
+
+def by_part(options: argparse.Namespace, results: Results) -> None:
+    """Where a frame's time goes."""
+    for config in configs(options):
+        width, height = report.size_of(options.sizes[0])
+        found = parts.measure(config, width, height, max(2, options.frames // 2), results["peaks"])
+        saved = parts.savings(config, width, height, max(4, options.frames))
+        results["parts"][_name(config)] = {"parts": found, "savings": saved}
+        print(parts.table(found, saved))
+
+
+def _name(config: ModelConfig) -> str:
+    return f"{config.name} {config.compute_dtype}"
+
+
+PIECES: dict[str, Callable[[argparse.Namespace, Results], None]] = {
+    "rows": rows, "torch": torch, "start": start, "io": io, "sizes": sizes, "streams": streams, "parts": by_part,
+}  # fmt: skip
+"""In the order in which they run."""
+NEEDS_PEAKS = {"rows", "parts"}
+NEEDS_FILES = {"start", "io"}
+"""Read and write video: they need what `python -m infer` needs."""
+
+
+def empty(precisions: list[str], needs_peaks: bool) -> Results:
+    """Results before the first piece: the machine and, if they are needed, its ceilings."""
+    peaks = device.ceilings(tuple(precisions)) if needs_peaks else {}
+    return {"machine": device.describe(), "peaks": peaks, "rows": [], "sizes": {}, "streams": {}, "parts": {}}

@@ -1,0 +1,120 @@
+"""Our step against its PyTorch equivalent in one run: the same weights, noise and frames, taking turns."""
+
+import dataclasses
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import clock
+from benchmarks.latency import Row
+from benchmarks.weights import noise_frame, prepared_params, random_params
+from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.stream import compiled_step, frame_noise, init_state, padded_size
+from sdvsr_jax.types import Params
+
+NEEDED = {"nano": ("torch",), "stream_diffvsr": ("torch", "torchvision", "diffusers")}
+CHECKED = 3
+"""Frames whose outputs are compared: the first, and two with history."""
+
+
+def missing(config: ModelConfig) -> list[str]:
+    """Libraries that the comparison needs and that are not installed."""
+    kind = "nano" if isinstance(config.flow, FlowNetConfig) else "stream_diffvsr"
+    return [name for name in NEEDED[kind] if importlib.util.find_spec(name) is None]
+
+
+class Stream:
+    """A video stream that is driven one frame per call and waits for the result."""
+
+    def __init__(self, advance: Callable[[int], Any], to_numpy: Callable[[Any], np.ndarray]) -> None:
+        self._advance, self._to_numpy, self._index = advance, to_numpy, 0
+        self.outputs: list[np.ndarray] = []
+
+    def __call__(self) -> None:
+        sr = self._advance(self._index)
+        self._index += 1
+        if len(self.outputs) < CHECKED:
+            self.outputs.append(self._to_numpy(sr))
+
+
+def compare(
+    config: ModelConfig, width: int, height: int, rounds: int, *, precisions: tuple[str, ...], compile_torch: bool,
+    raw: Params | None = None, say: Callable[[str], None] = print,
+) -> list[Row]:  # fmt: skip
+    """One row per implementation; ``error`` is the relative difference of the frames from our float32 ones.
+
+    An implementation that cannot run here gets a row that says why.
+    """
+    raw = random_params(config) if raw is None else raw
+    reference = _ours(dataclasses.replace(config, compute_dtype="float32"), raw, width, height)
+    for _ in range(CHECKED):
+        reference()
+    streams, notes = {}, {}
+    for precision in precisions:
+        ours = dataclasses.replace(config, compute_dtype=precision)
+        makers = {"sdvsr_jax": functools.partial(_ours, ours, raw, width, height)}
+        for how in ("eager", "compiled")[: 2 if compile_torch else 1]:
+            makers[f"torch {how}"] = functools.partial(_theirs, ours, raw, width, height, how == "compiled")
+        for name, make in makers.items():
+            say(f"         {name} {precision}")
+            try:
+                stream = make()
+                for _ in range(CHECKED):
+                    stream()
+                streams[name, precision] = stream
+            except Exception as error:  # of somebody else's compiler, say; the rest is still worth having
+                notes[name, precision] = " ".join(str(error).split())[:200]
+    times = clock.in_turns({f"{name}|{p}": s for (name, p), s in streams.items()}, rounds)
+    rows = []
+    for (name, precision), stream in streams.items():
+        found = times[f"{name}|{precision}"]
+        rows.append(_row(config, name, precision, width, height) | {
+            "median_ms": 1e3 * found.median, "p95_ms": 1e3 * found.p95, "frames_per_s": 1 / found.median,
+            "error": max(_difference(a, b) for a, b in zip(stream.outputs, reference.outputs)),
+        })  # fmt: skip
+    rows += [_row(config, name, p, width, height) | {"note": note} for (name, p), note in notes.items()]
+    return rows
+
+
+def _row(config: ModelConfig, what: str, precision: str, width: int, height: int) -> Row:
+    steps = config.diffusion.num_steps
+    return {"what": what, "model": config.name, "lr": [width, height], "batch": 1, "precision": precision,
+            "steps": steps}  # fmt: skip
+
+
+def _difference(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def _ours(config: ModelConfig, raw: Params, width: int, height: int) -> Stream:
+    params, state = prepared_params(config, raw), init_state(config, 1, height, width)
+    run = compiled_step(config)
+
+    def advance(index: int) -> jax.Array:
+        nonlocal state
+        state, sr = run(params, state, noise_frame(width, height, seed=index % CHECKED))
+        return jax.block_until_ready(sr)
+
+    return Stream(advance, np.asarray)
+
+
+def _theirs(config: ModelConfig, raw: Params, width: int, height: int, compiles: bool) -> Stream:
+    if (height, width) != padded_size(height, width, config):
+        raise ValueError(f"{width}x{height} is padded by our step, the PyTorch form does not do that")
+    from benchmarks import torch_stream
+
+    prepared = dataclasses.replace(config, compute_dtype="float32")
+    weights = prepared_params(prepared, raw) if isinstance(config.flow, FlowNetConfig) else raw
+    run, to_numpy = torch_stream.runner(config, weights, compiles)
+    key = init_state(config, 1, height, width).key
+
+    def advance(index: int) -> Any:
+        noise = frame_noise(key, jnp.full(1, index), (height, width, config.unet.latent_channels))
+        return run(noise_frame(width, height, seed=index % CHECKED), noise)
+
+    return Stream(advance, to_numpy)

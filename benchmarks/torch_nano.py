@@ -1,0 +1,242 @@
+"""`nano`'s step in PyTorch, on the same prepared weights: the graph that our CPU time is held against.
+
+Written for speed as a PyTorch user would: NCHW with channels-last memory, library resampling, no training parts.
+Only the form of the shipped model is served (residual autoencoder, spatial TPM, RMS norm, our flow network).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sdvsr_jax import diffusion
+from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.types import Params
+
+Weights = Any
+"""The parameter tree with tensors as leaves, kernels OIHW."""
+
+Coefficients = list[tuple[float, float, float, float]]
+"""alpha, sigma and the next two of every sampling step."""
+
+
+class TorchState(NamedTuple):
+    """What `step` carries; None in the first frame."""
+
+    lr: Tensor
+    sr: Tensor
+    features: list[Tensor]
+
+
+def weights(params: Params, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Weights:
+    """Prepared JAX parameters as tensors; lists and tuples stay what they are."""
+    if isinstance(params, dict):
+        return {name: weights(value, device, dtype) for name, value in params.items()}
+    if isinstance(params, list | tuple):
+        return [weights(value, device, dtype) for value in params]
+    array = np.array(params, np.float32)
+    tensor = torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array))
+    tensor = tensor.to(device, dtype)
+    return tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
+
+
+def coefficients_of(config: ModelConfig) -> Coefficients:
+    """Made outside of `step`, which a compiler of PyTorch code could not follow into JAX."""
+    found = diffusion.step_coefficients(config.diffusion)
+    return list(zip(*(np.asarray(values).tolist() for values in found)))
+
+
+def step(
+    w: Weights, state: TorchState | None, lr: Tensor, noise: Tensor, coefficients: Coefficients, config: ModelConfig
+) -> tuple[TorchState, Tensor]:
+    """One frame: lr [b, 3, h, w] in [-1, 1], its sides divisible by `size_multiple` -> SR [b, 3, 4h, 4w]."""
+    up = F.interpolate(lr, scale_factor=config.scale, mode="bicubic")
+    features = _flow_features(w["flow"], lr)
+    warped, validity = up, torch.zeros_like(lr[:, :1])
+    if state is not None:
+        warped, validity = _align(w["flow"], state, features, lr, up, config)
+    latents = _denoise(w, noise, lr, warped, validity, coefficients, config)
+    sr = _decode(w["vae"], latents, lr, up, warped, validity, config)
+    return TorchState(lr, sr.clamp(-1, 1), features), sr
+
+
+def _conv(w: Weights, x: Tensor, stride: int = 1) -> Tensor:
+    return F.conv2d(x, w["kernel"], w.get("bias"), stride, w["kernel"].shape[-1] // 2)
+
+
+def _numbered(w: Weights, name: str) -> list[Weights]:
+    found = [key for key in w if key.startswith(f"{name}_")]
+    return [w[key] for key in sorted(found, key=lambda key: int(key.rsplit("_", 1)[1]))]
+
+
+def _fold(x: Tensor, factor: int) -> Tensor:
+    """Channels in the order (row, column, channel), which is not that of pixel_unshuffle."""
+    b, c, h, w = x.shape
+    cells = x.reshape(b, c, h // factor, factor, w // factor, factor)
+    return cells.permute(0, 3, 5, 1, 2, 4).reshape(b, c * factor**2, h // factor, w // factor)
+
+
+def _unfold(x: Tensor, factor: int) -> Tensor:
+    b, c, h, w = x.shape
+    cells = x.reshape(b, factor, factor, c // factor**2, h, w)
+    return cells.permute(0, 3, 4, 1, 5, 2).reshape(b, c // factor**2, h * factor, w * factor)
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _grid(flow: Tensor) -> tuple[Tensor, Tensor]:
+    h, w = flow.shape[2:]
+    y, x = torch.arange(h, device=flow.device)[:, None], torch.arange(w, device=flow.device)
+    return x + flow[:, 0], y + flow[:, 1]
+
+
+def _warp(image: Tensor, flow: Tensor) -> Tensor:
+    h, w = image.shape[2:]
+    x, y = _grid(flow)
+    unit = torch.stack([2 * x / (w - 1) - 1, 2 * y / (h - 1) - 1], -1).to(image.dtype)
+    return F.grid_sample(image, unit, "bilinear", "border", align_corners=True)
+
+
+def _flow_features(w: Weights, x: Tensor) -> list[Tensor]:
+    levels = []
+    for down, refine in zip(_numbered(w, "pyramid"), _numbered(w, "refine")):
+        x = F.leaky_relu(_conv(refine, F.leaky_relu(_conv(down, x, 2), 0.1)), 0.1)
+        levels.append(x)
+    return levels
+
+
+def _rescale(flow: Tensor, like: Tensor) -> Tensor:
+    (h, w), (new_h, new_w) = flow.shape[2:], like.shape[2:]
+    factor = torch.tensor([new_w / w, new_h / h], device=flow.device, dtype=flow.dtype)
+    return _resize(flow, like) * factor[:, None, None]
+
+
+def _flow(w: Weights, lr: Tensor, features: list[Tensor], previous: list[Tensor]) -> Tensor:
+    last, decoder = features[-1], w["decoder"]
+    flow = last.new_zeros(last.shape[0], 2, *last.shape[2:])
+    for now, before in zip(features[::-1], previous[::-1]):
+        flow = _rescale(flow, now)
+        x = torch.cat([now, _warp(before, flow), flow], 1)
+        for name in ("conv_0", "conv_1"):
+            x = F.leaky_relu(_conv(decoder[name], x), 0.1)
+        flow = flow + _conv(decoder["conv_2"], x)
+    return _rescale(flow, lr)
+
+
+def _align(
+    w: Weights, state: TorchState, features: list[Tensor], lr: Tensor, up: Tensor, config: ModelConfig
+) -> tuple[Tensor, Tensor]:
+    """Warped previous SR frame and its validity, as history.align."""
+    assert isinstance(config.flow, FlowNetConfig)
+    flow = _flow(w, lr, features, state.features)
+    error = (lr - _warp(state.lr, flow)).square().mean(1, keepdim=True)
+    local = F.avg_pool2d(F.pad(error, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    x, y = _grid(flow)
+    h, width = flow.shape[2:]
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= h - 0.5)
+    validity = torch.exp(-local / config.history.consistency_sigma**2) * inside[:, None]
+    kept = validity.mean((1, 2, 3), keepdim=True) >= config.history.cut_validity
+    validity = torch.where(kept, validity, torch.zeros_like(validity))
+    trust = _resize(validity, up)
+    warped = _warp(state.sr, config.scale * _resize(flow, up))
+    return trust * warped + (1 - trust) * up, validity
+
+
+def _rms(w: Weights, x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * w["scale"][:, None, None]
+
+
+def _resnet(w: Weights, x: Tensor, shift: Tensor) -> Tensor:
+    h = _conv(w["conv1"], F.silu(_rms(w["norm1"], x))) + shift[..., None, None]
+    h = _conv(w["conv2"], F.silu(_rms(w["norm2"], h)))
+    return h + (_conv(w["conv_shortcut"], x) if "conv_shortcut" in w else x)
+
+
+def _encode(w: Weights, x: Tensor, time: Any) -> tuple[Tensor, list[Tensor]]:
+    skips = [x]
+    for block, shifts in zip(_numbered(w, "down_blocks"), time["down"]):
+        for resnet, shift in zip(_numbered(block, "resnets"), shifts):
+            x = _resnet(resnet, x, shift)
+            skips.append(x)
+        for down in _numbered(block, "downsamplers"):
+            x = _conv(down["conv"], x, 2)
+            skips.append(x)
+    for resnet, shift in zip(_numbered(w["mid_block"], "resnets"), time["mid"]):
+        x = _resnet(resnet, x, shift)
+    return x, skips
+
+
+def _unet(w: Weights, x: Tensor, time: Any, residuals: tuple[list[Tensor], Tensor], patch: int) -> Tensor:
+    x, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)), time)
+    skips = [skip + r for skip, r in zip(skips, residuals[0])]
+    x = x + residuals[1]
+    for block, shifts in zip(_numbered(w, "up_blocks"), time["up"]):
+        for resnet, shift in zip(_numbered(block, "resnets"), shifts):
+            x = _resnet(resnet, torch.cat([x, skips.pop()], 1), shift)
+        for upsampler in _numbered(block, "upsamplers"):
+            x = _conv(upsampler["conv"], F.interpolate(x, skips[-1].shape[2:], mode="nearest"))
+    return _unfold(_conv(w["conv_out"], F.silu(_rms(w["conv_norm_out"], x))), patch)
+
+
+def _guide(w: Weights, x: Tensor, condition: Tensor, time: Any, patch: int) -> tuple[list[Tensor], Tensor]:
+    mid, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)) + condition, time)
+    zeros = _numbered(w, "controlnet_down_blocks")
+    return [_conv(zero, skip) for zero, skip in zip(zeros, skips)], _conv(w["controlnet_mid_block"], mid)
+
+
+def _at(time: Any, index: int) -> Any:
+    if isinstance(time, dict):
+        return {name: _at(value, index) for name, value in time.items()}
+    return time[index] if isinstance(time, Tensor) else [_at(value, index) for value in time]
+
+
+def _denoise(
+    w: Weights, noise: Tensor, lr: Tensor, warped: Tensor, validity: Tensor, coefficients: Coefficients,
+    config: ModelConfig,
+) -> Tensor:  # fmt: skip
+    embedding, patch = w["controlnet"]["controlnet_cond_embedding"], config.unet.patch
+    trust = _resize(validity, warped)
+    condition = F.silu(
+        _conv(embedding["conv_in"], _fold(torch.cat([warped, trust], 1), config.guidance.condition_fold))
+    )
+    condition = _conv(embedding["conv_out"], condition)
+    x = x0 = noise
+    for index, (alpha, sigma, next_alpha, next_sigma) in enumerate(coefficients):
+        sample = torch.cat([x, lr], 1)
+        times = {name: _at(w["folded"][name]["time"], index) for name in ("unet", "controlnet")}
+        residuals = _guide(w["controlnet"], sample, condition, times["controlnet"], patch)
+        v = _unet(w["unet"], sample, times["unet"], residuals, patch)
+        x0 = alpha * x - sigma * v
+        x = next_alpha * x0 + next_sigma * (alpha * v + sigma * x)
+    return x if config.quirks.decode_last_sample else x0
+
+
+def _block(w: Weights, x: Tensor, previous: Tensor | None, validity: Tensor) -> Tensor:
+    h = _conv(w["conv_4"], F.relu(_conv(w["conv_2"], F.relu(_conv(w["conv_0"], x)))))
+    if previous is not None:
+        both = torch.cat([h, previous, validity], 1)
+        h = h + _conv(w["temporal_processor_2"], F.relu(_conv(w["temporal_processor_0"], both)))
+    return F.relu(h + x)
+
+
+def _decode(
+    w: Weights, latents: Tensor, lr: Tensor, up: Tensor, warped: Tensor, validity: Tensor, config: ModelConfig
+) -> Tensor:
+    c = config.vae
+    encoder, decoder = _numbered(w["encoder"], "layers"), _numbered(w["decoder"], "layers")
+    x = _conv(encoder[0], torch.cat([_fold(warped - up, c.encoder_fold), lr], 1))
+    previous = []
+    for layer in encoder[1:-1]:
+        x = _block(layer, x, None, validity)
+        previous.append(x)
+    x = torch.tanh(latents / c.scaling_factor / c.latent_magnitude) * c.latent_magnitude
+    x = F.relu(_conv(decoder[0], torch.cat([x, lr], 1)))
+    for layer in decoder[1:-1]:
+        x = _block(layer, x, previous.pop() if previous else None, validity)
+    image = up + _unfold(_conv(decoder[-1], x), c.decoder_fold)
+    small = F.interpolate(image, lr.shape[2:], mode="bicubic", antialias=True)
+    return image + F.interpolate(lr - small, scale_factor=config.scale, mode="bicubic")

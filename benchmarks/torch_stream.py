@@ -1,0 +1,68 @@
+"""A stream of frames through the PyTorch forms, eager or compiled, on the device that PyTorch finds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import torch_nano
+from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.types import Params
+
+Run = Callable[[Any, Any], torch.Tensor]
+"""(LR frame, noise), NHWC arrays -> SR frame, finished."""
+
+
+def runner(config: ModelConfig, params: Params, compiles: bool) -> tuple[Run, Callable[[torch.Tensor], np.ndarray]]:
+    """The stream, and what makes its frames NHWC arrays. Raw parameters, or (`nano`) prepared float32 ones."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = getattr(torch, config.compute_dtype)
+    make = _nano if isinstance(config.flow, FlowNetConfig) else _published
+    frame = make(config, params, compiles, device, dtype)
+
+    def tensor(x: Any) -> torch.Tensor:
+        return torch.from_numpy(np.array(x).transpose(0, 3, 1, 2)).to(device)
+
+    def run(lr: Any, noise: Any) -> torch.Tensor:
+        with torch.no_grad():
+            sr = frame(tensor(lr), tensor(noise))
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return sr
+
+    return run, lambda sr: sr.float().cpu().numpy().transpose(0, 2, 3, 1)
+
+
+def _nano(config: ModelConfig, params: Params, compiles: bool, device: str, dtype: torch.dtype) -> Callable:
+    weights, coefficients = torch_nano.weights(params, device), torch_nano.coefficients_of(config)
+    step, state = torch.compile(torch_nano.step) if compiles else torch_nano.step, None
+
+    def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        nonlocal state
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            state, sr = step(weights, state, lr, noise, coefficients, config)
+        return sr
+
+    return run
+
+
+def _published(config: ModelConfig, params: Params, compiles: bool, device: str, dtype: torch.dtype) -> Callable:
+    from benchmarks import torch_published
+
+    nets = torch_published.networks(config, params, device, dtype)
+    if compiles:
+        modules = {name: torch.compile(getattr(nets, name)) for name in ("unet", "controlnet", "raft")}
+        nets.vae.decode = torch.compile(nets.vae.decode)
+        nets.vae.features = torch.compile(nets.vae.features)
+        nets = nets._replace(**modules)
+    before: dict[str, Any] = {"bicubic": None, "decoded": None}
+
+    def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        nonlocal before
+        made = torch_published.frame(nets, config, lr.to(dtype), noise, before["bicubic"], before["decoded"])
+        before = dict(made)
+        return made["decoded"]
+
+    return run
