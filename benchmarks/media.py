@@ -57,4 +57,4 @@ def _job(arguments: list[str], output: str, engine: Any) -> float:
     options = parse(arguments)
     plan = make_plan(options, str(CLIP), output)
     with open(os.devnull, "w") as quiet, contextlib.redirect_stderr(quiet):
-        return run_job(options, plan, engine.model, engine).seconds
+        return run_job(options, plan, engine).seconds
