@@ -111,10 +111,10 @@ def _theirs(config: ModelConfig, raw: Params, width: int, height: int, compiles:
     prepared = dataclasses.replace(config, compute_dtype="float32")
     weights = prepared_params(prepared, raw) if isinstance(config.flow, FlowNetConfig) else raw
     run, to_numpy = torch_stream.runner(config, weights, compiles)
-    key = init_state(config, 1, height, width).key
+    state = init_state(config, 1, height, width)
 
     def advance(index: int) -> Any:
-        noise = frame_noise(key, jnp.full(1, index), (height, width, config.unet.latent_channels))
+        noise = frame_noise(state._replace(frame_index=jnp.full(1, index)), (height, width), config)
         return run(noise_frame(width, height, seed=index % CHECKED), noise)
 
     return Stream(advance, to_numpy)

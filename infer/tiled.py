@@ -86,7 +86,7 @@ def _begin(
 ) -> tuple[Array, Array, StreamState, Array]:
     """The padded frame, its noise, an empty next state, and no cut."""
     lr = pad_edges(from_pixels(pixels[None]), *frame)
-    noise = frame_noise(state.key, state.frame_index, (*frame, config.unet.latent_channels))
+    noise = frame_noise(state, frame, config)
     return lr, noise, tiles.empty_state(state), jnp.zeros(1, bool)
 
 

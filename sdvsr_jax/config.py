@@ -103,6 +103,9 @@ class DiffusionConfig:
     beta_end: float = 0.02
     num_steps: int = 4
     set_alpha_to_one: bool = False
+    noise: Literal["frame", "stream"] = "frame"
+    """Initial latents: new ones for every frame, as published; 'stream': the same for all frames of a stream, so
+    that what is invented from them does not flicker."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,7 @@ def nano() -> ModelConfig:
             back_project=True,
         ),
         flow=FlowNetConfig(),
+        diffusion=DiffusionConfig(noise="stream"),
         history=HistoryConfig(consistency_sigma=0.15, cut_validity=0.25),
         size_multiple=2,
         min_size=16,

@@ -21,7 +21,6 @@ from sdvsr_jax.resize import pad_edges, upsample_bicubic
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import (
     Array,
-    FrameIndex,
     Frames,
     HasPrev,
     Latents,
@@ -30,7 +29,6 @@ from sdvsr_jax.types import (
     Params,
     PyTree,
     SRFrame,
-    StreamKey,
 )
 
 
@@ -116,7 +114,7 @@ def advance(
     up = upsample_bicubic(lr, config.scale)
     history = align(nets, state.prev_lr, state.prev_sr, state.flow_features, state.has_prev, lr, up, config, cut)
     if noise is None:
-        noise = frame_noise(state.key, state.frame_index, (lr.shape[1], lr.shape[2], config.unet.latent_channels))
+        noise = frame_noise(state, lr.shape[1:3], config)
     denoised = denoise_latents(nets, params["folded"], noise, lr, history, config)
     latents = denoised.sample if config.quirks.decode_last_sample else denoised.x0
     sr = decode_latents(nets, latents, lr, up, history, config)
@@ -139,9 +137,11 @@ def frame_validity(params: Params, state: StreamState, lr_frame: LRFrame, *, con
     return look_back(nets, state.prev_lr, state.flow_features, state.has_prev, lr, up, config).validity
 
 
-def frame_noise(key: StreamKey, frame_index: FrameIndex, shape: tuple[int, int, int]) -> Latents:
-    """Initial latents of this frame, N(0, 1), from (seed, stream, frame index) only."""
-    keys = jax.vmap(jax.random.fold_in)(key, frame_index)
+def frame_noise(state: StreamState, size: tuple[int, ...], config: ModelConfig) -> Latents:
+    """Initial latents [b, *size, c] of the next frame, N(0, 1), from (seed, stream, frame index) only."""
+    index = state.frame_index if config.diffusion.noise == "frame" else jnp.zeros_like(state.frame_index)
+    keys = jax.vmap(jax.random.fold_in)(state.key, index)
+    shape = (*size, config.unet.latent_channels)
     return jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
 
 

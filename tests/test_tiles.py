@@ -67,7 +67,7 @@ def in_tiles(clip: np.ndarray, overlap: int) -> np.ndarray:
     state, outputs = init_state(config, 1, height, width), []
     tiles = [(jnp.array(o, jnp.int32), jnp.array(b)) for o, b in zip(grid.origins, grid.bounds)]
     for frame in map(jnp.asarray, clip):
-        noise = frame_noise(state.key, state.frame_index, (*grid.frame, config.unet.latent_channels))
+        noise = frame_noise(state, grid.frame, config)
         cut = sum(see(params, state, frame, *tile) for tile in tiles) < config.history.cut_validity
         total = empty_state(state)
         for tile in tiles:

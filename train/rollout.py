@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from sdvsr_jax.diffusion import step_coefficients
 from sdvsr_jax.networks import bind, prepare
 from sdvsr_jax.resize import upsample_bicubic
-from sdvsr_jax.stream import StreamState, advance, init_state, reset
+from sdvsr_jax.stream import StreamState, advance, frame_noise, init_state, reset
 from sdvsr_jax.types import Array, HasPrev, Params, SRFrame
 from sdvsr_jax.warp import warp
 from train import losses
@@ -82,7 +82,7 @@ def hop_loss(params: Params, hop: Hop, frame: Video, key: Array, context: Contex
     prepared = prepare(params, config)
     nets = bind(prepared, config)
     z = jax.lax.stop_gradient(encode(nets, frame.hr, frame.lr))
-    normal = jax.random.normal(jax.random.fold_in(key, 1), z.shape)
+    normal = frame_noise(state, z.shape[1:3], config)
     noise = _start(normal, z, context)
     new_state, sr, denoised = advance(prepared, state, frame.lr, config=config, noise=noise)
     terms = image_terms(context, sr, frame.hr)
