@@ -1,6 +1,8 @@
 """Tiny encoder and decoder from scratch (needed once for `nano`; the published model brings its own).
 
 python -m train --config=autoencoder
+
+Cost: 0.035 TFLOP a step, 0.7 PFLOP in all (LPIPS not counted); 10.6 MB of state.
 """
 
 from configs import DataConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig

@@ -1,6 +1,8 @@
 """Temporal processor modules (TPM) of the decoder: true latents, disturbed, with the previous frame's features.
 
 python -m train --config=decoder --init runs/distill/weights.safetensors
+
+Cost: 0.035 TFLOP a step, 0.35 PFLOP in all (LPIPS not counted); 6.3 MB of state.
 """
 
 from configs import DataConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig

@@ -2,6 +2,8 @@
 
 python -m train --config=distill --init runs/teacher/weights.safetensors
 python -m train --config=distill --num-timesteps 2 --init runs/distill/weights.safetensors   # or 1
+
+Cost: 0.046 TFLOP a step, 0.9 PFLOP in all (LPIPS not counted); 14 MB of state.
 """
 
 from configs import DataConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig

@@ -1,6 +1,8 @@
 """The small flow network, unsupervised, on pairs of LR frames.
 
 python -m train --config=flow --init runs/autoencoder/weights.safetensors
+
+Cost: 0.012 TFLOP a step, 0.12 PFLOP in all; 7 MB of state.
 """
 
 from configs import DataConfig, LossConfig, OptimizerConfig, RunConfig

@@ -1,6 +1,8 @@
 """Auto-regressive temporal guidance (ARTG): the ControlNet, with the U-Net frozen, on fed-back frames.
 
 python -m train --config=guidance --init runs/decoder/weights.safetensors
+
+Cost: 0.065 TFLOP a step, 0.65 PFLOP in all (LPIPS not counted); 11 MB of state.
 """
 
 from configs import DataConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig

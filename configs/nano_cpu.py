@@ -3,6 +3,8 @@
 python -m train.prepare ~/clips --out data/train --trim 0.1 --validation 0.08
 python -m train.prepare --out data/train --pack train.npy --windows 2400 --frames 10 --size 160
 python -m train --config=nano_cpu --data.path train.npy --out runs/nano
+
+Cost: under 90 minutes on two shared x86-64 cores.
 """
 
 from dataclasses import replace

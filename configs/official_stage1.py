@@ -1,6 +1,9 @@
 """The released first stage: 4-step rollout distillation of the U-Net (x4-upscaler layout), 8 windows of 512x512.
 
 python -m train --config=official_stage1 --init FOLDER --loss.perceptual-weights lpips_alex.safetensors
+
+Cost: 150 TFLOP a step, 90 EFLOP in all (LPIPS not counted): 2.6 device-days at 400 TFLOP/s (arithmetic, not
+measured); 6.6 GB of state, 0.82 GB on each of 8 devices with --fsdp 8.
 """
 
 from configs import DataConfig, GANConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig

@@ -1,6 +1,8 @@
 """Multi-step denoiser: v-prediction at random timesteps, single frames, no guidance.
 
 python -m train --config=teacher --init runs/flow/weights.safetensors
+
+Cost: 0.035 TFLOP a step, 1.1 PFLOP in all; 14 MB of state.
 """
 
 from configs import DataConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig

@@ -38,11 +38,12 @@ def test_official_decoder_stage_trains_the_published_number(shapes):
 
 
 @pytest.mark.parametrize("name", configs.names())
-def test_docstring_is_its_command(name):
+def test_docstring_is_its_command_and_cost(name):
     import importlib
 
     text = importlib.import_module(f"configs.{name}").__doc__
     assert f"--config={name}" in text
+    assert "Cost: " in text
 
 
 @pytest.mark.parametrize("name", CHAINS)
