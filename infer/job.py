@@ -114,11 +114,11 @@ def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[
         found = sum(1 for n in os.listdir(plan.output) if n.endswith(".png"))
         return [Check("frame count", found >= work.num_frames, str(work.num_frames), str(found))]
     assert plan.spec is not None
+    assert plan.package is not None
     timeline = _timeline(plan, work.segments)
     part = work.part("joined")
-    matrix = plan.display_matrix
-    copied = join(part, plan.muxer, plan.spec, work.segments, plan.info, plan.kept, timeline, matrix)
-    checks = check_output(part, plan.spec, plan.info, timeline, matrix, copied)
+    copied = join(part, plan.package, plan.spec, work.segments, plan.info, timeline)
+    checks = check_output(part, plan.package, plan.spec, plan.info, timeline, copied)
     work.mark_published()
     os.replace(part, plan.output)
     sync_file(str(Path(plan.output).resolve().parent))
