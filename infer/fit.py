@@ -21,32 +21,56 @@ from sdvsr_jax.memory import peak_bytes
 from sdvsr_jax.models.correlation import VOLUME_LIMIT, volume_bytes
 from sdvsr_jax.stream import init_state, padded_size, step
 
-QUEUED = READ_AHEAD + 2, WRITE_BEHIND + 2
-"""Frames that a job holds before and after the device."""
 PLAIN = 640 * 360
 """Frames up to this many pixels are not looked at before they are compiled: that costs a second."""
 SLACK = 0.9
 SMALLEST = 128
 
 
+class Need(NamedTuple):
+    """What has to fit. size: (W, H) of the output; frames_in, frames_out: held before and after the device."""
+
+    width: int
+    height: int
+    deep: bool
+    size: tuple[int, int]
+    frames_in: int
+    frames_out: int
+    encoder: int
+    """Bytes."""
+
+
+def need_of_job(plan: Plan) -> Need:
+    """What a file job needs."""
+    info, encoder = plan.info, plan.spec.memory if plan.spec else 0
+    queued = READ_AHEAD + 2, WRITE_BEHIND + 2
+    return Need(info.width, info.height, info.layout.is_deep, plan.size, *queued, encoder)
+
+
 def engine_for_job(options: Options, plan: Plan, model: Model) -> Engine:
-    """The engine of a job; its `model` may differ from the given one in the way correlation is looked up."""
+    """The engine of a job; unfinished work goes on as it was fitted."""
     wanted = options.tile
     if wanted == "auto":
         wanted = _earlier(plan.output) or "auto"
+    return fitting_engine(wanted, need_of_job(plan), model)
+
+
+def fitting_engine(wanted: str, need: Need, model: Model) -> Engine:
+    """The engine for frames of that kind; its `model` may differ from the given one in the way correlation is
+    looked up. wanted: a value of --tile, or 'on_demand'."""
     if wanted == "on_demand":
-        return _whole(plan, _on_demand(model))
+        return _whole(need, _on_demand(model))
     if wanted == "off":
-        return _whole(plan, model)
+        return _whole(need, model)
     if wanted != "auto":
-        return _tiled(plan, model, parse_tile(wanted))
-    return _choose(plan, model)
+        return _tiled(need, model, parse_tile(wanted))
+    return _choose(need, model)
 
 
-def predicted(engine: Engine, plan: Plan) -> memory.Memory:
-    """What the job will take, its encoder included."""
-    found = engine.memory(*QUEUED)
-    return replace(found, host=found.host + (plan.spec.memory if plan.spec else 0))
+def predicted(engine: Engine, need: Need) -> memory.Memory:
+    """What the work will take, its encoder included."""
+    found = engine.memory(need.frames_in, need.frames_out)
+    return replace(found, host=found.host + need.encoder)
 
 
 def _earlier(output: str) -> str | None:
@@ -57,42 +81,40 @@ def _earlier(output: str) -> str | None:
         return None
 
 
-def _choose(plan: Plan, model: Model) -> Engine:
+def _choose(need: Need, model: Model) -> Engine:
     free = memory.available(model.device)
     if free is None:
-        return _whole(plan, model)
+        return _whole(need, model)
     free += memory.size_of(model.params)  # they are there already, and predictions count them
-    for variant in (model, *([_on_demand(model)] if _has_volume(plan, model) else [])):
-        if plan.info.width * plan.info.height > PLAIN and estimate(plan, variant).whole > free:
+    for variant in (model, *([_on_demand(model)] if _has_volume(need, model) else [])):
+        if need.width * need.height > PLAIN and estimate(need, variant).whole > free:
             continue
-        engine = _whole(plan, variant)
-        if predicted(engine, plan).fits(model.device.platform, free):
+        engine = _whole(need, variant)
+        if predicted(engine, need).fits(model.device.platform, free):
             if variant is not model:
                 say("fit      correlation is looked up on demand, because its volume does not fit into the memory")
             return engine
-    return _largest_tiles(plan, model, free)
+    return _largest_tiles(need, model, free)
 
 
-def _whole(plan: Plan, model: Model) -> Engine:
-    info = plan.info
-    return engine_for(model, info.width, info.height, info.layout.is_deep, plan.size)
+def _whole(need: Need, model: Model) -> Engine:
+    return engine_for(model, need.width, need.height, need.deep, need.size)
 
 
-def _tiled(plan: Plan, model: Model, tile: tuple[int, int]) -> Engine:
-    info = plan.info
-    engine = tiled_engine_for(model, info.width, info.height, info.layout.is_deep, plan.size, tile)
-    return engine if engine.num_tiles > 1 else _whole(plan, model)
+def _tiled(need: Need, model: Model, tile: tuple[int, int]) -> Engine:
+    engine = tiled_engine_for(model, need.width, need.height, need.deep, need.size, tile)
+    return engine if engine.num_tiles > 1 else _whole(need, model)
 
 
-def _largest_tiles(plan: Plan, model: Model, free: int) -> Engine:
-    width, height = plan.info.width, plan.info.height
-    guess = estimate(plan, model)
+def _largest_tiles(need: Need, model: Model, free: int) -> Engine:
+    width, height = need.width, need.height
+    guess = estimate(need, model)
     room = SLACK * free - guess.held - 1.2 * guess.state  # the next frame's state, LR frame and noise
     side = math.isqrt(max(0, round(room * width * height / guess.networks)))
     while True:
         side = max(SMALLEST, min(side, max(width, height) - 1))
-        engine = _tiled(plan, model, (side, side))
-        if predicted(engine, plan).fits(model.device.platform, free) or side == SMALLEST:
+        engine = _tiled(need, model, (side, side))
+        if predicted(engine, need).fits(model.device.platform, free) or side == SMALLEST:
             break
         side = side * 3 // 4
     exact = (
@@ -104,7 +126,7 @@ def _largest_tiles(plan: Plan, model: Model, free: int) -> Engine:
 
 
 class Estimate(NamedTuple):
-    """Bytes of a job, before anything is compiled. held: weights, state, queues, encoder; networks: the rest."""
+    """Bytes of the work, before anything is compiled. held: weights, state, queues, encoder; networks: the rest."""
 
     held: int
     state: int
@@ -116,24 +138,24 @@ class Estimate(NamedTuple):
         return self.held + self.networks
 
 
-def estimate(plan: Plan, model: Model) -> Estimate:
+def estimate(need: Need, model: Model) -> Estimate:
     """From the traced step; nothing is computed."""
-    config, info = model.config, plan.info
-    state = jax.eval_shape(lambda: init_state(config, 1, info.height, info.width))
-    queued = 3 * (QUEUED[0] * info.width * info.height + QUEUED[1] * plan.size[0] * plan.size[1])
-    host = queued * (1 + info.layout.is_deep) + (plan.spec.memory if plan.spec else 0)
+    config = model.config
+    state = jax.eval_shape(lambda: init_state(config, 1, need.height, need.width))
+    queued = 3 * (need.frames_in * need.width * need.height + need.frames_out * need.size[0] * need.size[1])
+    host = queued * (1 + need.deep) + need.encoder
     held = memory.size_of((model.params, state, state)) + (host if model.device.platform == "cpu" else 0)
-    frame = jax.ShapeDtypeStruct((1, info.height, info.width, 3), "float32")
+    frame = jax.ShapeDtypeStruct((1, need.height, need.width, 3), "float32")
     traced = peak_bytes(functools.partial(step, config=config), model.params, state, frame)
     return Estimate(held, memory.size_of(state), memory.temporaries(traced, model.device.platform))
 
 
-def _has_volume(plan: Plan, model: Model) -> bool:
+def _has_volume(need: Need, model: Model) -> bool:
     flow = model.config.flow
     if not isinstance(flow, RAFTConfig) or flow.correlation == "on_demand":
         return False
     config = model.config
-    height, width = (s * config.scale // 8 for s in padded_size(plan.info.height, plan.info.width, config))
+    height, width = (s * config.scale // 8 for s in padded_size(need.height, need.width, config))
     return flow.correlation == "volume" or volume_bytes(1, height, width) <= VOLUME_LIMIT
 
 

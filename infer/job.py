@@ -13,7 +13,7 @@ from infer.console import Clock, describe_model, in_words, say
 from infer.drive import Sink, drive
 from infer.engine import Engine, Model
 from infer.errors import JobError
-from infer.fit import predicted
+from infer.fit import need_of_job, predicted
 from infer.identity import file_identity, params_digest, versions
 from infer.media.fidelity import Check, check_output
 from infer.media.join import Timeline, join
@@ -74,7 +74,7 @@ class _Counted:
 
 def run_job(options: Options, plan: Plan, engine: Engine) -> Result:
     """Do the job; on return the output is complete under its final name and has been checked."""
-    model, memory = engine.model, predicted(engine, plan)
+    model, memory = engine.model, predicted(engine, need_of_job(plan))
     describe_model(model, memory, available(model.device))
     with WorkFolder(plan.output, _fingerprint(options, plan, engine), options.restart) as work:
         if options.resume and not work.segments:
@@ -114,11 +114,11 @@ def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[
         found = sum(1 for n in os.listdir(plan.output) if n.endswith(".png"))
         return [Check("frame count", found >= work.num_frames, str(work.num_frames), str(found))]
     assert plan.spec is not None
+    assert plan.package is not None
     timeline = _timeline(plan, work.segments)
     part = work.part("joined")
-    matrix = plan.display_matrix
-    copied = join(part, plan.muxer, plan.spec, work.segments, plan.info, plan.kept, timeline, matrix)
-    checks = check_output(part, plan.spec, plan.info, timeline, matrix, copied)
+    copied = join(part, plan.package, plan.spec, work.segments, plan.info, timeline)
+    checks = check_output(part, plan.package, plan.spec, plan.info, timeline, copied)
     work.mark_published()
     os.replace(part, plan.output)
     sync_file(str(Path(plan.output).resolve().parent))

@@ -1,7 +1,7 @@
 """Everything that is decided before the work starts, so that a job either begins well or says why not."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -16,9 +16,10 @@ from infer.media.codecs import (
     try_encoder,
     written_tags,
 )
-from infer.media.container import SUFFIXES, muxer_of, natural_muxer, refused, rehearse
+from infer.media.container import SUFFIXES, Packaging, muxer_of, natural_muxer, refused
 from infer.media.info import BT2020, RGB_MATRIX, VideoInfo, guessed_matrix
 from infer.media.probe import pixel_layout, probe
+from infer.media.rehearsal import choose_packaging
 from infer.options import Options, parse_fps, parse_size
 from infer.work import clear_finished
 
@@ -38,8 +39,7 @@ class Plan:
     group: int
     notes: tuple[str, ...]
     spec: VideoSpec | None = None
-    muxer: str = ""
-    kept: tuple[int, ...] = ()
+    package: Packaging | None = None
 
     @property
     def expected_frames(self) -> int | None:
@@ -55,22 +55,14 @@ class Plan:
         """Whether only some frames of the source are wanted."""
         return self.start > 0 or self.count is not None
 
-    @property
-    def display_matrix(self) -> tuple[int, ...] | None:
-        """The source's, its shift scaled to the bigger picture."""
-        matrix = self.info.display_matrix
-        if matrix is None:
-            return None
-        across, down = self.size[0] / self.info.width, self.size[1] / self.info.height
-        return (*matrix[:6], round(matrix[6] * across), round(matrix[7] * down), matrix[8])
-
     def described(self) -> dict[str, Any]:
         """What decides the bytes of the output, for the check before going on with earlier work."""
         spec = {} if self.spec is None else {k: str(v) for k, v in asdict(self.spec).items()}
         return {
             **spec, "size": f"{self.size[0]}x{self.size[1]}", "start": self.start, "frames": self.count,
-            "deinterlace": self.deinterlace, "segment": self.group, "container": self.muxer,
-            "streams": list(self.kept),
+            "deinterlace": self.deinterlace, "segment": self.group,
+            "container": self.package.muxer if self.package else "",
+            "streams": list(self.package.kept) if self.package else [],
         }  # fmt: skip
 
 
@@ -82,6 +74,8 @@ def make_plan(options: Options, path: str, output: str | None = None) -> Plan:
     info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
     if info.num_frames is not None and options.start >= info.num_frames:
         raise ValueError(f"--start {options.start}: {path} has {info.num_frames} frames")
+    if options.start:
+        info = _without_time_code(info)
     size = output_size(options, info)
     output = output or default_output(info, options)
     check_target(output, path, options.overwrite)
@@ -93,11 +87,11 @@ def make_plan(options: Options, path: str, output: str | None = None) -> Plan:
     kept = _kept_streams(info, muxer, options)
     spec = _video_spec(options, info, size)
     try_encoder(spec)
-    rehearse(info, spec, muxer, kept)
-    notes = _notes(info, options, size) + _encoder_notes(spec, info)
+    package, losses = choose_packaging(info, spec, Packaging(muxer, kept, _display_matrix(info, size)))
+    notes = _notes(info, options, size) + _encoder_notes(spec, info) + losses
     if missing := [s for s in info.others if s.index not in kept]:
         notes.append(f"left out, because {SUFFIXES[muxer]} cannot hold it: {', '.join(map(str, missing))}")
-    return Plan(**common, notes=tuple(notes), spec=spec, muxer=muxer, kept=kept)
+    return Plan(**common, notes=tuple(notes), spec=spec, package=package)
 
 
 def default_output(info: VideoInfo, options: Options, folder: str | None = None) -> str:
@@ -184,6 +178,15 @@ def pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
     return ((info.sar or Fraction(1)) * stretch).limit_denominator(65535)
 
 
+def _display_matrix(info: VideoInfo, size: tuple[int, int]) -> tuple[int, ...] | None:
+    """The source's, its shift scaled to the bigger picture."""
+    matrix = info.display_matrix
+    if matrix is None:
+        return None
+    across, down = size[0] / info.width, size[1] / info.height
+    return (*matrix[:6], round(matrix[6] * across), round(matrix[7] * down), matrix[8])
+
+
 def _notes(info: VideoInfo, options: Options, size: tuple[int, int]) -> list[str]:
     notes = [f"left out: {text}" for text in info.left_out]
     if info.layout.has_alpha:
@@ -208,6 +211,18 @@ def _encoder_notes(spec: VideoSpec, info: VideoInfo) -> list[str]:
     return notes
 
 
+def _without_time_code(info: VideoInfo) -> VideoInfo:
+    words = {k: v for k, v in info.stream_metadata.items() if k.lower() != "timecode"}
+    above = {k: v for k, v in info.metadata.items() if k.lower() != "timecode"}
+    if (words, above) == (info.stream_metadata, info.metadata):
+        return info
+    why = "the time code: it is that of the first frame, which --start leaves out"
+    return replace(info, stream_metadata=words, metadata=above, left_out=(*info.left_out, why))
+
+
 def _lost_in_images(info: VideoInfo) -> list[str]:
     lost = [str(s) for s in info.others]
+    lost += [f"{len(info.chapters)} chapters"] if info.chapters else []
+    lost += ["metadata"] if info.metadata or info.stream_metadata else []
+    lost += ["HDR metadata"] if info.hdr else []
     return [f"PNG frames hold no timestamps and no {', '.join(lost)}"] if lost else []

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 
 from infer.console import describe_model, say
-from infer.engine import Engine, engine_for, load_model
+from infer.engine import Engine, load_model
 from infer.errors import JobError
+from infer.fit import Need, fitting_engine, predicted
 from infer.live.address import PIPE, Source, Target, find_source, find_target
 from infer.live.encoders import describe_encoder, live_spec
 from infer.live.latency import now
@@ -59,7 +60,7 @@ def run_live(options: Options, path: str, output: str | None) -> dict[str, Any]:
         try:
             with _losses_told(target):
                 _describe(source, sink, target, spec, policy)
-                engine = unless_stopped(partial(_prepare, options, source, size), stop)
+                engine = unless_stopped(partial(_prepare, options, source, spec), stop)
                 meter.begin()
                 _loop(options, inbox, engine, sink, meter)
         finally:
@@ -70,7 +71,8 @@ def run_live(options: Options, path: str, output: str | None) -> dict[str, Any]:
         meter.say("done    ")
         if interrupted and not address.lasts and path != PIPE:
             raise KeyboardInterrupt(f"interrupted: {target.path} ends with the frame it had reached")
-    return {"input": path, "output": target.path, "model": options.model, "policy": policy, **meter.as_dict()}
+    words = {"input": path, "output": target.path, "model": options.model, "fit": engine.fit, "policy": policy}
+    return {**words, **meter.as_dict()}
 
 
 def _open_source(
@@ -112,13 +114,15 @@ def _losses_told(target: Target) -> Iterator[None]:
         raise JobError(f"{target.path}: the disk is full; what is there is playable") from None
 
 
-def _prepare(options: Options, source: LiveSource, size: tuple[int, int]) -> Engine:
-    o, info = options, source.info
+def _prepare(options: Options, source: LiveSource, spec: VideoSpec) -> Engine:
+    o, info, deep = options, source.info, source.info.layout.is_deep
     model = load_model(o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline)
-    engine = engine_for(model, info.width, info.height, info.layout.is_deep, size)
-    blank = np.zeros((info.height, info.width, 3), np.uint16 if info.layout.is_deep else np.uint8)
+    size, queued = (spec.width, spec.height), (DEPTH + 2, WRITE_BEHIND + 2)
+    need = Need(info.width, info.height, deep, size, *queued, spec.live_memory)
+    engine = fitting_engine(o.tile, need, model)
+    describe_model(engine.model, predicted(engine, need), available(model.device))
+    blank = np.zeros((info.height, info.width, 3), np.uint16 if deep else np.uint8)
     jax.block_until_ready(engine.step(_restart(engine, engine.start(o.seed)), blank))  # compiles what is left
-    describe_model(model, engine.memory(DEPTH + 2, WRITE_BEHIND + 2), available(model.device))
     return engine
 
 

@@ -98,6 +98,12 @@ class VideoSpec:
         lean = self.is_huge and encoder.lean_memory
         return (lean or encoder.memory) * self.width * self.height
 
+    @property
+    def live_memory(self) -> int:
+        """Bytes that encoding takes when no frame is held back, as by the lean settings."""
+        encoder = ENCODERS.get(self.encoder)
+        return 0 if encoder is None else (encoder.lean_memory or encoder.memory) * self.width * self.height
+
 
 def find_encoder(name: str | None, layout: PixelLayout) -> Encoder:
     """The encoder of this name or alias; without a name H.264 for 8 bits and HEVC for more."""

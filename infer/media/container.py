@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -12,10 +13,30 @@ from av.stream import Stream
 
 from infer.media.codecs import VideoSpec, add_encoder
 from infer.media.info import StreamInfo, VideoInfo
-from infer.media.probe import open_input, reason
+from infer.media.probe import open_input
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
+MATROSKA_TICK = Fraction(1, 1000)
+COVERS = {
+    "png": ("cover.png", "image/png"), "mjpeg": ("cover.jpg", "image/jpeg"), "gif": ("cover.gif", "image/gif"),
+    "tiff": ("cover.tif", "image/tiff"),
+}  # fmt: skip
+"""Codecs of cover pictures that Matroska holds as attachments: name and type."""
+MP4_COVERS = {"png", "mjpeg", "bmp"}
+
+
+@dataclass(frozen=True)
+class Packaging:
+    """How one file is put together. kept: the source's other streams; matrix: display matrix of the video stream.
+
+    any_key: mp4 and mov write metadata of any name, in QuickTime's form (which some players of mp4 do not look at).
+    """
+
+    muxer: str
+    kept: tuple[int, ...] = ()
+    matrix: tuple[int, ...] | None = None
+    any_key: bool = False
 
 
 def muxer_of(path: str) -> str:
@@ -38,19 +59,21 @@ def natural_muxer(info: VideoInfo, spec: VideoSpec) -> str:
 
 def refused(info: VideoInfo, muxer: str) -> list[StreamInfo]:
     """The source's other streams that this container cannot hold."""
-    return [s for s in info.others if not _takes(muxer, info.path, s.index)]
+    return [s for s in info.others if not _takes(muxer, info.path, s)]
 
 
-def _takes(muxer: str, path: str, index: int) -> bool:
+def _takes(muxer: str, path: str, info: StreamInfo) -> bool:
+    # Muxers that hold no fonts or covers say so late or never.
+    if info.kind == "attachment":
+        return muxer == "matroska"
+    if info.kind == "cover":
+        return info.codec in {"matroska": COVERS, "mp4": MP4_COVERS}.get(muxer, ())
     output = av.open(io.BytesIO(), "w", format=muxer)
     with open_input(path) as source:
-        stream = source.streams[index]
+        stream = source.streams[info.index]
         try:
-            copy = add_copy(output, stream)
-            # Some muxers refuse only at the header, some only at the first packet; covers and fonts need a real
-            # track beside them, so for those the question is enough.
-            if copy.type in ("audio", "subtitle"):
-                output.start_encoding()
+            copy = add_copy(output, source, info)
+            output.start_encoding()  # some muxers refuse only at the header, some only at the first packet
             if copy.type == "audio":
                 _mux_first(output, source, stream, copy)
         except (av.FFmpegError, ValueError, RuntimeError):
@@ -96,36 +119,26 @@ def _speech_frames(data: bytes, sizes: tuple[int, ...]) -> Iterator[bytes]:
         position += size
 
 
-def add_copy(output: OutputContainer, stream: Stream) -> Stream:
-    """A stream of ``output`` that takes the packets of ``stream`` unchanged."""
+def add_copy(output: OutputContainer, source: InputContainer, info: StreamInfo) -> Stream:
+    """A stream of ``output`` that takes that stream's packets unchanged; Matroska's covers are complete with it."""
+    stream = source.streams[info.index]
+    if info.kind == "cover" and output.format.name == "matroska":
+        name, mimetype = COVERS[info.codec]
+        return output.add_attachment(name, mimetype, _cover(source.name, info.index))
     copy = output.add_stream_from_template(stream, opaque=True)
     copy.disposition = stream.disposition
-    copy.metadata.update(stream.metadata)
+    copy.metadata.update(info.metadata)
     return copy
 
 
-def rehearse(info: VideoInfo, spec: VideoSpec, muxer: str, kept: Iterable[int]) -> None:
-    """Write the whole output header in memory, so that any refusal comes before the work, not after it."""
-    output = av.open(io.BytesIO(), "w", format=muxer)
-    try:
-        add_encoder(output, spec, 1)
-        if kept:
-            with open_input(info.path) as source:
-                _add_and_start(output, source, kept)
-        else:
-            output.start_encoding()
-    except (av.FFmpegError, ValueError) as error:
-        others = [m for m in SUFFIXES if m != muxer and _takes_video(spec, m)]
-        hint = f": use {' or '.join(SUFFIXES[m] for m in others)}" if others else ": use another --codec"
-        raise ValueError(
-            f"{SUFFIXES[muxer]} cannot hold {spec.encoder} {spec.pixel_format} ({reason(error)}){hint}"
-        ) from None
+def _cover(path: str, index: int) -> bytes:
+    with open_input(path) as source:
+        return bytes(next(p for p in source.demux(source.streams[index]) if p.size))
 
 
-def _add_and_start(output: OutputContainer, source: InputContainer, kept: Iterable[int]) -> None:
-    for index in kept:
-        add_copy(output, source.streams[index])
-    output.start_encoding()
+def able(spec: VideoSpec, other_than: str) -> list[str]:
+    """The other containers that hold such video."""
+    return [m for m in SUFFIXES if m != other_than and _takes_video(spec, m)]
 
 
 def _takes_video(spec: VideoSpec, muxer: str) -> bool:

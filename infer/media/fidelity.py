@@ -1,16 +1,21 @@
 """Nothing lost but resolution: read the output back and hold it against what the source had."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from fractions import Fraction
 from typing import Any
 
-from av.stream import Disposition
+from av.stream import AttachmentStream, Disposition, Stream
 
 from infer.media.codecs import VideoSpec
+from infer.media.container import Packaging
 from infer.media.info import LIMITED, VideoInfo
-from infer.media.join import Copied, Timeline
-from infer.media.probe import color_tags, display_matrix, hdr_metadata, open_input, pixel_layout
+from infer.media.join import Copied, Timeline, cut_chapters
+from infer.media.metadata import lost, said
+from infer.media.probe import choose_stream, color_tags, display_matrix, hdr_metadata, open_input, pixel_layout
+
+MILLISECOND = Fraction(1, 1000)
+"""The clock of chapters in mp4."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,17 @@ class Check:
     expected: str
     found: str
     note: str = ""
+    what: str = ""
+    """The part of it that is not as expected, where it has parts."""
 
     def __str__(self) -> str:
         text = self.name if self.ok else f"{self.name} {self.found} instead of {self.expected}"
         return f"{text} ({self.note})" if self.note else text
+
+    @property
+    def loss(self) -> str:
+        """What is lost, in words."""
+        return f"{self.name} ({self.what})" if self.what else self.name
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -33,33 +45,38 @@ class Check:
 
 def check_output(
     path: str,
+    package: Packaging,
     spec: VideoSpec,
     info: VideoInfo,
     timeline: Timeline,
-    matrix: tuple[int, ...] | None,
     copied: Sequence[Copied],
 ) -> list[Check]:
     """Compare the finished file with the plan and the source, reading every packet of it."""
+    times, tick, found = _read_packets(path)
+    late = times[0] * tick - timeline.shifted()[0] * spec.time_base if times else Fraction(0)
     with open_input(path) as container:
-        video = next(s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
-        index = video.index  # a stream must not be touched after its container is closed
+        video = choose_stream(container, path, None)
         frame = next(container.decode(video))
         checks = [
             _same("size", f"{spec.width}x{spec.height}", f"{frame.width}x{frame.height}"),
             _same("sample aspect ratio", spec.sar or Fraction(1), video.sample_aspect_ratio or Fraction(1)),
-            _same("rotation", _rotation(matrix), _rotation(display_matrix(frame))),
+            _same("rotation", _rotation(package.matrix), _rotation(display_matrix(frame))),
             _colors(info, spec, color_tags(frame, video)),
             _bit_depth(info, pixel_layout(frame.format).bits),
             _same("HDR metadata", info.hdr or "none", hdr_metadata(frame) or "none"),
-            _same("chapters", len(info.chapters), len(container.chapters())),
-            _metadata(info.metadata, dict(container.metadata)),
+            _chapters(cut_chapters(info, timeline), container.chapters(), late + MILLISECOND),
+            _metadata("metadata", info.metadata, container.metadata),
+            *_said("video", info.stream_metadata, info.disposition, video),
         ]
-    times, tick, found = _read_packets(path, index)
+        kinds = {o.index: o for o in info.others}
+        kept = [c for c in copied if c.packets or len(found) == len(copied)]  # mp4 leaves out empty tracks
+        for wanted, got in zip(kept, found, strict=False):
+            other, stream = kinds[wanted.index], container.streams[got.index]
+            checks.append(_copy(wanted, got, late, tick))
+            checks += _said(f"{other.kind} {other.index}", other.metadata, other.disposition, stream)
     checks += _times(spec, timeline, times, tick)
-    late = times[0] * tick - timeline.shifted()[0] * spec.time_base if times else Fraction(0)
-    checks += [_copy(wanted, got, late, tick) for wanted, got in zip(copied, found, strict=False)]
-    if len(found) != len(copied):
-        checks.append(_same("copied streams", len(copied), len(found)))
+    if len(found) != len(kept):
+        checks.append(_same("copied streams", len(kept), len(found)))
     return checks
 
 
@@ -88,9 +105,34 @@ def _bit_depth(info: VideoInfo, found: int) -> Check:
     return Check("bit depth", found >= wanted, str(wanted), str(found))
 
 
-def _metadata(expected: dict[str, str], found: dict[str, str]) -> Check:
-    lost = sorted(k for k, v in expected.items() if found.get(k) != v)
-    return Check("metadata", not lost, f"{len(expected)} entries", f"all but {', '.join(lost)}" if lost else "all")
+def _metadata(name: str, expected: Mapping[str, str], found: Mapping[str, str]) -> Check:
+    gone = ", ".join(lost(expected, found))
+    return Check(name, not gone, f"{len(expected)} entries", f"all but {gone}" if gone else "all", what=gone)
+
+
+def _said(name: str, metadata: Mapping[str, str], disposition: int, found: Stream) -> list[Check]:
+    """What is said of one stream: its metadata and its roles."""
+    gone = [d.name or "" for d in Disposition if disposition & ~found.disposition & d]
+    roles = ", ".join(gone)
+    text = f"all but {roles}" if gone else "all"
+    checks = [
+        _metadata(f"{name} metadata", metadata, found.metadata),
+        Check(f"{name} roles", not gone, ", ".join(d.name or "" for d in Disposition if disposition & d), text,
+              what=roles),
+    ]  # fmt: skip
+    return [c for c, any_said in zip(checks, (metadata, disposition), strict=True) if any_said]
+
+
+def _chapters(wanted: Sequence[Any], found: Sequence[Any], slack: Fraction) -> Check:
+    """Their number, begin, end and everything said of them."""
+    if len(wanted) != len(found):
+        return _same("chapters", len(wanted), len(found))
+    gone = set()
+    for a, b in zip(wanted, found, strict=True):
+        gone |= {key for key in ("start", "end") if abs(a[key] * a["time_base"] - b[key] * b["time_base"]) > slack}
+        gone |= set(lost(said(a["metadata"]), b["metadata"]))
+    what = ", ".join(sorted(gone))
+    return Check("chapters", not gone, str(len(wanted)), f"others, by {what}" if gone else "equal", what=what)
 
 
 def _times(spec: VideoSpec, timeline: Timeline, times: list[int], tick: Fraction) -> list[Check]:
@@ -120,12 +162,16 @@ def _times(spec: VideoSpec, timeline: Timeline, times: list[int], tick: Fraction
     return checks
 
 
-def _read_packets(path: str, video: int) -> tuple[list[int], Fraction, list[Copied]]:
-    """Video timestamps in order, their tick, and what every other stream holds."""
+def _read_packets(path: str) -> tuple[list[int], Fraction, list[Copied]]:
+    """Video timestamps in order, their tick, and what every other stream holds, attached ones last."""
     times: list[int] = []
     with open_input(path) as container:
+        video = choose_stream(container, path, None).index
         others = [s for s in container.streams if s.index != video and s.type != "data"]
+        others.sort(key=lambda s: isinstance(s, AttachmentStream) or bool(s.disposition & Disposition.attached_pic))
         copies = {s.index: Copied(s.index, s.type) for s in others}
+        for stream in others:
+            copies[stream.index].add_attachment(stream)
         tick = container.streams[video].time_base or Fraction(1)
         for packet in container.demux():
             if packet.size == 0 and packet.dts is None and packet.pts is None:

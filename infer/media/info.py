@@ -49,11 +49,18 @@ class HDRMetadata:
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """A stream that is copied, not upscaled."""
+    """A stream that is copied, not upscaled. kind: audio, subtitle, attachment, cover or as FFmpeg calls it."""
 
     index: int
     kind: str
     codec: str
+    metadata: dict[str, str] = field(default_factory=dict, hash=False)
+    disposition: int = 0
+
+    @property
+    def is_attached(self) -> bool:
+        """It belongs to the whole file and has no time."""
+        return self.kind in ("attachment", "cover")
 
     def __str__(self) -> str:
         return f"{self.kind} stream {self.index} ({self.codec})"
@@ -85,9 +92,14 @@ class VideoInfo:
     interlaced: bool = False
     hdr: HDRMetadata | None = None
     others: tuple[StreamInfo, ...] = ()
+    """Those that are attached come last."""
     left_out: tuple[str, ...] = ()
     """What cannot be carried over from this source whatever the container, in words."""
     metadata: dict[str, str] = field(default_factory=dict, hash=False)
+    stream_metadata: dict[str, str] = field(default_factory=dict, hash=False)
+    """Of the video stream."""
+    disposition: int = 0
+    """Of the video stream, FFmpeg's flags."""
     chapters: tuple[dict[str, Any], ...] = field(default=(), hash=False)
     files: tuple[str, ...] = ()
     """The image files of a folder, in order."""

@@ -3,20 +3,21 @@
 import hashlib
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.container.core import Flags
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import AttachmentStream, Disposition, Stream
 from av.video.stream import VideoStream
 
 from infer.errors import JobError
 from infer.media.codecs import VideoSpec, set_tags
-from infer.media.container import add_copy, single_packets
+from infer.media.container import Packaging, add_copy, single_packets
 from infer.media.info import VideoInfo
 from infer.media.probe import open_input
 from infer.media.segment import Segment, sync_file
@@ -42,6 +43,13 @@ class Timeline:
         return [p - round(self.origin / self.time_base) for p in self.pts]
 
 
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+SAMPLE = 5000
+"""Packets of a source that are looked at for the first one of every stream."""
+
+
 @dataclass
 class Copied:
     """A copied stream: packets, a hash over their bytes (demuxers cut PCM and AMR differently), start.
@@ -55,6 +63,12 @@ class Copied:
     first: Fraction | None = None
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
+    def add_attachment(self, stream: Stream) -> None:
+        """Count a file that is in the header, if the stream is one."""
+        if isinstance(stream, AttachmentStream):
+            self.packets += 1
+            self.digest.update(bytes(stream.data or b""))
+
     def add(self, packet: Packet) -> None:
         """Count a packet whose timestamps are on the output's clock."""
         self.packets += 1
@@ -65,30 +79,36 @@ class Copied:
 
 def join(
     path: str,
-    muxer: str,
+    package: Packaging,
     spec: VideoSpec,
     segments: Sequence[Segment],
     info: VideoInfo,
-    kept: Sequence[int],
     timeline: Timeline,
-    matrix: tuple[int, ...] | None,
+    sample: bool = False,
 ) -> list[Copied]:
-    """Write ``path`` (fsynced); returns what was copied from the source's streams ``kept``.
+    """Write ``path`` (fsynced); returns what was copied of the source's other streams.
 
-    matrix: display matrix for the video stream.
+    sample: only the first packet of every other stream.
     """
+    kept = [other for other in info.others if other.index in package.kept]
     source = open_input(info.path) if kept else None
-    clock = _header_clock(muxer, [spec.time_base, *(source.streams[i].time_base for i in kept)] if source else [])
-    with av.open(path, "w", format=muxer, container_options=clock) as output:
+    bases = (
+        [spec.time_base, *(source.streams[k.index].time_base for k in kept if not k.is_attached)] if source else []
+    )
+    with av.open(path, "w", format=package.muxer, container_options=_header(package, bases)) as output:
         output.flags |= Flags.bitexact.value
         output.metadata.update(info.metadata)
-        video = _video_stream(output, segments[0], spec, matrix)
-        streams = {i: add_copy(output, source.streams[i]) for i in kept} if source else {}
-        copied = {i: Copied(i, s.type) for i, s in streams.items()}
-        _set_chapters(output, info, timeline)
+        video = _video_stream(output, segments[0], spec, info, package.matrix)
+        streams = {k.index: add_copy(output, source, k) for k in kept} if source else {}
+        copied = {k.index: Copied(k.index, k.kind) for k in kept}
+        for index, stream in streams.items():
+            copied[index].add_attachment(stream)
+        output.set_chapters(cut_chapters(info, timeline))
         sources = [_video_packets(segments, video, spec, timeline)]
         if source:
-            sources.append(_copied_packets(source, streams, copied, timeline))
+            timed = {i: s for i, s in streams.items() if not isinstance(s, AttachmentStream)}
+            if timed:
+                sources.append(_copied_packets(source, timed, copied, timeline, sample))
         for _, packet in heapq.merge(*sources, key=lambda item: item[0]):
             output.mux(packet)
         if source:
@@ -97,14 +117,19 @@ def join(
     return list(copied.values())
 
 
-def _header_clock(muxer: str, bases: Sequence[Fraction | None]) -> dict[str, str]:
+def _header(package: Packaging, bases: Sequence[Fraction | None]) -> dict[str, str]:
     """The clock of an mp4 header counts milliseconds by default: too coarse for where each track begins."""
+    if package.muxer not in ("mp4", "mov"):
+        return {}
     ticks = math.lcm(1000, *(b.denominator for b in bases if b))
-    return {"movie_timescale": str(ticks)} if muxer in ("mp4", "mov") and ticks < 2**31 else {}
+    return {
+        **({"movie_timescale": str(ticks)} if ticks < 2**31 else {}),
+        **({"movflags": "use_metadata_tags"} if package.any_key else {}),
+    }
 
 
 def _video_stream(
-    output: OutputContainer, segment: Segment, spec: VideoSpec, matrix: tuple[int, ...] | None
+    output: OutputContainer, segment: Segment, spec: VideoSpec, info: VideoInfo, matrix: tuple[int, ...] | None
 ) -> VideoStream:
     with av.open(segment.path) as container:
         stream = output.add_stream_from_template(container.streams.video[0], opaque=True)
@@ -115,6 +140,8 @@ def _video_stream(
     if tag := _codec_tag(spec, output.format.name):
         context.codec_tag = tag
     stream.set_display_matrix(matrix)
+    stream.metadata.update(info.stream_metadata)
+    stream.disposition = Disposition(info.disposition)
     return stream
 
 
@@ -128,8 +155,9 @@ def _codec_tag(spec: VideoSpec, muxer: str) -> str | None:
     return None
 
 
-def _set_chapters(output: OutputContainer, info: VideoInfo, timeline: Timeline) -> None:
-    chapters = []
+def cut_chapters(info: VideoInfo, timeline: Timeline) -> list["Chapter"]:
+    """The source's chapters on the output's clock."""
+    chapters: list[Any] = []
     for chapter in info.chapters:
         base = chapter["time_base"]
         shift = round(timeline.origin / base)
@@ -137,8 +165,7 @@ def _set_chapters(output: OutputContainer, info: VideoInfo, timeline: Timeline) 
         limit = None if timeline.end is None else round((timeline.end - timeline.origin) / base)
         if end > 0 and (limit is None or start < limit):
             chapters.append({**chapter, "start": max(start, 0), "end": end if limit is None else min(end, limit)})
-    if chapters:
-        output.set_chapters(chapters)
+    return chapters
 
 
 def _video_packets(
@@ -173,17 +200,23 @@ def _video_packets(
 
 
 def _copied_packets(
-    source: InputContainer, streams: dict[int, Stream], copied: dict[int, Copied], timeline: Timeline
+    source: InputContainer,
+    streams: Mapping[int, Stream],
+    copied: Mapping[int, Copied],
+    timeline: Timeline,
+    sample: bool,
 ) -> Iterator[tuple[Fraction, Packet]]:
     last = Fraction(-(10**9))
     try:
-        for packet in source.demux([source.streams[i] for i in streams]):
+        for number, packet in enumerate(source.demux([source.streams[i] for i in streams])):
+            if sample and (number > SAMPLE or all(copied[i].packets for i in streams)):
+                break
             when = packet.dts if packet.dts is not None else packet.pts
             index = packet.stream_index
             if packet.size == 0 and when is None:
                 continue
             seconds = last if when is None else when * packet.time_base
-            if _outside(seconds, timeline):
+            if copied[index].kind != "cover" and _outside(seconds, timeline):
                 continue
             shift = round(timeline.origin / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift
@@ -194,7 +227,20 @@ def _copied_packets(
                 single.stream = streams[index]
                 yield last, single
     except av.FFmpegError:
-        return  # a damaged tail: what could be read is kept, and the reader has counted the damage
+        pass  # a damaged tail: what could be read is kept, and the reader has counted the damage
+    if sample:
+        yield from _stand_ins(streams, copied)
+
+
+def _stand_ins(streams: Mapping[int, Stream], copied: Mapping[int, Copied]) -> Iterator[tuple[Fraction, Packet]]:
+    """An empty line for every subtitle track that says nothing for long: mp4 drops tracks without packets."""
+    for index, stream in streams.items():
+        if copied[index].kind == "subtitle" and not copied[index].packets:
+            packet = Packet(b"\0\0")
+            packet.pts, packet.dts, packet.duration, packet.time_base = 0, 0, 1, Fraction(1, 1000)
+            copied[index].add(packet)
+            packet.stream = stream
+            yield Fraction(0), packet
 
 
 def _outside(seconds: Fraction, timeline: Timeline) -> bool:

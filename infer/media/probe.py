@@ -16,12 +16,18 @@ from av.video.stream import VideoStream
 from infer.errors import JobError
 from infer.media.images import list_images
 from infer.media.info import ColorTags, HDRMetadata, PixelLayout, StreamInfo, VideoInfo
+from infer.media.metadata import said
 from infer.media.playlist import check_playlist
 
 FLOATING_CLOCKS = {"mpegts", "mpeg", "rtsp", "hls", "rtp", "flv"}
 """Formats whose timestamps start at an arbitrary value."""
-NOT_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", "software"}
-"""What muxers write about themselves."""
+LOST_IN_PIXELS = {
+    "A53_CC": "closed captions", "DYNAMIC_HDR_PLUS": "HDR10+ metadata", "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
+    "DOVI_RPU_BUFFER": "Dolby Vision metadata", "DOVI_METADATA": "Dolby Vision metadata",
+    "STEREO3D": "the note of how two views are packed", "SPHERICAL": "the note of a spherical projection",
+    "ICC_PROFILE": "the ICC profile",
+}  # fmt: skip
+"""Side data that travels inside coded pictures and is not written again."""
 
 
 def probe(path: str, stream: int | None = None, fps: Fraction = Fraction(25), trusted: bool = False) -> VideoInfo:
@@ -77,10 +83,13 @@ def choose_stream(container: InputContainer, path: str, stream: int | None) -> V
     return chosen
 
 
-def _stream_info(stream: Stream) -> StreamInfo:
+def _stream_info(stream: Stream, above: dict[str, str] | None = None) -> StreamInfo:
     context = stream.codec_context
     name = context.codec.canonical_name if context else getattr(stream, "name", None)
-    return StreamInfo(stream.index, stream.type, name or "unknown codec")
+    cover = isinstance(stream, VideoStream) and is_cover(stream)
+    words = {k: v for k, v in said(stream.metadata, above).items() if not (cover and k in ("filename", "mimetype"))}
+    kind = "cover" if cover else stream.type
+    return StreamInfo(stream.index, kind, name or "unknown codec", words, int(stream.disposition))
 
 
 def _first_frame(container: InputContainer, stream: VideoStream, path: str) -> VideoFrame:
@@ -127,8 +136,10 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, 
         interlaced=frame.interlaced_frame,
         hdr=hdr_metadata(frame),
         others=tuple(others),
-        left_out=tuple(left_out),
-        metadata={k: v for k, v in container.metadata.items() if k.lower() not in NOT_METADATA},
+        left_out=(*left_out, *_inside_pictures(frame)),
+        metadata=said(container.metadata),
+        stream_metadata=said(stream.metadata, container.metadata),
+        disposition=int(stream.disposition),
         chapters=tuple(dict(c) for c in container.chapters()),
     )
 
@@ -144,10 +155,16 @@ def _other_streams(container: InputContainer, stream: VideoStream) -> tuple[list
         elif other.type in ("audio", "subtitle", "video") and other.codec_context is None:
             left_out.append(f"{_stream_info(other)}")
         elif other.type in ("audio", "subtitle", "video", "attachment"):
-            others.append(_stream_info(other))
-        elif not container.chapters():  # a chapter track shows up as data, and chapters are written anew
+            others.append(_stream_info(other, container.metadata))
+        elif not container.chapters() and "timecode" not in other.metadata:
+            # tracks of chapters and time codes show up as data, and both are written anew
             left_out.append(f"{_stream_info(other)}")
-    return others, left_out
+    return sorted(others, key=lambda o: o.is_attached), left_out
+
+
+def _inside_pictures(frame: VideoFrame) -> list[str]:
+    found = {LOST_IN_PIXELS[name]: None for name in _side_data_names(frame) if name in LOST_IN_PIXELS}
+    return [f"{what} inside the pictures" for what in found]
 
 
 def _frames_by_duration(container: InputContainer, stream: VideoStream, rate: Fraction) -> int | None:
@@ -190,12 +207,16 @@ def color_tags(frame: VideoFrame, stream: VideoStream | None = None) -> ColorTag
     return ColorTags(*codes, range=int(frame.color_range) or int(context.color_range) or full)
 
 
+def _all_side_data(frame: VideoFrame) -> list[SideData]:
+    return [cast(SideData, cast(Any, frame.side_data)[number]) for number in range(len(frame.side_data))]
+
+
+def _side_data_names(frame: VideoFrame) -> list[str]:
+    return [data.type.name for data in _all_side_data(frame)]
+
+
 def _side_data(frame: VideoFrame, name: str) -> bytes | None:
-    for number in range(len(frame.side_data)):
-        data = cast(SideData, cast(Any, frame.side_data)[number])
-        if data.type.name == name:
-            return bytes(data)
-    return None
+    return next((bytes(data) for data in _all_side_data(frame) if data.type.name == name), None)
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:

@@ -1,11 +1,13 @@
 """Small videos made on the spot by FFmpeg's own sources and encoders."""
 
+import io
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from infer.media.codecs import VideoSpec
 from infer.media.info import ColorTags
@@ -69,6 +71,48 @@ def make_video(
                 output.mux(sound.encode(frame))
             output.mux(sound.encode(None))
     return path
+
+
+def make_rich(path: str, covers: bool = True) -> str:
+    """A Matroska file that says all it can: sound, subtitle, font, cover, chapters, time code, roles, words."""
+    words = io.BytesIO(b"1\n00:00:00,000 --> 00:00:00,200\nhello\n\n")
+    with av.open(path, "w", format="matroska") as output, av.open(words, format="srt") as text:
+        output.metadata.update({"title": "a b", "ARTIST": "me", "MY KEY": "own", "LOCATION": "+40.680-074.500/"})
+        video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.metadata.update({"language": "ger", "title": "view", "timecode": "01:00:00:00"})
+        video.disposition = Disposition.default | Disposition.original
+        sound = output.add_stream("aac", rate=8000)
+        sound.metadata.update({"language": "eng", "title": "commentary"})
+        sound.disposition = Disposition.comment
+        subtitle = output.add_stream_from_template(text.streams[0])
+        subtitle.metadata.update({"language": "pt-BR", "title": "some"})
+        subtitle.disposition = Disposition.forced
+        if covers:
+            output.add_attachment("font.ttf", "application/x-truetype-font", b"not really a font")
+            output.add_attachment("cover.png", "image/png", png())
+        output.set_chapters([
+            {"id": i, "start": 200 * i, "end": 200 * i + 200, "time_base": Fraction(1, 1000), "metadata": words}
+            for i, words in enumerate(({"title": "one", "artist": "she"}, {"title": "two"}))
+        ])  # fmt: skip
+        for rgb in pictures(10, 64, 48):
+            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
+        output.mux(video.encode(None))
+        for frame in tone(sound.codec_context, 5):
+            output.mux(sound.encode(frame))
+        output.mux(sound.encode(None))
+        for packet in text.demux():
+            if packet.size:
+                packet.stream = subtitle
+                output.mux(packet)
+    return path
+
+
+def png() -> bytes:
+    """A small picture."""
+    context = av.CodecContext.create("png", "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 16, 16, "rgb24", Fraction(1, 25)
+    return bytes(context.encode(av.VideoFrame.from_ndarray(next(pictures(1, 16, 16))))[0])
 
 
 def tone(context: av.AudioCodecContext, blocks: int) -> Iterator[av.AudioFrame]:

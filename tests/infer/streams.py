@@ -14,6 +14,8 @@ import numpy as np
 from av.container import OutputContainer
 
 T = TypeVar("T")
+UDP_IN = "fifo_size=100000&overrun_nonfatal=1"
+"""Options of a udp:// input that outlast a busy machine."""
 SIZE = (64, 48)
 BITS, BLOCK = 10, 12
 PLACES = [(row * BLOCK, column * BLOCK) for row in (0, 1) for column in range(BITS // 2)]
@@ -168,7 +170,10 @@ def record(path: str, count: int, fps: int = 25, muxer: str | None = None, **opt
 
 
 class Receiver(Background):
-    """A viewer of ``url``: (number, seconds of its timestamp, moment) of every frame it could decode."""
+    """A viewer of ``url``: (number, seconds of its timestamp, moment) of every frame it could decode.
+
+    It waits a minute for the stream and leaves when nothing has come for three seconds.
+    """
 
     def __init__(self, url: str, count: int = 1_000_000) -> None:
         self._url, self._count = url, count
@@ -177,7 +182,7 @@ class Receiver(Background):
 
     def _run(self) -> None:
         options = {"fflags": "noparse", "probesize": "200000", "analyzeduration": "200000"}
-        with self._patiently(lambda: av.open(self._url, options=options, timeout=60)) as source:
+        with self._patiently(lambda: av.open(self._url, options=options, timeout=(60, 3))) as source:
             stream = source.streams.video[0]
             stream.thread_type = "SLICE"
             for frame in source.decode(stream):

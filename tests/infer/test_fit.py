@@ -149,8 +149,9 @@ def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
     options = parse(["--video", source, "--model", tiny_model])
     plan, model = make_plan(options, source), load_model(tiny_model, "cpu")
     engine = fit.engine_for_job(options, plan, model)
-    found = fit.predicted(engine, plan)
-    assert abs(fit.estimate(plan, model).whole / (found.device + found.host) - 1) < 0.2
+    need = fit.need_of_job(plan)
+    found = fit.predicted(engine, need)
+    assert abs(fit.estimate(need, model).whole / (found.device + found.host) - 1) < 0.2
 
 
 def test_this_machine_has_memory():

@@ -13,11 +13,9 @@ import av
 import numpy as np
 import pytest
 from clips import ROOT
-from streams import Receiver, Sender, free_port, numbers_in, record
+from streams import UDP_IN, Receiver, Sender, free_port, numbers_in, record
 
 from infer.__main__ import main
-
-UDP_IN = "fifo_size=100000&overrun_nonfatal=1"
 
 
 @pytest.fixture

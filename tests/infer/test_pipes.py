@@ -1,6 +1,7 @@
 """y4m and raw RGB through real pipes of real processes: the file job's pixels, and nothing else, on stdout."""
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -70,6 +71,17 @@ def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp
     assert "latency p50" in said
     assert main(["--video", str(source), "-o", str(job), "--codec", "ffv1", "--model", tiny_model]) == 0
     np.testing.assert_array_equal(planes(str(target)), planes(str(job)))
+
+
+def test_frames_that_do_not_fit_are_tiled_as_in_a_file_job(command, tiny_model, tmp_path):
+    source = make_video(str(tmp_path / "in.mkv"), range(4), (160, 144))
+    job, report, tile = tmp_path / "out.mkv", tmp_path / "report.json", ("--tile", "128")
+    words = command("--video", source, "-o", "-", *tile, "--report", report)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(report.read_text())["fit"] == "128x128"
+    assert main(["--video", source, "-o", str(job), *tile, "--codec", "ffv1", "--model", tiny_model]) == 0
+    np.testing.assert_array_equal(planes(io.BytesIO(done.stdout), format="yuv4mpegpipe"), planes(str(job)))
 
 
 RAW = ("--input-size", "36x20", "--fps", "30000/1001", "--raw-output")

@@ -1,0 +1,120 @@
+"""What a file says beside its pictures is kept where the container can, and told before the job where it cannot."""
+
+from fractions import Fraction
+
+import av
+import pytest
+from av.stream import Disposition
+from clips import make_rich, make_video, png
+from test_join import copy_through
+
+from infer.__main__ import main
+from infer.media.metadata import lost, said
+from infer.media.probe import probe
+from infer.options import parse
+from infer.plan import make_plan
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory) -> str:
+    return make_rich(str(tmp_path_factory.mktemp("rich") / "rich.mkv"))
+
+
+def notes_for(path: str, output: object, *arguments: str) -> str:
+    """What is said before the start."""
+    words = ["--video", path, "-o", str(output), "--drop-streams", *arguments]
+    return "\n".join(make_plan(parse(words), path, str(output)).notes)
+
+
+def test_matroska_keeps_everything(rich, tmp_path):
+    assert notes_for(rich, tmp_path / "new.mkv") == ""
+    output, failed, checks = copy_through(rich, tmp_path, "matroska")
+    assert failed == []
+    assert {"video metadata", "video roles", "audio 1 roles", "subtitle 2 metadata", "attachment 3", "cover 4"} <= {
+        c.name for c in checks
+    }
+    with av.open(output) as container:
+        video, sound, subtitle, font, cover = container.streams
+        assert (video.metadata["TIMECODE"], video.metadata["title"]) == ("01:00:00:00", "view")
+        assert [s.metadata["language"] for s in (video, sound, subtitle)] == ["ger", "eng", "pt-BR"]
+        assert video.disposition == Disposition.default | Disposition.original
+        assert (sound.disposition, subtitle.disposition) == (Disposition.comment, Disposition.forced)
+        assert (font.metadata["filename"], font.data) == ("font.ttf", b"not really a font")
+        assert bytes(next(p for p in container.demux(cover) if p.size)) == png()
+        assert container.chapters()[0]["metadata"] == {"title": "one", "ARTIST": "she"}
+
+
+@pytest.mark.parametrize("muxer", ["mp4", "mov"])
+def test_what_is_told_before_is_what_is_missing_after(rich, tmp_path, muxer):
+    told = notes_for(rich, tmp_path / f"new.{muxer}")
+    _, _, checks = copy_through(rich, tmp_path, muxer)
+    missing = [c.loss for c in checks if not c.ok]
+    assert "chapters (ARTIST)" in missing
+    assert "video roles (original)" in missing
+    assert ": .mkv can" in told
+    assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf)" in told
+    assert ("audio 1 roles (comment): .mp4 or .mkv can" in told) == (muxer == "mov")
+    assert all(loss in told for loss in missing)
+    told_of = [line for line in told.splitlines() if line.startswith(f".{muxer} cannot hold ")]
+    assert sum(line.count(";") + 1 for line in told_of) == len(missing)
+
+
+def test_metadata_of_any_name_survives_in_mp4_where_no_cover_is_in_the_way(tmp_path):
+    source = make_rich(str(tmp_path / "in.mkv"), covers=False)
+    output, failed, _ = copy_through(source, tmp_path, "mp4")
+    assert [f for f in failed if f.startswith("metadata")] == []
+    assert probe(output).metadata["MY_KEY"] == "own"
+    assert probe(output).stream_metadata == {"language": "ger", "title": "view", "timecode": "01:00:00:00"}
+    again, failed, _ = copy_through(output, tmp_path, "matroska")
+    assert failed == []
+    assert probe(again).stream_metadata["TIMECODE"] == "01:00:00:00"
+
+
+def test_a_cover_goes_from_mp4_to_matroska(rich, tmp_path):
+    output, _, _ = copy_through(rich, tmp_path, "mp4")
+    (tmp_path / "out.mp4").rename(tmp_path / "in.mp4")
+    source = str(tmp_path / "in.mp4")
+    output, failed, _ = copy_through(source, tmp_path, "matroska")
+    assert failed == []
+    assert [s.kind for s in probe(output).others] == ["audio", "cover"]
+    assert "left out, because .mov cannot hold it: cover stream 4" in notes_for(source, tmp_path / "x.mov")
+
+
+def test_a_part_keeps_the_cover_and_not_the_time_code(rich, tiny_model, tmp_path, capsys):
+    output = tmp_path / "part.mkv"
+    words = ["--video", rich, "-o", str(output), "--start", "5", "--model", tiny_model, "--preset", "ultrafast"]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "left out: the time code" in said
+    assert "not as in the source" not in said
+    assert [s.kind for s in probe(str(output)).others] == ["audio", "subtitle", "attachment", "cover"]
+    assert probe(str(output)).stream_metadata == {"language": "ger", "title": "view"}
+
+
+def test_refusals_name_the_container_that_can(rich, tmp_path, capsys):
+    assert main(["--video", rich, "-o", str(tmp_path / "out.mp4"), "--model", "there is none"]) == 2
+    said = capsys.readouterr().err
+    assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf): use .mkv, or --drop-streams" in said
+
+
+def test_clocks_that_matroska_rounds_are_told(tmp_path):
+    ticks = make_video(str(tmp_path / "in.mp4"), [0, 1500, 4501, 6000], base=Fraction(1, 90000))
+    assert "exact timestamps (it counts in 1/1000 s): .mp4 or .mov can" in notes_for(ticks, tmp_path / "out.mkv")
+    assert "timestamps" not in notes_for(make_video(str(tmp_path / "25.mp4")), tmp_path / "out.mkv")
+
+
+def test_hdr_that_a_codec_cannot_say_is_told(tmp_path):
+    params = "log-level=none:max-cll=1000,400"
+    source = make_video(str(tmp_path / "in.mp4"), codec="libx265", pixel_format="yuv420p10le", size=(64, 64),
+                        options={"x265-params": params})  # fmt: skip
+    assert "HDR metadata" not in notes_for(source, tmp_path / "out.mp4")
+    assert "cannot hold HDR metadata, nor can" in notes_for(source, tmp_path / "out.mkv", "--codec", "ffv1")
+
+
+def test_words_that_only_look_different_are_not_lost():
+    wanted = {"ARTIST": "me", "my key": "1", "location": "+48.8577+002.295/"}
+    assert lost(wanted, {"artist": "me", "MY_KEY": "1", "location": "+48.8577+002.2950/", "more": "x"}) == []
+    assert lost(wanted, {"artist": "you", "location": "+48.8677+002.2950/"}) == ["ARTIST", "location", "my key"]
+    assert said({"encoder": "x", "BPS-eng": "1", "title": "a", "title-eng": "a", "language": "und"}) == {
+        "title": "a"
+    }

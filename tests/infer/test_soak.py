@@ -1,0 +1,96 @@
+"""A stream that goes on and on in real time: flat memory, no drift of the clock, nothing late.
+
+    SOAK_MINUTES=60 python -m pytest -m heavy -s tests/infer/test_soak.py
+
+Twenty seconds without SOAK_MINUTES.
+"""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import ROOT
+from streams import BITS, UDP_IN, Receiver, Sender, free_port
+
+SECONDS = 60 * float(os.environ.get("SOAK_MINUTES", 1 / 3))
+FPS = 10
+WARM_UP = 5.0
+"""Seconds of stream after which no more memory may be taken."""
+GROWTH = 8 * 1024
+"""KiB that resident memory may wander; one upscaled frame kept would be 144 KiB, 5 GiB in an hour."""
+LATER = 50.0
+"""Milliseconds that frames at the end may be shown later than at the beginning, on a machine with other work."""
+
+
+def resident(pid: int) -> int:
+    """KiB."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(SECONDS + 300)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's count of resident memory")
+def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
+    source, sink, report = free_port(), free_port(), tmp_path / "report.json"
+    words = command("--video", f"udp://127.0.0.1:{source}?{UDP_IN}", "-o", f"udp://127.0.0.1:{sink}", "--report",
+                    report)  # fmt: skip
+    curve: list[tuple[float, int]] = []
+    with (
+        (tmp_path / "said").open("w+") as said,
+        Receiver(f"udp://127.0.0.1:{sink}?{UDP_IN}") as receiver,
+        Sender(f"udp://127.0.0.1:{source}?pkt_size=1316", FPS, count=10**9, audio=True) as sender,
+        subprocess.Popen(words, cwd=ROOT, stderr=said) as process,
+    ):
+        while not receiver.seen:
+            assert process.poll() is None, Path(said.name).read_text()
+            time.sleep(0.1)
+        begun = time.monotonic()
+        while (age := time.monotonic() - begun) < SECONDS + WARM_UP:
+            assert process.poll() is None, Path(said.name).read_text()
+            curve.append((age, resident(process.pid)))
+            time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, Path(said.name).read_text()
+    assert sender.error is None
+    numbers, shown, late = timed(receiver, sender)
+    told(report, curve, numbers, shown, late)
+    memory = [kib for age, kib in curve if age > WARM_UP]
+    tenth = max(2, len(memory) // 10)
+    assert np.median(memory[-tenth:]) - np.median(memory[:tenth]) < GROWTH, curve
+    assert max(memory) - min(memory) < 2 * GROWTH, curve
+    assert len(numbers) > 0.9 * FPS * SECONDS
+    assert np.ptp(shown - numbers / FPS) < 1e-3  # every frame keeps its distance from every other, first to last
+    window = max(FPS, len(late) // 10)
+    assert np.median(late[-window:]) - np.median(late[:window]) < LATER, late
+
+
+def timed(receiver: Receiver, sender: Sender) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number, timestamp in seconds, milliseconds from sending to showing: of every frame shown after warm-up."""
+    turns, last, found = 0, 0, []
+    first = next(iter(receiver.seen))[2]
+    for number, seconds, moment in receiver.seen:
+        turns += number < last  # pictures say their number modulo 1024
+        last = number
+        found.append(((turns << BITS) + number, seconds, moment))
+    kept = [f for f in found if f[2] > first + WARM_UP]
+    late = [1e3 * (moment - sender.sent[number]) for number, _, moment in kept]
+    return np.array([n for n, *_ in kept]), np.array([s for _, s, _ in kept]), np.array(late)
+
+
+def told(report: Path, curve: list, numbers: np.ndarray, shown: np.ndarray, late: np.ndarray) -> None:
+    """The measurements, for -s and docs/live.md."""
+    found = json.loads(report.read_text("utf-8"))
+    print(f"\n{len(numbers)} frames shown in {found['seconds'] / 60:.1f} min, {found['dropped']} dropped")
+    for age, kib in itertools.islice(curve, 0, None, max(1, len(curve) // 12)):
+        print(f"resident {kib / 1024:8.1f} MiB after {age / 60:6.2f} min")
+    print(f"timestamps off by at most {1e3 * np.ptp(shown - numbers / FPS):.3f} ms over {np.ptp(shown):.1f} s")
+    for part in np.array_split(late, min(10, max(1, len(late) // FPS))):
+        print(f"sent to shown: median {np.median(part):6.1f} ms, most {part.max():7.1f} ms")
+    print(f"model {found['model_ms']}, latency {found['latency_ms']}")
