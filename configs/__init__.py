@@ -123,6 +123,8 @@ class RolloutConfig:
     use_tpm: bool = True
     start: Literal["noise", "noised_gt"] = "noise"
     """'noised_gt': the released stages start from the noised ground truth."""
+    feedback_truth: float = 0.0
+    """Probability that the truth is fed back (teacher forcing), so that there is something to learn from it."""
     feedback_noise: float = 0.0
     """Half of the hops: Gaussian noise of deviation U(0, this) on the fed-back frame."""
     feedback_gain: float = 0.0

@@ -57,13 +57,16 @@ def at_cut(state: StreamState, is_start: HasPrev, context: Context) -> StreamSta
     return state if context.config.history.cut_validity else reset(state, is_start)
 
 
-def corrupt(key: Array, state: StreamState, context: Context) -> StreamState:
-    """The fed-back frame with noise, gain and offset; and some streams forget it altogether."""
+def corrupt(key: Array, state: StreamState, prev_hr: SRFrame, context: Context) -> StreamState:
+    """The fed-back frame, or the truth in its place, with noise, gain and offset; some streams forget it altogether."""
     settings = context.run.rollout
     keys = jax.random.split(key, 5)
     batch = len(state.has_prev)
     shape = (batch, 1, 1, 1)
     sr = state.prev_sr
+    if settings.feedback_truth:
+        is_true = jax.random.bernoulli(jax.random.fold_in(key, 1), settings.feedback_truth, shape)
+        sr = jnp.where(is_true, prev_hr, sr)
     if settings.feedback_noise:
         size = jax.random.uniform(keys[0], shape, maxval=settings.feedback_noise)
         size *= jax.random.bernoulli(keys[1], 0.5, shape)
@@ -78,7 +81,7 @@ def corrupt(key: Array, state: StreamState, context: Context) -> StreamState:
 def hop_loss(params: Params, hop: Hop, frame: Video, key: Array, context: Context) -> Result:
     """One gradient hop: the inference step on a (disturbed) state, and the losses of its frame."""
     run, config = context.run, context.config
-    state = corrupt(key, at_cut(hop.state, frame.is_start, context), context)
+    state = corrupt(key, at_cut(hop.state, frame.is_start, context), hop.prev_hr, context)
     prepared = prepare(params, config)
     nets = bind(prepared, config)
     z = jax.lax.stop_gradient(encode(nets, frame.hr, frame.lr))

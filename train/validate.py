@@ -79,7 +79,9 @@ def _stage_loss(
 
 def stage_loss(params: Params, video: Video, context: Context) -> dict[str, float]:
     """Loss, its terms and the PSNR of its picture, with a fixed key; of a rollout, the window's last frame."""
-    quiet = replace(context.run.rollout, drop=0.0, cut=0.0, feedback_noise=0.0, feedback_gain=0.0)
+    quiet = replace(
+        context.run.rollout, drop=0.0, cut=0.0, feedback_noise=0.0, feedback_gain=0.0, feedback_truth=0.0
+    )
     run = replace(context.run, rollout=quiet)
     found = _stage_loss(params, context.metric, video, run, context.config)
     return {name: float(value) for name, value in found.items()}
