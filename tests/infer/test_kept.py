@@ -96,6 +96,14 @@ def test_refusals_name_the_container_that_can(rich, tmp_path, capsys):
     assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf): use .mkv, or --drop-streams" in said
 
 
+def test_a_live_session_tells_what_it_leaves_out(rich, tiny_model, tmp_path, capsys):
+    assert main(["--video", rich, "-o", str(tmp_path / "out.ts"), "--model", tiny_model, "--frames", "2"]) == 0
+    said = capsys.readouterr().err
+    left = "subtitle stream 2 (subrip), attachment stream 3 (font.ttf), cover stream 4 (png), chapters, metadata"
+    assert f"note     left out: {left}\n" in said
+    assert "sound is copied" in said
+
+
 def test_clocks_that_matroska_rounds_are_told(tmp_path):
     ticks = make_video(str(tmp_path / "in.mp4"), [0, 1500, 4501, 6000], base=Fraction(1, 90000))
     assert "exact timestamps (it counts in 1/1000 s): .mp4 or .mov can" in notes_for(ticks, tmp_path / "out.mkv")
