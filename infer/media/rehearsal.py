@@ -82,7 +82,7 @@ def _losses(info: VideoInfo, spec: VideoSpec, package: Packaging) -> dict[str, s
     # is the encoder's, not the container's.
     skipped = {"bit depth", *(f"{o.kind} {o.index}" for o in info.others)}
     found = {c.name: c.loss for c in rehearse(info, spec, package) if not c.ok and c.name not in skipped}
-    frame = 1 / (info.rate * MATROSKA_TICK)
-    if package.muxer == "matroska" and frame.denominator != 1:
+    tick, frame = info.time_base / MATROSKA_TICK, 1 / (info.rate * MATROSKA_TICK)
+    if package.muxer == "matroska" and 1 not in (tick.denominator, frame.denominator):
         found["timestamps"] = f"exact timestamps (it counts in {MATROSKA_TICK} s)"
     return found
