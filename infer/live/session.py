@@ -96,6 +96,8 @@ def _describe(source: LiveSource, sink: LiveSink, target: Target, spec: VideoSpe
         sound = "WITHOUT the source's sound, which it cannot hold"
     size = f"{spec.width}x{spec.height}"
     say(f"output   {target.path}  {size}, {target.muxer}, {describe_encoder(spec)}, {sound}")
+    if sink.lost:
+        say(f"note     left out: {', '.join(sink.lost)}")
     say(f"live     policy {policy}, at most {DEPTH} frames wait")
 
 

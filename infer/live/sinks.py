@@ -28,6 +28,19 @@ LONGEST_FILL = 10
 """Seconds of missing frames that a stream without clock makes up for by repeating the last one."""
 
 
+def _lost(source: LiveSource) -> list[str]:
+    """What a source has beside its picture and its first sound: a stream has neither the time nor the place."""
+    info = source.info
+    first = source.audio.index if source.audio is not None else None
+    others = [str(s) for s in info.others if s.index != first]
+    said = {
+        "chapters": info.chapters,
+        "metadata": info.metadata or info.stream_metadata,
+        "rotation": info.display_matrix,
+    }
+    return [*others, *info.left_out, *(name for name, there in said.items() if there)]
+
+
 class LiveSink:
     """Encodes, sends, and measures when each frame has left. Its clock starts at the first frame.
 
@@ -46,6 +59,7 @@ class LiveSink:
         except (av.FFmpegError, OSError) as error:
             raise JobError(f"{target.path}: cannot be written ({reason(error)})") from None
         self._video = add_live_encoder(self._container, spec, target)
+        self.lost = _lost(source)
         self._sound: SoundCopy | None = None
         if source.audio is not None and target.has_clock and holds_sound(target.muxer, source.audio):
             self._sound = SoundCopy(self._container, source.audio, source.sound, info.time_base)

@@ -1,5 +1,6 @@
 """What an output container can hold, found by asking its muxer before the job starts."""
 
+import contextlib
 import io
 import os
 from collections.abc import Iterator
@@ -67,7 +68,9 @@ def _takes(muxer: str, path: str, info: StreamInfo) -> bool:
     if info.kind == "attachment":
         return muxer == "matroska"
     if info.kind == "cover":
-        return info.codec in {"matroska": COVERS, "mp4": MP4_COVERS}.get(muxer, ())
+        return info.codec in {"matroska": COVERS, "mp4": MP4_COVERS}.get(muxer, ()) and bool(
+            _cover(path, info.index)
+        )
     output = av.open(io.BytesIO(), "w", format=muxer)
     with open_input(path) as source:
         stream = source.streams[info.index]
@@ -132,8 +135,12 @@ def add_copy(output: OutputContainer, source: InputContainer, info: StreamInfo) 
 
 
 def _cover(path: str, index: int) -> bytes:
-    with open_input(path) as source:
-        return bytes(next(p for p in source.demux(source.streams[index]) if p.size))
+    """Nothing if it cannot be read."""
+    with open_input(path) as source, contextlib.suppress(av.FFmpegError):
+        for packet in source.demux(source.streams[index]):
+            if packet.size:
+                return bytes(packet)
+    return b""
 
 
 def able(spec: VideoSpec, other_than: str) -> list[str]:

@@ -9,11 +9,13 @@ from av.stream import AttachmentStream, Disposition, Stream
 
 from infer.media.codecs import VideoSpec
 from infer.media.container import Packaging
-from infer.media.info import LIMITED, VideoInfo
+from infer.media.info import LIMITED, HDRMetadata, VideoInfo
 from infer.media.join import Copied, Timeline, cut_chapters
 from infer.media.metadata import lost, said
 from infer.media.probe import choose_stream, color_tags, display_matrix, hdr_metadata, open_input, pixel_layout
 
+HDR_STEP = Fraction(1, 10_000)
+"""Luminance of x265; the others' steps are smaller."""
 MILLISECOND = Fraction(1, 1000)
 """The clock of chapters in mp4."""
 
@@ -63,7 +65,7 @@ def check_output(
             _same("rotation", _rotation(package.matrix), _rotation(display_matrix(frame))),
             _colors(info, spec, color_tags(frame, video)),
             _bit_depth(info, pixel_layout(frame.format).bits),
-            _same("HDR metadata", info.hdr or "none", hdr_metadata(frame) or "none"),
+            _hdr(info.hdr, hdr_metadata(frame)),
             _chapters(cut_chapters(info, timeline), container.chapters(), late + MILLISECOND),
             _metadata("metadata", info.metadata, container.metadata),
             *_said("video", info.stream_metadata, info.disposition, video),
@@ -98,6 +100,22 @@ def _colors(info: VideoInfo, spec: VideoSpec, found: Any) -> Check:
     # a range that is not said means limited, and some codecs cannot say it
     same = wanted[:3] == got[:3] and (wanted[3] or LIMITED) == (got[3] or LIMITED)
     return Check("colour tags", same, str(wanted), str(got), note)
+
+
+def _hdr(wanted: HDRMetadata | None, found: HDRMetadata | None) -> Check:
+    """Codecs count chromaticity in different small steps, and luminance, too."""
+    same = wanted == found
+    if wanted and found and (wanted.max_cll, wanted.max_fall) == (found.max_cll, found.max_fall):
+        pairs = [_numbers(m) for m in (wanted, found)]
+        same = len(pairs[0]) == len(pairs[1]) and all(
+            abs(a - b) <= HDR_STEP * max(1, a) for a, b in zip(*pairs, strict=True)
+        )
+    return Check("HDR metadata", same, str(wanted or "none"), str(found or "none"))
+
+
+def _numbers(hdr: HDRMetadata) -> list[Fraction]:
+    points = [*hdr.primaries, *([hdr.white] if hdr.white else []), *([hdr.luminance] if hdr.luminance else [])]
+    return [number for point in points for number in point]
 
 
 def _bit_depth(info: VideoInfo, found: int) -> Check:

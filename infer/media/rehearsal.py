@@ -78,10 +78,11 @@ def _others(info: VideoInfo, spec: VideoSpec, package: Packaging) -> dict[str, d
 
 def _losses(info: VideoInfo, spec: VideoSpec, package: Packaging) -> dict[str, str]:
     """Failed checks of the miniature by name, in words."""
-    # Whole packets were refused earlier or not at all, and one packet of sound may lie before the picture.
-    contents = {f"{o.kind} {o.index}" for o in info.others}
-    found = {c.name: c.loss for c in rehearse(info, spec, package) if not c.ok and c.name not in contents}
-    frame = 1 / (info.rate * MATROSKA_TICK)
-    if package.muxer == "matroska" and frame.denominator != 1:
+    # Packets were refused earlier or not at all, and one packet of sound may lie before the picture; the bit depth
+    # is the encoder's, not the container's.
+    skipped = {"bit depth", *(f"{o.kind} {o.index}" for o in info.others)}
+    found = {c.name: c.loss for c in rehearse(info, spec, package) if not c.ok and c.name not in skipped}
+    tick, frame = info.time_base / MATROSKA_TICK, 1 / (info.rate * MATROSKA_TICK)
+    if package.muxer == "matroska" and 1 not in (tick.denominator, frame.denominator):
         found["timestamps"] = f"exact timestamps (it counts in {MATROSKA_TICK} s)"
     return found

@@ -45,6 +45,7 @@ class SegmentWriter:
         self._converters = {
             deep: FromRGB(*size, deep, spec.pixel_format, spec.matrix, full) for deep in (False, True)
         }
+        self._tags = spec.color.primaries, spec.color.transfer
         self._pts: list[int] = []
         self._durations: list[int] = []
         self._number: dict[int, int] = {}
@@ -57,7 +58,9 @@ class SegmentWriter:
         self._pts.append(pts)
         self._durations.append(duration)
         converter = self._converters[rgb.dtype == np.uint16]
-        self._mux(self._stream.encode(converter.convert(rgb, pts, self._time_base)))
+        frame = converter.convert(rgb, pts, self._time_base)
+        frame.color_primaries, frame.color_trc = self._tags  # where ProRes takes them from
+        self._mux(self._stream.encode(frame))
 
     def close(self) -> Segment:
         """Finish the file and put it safely on disk."""

@@ -19,12 +19,12 @@ from infer.media.rehearsal import choose_packaging
 from infer.media.segment import SegmentWriter
 
 
-def copy_through(path: str, folder: Path, muxer: str, group: int = 4, **changes: object):
+def copy_through(path: str, folder: Path, muxer: str, group: int = 4, start: int = 0, **changes: object):
     """Decode, encode in segments, join; returns the output's path, the failed checks and all checks."""
     info = probe(path)
     values = {"rate": info.rate, "color": info.color, "matrix": info.matrix, "sar": info.sar, "hdr": info.hdr}
     spec = spec_for((info.width, info.height), info.time_base, **{**values, **changes})
-    frames = list(read_frames(info))
+    frames = list(read_frames(info, start))
     segments = []
     for number in range(0, len(frames), group):
         writer = SegmentWriter(str(folder / f"{number}.mkv"), spec, group)
@@ -32,7 +32,8 @@ def copy_through(path: str, folder: Path, muxer: str, group: int = 4, **changes:
             writer.write(frame.rgb, frame.pts, frame.duration)
         segments.append(writer.close())
     times = tuple(f.pts for f in frames), tuple(f.duration for f in frames)
-    timeline = Timeline(*times, info.time_base, info.start)
+    origin = times[0][0] * info.time_base if start else info.start
+    timeline = Timeline(*times, info.time_base, origin, begins_late=start > 0)
     kept = [s.index for s in info.others if s not in refused(info, muxer)]
     output = str(folder / f"out{SUFFIXES[muxer]}")
     package, _ = choose_packaging(info, spec, Packaging(muxer, tuple(kept), info.display_matrix))

@@ -9,6 +9,7 @@ from clips import make_rich, make_video, png
 from test_join import copy_through
 
 from infer.__main__ import main
+from infer.media.info import ColorTags
 from infer.media.metadata import lost, said
 from infer.media.probe import probe
 from infer.options import parse
@@ -80,15 +81,13 @@ def test_a_cover_goes_from_mp4_to_matroska(rich, tmp_path):
     assert "left out, because .mov cannot hold it: cover stream 4" in notes_for(source, tmp_path / "x.mov")
 
 
-def test_a_part_keeps_the_cover_and_not_the_time_code(rich, tiny_model, tmp_path, capsys):
-    output = tmp_path / "part.mkv"
-    words = ["--video", rich, "-o", str(output), "--start", "5", "--model", tiny_model, "--preset", "ultrafast"]
-    assert main(words) == 0
-    said = capsys.readouterr().err
-    assert "left out: the time code" in said
-    assert "not as in the source" not in said
-    assert [s.kind for s in probe(str(output)).others] == ["audio", "subtitle", "attachment", "cover"]
-    assert probe(str(output)).stream_metadata == {"language": "ger", "title": "view"}
+def test_a_part_keeps_the_cover_and_not_the_time_code(rich, tmp_path):
+    output, failed, _ = copy_through(rich, tmp_path, "matroska", start=5)
+    assert failed == []
+    assert [s.kind for s in probe(output).others] == ["audio", "subtitle", "attachment", "cover"]
+    plan = make_plan(parse(["--video", rich, "--start", "5"]), rich)
+    assert plan.info.stream_metadata == {"language": "ger", "title": "view"}
+    assert any(note.startswith("left out: the time code") for note in plan.notes)
 
 
 def test_refusals_name_the_container_that_can(rich, tmp_path, capsys):
@@ -97,10 +96,20 @@ def test_refusals_name_the_container_that_can(rich, tmp_path, capsys):
     assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf): use .mkv, or --drop-streams" in said
 
 
+def test_a_live_session_tells_what_it_leaves_out(rich, tiny_model, tmp_path, capsys):
+    assert main(["--video", rich, "-o", str(tmp_path / "out.ts"), "--model", tiny_model, "--frames", "2"]) == 0
+    said = capsys.readouterr().err
+    left = "subtitle stream 2 (subrip), attachment stream 3 (font.ttf), cover stream 4 (png), chapters, metadata"
+    assert f"note     left out: {left}\n" in said
+    assert "sound is copied" in said
+
+
 def test_clocks_that_matroska_rounds_are_told(tmp_path):
     ticks = make_video(str(tmp_path / "in.mp4"), [0, 1500, 4501, 6000], base=Fraction(1, 90000))
     assert "exact timestamps (it counts in 1/1000 s): .mp4 or .mov can" in notes_for(ticks, tmp_path / "out.mkv")
-    assert "timestamps" not in notes_for(make_video(str(tmp_path / "25.mp4")), tmp_path / "out.mkv")
+    rounded = make_video(str(tmp_path / "in.mkv"), [0, 1500, 4501, 6000], base=Fraction(1, 90000))
+    for harmless in (rounded, make_video(str(tmp_path / "25.mp4"))):
+        assert "timestamps" not in notes_for(harmless, tmp_path / "out.mkv")
 
 
 def test_hdr_that_a_codec_cannot_say_is_told(tmp_path):
@@ -109,6 +118,20 @@ def test_hdr_that_a_codec_cannot_say_is_told(tmp_path):
                         options={"x265-params": params})  # fmt: skip
     assert "HDR metadata" not in notes_for(source, tmp_path / "out.mp4")
     assert "cannot hold HDR metadata, nor can" in notes_for(source, tmp_path / "out.mkv", "--codec", "ffv1")
+
+
+@pytest.mark.parametrize("encoder", ["prores_ks", "libsvtav1"])
+def test_colours_and_hdr_survive_in_codecs_with_other_steps(tmp_path, encoder):
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    params = f"log-level=none:master-display={display}:max-cll=1000,400"
+    source = make_video(str(tmp_path / "in.mp4"), codec="libx265", pixel_format="yuv420p10le", size=(64, 64),
+                        color=ColorTags(9, 16, 9, 1), options={"x265-params": params})  # fmt: skip
+    layout = {"prores_ks": "yuv422p10le", "libsvtav1": "yuv420p10le"}[encoder]
+    output, failed, _ = copy_through(
+        source, tmp_path, "matroska", encoder=encoder, pixel_format=layout, preset=None
+    )
+    assert probe(output).color == ColorTags(9, 16, 9, 1)
+    assert [text[:12] for text in failed] == (["HDR metadata"] if encoder == "prores_ks" else [])
 
 
 def test_words_that_only_look_different_are_not_lost():

@@ -60,6 +60,7 @@ def test_latency_beyond_the_models_own_time_is_under_100_ms(command, tmp_path):
         total = steadiest(sender, receiver)
     assert process.returncode == 0, said
     found = json.loads(report.read_text())
+    print(f"\nsent to shown {total:.1f} ms, model {found['model_ms']}, in the session {found['latency_ms']}")
     assert total - found["model_ms"]["p50"] < 100, (total, found)
     for name in ("p50", "p95", "p99"):
         assert f"{name} {found['latency_ms'][name]:.1f}" in said
