@@ -33,7 +33,7 @@ def engine_for_job(options: Options, plan: Plan, model: Model) -> Engine:
     """The engine of a job; its `model` may differ from the given one in the way correlation is looked up."""
     wanted = options.tile
     if wanted == "auto":
-        wanted = _earlier(plan.output) or "auto"
+        wanted = _earlier(plan.target) or "auto"
     if wanted == "on_demand":
         return _whole(plan, _on_demand(model))
     if wanted == "off":

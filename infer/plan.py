@@ -23,6 +23,8 @@ from infer.options import Options, parse_fps, parse_size
 from infer.work import clear_finished
 
 MAX_THREADS = 16
+NOT_TURNED = (65536, 0, 0, 0, 65536)
+"""The beginning of a display matrix that changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Plan:
     spec: VideoSpec | None = None
     muxer: str = ""
     kept: tuple[int, ...] = ()
+    place: str = ""
+    """Where the output is put, if its final name is not given to it yet."""
+
+    @property
+    def target(self) -> str:
+        """The name under which the job leaves its output."""
+        return self.place or self.output
 
     @property
     def expected_frames(self) -> int | None:
@@ -74,12 +83,12 @@ class Plan:
         }  # fmt: skip
 
 
-def make_plan(options: Options, path: str, output: str | None = None) -> Plan:
-    """Look at the source and settle the output.
+def make_plan(options: Options, path: str, output: str | None = None, info: VideoInfo | None = None) -> Plan:
+    """Look at the source, where ``info`` is not known yet, and settle the output.
 
     Raises ValueError for what the user can change on the command line, JobError for what is wrong with the files.
     """
-    info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
+    info = info or probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
     if info.num_frames is not None and options.start >= info.num_frames:
         raise ValueError(f"--start {options.start}: {path} has {info.num_frames} frames")
     size = output_size(options, info)
@@ -209,5 +218,6 @@ def _encoder_notes(spec: VideoSpec, info: VideoInfo) -> list[str]:
 
 
 def _lost_in_images(info: VideoInfo) -> list[str]:
-    lost = [str(s) for s in info.others]
+    lost = ["rotation"] if info.display_matrix and info.display_matrix[:5] != NOT_TURNED else []
+    lost += [str(s) for s in info.others]
     return [f"PNG frames hold no timestamps and no {', '.join(lost)}"] if lost else []
