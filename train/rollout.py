@@ -58,7 +58,7 @@ def at_cut(state: StreamState, is_start: HasPrev, context: Context) -> StreamSta
 
 
 def corrupt(key: Array, state: StreamState, prev_hr: SRFrame, context: Context) -> StreamState:
-    """The fed-back frame, or the truth in its place, with noise, gain and offset; some streams forget it altogether."""
+    """The fed-back frame, or the truth, with noise, gain and offset; some streams forget it altogether."""
     settings = context.run.rollout
     keys = jax.random.split(key, 5)
     batch = len(state.has_prev)
