@@ -62,6 +62,13 @@ def in_words(size: int) -> str:
     return f"{value:.1f} GiB"
 
 
+def rate_in_words(frames: int, seconds: float) -> str:
+    """'2.50 frames/s', or '40 s per frame' where that says more."""
+    if frames and seconds / frames > 10:
+        return f"{seconds / frames:.0f} s per frame"
+    return f"{frames / max(seconds, 1e-9):.2f} frames/s"
+
+
 class Clock(AbstractContextManager["Clock"]):
     """The progress line: frames, frames/s, time left, and how long the first frame took.
 
@@ -101,7 +108,7 @@ class Clock(AbstractContextManager["Clock"]):
         self.frames += 1
         if self.first_frame is None:
             self.first_frame = self.seconds
-        speed = f"{self.frames / self.seconds:.2f} frames/s, first after {self.first_frame:.1f} s"
+        speed = f"{rate_in_words(self.frames, self.seconds)}, first after {self.first_frame:.1f} s"
         self._bar.update(self._task, advance=1, speed=speed)
         if not console.is_terminal and time.perf_counter() - self._said > self.PLAIN_EVERY:
             self._said = time.perf_counter()

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from infer.console import Clock, describe_model, in_words, say
+from infer.console import Clock, describe_model, in_words, rate_in_words, say
 from infer.drive import Sink, drive
 from infer.engine import Engine, Model
 from infer.errors import JobError
@@ -175,7 +175,7 @@ def _summarise(result: Result) -> None:
     verdict = f"{len(bad)} of {len(result.checks)} checks failed" if bad else f"{len(result.checks)} checks passed"
     target = result.plan.target
     size = os.path.getsize(target) if os.path.isfile(target) else 0
-    speed = f"{new / max(result.seconds, 1e-9):.2f} frames/s, first after {result.first_frame or 0:.1f} s"
+    speed = f"{rate_in_words(new, result.seconds)}, first after {result.first_frame or 0:.1f} s"
     volume = f", {in_words(size)}" if size else ""
     took = f"{result.frames} frames in {result.seconds:.1f} s ({speed})"
     say(f"done     {result.plan.output}  {took}{volume}, {verdict}")

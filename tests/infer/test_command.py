@@ -11,6 +11,7 @@ import pytest
 from clips import make_video, pictures
 
 from infer.__main__ import main
+from infer.console import rate_in_words
 from infer.media.images import encode_png, list_images
 from infer.media.probe import probe
 from infer.media.reader import read_frames
@@ -247,3 +248,9 @@ def test_bad_rates(text):
 def test_sizes_and_rates():
     assert parse_size("1920X1080") == (1920, 1080)
     assert parse_fps("30000/1001") == Fraction(30000, 1001)
+
+
+def test_slow_work_is_told_in_seconds_per_frame():
+    assert rate_in_words(50, 20.0) == "2.50 frames/s"
+    assert rate_in_words(2, 1400.0) == "700 s per frame"
+    assert rate_in_words(0, 0.0) == "0.00 frames/s"
