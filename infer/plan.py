@@ -225,7 +225,7 @@ def _without_time_code(info: VideoInfo) -> VideoInfo:
     above = {k: v for k, v in info.metadata.items() if k.lower() != "timecode"}
     if (words, above) == (info.stream_metadata, info.metadata):
         return info
-    why = "the time code: it is that of the first frame, which --start leaves out"
+    why = "the time code: it is that of the first frame, which is left out"
     return replace(info, stream_metadata=words, metadata=above, left_out=(*info.left_out, why))
 
 
