@@ -1,7 +1,6 @@
 """Every frame fits: whole where the memory allows it, else with the thrifty correlation, else in tiles."""
 
 import functools
-import json
 import math
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,10 +11,11 @@ from infer import memory
 from infer.console import in_words, say
 from infer.drive import READ_AHEAD, WRITE_BEHIND
 from infer.engine import Engine, Model, engine_for
+from infer.errors import JobError
 from infer.options import Options, parse_tile
 from infer.plan import Plan
 from infer.tiled import OVERLAP, tiled_engine_for
-from infer.work import folder_of
+from infer.work import folder_of, read_sealed
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.memory import peak_bytes
 from sdvsr_jax.models.correlation import VOLUME_LIMIT, volume_bytes
@@ -76,8 +76,8 @@ def predicted(engine: Engine, need: Need) -> memory.Memory:
 def _earlier(output: str) -> str | None:
     """How the unfinished work on this output was fitted: another tiling would make other pixels."""
     try:
-        return json.loads((folder_of(output) / "job.json").read_text("utf-8"))["fit"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_sealed(folder_of(output) / "job.json")["fit"]
+    except (JobError, KeyError):
         return None
 
 

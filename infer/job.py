@@ -21,7 +21,7 @@ from infer.media.reader import Damage, read_frames
 from infer.media.segment import Segment, sync_file
 from infer.memory import Memory, available
 from infer.options import Options
-from infer.plan import Plan
+from infer.plan import Plan, check_target
 from infer.sinks import PNGSink, SegmentSink
 from infer.work import WorkFolder
 from sdvsr_jax.stream import StreamState
@@ -79,6 +79,7 @@ def run_job(options: Options, plan: Plan, engine: Engine) -> Result:
     with WorkFolder(plan.output, _fingerprint(options, plan, engine), options.restart) as work:
         if options.resume and not work.segments:
             raise ValueError(f"--resume: there is no unfinished work in {work.path}; leave --resume out to begin")
+        check_target(plan.output, plan.info.path, options.overwrite)  # it may have come into being meanwhile
         if work.segments:
             say(f"resume   going on after {work.num_frames} finished frames in {work.path}")
         damage = Damage()
@@ -88,6 +89,7 @@ def run_job(options: Options, plan: Plan, engine: Engine) -> Result:
             _upscale(plan, options, engine, work, _Counted(sink, clock), damage)
             if not work.segments:
                 raise JobError(f"{plan.info.path}: no frame to upscale from frame {plan.start} on")
+            check_target(plan.output, plan.info.path, options.overwrite)
             checks = _publish(plan, work, sink)
         work.remove()
     _warn(plan, damage, work.num_frames)
@@ -108,6 +110,7 @@ def _upscale(plan: Plan, options: Options, engine: Engine, work: WorkFolder, sin
 
 def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[Check]:
     """Put the output in place, complete or not at all, and check it."""
+    work.verify()
     if isinstance(sink, PNGSink):
         work.mark_published()
         sink.publish(plan.output)

@@ -50,6 +50,7 @@ class PNGSink:
         self._clashes = len(set(self._names)) != len(self._names)
         self._pts: list[int] = []
         self._durations: list[int] = []
+        self._files: list[str] = []
 
     def write(self, index: int, pts: int, duration: int, pixels: Array) -> None:
         name = self._names[index] if self._names and not self._clashes else f"{index:08d}"
@@ -58,11 +59,12 @@ class PNGSink:
         sync_file(str(path))
         self._pts.append(pts)
         self._durations.append(duration)
+        self._files.append(f"{self.folder.name}/{path.name}")
 
     def mark(self, state: StreamState) -> None:
         segment = Segment("", tuple(self._pts), tuple(self._durations), 0)
-        self._pts, self._durations = [], []
-        self._work.commit(segment, to_arrays(state))
+        self._work.commit(segment, to_arrays(state), self._files)
+        self._pts, self._durations, self._files = [], [], []
 
     def close(self) -> None:
         """Nothing is held open; files of an unfinished group are simply written again."""

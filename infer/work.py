@@ -1,13 +1,15 @@
 """The work folder of a job, beside its output: finished groups of frames and the model's state after the last.
 
 A group counts once its record NNNNNN.json exists; everything is written, fsynced and only then renamed, so a job
-killed at any moment goes on from its last complete group.
+killed at any moment goes on from its last complete group. Records hold the SHA-256 of what they stand for and of
+themselves: what has changed on the disk since is told, and never becomes part of an output.
 """
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -38,6 +40,32 @@ def clear_finished(output: str) -> None:
 
 
 PUBLISHED = "published"
+RECORDS = "[0-9]*.json"
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """A JSON object with its own checksum, as the work folder keeps it; a JobError if it is damaged."""
+    try:
+        body, digest = path.read_text("utf-8").splitlines()
+        if hashlib.sha256(body.encode()).hexdigest() == digest:
+            return dict(json.loads(body))
+    except (OSError, ValueError, TypeError):
+        pass
+    raise _damaged(path)
+
+
+def _sealed(content: Mapping[str, Any]) -> str:
+    body = json.dumps(content)
+    return f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n"
+
+
+def _damaged(path: Path) -> JobError:
+    return JobError(f"{path}: missing or damaged; give the same command with --restart to begin again")
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class WorkFolder:
@@ -48,22 +76,22 @@ class WorkFolder:
         self._fingerprint = json.loads(json.dumps(fingerprint))
         self._restart = restart
         self._lock: IO[str] | None = None
+        self._digests: dict[str, str] = {}
         self.segments: list[Segment] = []
+        self.was_published = False
+        """An earlier run was stopped while it moved the finished output into place."""
 
     def __enter__(self) -> Self:
+        self._lock = self._take_lock()
         try:
-            self.path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise JobError(f"{self.path.parent}: cannot write there ({error.strerror})") from None
-        try:
-            self._lock = self._take_lock()
             if self._restart:
                 self._clear()
             self._check_fingerprint()
+            self._read_records()
+            self.verify()
             self._drop_unfinished()
-            self.segments = [self._read_record(p) for p in sorted(self.path.glob("[0-9]*.json"))]
         except BaseException:
-            self._leave(failed=self._lock is not None and not list(self.path.glob("[0-9]*.json")))
+            self._leave(failed=not self._records())
             raise
         return self
 
@@ -85,8 +113,11 @@ class WorkFolder:
         """Where the video of a finished group is."""
         return str(self.path / f"{number:06d}.mkv")
 
-    def commit(self, segment: Segment, state: Mapping[str, np.ndarray]) -> None:
-        """A group is complete: put its video (if one file), the state and the record in place, in this order."""
+    def commit(self, segment: Segment, state: Mapping[str, np.ndarray], images: Iterable[str] = ()) -> None:
+        """A group is complete: put its video (if one file), the state and the record in place, in this order.
+
+        images: files of the group that are in the folder already, by their names relative to it.
+        """
         number = len(self.segments)
         final = self.path_of(number)
         if segment.path:
@@ -94,21 +125,27 @@ class WorkFolder:
         with open(self.part("state"), "wb") as file:
             np.savez(file, allow_pickle=False, **state)
         self._publish("state", f"{number:06d}.npz")
-        record = {"pts": segment.pts, "durations": segment.durations, "delay": segment.delay}
-        Path(self.part("record")).write_text(json.dumps(record), "utf-8")
-        self._publish("record", f"{number:06d}.json")
-        self.segments.append(Segment(final if segment.path else "", segment.pts, segment.durations, segment.delay))
+        names = [*images, *([f"{number:06d}.mkv"] if segment.path else [])]
+        files = {name: _digest(self.path / name) for name in names}
+        saved = _digest(self.path / f"{number:06d}.npz")
+        self._write(f"{number:06d}.json", {"pts": segment.pts, "durations": segment.durations,
+                                           "delay": segment.delay, "files": files, "state": saved})  # fmt: skip
+        self._add(
+            Segment(final if segment.path else "", segment.pts, segment.durations, segment.delay), files, saved
+        )
         if number:
             (self.path / f"{number - 1:06d}.npz").unlink(missing_ok=True)
 
     def state(self) -> dict[str, np.ndarray]:
         """The arrays saved with the last finished group."""
-        path = self.path / f"{len(self.segments) - 1:06d}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError):
-            raise JobError(f"{path}: the saved state is damaged; run again with --restart") from None
+        self._verify(self._state_name)
+        with np.load(self.path / self._state_name, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def verify(self) -> None:
+        """JobError if anything that belongs to finished groups is no longer what was written."""
+        for name in self._digests:
+            self._verify(name)
 
     def mark_published(self) -> None:
         """The output is about to be moved into place; nothing is left to do after that but `remove`."""
@@ -119,19 +156,62 @@ class WorkFolder:
         """The job is done."""
         shutil.rmtree(self.path, ignore_errors=True)
 
+    @property
+    def _state_name(self) -> str:
+        return f"{len(self.segments) - 1:06d}.npz"
+
+    def _verify(self, name: str) -> None:
+        path = self.path / name
+        if self.was_published and not path.exists():
+            return  # it is at its final place
+        if not path.is_file() or _digest(path) != self._digests[name]:
+            raise _damaged(path)
+
+    def _records(self) -> list[Path]:
+        return sorted(self.path.glob(RECORDS))
+
+    def _add(self, segment: Segment, files: Mapping[str, str], state: str) -> None:
+        self._digests.pop(self._state_name, None)
+        self.segments.append(segment)
+        self._digests |= {**files, self._state_name: state}
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        part = Path(name).stem
+        Path(self.part(part)).write_text(_sealed(content), "utf-8")
+        self._publish(part, name)
+
     def _publish(self, part: str, name: str) -> None:
         sync_file(self.part(part))
         os.replace(self.part(part), self.path / name)
         sync_file(str(self.path))
 
     def _take_lock(self) -> IO[str]:
-        lock = open(self.path / "lock", "w")  # noqa: SIM115 (held as long as the job runs)
-        if fcntl is not None:
+        while True:
             try:
+                self.path.mkdir(exist_ok=True)
+                lock = self._open_lock()
+            except OSError as error:
+                raise JobError(f"{self.path}: cannot write there ({error.strerror})") from None
+            if lock is not None:
+                return lock
+
+    def _open_lock(self) -> IO[str] | None:
+        """The lock, held; None if a job that ends just now removed the folder meanwhile."""
+        try:
+            lock = open(self.path / "lock", "w")  # noqa: SIM115 (held as long as the job runs)
+        except FileNotFoundError:
+            return None
+        try:
+            if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.close()
-                raise JobError(f"{self.path}: another job is working on this output") from None
+                if not os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
+                    raise FileNotFoundError
+        except FileNotFoundError:
+            lock.close()
+            return None
+        except BlockingIOError:
+            lock.close()
+            raise JobError(f"{self.path}: another job is working on this output") from None
         return lock
 
     def _leave(self, failed: bool) -> None:
@@ -151,11 +231,10 @@ class WorkFolder:
 
     def _check_fingerprint(self) -> None:
         path = self.path / "job.json"
-        if not path.exists():
-            Path(self.part("job")).write_text(json.dumps(self._fingerprint, indent=1), "utf-8")
-            self._publish("job", "job.json")
+        if not self._records():
+            self._write("job.json", self._fingerprint)
             return
-        before = json.loads(path.read_text("utf-8"))
+        before = read_sealed(path)
         keys = sorted(before.keys() | self._fingerprint.keys())
         changed = [k for k in keys if before.get(k) != self._fingerprint.get(k)]
         if changed:
@@ -167,13 +246,19 @@ class WorkFolder:
         (self.path / PUBLISHED).unlink(missing_ok=True)
         for path in self.path.glob("*.unfinished"):
             path.unlink()
-        records = {p.stem for p in self.path.glob("[0-9]*.json")}
+        records = {p.stem for p in self._records()}
         for path in [*self.path.glob("[0-9]*.mkv"), *self.path.glob("[0-9]*.npz")]:
             if path.stem not in records:
                 path.unlink()
 
-    def _read_record(self, path: Path) -> Segment:
-        record = json.loads(path.read_text("utf-8"))
-        video = path.with_suffix(".mkv")
-        return Segment(str(video) if video.exists() else "", tuple(record["pts"]), tuple(record["durations"]),
-                       record["delay"])  # fmt: skip
+    def _read_records(self) -> None:
+        self.was_published = (self.path / PUBLISHED).exists()
+        for number, _ in enumerate(self._records()):
+            path = self.path / f"{number:06d}.json"
+            record, video = read_sealed(path), path.with_suffix(".mkv")
+            try:
+                segment = Segment(str(video) if video.name in record["files"] else "", tuple(record["pts"]),
+                                  tuple(record["durations"]), record["delay"])  # fmt: skip
+                self._add(segment, record["files"], record["state"])
+            except (KeyError, TypeError):  # of another version of this program
+                raise _damaged(path) from None

@@ -1,10 +1,17 @@
 """The work folder: finished groups survive anything, unfinished ones vanish, other jobs are refused."""
 
+import fcntl
+import os
+import random
+import shutil
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
+from clips import make_video
 
+from infer.__main__ import main
 from infer.errors import JobError
 from infer.media.segment import Segment
 from infer.work import WorkFolder, clear_finished, folder_of
@@ -72,13 +79,122 @@ def test_two_jobs_never_share_an_output(tmp_path):
         pass
 
 
-def test_a_damaged_state_is_told(tmp_path):
+def test_unfinished_work_without_a_finished_group_binds_nobody(tmp_path):
     output = str(tmp_path / "out.mp4")
-    with WorkFolder(output, {}) as work:
+    folder_of(output).mkdir()
+    for left in ('{"crf": 18', ""):
+        (folder_of(output) / "job.json").write_text(left)
+        with WorkFolder(output, {"crf": 20}) as work:
+            assert work.segments == []
+
+
+FILES = ("000000.json", "000001.json", "000000.mkv", "000001.mkv", "000001.npz", "job.json")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_work_folder_with_any_byte_changed_cut_or_gone_is_refused(tmp_path, name):
+    output, rng = str(tmp_path / "out.mp4"), random.Random(name)
+    with pytest.raises(KeyboardInterrupt), WorkFolder(output, {"a": 1}) as work:  # noqa: PT012
         commit(work, 0)
-        (work.path / "000000.npz").write_bytes(b"PK broken")
-        with pytest.raises(JobError, match="--restart"):
-            work.state()
+        commit(work, 1)
+        raise KeyboardInterrupt
+    path = work.path / name
+    good = path.read_bytes()
+
+    def flipped() -> bytes:
+        data = bytearray(good)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        return bytes(data)
+
+    for bad in [*(flipped() for _ in range(40)), good[:-2], good[: len(good) // 2], b"", None, b"[]", b"{}\n\xff"]:
+        path.unlink() if bad is None else path.write_bytes(bad)
+        if name == "000001.json" and bad is None:
+            break  # then the second group does not count, and its state is not there to go on from the first
+        with pytest.raises(JobError, match=f"{name}: missing or damaged.*--restart"), WorkFolder(output, {"a": 1}):
+            pass
+    path.write_bytes(good)
+    with WorkFolder(output, {"a": 1}) as work:
+        assert work.num_frames == 4
+        work.state()
+        path.write_bytes(flipped())
+        if name[0] == "0" and not name.endswith("json"):
+            with pytest.raises(JobError, match=name):
+                work.verify()
+
+
+@pytest.mark.parametrize("output", ["out.mkv", "frames"])
+def test_a_bit_flipped_between_two_runs_never_reaches_an_output(tmp_path, tiny_model, capsys, monkeypatch, output):
+    source = make_video(str(tmp_path / "in.mp4"), range(5), (16, 16))
+    words = ["--video", source, "-o", str(tmp_path / output), "--segment", "2", "--model", tiny_model]
+    real = os.replace
+
+    def stop(old: object, new: object) -> None:
+        if str(new).endswith("000001.json"):
+            raise KeyboardInterrupt
+        real(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        assert main(words) == 130
+    parts = folder_of(str(tmp_path / output))
+    target = min([*parts.glob("*.mkv"), *parts.glob("frames/*.png")])
+    data = bytearray(target.read_bytes())
+    data[-9] ^= 1
+    target.write_bytes(data)
+    capsys.readouterr()
+    assert main(words) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert "missing or damaged; give the same command with --restart" in errors[0]
+    assert not (tmp_path / output).exists()
+    assert main([*words, "--restart"]) == 0
+    assert (tmp_path / output).exists()
+    assert not parts.exists()
+
+
+@pytest.mark.parametrize("moment", ["open", "lock"])
+def test_a_job_that_begins_while_another_fails_gets_a_folder_of_its_own(tmp_path, monkeypatch, moment):
+    """The failing one removes the folder, just before the new one opens the lock in it, or locks it."""
+    output, real, calls = str(tmp_path / "out.mp4"), fcntl.flock, []
+    make = Path.mkdir
+
+    def remove(when: str) -> None:
+        if when == moment and not calls:
+            calls.append(when)
+            shutil.rmtree(folder_of(output))
+
+    def flock(lock: IO[str], how: int) -> None:
+        remove("lock")
+        real(lock, how)
+
+    def mkdir(path: Path, **options: bool) -> None:
+        make(path, **options)
+        remove("open")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with WorkFolder(output, {}) as work:
+        assert (work.path / "lock").exists()
+        with pytest.raises(JobError, match="another job"), WorkFolder(output, {}):
+            pass
+    assert calls == [moment]
+
+
+def test_an_output_that_came_into_being_meanwhile_is_not_replaced(tmp_path, tiny_model, capsys, monkeypatch):
+    source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
+    words, real = ["--video", source, "-o", str(tmp_path / "o.mkv"), "--model", tiny_model], WorkFolder.commit
+
+    def commit(work: WorkFolder, *given: object) -> None:
+        (tmp_path / "o.mkv").write_text("precious")
+        real(work, *given)
+
+    monkeypatch.setattr(WorkFolder, "commit", commit)
+    assert main(words) == 2
+    assert "already exists; give --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "o.mkv").read_text() == "precious"
+    (tmp_path / "o.mkv").unlink()
+    assert main(words) == 0
+    assert "going on after 2" in capsys.readouterr().err
 
 
 def test_the_folder_of_a_job_killed_after_its_end_is_cleared(tmp_path):
