@@ -51,7 +51,7 @@ def engine_for_job(options: Options, plan: Plan, model: Model) -> Engine:
     """The engine of a job; unfinished work goes on as it was fitted."""
     wanted = options.tile
     if wanted == "auto":
-        wanted = _earlier(plan.output) or "auto"
+        wanted = _earlier(plan.target) or "auto"
     return fitting_engine(wanted, need_of_job(plan), model)
 
 

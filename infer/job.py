@@ -76,10 +76,10 @@ def run_job(options: Options, plan: Plan, engine: Engine) -> Result:
     """Do the job; on return the output is complete under its final name and has been checked."""
     model, memory = engine.model, predicted(engine, need_of_job(plan))
     describe_model(model, memory, available(model.device))
-    with WorkFolder(plan.output, _fingerprint(options, plan, engine), options.restart) as work:
+    with WorkFolder(plan.target, _fingerprint(options, plan, engine), options.restart) as work:
         if options.resume and not work.segments:
             raise ValueError(f"--resume: there is no unfinished work in {work.path}; leave --resume out to begin")
-        check_target(plan.output, plan.info.path, options.overwrite)  # it may have come into being meanwhile
+        check_target(plan.target, plan.info.path, options.overwrite)  # it may have come into being meanwhile
         if work.segments:
             say(f"resume   going on after {work.num_frames} finished frames in {work.path}")
         damage = Damage()
@@ -89,7 +89,7 @@ def run_job(options: Options, plan: Plan, engine: Engine) -> Result:
             _upscale(plan, options, engine, work, _Counted(sink, clock), damage)
             if not work.segments:
                 raise JobError(f"{plan.info.path}: no frame to upscale from frame {plan.start} on")
-            check_target(plan.output, plan.info.path, options.overwrite)
+            check_target(plan.target, plan.info.path, options.overwrite)
             checks = _publish(plan, work, sink)
         work.remove()
     _warn(plan, damage, work.num_frames)
@@ -113,8 +113,8 @@ def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[
     work.verify()
     if isinstance(sink, PNGSink):
         work.mark_published()
-        sink.publish(plan.output)
-        found = sum(1 for n in os.listdir(plan.output) if n.endswith(".png"))
+        sink.publish(plan.target)
+        found = sum(1 for n in os.listdir(plan.target) if n.endswith(".png"))
         return [Check("frame count", found >= work.num_frames, str(work.num_frames), str(found))]
     assert plan.spec is not None
     assert plan.package is not None
@@ -123,8 +123,8 @@ def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[
     copied = join(part, plan.package, plan.spec, work.segments, plan.info, timeline)
     checks = check_output(part, plan.package, plan.spec, plan.info, timeline, copied)
     work.mark_published()
-    os.replace(part, plan.output)
-    sync_file(str(Path(plan.output).resolve().parent))
+    os.replace(part, plan.target)
+    sync_file(str(Path(plan.target).resolve().parent))
     return checks
 
 
@@ -139,13 +139,16 @@ def _timeline(plan: Plan, segments: Sequence[Segment]) -> Timeline:
     return Timeline(pts, durations, base, origin, end, begins_late=plan.start > 0)
 
 
-def _fingerprint(options: Options, plan: Plan, engine: Engine) -> dict[str, Any]:
-    model = engine.model
+def identity(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
+    """Input, model and versions: what must be the same for a job to go on."""
     return {
         "input": file_identity(plan.info), "model": params_digest(model.params), "config": str(model.config),
-        "device": model.device.device_kind, "seed": options.seed, "fit": engine.fit,
-        **plan.described(), **versions(),
+        "device": model.device.device_kind, "seed": options.seed, **versions(),
     }  # fmt: skip
+
+
+def _fingerprint(options: Options, plan: Plan, engine: Engine) -> dict[str, Any]:
+    return {**identity(options, plan, engine.model), "fit": engine.fit, **plan.described()}
 
 
 def _warn(plan: Plan, damage: Damage, frames: int) -> None:
@@ -157,7 +160,8 @@ def _warn(plan: Plan, damage: Damage, frames: int) -> None:
     if damage.repaired_pts:
         say(f"warning  {damage.repaired_pts} frames had no usable timestamp and got the next free one")
     if damage.resized_frames:
-        say(f"warning  {damage.resized_frames} frames had another size and were scaled to that of the first")
+        say(f"warning  {damage.resized_frames} frames had another size and were scaled to that of the first; "
+            "--on-resize split writes a file for each size")  # fmt: skip
 
 
 def _summarise(result: Result) -> None:
@@ -169,7 +173,8 @@ def _summarise(result: Result) -> None:
             say(f"note     {check.name}: {check.note}")
     new = result.frames - result.resumed_frames
     verdict = f"{len(bad)} of {len(result.checks)} checks failed" if bad else f"{len(result.checks)} checks passed"
-    size = os.path.getsize(result.plan.output) if os.path.isfile(result.plan.output) else 0
+    target = result.plan.target
+    size = os.path.getsize(target) if os.path.isfile(target) else 0
     speed = f"{new / max(result.seconds, 1e-9):.2f} frames/s, first after {result.first_frame or 0:.1f} s"
     volume = f", {in_words(size)}" if size else ""
     took = f"{result.frames} frames in {result.seconds:.1f} s ({speed})"

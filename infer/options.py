@@ -49,6 +49,8 @@ class Options:
     """Frame rate of a folder of images, such as 24 or 30000/1001."""
     stream: int | None = None
     """Index of the video stream, where a file has several."""
+    on_resize: Literal["scale", "split"] = "scale"
+    """Where the frame size changes in mid-stream: scale to the first size, or begin a new file, NAME_2.mp4, ..."""
     deinterlace: bool = False
     """Deinterlace before upscaling."""
     drop_streams: bool = False

@@ -24,6 +24,8 @@ from infer.options import Options, parse_fps, parse_size
 from infer.work import clear_finished
 
 MAX_THREADS = 16
+NOT_TURNED = (65536, 0, 0, 0, 65536)
+"""The beginning of a display matrix that changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Plan:
     notes: tuple[str, ...]
     spec: VideoSpec | None = None
     package: Packaging | None = None
+    place: str = ""
+    """Where the output is put, if its final name is not given to it yet."""
+
+    @property
+    def target(self) -> str:
+        """The name under which the job leaves its output."""
+        return self.place or self.output
 
     @property
     def expected_frames(self) -> int | None:
@@ -66,12 +75,12 @@ class Plan:
         }  # fmt: skip
 
 
-def make_plan(options: Options, path: str, output: str | None = None) -> Plan:
-    """Look at the source and settle the output.
+def make_plan(options: Options, path: str, output: str | None = None, info: VideoInfo | None = None) -> Plan:
+    """Look at the source, where ``info`` is not known yet, and settle the output.
 
     Raises ValueError for what the user can change on the command line, JobError for what is wrong with the files.
     """
-    info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
+    info = info or probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
     if info.num_frames is not None and options.start >= info.num_frames:
         raise ValueError(f"--start {options.start}: {path} has {info.num_frames} frames")
     if options.start:
@@ -221,7 +230,8 @@ def _without_time_code(info: VideoInfo) -> VideoInfo:
 
 
 def _lost_in_images(info: VideoInfo) -> list[str]:
-    lost = [str(s) for s in info.others]
+    lost = ["rotation"] if info.display_matrix and info.display_matrix[:5] != NOT_TURNED else []
+    lost += [str(s) for s in info.others]
     lost += [f"{len(info.chapters)} chapters"] if info.chapters else []
     lost += ["metadata"] if info.metadata or info.stream_metadata else []
     lost += ["HDR metadata"] if info.hdr else []

@@ -1,9 +1,12 @@
 """The main command: one input, or several after each other."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infer.options import Options, parse
+
+if TYPE_CHECKING:
+    from infer.engine import Model
 
 VIDEO_SUFFIXES = (
     ".mp4", ".mov", ".mkv", ".m4v", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".3gp", ".flv",
@@ -32,23 +35,38 @@ def run_one(options: Options, path: str, output: str | None) -> dict[str, Any]:
     from infer.live.address import is_live
 
     if is_live(path, output):
+        if options.on_resize != "scale":
+            raise ValueError(
+                f"--on-resize {options.on_resize}: not for live input or output, which stay one stream"
+            )
         from infer.live.session import run_live
 
         return run_live(options, path, output)
     from infer.plan import make_plan
 
+    if options.on_resize == "split":
+        from infer.split import plan_parts, run_parts
+
+        plans = plan_parts(options, path, output)
+        if len(plans) > 1:
+            return run_parts(options, plans, model_of)
     # What can be wrong with files and options is found here, before jax is even imported.
     plan = make_plan(options, path, output)
     from infer.console import describe_plan
 
     describe_plan(plan)
-    from infer.engine import load_model
     from infer.fit import engine_for_job
     from infer.job import run_job
 
+    return run_job(options, plan, engine_for_job(options, plan, model_of(options))).as_dict()
+
+
+def model_of(options: Options) -> "Model":
+    """The model that the options ask for, loaded."""
+    from infer.engine import load_model
+
     o = options
-    model = load_model(o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline)
-    return run_job(options, plan, engine_for_job(options, plan, model)).as_dict()
+    return load_model(o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline)
 
 
 def find_inputs(paths: tuple[str, ...]) -> list[str]:

@@ -34,7 +34,7 @@ def folder_of(output: str) -> Path:
 def clear_finished(output: str) -> None:
     """Remove the work folder of a job that was killed after its output was in place."""
     folder = folder_of(output)
-    left = [*folder.glob("*.unfinished"), *folder.glob("frames/*")]
+    left = [path for kind in ("*.unfinished", "frames/*", "parts/*") for path in folder.glob(kind)]
     if (folder / PUBLISHED).exists() and not left and os.path.exists(output):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -91,14 +91,19 @@ class WorkFolder:
             self.verify()
             self._drop_unfinished()
         except BaseException:
-            self._leave(failed=not self._records())
+            self._leave(failed=not self.has_work)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._leave(failed=kind is not None and not self.segments)
+        self._leave(failed=kind is not None and not self.has_work)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a group is finished here, or in a work folder within this one."""
+        return any(self.path.rglob(RECORDS))
 
     @property
     def num_frames(self) -> int:
@@ -231,7 +236,7 @@ class WorkFolder:
 
     def _check_fingerprint(self) -> None:
         path = self.path / "job.json"
-        if not self._records():
+        if not self.has_work:
             self._write("job.json", self._fingerprint)
             return
         before = read_sealed(path)

@@ -28,6 +28,8 @@ class Encoder:
     full_range: bool = True
     even_sizes: bool = False
     """Refuses odd sizes unless chroma is 4:4:4."""
+    narrowest: int = 1
+    """Pixels of width below which it must not be used."""
     memory: int = 100
     """Bytes per pixel that it takes, measured, mostly for the frames it looks ahead at."""
     params: str = ""
@@ -45,7 +47,8 @@ ENCODERS = {
             lean="rc-lookahead=5:sync-lookahead=0:bframes=0:ref=1", lean_memory=80,
         ),
         Encoder(
-            "libx265", "crf", 20, "medium", even_sizes=True, memory=690, params="x265-params",
+            # 4.2 writes beyond its buffers when the picture is 48 or less wide
+            "libx265", "crf", 20, "medium", even_sizes=True, narrowest=50, memory=690, params="x265-params",
             lean="rc-lookahead=2:bframes=0:ref=1:frame-threads=1:lookahead-slices=0", lean_memory=165,
         ),
         Encoder("libsvtav1", "crf", 24, "8", memory=570),
@@ -171,6 +174,8 @@ def try_encoder(spec: VideoSpec) -> None:
     assert isinstance(context, VideoCodecContext)
     configure(context, spec, 1)
     try:
+        if spec.width < ENCODERS[spec.encoder].narrowest:
+            raise ValueError("too narrow")
         context.open()
     except (av.FFmpegError, ValueError) as error:
         size = f"{spec.width}x{spec.height} {spec.pixel_format}"

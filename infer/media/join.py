@@ -110,7 +110,13 @@ def join(
             if timed:
                 sources.append(_copied_packets(source, timed, copied, timeline, sample))
         for _, packet in heapq.merge(*sources, key=lambda item: item[0]):
-            output.mux(packet)
+            is_copy = packet.stream_index != video.index
+            try:
+                output.mux(packet)
+            except (av.InvalidDataError, av.ArgumentError, av.PatchWelcomeError):
+                if not is_copy:
+                    raise
+                # a damaged packet that this container refuses is left out, and the check of its stream says so
         if source:
             source.close()
     sync_file(path)

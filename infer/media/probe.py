@@ -8,6 +8,7 @@ from typing import Any, cast
 import av
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition, Stream
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
@@ -28,6 +29,16 @@ LOST_IN_PIXELS = {
     "ICC_PROFILE": "the ICC profile",
 }  # fmt: skip
 """Side data that travels inside coded pictures and is not written again."""
+
+
+def _name_unknown(cls: type, value: int) -> object:
+    kind = object.__new__(cls)
+    kind._name_, kind._value_ = f"UNKNOWN_{value}", value
+    return kind
+
+
+# PyAV's list of side data lacks newer kinds, such as EXIF, and a frame with one of them would show none at all.
+SideDataType._missing_ = classmethod(_name_unknown)  # type: ignore[assignment]
 
 
 def probe(path: str, stream: int | None = None, fps: Fraction = Fraction(25), trusted: bool = False) -> VideoInfo:
@@ -261,5 +272,6 @@ def _probe_folder(path: str, fps: Fraction) -> VideoInfo:
         rate=fps,
         num_frames=len(files),
         start=Fraction(0),
+        display_matrix=first.display_matrix,
         files=tuple(files),
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from infer.media.convert import ToRGB
@@ -52,7 +53,7 @@ def read_frames(
     Decoding always begins at the first frame, so that a frame has the same bytes wherever reading starts.
     """
     damage = Damage() if damage is None else damage
-    decoded = _decode_images(info, damage) if info.files else _decode_video(info, damage)
+    decoded = decode_images(info) if info.files else _decode_video(info, damage)
     timed = _with_time(decoded, info, damage)
     stop = None if count is None else start + count
     converter = ToRGB(info.width, info.height, info.layout.is_deep, info.matrix, deinterlace)
@@ -86,23 +87,29 @@ def _with_time(
 
 def _decode_video(info: VideoInfo, damage: Damage) -> Iterator[VideoFrame]:
     with open_input(info.path) as container:
-        packets = container.demux(container.streams[info.stream])
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.FFmpegError as error:
-                damage.note(error)
-                damage.unreadable_rest = True
-                return
-            if packet is None:
-                return
-            try:
-                yield from (f for f in packet.decode() if isinstance(f, VideoFrame))
-            except av.FFmpegError as error:
-                damage.note(error)
+        yield from decode_stream(container, info.stream, damage)
 
 
-def _decode_images(info: VideoInfo, damage: Damage) -> Iterator[VideoFrame]:
+def decode_stream(container: InputContainer, index: int, damage: Damage) -> Iterator[VideoFrame]:
+    """All frames of a video stream as they are; what cannot be decoded is skipped and counted in ``damage``."""
+    packets = container.demux(container.streams[index])
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            damage.note(error)
+            damage.unreadable_rest = True
+            return
+        if packet is None:
+            return
+        try:
+            yield from (f for f in packet.decode() if isinstance(f, VideoFrame))
+        except av.FFmpegError as error:
+            damage.note(error)
+
+
+def decode_images(info: VideoInfo) -> Iterator[VideoFrame]:
+    """The picture of every file of a folder, in order; its size may change from file to file."""
     for number, path in enumerate(info.files):
         try:
             with open_input(path) as container:
