@@ -4,8 +4,10 @@ Our own file is one .safetensors whose keys are parameter paths (``unet/conv_in/
 the ModelConfig as JSON.
 """
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.types import Params
 
 SHIPPED = resources.files("sdvsr_jax") / "weights"
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def load(
@@ -79,8 +82,15 @@ def read(path: Path, *, complete: bool = True) -> tuple[ModelConfig, Params]:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
     if "config" not in metadata:
         raise ValueError(f"{path}: has no model config in its metadata, expected a file written by sdvsr_jax")
-    config = configs.from_dict(json.loads(metadata["config"]))
-    params = unflatten(flat)
+    if metadata.get("digest", (found := _digest(flat, metadata["config"]))) != found:
+        raise ValueError(f"{path}: was changed after it was saved (its digest differs): get the file again")
+    if odd := [f"{'/'.join(k)} is {a.dtype}" for k, a in flat.items() if a.dtype.name not in FLOATS]:
+        raise ValueError(f"{path}: {odd[0]}, expected one of {', '.join(FLOATS)}")
+    try:
+        config = configs.from_dict(json.loads(metadata["config"]))
+        params = unflatten(flat)
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        raise ValueError(f"{path}: no model of this version, or damaged ({error})") from None
     if complete:
         check_complete(str(path), params, config)
     return config, params
@@ -89,15 +99,26 @@ def read(path: Path, *, complete: bool = True) -> tuple[ModelConfig, Params]:
 def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) -> None:
     """Write one file of ours, atomically; ``notes`` go to the metadata (training command, data, metrics)."""
     path = Path(path)
-    flat = {"/".join(keys): np.asarray(leaf, order="C") for keys, leaf in flatten(params).items()}
+    leaves = {keys: np.asarray(leaf, order="C") for keys, leaf in flatten(params).items()}
+    flat = {"/".join(keys): leaf for keys, leaf in leaves.items()}
+    text = json.dumps(configs.to_dict(config))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(flat, temporary, metadata={"config": json.dumps(configs.to_dict(config)), **notes})
+        save_file(flat, temporary, metadata={**notes, "config": text, "digest": _digest(leaves, text)})
         # safetensors creates files for the owner alone; weights are for everyone.
         temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _digest(flat: Mapping[tuple[str, ...], np.ndarray], config: str) -> str:
+    """SHA-256 over the config and all weights, whatever their order in the file."""
+    digest = hashlib.sha256(config.encode())
+    for path, leaf in sorted(flat.items()):
+        digest.update(f"{'/'.join(path)} {leaf.shape} {leaf.dtype}".encode())
+        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _verified(name: str) -> Path:

@@ -28,8 +28,8 @@ class Encoder:
     full_range: bool = True
     even_sizes: bool = False
     """Refuses odd sizes unless chroma is 4:4:4."""
-    narrowest: int = 1
-    """Pixels of width below which it must not be used."""
+    least: tuple[int, int] = (1, 1)
+    """Width and height below which it must not be used, because it crashes or hangs."""
     memory: int = 100
     """Bytes per pixel that it takes, measured, mostly for the frames it looks ahead at."""
     params: str = ""
@@ -48,10 +48,11 @@ ENCODERS = {
         ),
         Encoder(
             # 4.2 writes beyond its buffers when the picture is 48 or less wide
-            "libx265", "crf", 20, "medium", even_sizes=True, narrowest=50, memory=690, params="x265-params",
+            "libx265", "crf", 20, "medium", even_sizes=True, least=(50, 1), memory=690, params="x265-params",
             lean="rc-lookahead=2:bframes=0:ref=1:frame-threads=1:lookahead-slices=0", lean_memory=165,
         ),
-        Encoder("libsvtav1", "crf", 24, "8", memory=570),
+        # waits for ever at the end when one side is 24 or less and the other more than 64
+        Encoder("libsvtav1", "crf", 24, "8", least=(26, 26), memory=570),
         Encoder("libvpx-vp9", "crf", 24, "", (("b:v", "0"), ("row-mt", "1"), ("cpu-used", "3"))),
         Encoder("ffv1", options=(("level", "3"), ("slicecrc", "1"))),
         Encoder("prores_ks", options=(("vendor", "apl0"),), full_range=False),
@@ -174,8 +175,9 @@ def try_encoder(spec: VideoSpec) -> None:
     assert isinstance(context, VideoCodecContext)
     configure(context, spec, 1)
     try:
-        if spec.width < ENCODERS[spec.encoder].narrowest:
-            raise ValueError("too narrow")
+        least = ENCODERS[spec.encoder].least
+        if spec.width < least[0] or spec.height < least[1]:
+            raise ValueError(f"it fails below {least[0]}x{least[1]}")
         context.open()
     except (av.FFmpegError, ValueError) as error:
         size = f"{spec.width}x{spec.height} {spec.pixel_format}"
