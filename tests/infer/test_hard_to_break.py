@@ -20,6 +20,7 @@ from PIL import Image
 
 from infer.__main__ import main
 from infer.errors import JobError
+from infer.media.fidelity import check_output
 from infer.media.join import Timeline, join
 from infer.media.probe import probe
 from infer.media.reader import read_frames
@@ -186,8 +187,11 @@ def test_every_size_in_every_container_and_codec(tmp_path, size, layout, output,
     for frame in frames:
         writer.write(frame.rgb.repeat(4, 0).repeat(4, 1), frame.pts, frame.duration)
     times = tuple(f.pts for f in frames), tuple(f.duration for f in frames)
-    join(plan.output, plan.muxer, plan.spec, [writer.close()], plan.info, (), Timeline(*times, plan.info.time_base),
-         None)  # fmt: skip
+    timeline = Timeline(*times, plan.info.time_base)
+    assert plan.package is not None
+    copied = join(plan.output, plan.package, plan.spec, [writer.close()], plan.info, timeline)
+    checks = check_output(plan.output, plan.package, plan.spec, plan.info, timeline, copied)
+    assert [str(c) for c in checks if not c.ok and c.name in ("size", "frame count", "timestamps")] == []
     shapes = [f.rgb.shape for f in read_frames(probe(plan.output))]
     assert shapes == [(4 * size[1], 4 * size[0], 3)] * 3
 
