@@ -196,6 +196,18 @@ def test_every_size_in_every_container_and_codec(tmp_path, size, layout, output,
     assert shapes == [(4 * size[1], 4 * size[0], 3)] * 3
 
 
+@pytest.mark.parametrize(
+    ("codec", "size", "output"),
+    [("libx265", "48x64", "o.mkv"), ("libx265", "48x64", "o.ts"), ("libsvtav1", "128x24", "o.mkv")],
+)
+def test_sizes_at_which_encoders_crash_or_hang_are_refused(upscale, sources, tmp_path, codec, size, output):
+    """In a file job and in a live session, which .ts is; the process would end, or never end."""
+    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
+    words = "--video", tmp_path / "in.mp4", "-o", tmp_path / output, "--codec", codec, "--size", size
+    error = ends_well(tmp_path, {"in.mp4"}, *upscale(*words))
+    assert f"{codec} cannot encode {size}" in (error or "")
+
+
 NAMES = ["a b", "ä 日本 🎬", "new\nline", "-dash", "100%d", "%s%n", "12:30", "concat:a|b", "http:x", "q'\"",
          "[a]*?", "back\\slash", "~", "x" * 230]  # fmt: skip
 
