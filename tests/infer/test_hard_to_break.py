@@ -367,3 +367,10 @@ def test_missing_and_foolish_timestamps(upscale, tmp_path):
     times = [f.pts for f in read_frames(info)]
     assert times == sorted(set(times))
     assert np.diff(times).min() > 0
+
+
+def test_a_display_matrix_beyond_all_bounds(upscale, tmp_path):
+    """Its shift grows with the picture."""
+    matrix = (0, 65536, 0, -65536, 0, 0, 2**30, -(2**30), 1 << 30)
+    make_video(str(tmp_path / "in.mp4"), range(2), SIZE, matrix=matrix)
+    assert ends_well(tmp_path, {"in.mp4"}, *upscale("--video", tmp_path / "in.mp4")) is None
