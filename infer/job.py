@@ -184,9 +184,12 @@ def _summarise(result: Result) -> None:
 def write_report(path: str, results: Sequence[dict[str, Any]]) -> None:
     """One JSON object for one job, a list for several."""
     content = results[0] if len(results) == 1 else list(results)
-    part = f"{path}.unfinished"
-    Path(part).write_text(json.dumps(content, indent=1, default=_plain), "utf-8")
-    os.replace(part, path)
+    part = Path(f"{path}.unfinished")
+    try:
+        part.write_text(json.dumps(content, indent=1, default=_plain), "utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _plain(value: object) -> object:

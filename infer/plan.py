@@ -184,7 +184,8 @@ def pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
     stretch = Fraction(info.width * size[1], info.height * size[0])
     if stretch == 1:
         return info.sar
-    return ((info.sar or Fraction(1)) * stretch).limit_denominator(65535)
+    aspect = ((info.sar or Fraction(1)) * stretch).limit_denominator(65535)
+    return aspect if 0 < aspect.numerator < 2**31 else None
 
 
 def _display_matrix(info: VideoInfo, size: tuple[int, int]) -> tuple[int, ...] | None:
@@ -193,7 +194,8 @@ def _display_matrix(info: VideoInfo, size: tuple[int, int]) -> tuple[int, ...] |
     if matrix is None:
         return None
     across, down = size[0] / info.width, size[1] / info.height
-    return (*matrix[:6], round(matrix[6] * across), round(matrix[7] * down), matrix[8])
+    shift = [min(max(round(v), -(2**31)), 2**31 - 1) for v in (matrix[6] * across, matrix[7] * down)]
+    return (*matrix[:6], *shift, matrix[8])
 
 
 def _notes(info: VideoInfo, options: Options, size: tuple[int, int]) -> list[str]:

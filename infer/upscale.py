@@ -17,6 +17,8 @@ VIDEO_SUFFIXES = (
 def main(arguments: list[str]) -> int:
     """0 if all went well; with several inputs 1 if any failed. The failure of a single input is raised."""
     options = parse(arguments)
+    if options.report and not os.path.isdir(os.path.dirname(os.path.abspath(options.report))):
+        raise ValueError(f"--report {options.report}: no such folder")
     inputs = find_inputs(options.video)
     if len(options.video) == 1 and inputs == list(options.video):
         reports = [run_one(options, inputs[0], options.output)]

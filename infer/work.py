@@ -27,7 +27,7 @@ except ImportError:  # not on Windows
 
 def folder_of(output: str) -> Path:
     """The work folder that belongs to an output."""
-    target = Path(output.rstrip("/"))
+    target = Path(os.path.abspath(output))
     return target.with_name(f".{target.name}.parts")
 
 

@@ -145,6 +145,9 @@ def choose_pixel_format(encoder: Encoder, layout: PixelLayout, size: tuple[int, 
 
 def configure(context: VideoCodecContext, spec: VideoSpec, group: int) -> None:
     """Set up an encoder for closed groups of at most ``group`` frames; it is opened by its first use."""
+    least = ENCODERS[spec.encoder].least
+    if spec.width < least[0] or spec.height < least[1]:
+        raise _refusal(spec, f"it fails below {least[0]}x{least[1]}")
     context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.pixel_format
     context.time_base, context.framerate = spec.time_base, spec.rate
     context.gop_size = max(group, 1)
@@ -180,10 +183,12 @@ def try_encoder(spec: VideoSpec) -> None:
             raise ValueError(f"it fails below {least[0]}x{least[1]}")
         context.open()
     except (av.FFmpegError, ValueError) as error:
-        size = f"{spec.width}x{spec.height} {spec.pixel_format}"
-        raise ValueError(
-            f"{spec.encoder} cannot encode {size} ({reason(error)}): try another --codec or size"
-        ) from None
+        raise _refusal(spec, reason(error)) from None
+
+
+def _refusal(spec: VideoSpec, why: str) -> ValueError:
+    size = f"{spec.width}x{spec.height} {spec.pixel_format}"
+    return ValueError(f"{spec.encoder} cannot encode {size} ({why}): try another --codec or size")
 
 
 def encoder_options(encoder: Encoder, spec: VideoSpec) -> dict[str, str]:

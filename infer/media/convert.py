@@ -18,6 +18,9 @@ FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 MATRIX_NAMES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc"}
 """The matrices swscale computes; others (ICtCp, YCgCo) are converted as BT.601 both ways."""
 
+SMALLEST_INTERLACED = 16
+"""Pixels; smaller pictures have planes that the deinterlacer refuses, and stay as they are."""
+
 
 def _chain(source: dict[str, str], *filters: tuple[str, str]) -> Graph:
     graph = Graph()
@@ -86,7 +89,8 @@ class ToRGB:
         source = _buffer(frame.width, frame.height, frame.format.name, "gbr" if is_rgb else matrix, _range(full))
         colors = "" if is_rgb else f":in_color_matrix={matrix}:in_range={_range(full)}"
         scale = ("scale", f"{width}:{height}:{FLAGS}{colors}:out_range=pc")
-        bwdif = [("bwdif", "mode=send_frame:deint=interlaced")] if self._deinterlace else []
+        lines = self._deinterlace and min(frame.width, frame.height) >= SMALLEST_INTERLACED
+        bwdif = [("bwdif", "mode=send_frame:deint=interlaced")] if lines else []
         return _chain(source, *bwdif, scale, ("format", f"pix_fmts={self._format}"))
 
 

@@ -1,9 +1,11 @@
 """Segments + the source's other streams -> one file, by copying packets; nothing is encoded here."""
 
+import functools
 import hashlib
 import heapq
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -17,9 +19,9 @@ from av.video.stream import VideoStream
 
 from infer.errors import JobError
 from infer.media.codecs import VideoSpec, set_tags
-from infer.media.container import Packaging, add_copy, single_packets
+from infer.media.container import SUFFIXES, Packaging, add_copy, single_packets
 from infer.media.info import VideoInfo
-from infer.media.probe import open_input
+from infer.media.probe import open_input, reason
 from infer.media.segment import Segment, sync_file
 
 
@@ -109,18 +111,40 @@ def join(
             timed = {i: s for i, s in streams.items() if not isinstance(s, AttachmentStream)}
             if timed:
                 sources.append(_copied_packets(source, timed, copied, timeline, sample))
-        for _, packet in heapq.merge(*sources, key=lambda item: item[0]):
-            is_copy = packet.stream_index != video.index
-            try:
-                output.mux(packet)
-            except (av.InvalidDataError, av.ArgumentError, av.PatchWelcomeError):
-                if not is_copy:
-                    raise
-                # a damaged packet that this container refuses is left out, and the check of its stream says so
+        number = video.index
+        refused = _mux(output, heapq.merge(*sources, key=lambda item: item[0]), bool(streams))
         if source:
             source.close()
+    if refused and _num_packets(path, number) != len(timeline.pts):
+        others = ", ".join(str(k) for k in kept)
+        raise JobError(f"{info.path}: {others} is so damaged that {SUFFIXES[package.muxer]} loses pictures "
+                       f"({reason(refused)}): try another container")  # fmt: skip
     sync_file(path)
     return list(copied.values())
+
+
+def _mux(
+    output: OutputContainer, packets: Iterable[tuple[Fraction, Packet]], has_copies: bool
+) -> av.FFmpegError | None:
+    """Write all packets and the end; returns the last refusal of a damaged one, which is left out.
+
+    The refusal may come with a later packet, of any stream, or at the end: packets wait in the muxer's queue.
+    """
+    refused, damaged = None, (av.InvalidDataError, av.ArgumentError, av.PatchWelcomeError)
+    writes = itertools.chain((functools.partial(output.mux, packet) for _, packet in packets), [output.close])
+    for write in writes:
+        try:
+            write()
+        except damaged as error:
+            if not has_copies:
+                raise
+            refused = error
+    return refused
+
+
+def _num_packets(path: str, index: int) -> int:
+    with open_input(path) as container:
+        return sum(1 for packet in container.demux(container.streams[index]) if packet.size)
 
 
 def _header(package: Packaging, bases: Sequence[Fraction | None]) -> dict[str, str]:

@@ -58,12 +58,14 @@ def probe(path: str, stream: int | None = None, fps: Fraction = Fraction(25), tr
 
 def open_input(path: str) -> InputContainer:
     """Open for reading; one line says what is wrong with the file if it cannot be."""
-    if "://" not in path and not os.path.exists(path):
+    is_file = "://" not in path
+    if is_file and not os.path.exists(path):
         raise ValueError(f"{path}: no such file or folder")
-    if "://" not in path and os.path.isfile(path) and os.path.getsize(path) == 0:
+    if is_file and os.path.isfile(path) and os.path.getsize(path) == 0:
         raise JobError(f"{path}: the file is empty")
     try:
-        return av.open(path, metadata_errors="replace")
+        # An absolute path, or FFmpeg takes a name such as 12:30.mp4 or concat:a|b for an address.
+        return av.open(os.path.abspath(path) if is_file else path, metadata_errors="replace")
     except PermissionError:
         raise JobError(f"{path}: not readable (permission denied)") from None
     except (av.FFmpegError, OSError, ValueError) as error:

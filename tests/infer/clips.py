@@ -1,6 +1,7 @@
 """Small videos made on the spot by FFmpeg's own sources and encoders."""
 
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,13 @@ def pictures(count: int, width: int, height: int, source: str = "testsrc2") -> I
         yield graph.pull().to_ndarray()
 
 
+def real_pictures(count: int, width: int, height: int) -> list[np.ndarray]:
+    """The first frames of the clip that comes with the package, reduced."""
+    with av.open(str(ROOT / "examples" / "nasa_320x180.mp4")) as container:
+        frames = itertools.islice(container.decode(video=0), count)
+        return [f.reformat(width, height, "rgb24").to_ndarray() for f in frames]
+
+
 def make_video(
     path: str,
     pts: Sequence[int] = tuple(range(6)),
@@ -42,8 +50,12 @@ def make_video(
     metadata: dict[str, str] | None = None,
     chapters: Sequence[tuple[float, float, str]] = (),
     muxer: str | None = None,
+    frames: Sequence[np.ndarray] | None = None,
 ) -> str:
-    """Write a clip whose frames are shown at ``pts`` ticks of ``base``; returns its path."""
+    """Write a clip whose frames are shown at ``pts`` ticks of ``base``; returns its path.
+
+    frames: uint8 RGB arrays of that size; by default a test picture.
+    """
     with av.open(path, "w", format=muxer) as output:
         output.metadata.update(metadata or {})
         video = output.add_stream(codec, rate=25, options={"preset": "ultrafast"} if "x26" in codec else {})
@@ -61,7 +73,7 @@ def make_video(
             {"id": i, "start": round(a * 1000), "end": round(b * 1000), "time_base": Fraction(1, 1000),
              "metadata": {"title": title}} for i, (a, b, title) in enumerate(chapters)
         ])  # fmt: skip
-        for time, rgb in zip(pts, pictures(len(pts), *size), strict=True):
+        for time, rgb in zip(pts, frames or pictures(len(pts), *size), strict=True):
             frame = av.VideoFrame.from_ndarray(rgb)
             frame.pts, frame.time_base = time, base
             output.mux(video.encode(frame))
