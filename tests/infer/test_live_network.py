@@ -199,9 +199,9 @@ def resident(pid: int) -> int:
 
 
 @pytest.mark.heavy
-def test_an_hour_of_stream_needs_no_more_memory_and_does_not_drift(command, tmp_path):
-    """Two frames a second for an hour, sent as fast as they are taken, recorded in fragments."""
-    port, output, count = free_port(), tmp_path / "out.mp4", 7200
+def test_ten_minutes_of_stream_need_no_more_memory_and_do_not_drift(command, tmp_path):
+    """Two frames a second for ten minutes, sent as fast as they are taken, recorded in fragments."""
+    port, output, count = free_port(), tmp_path / "out.mp4", 1200
     words = command(
         "--video", f"tcp://127.0.0.1:{port}?listen=1", "-o", output, "--live", "block", "--reconnect", 0
     )
@@ -213,7 +213,7 @@ def test_an_hour_of_stream_needs_no_more_memory_and_does_not_drift(command, tmp_
         while process.poll() is None:
             if len(sender.sent) > count // 5:
                 curve.append(resident(process.pid))
-            time.sleep(0.25)
+            time.sleep(0.1)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 0, said
     found = numbers_in(str(output))
