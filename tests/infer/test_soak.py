@@ -67,7 +67,7 @@ def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
     memory = [kib for age, kib in curve if age > WARM_UP]
     tenth = max(2, len(memory) // 10)
     assert np.median(memory[-tenth:]) - np.median(memory[:tenth]) < GROWTH, curve
-    assert max(memory) - min(memory) < 2 * GROWTH, curve
+    assert max(memory) - np.median(memory[:tenth]) < 4 * GROWTH, curve  # a moment of work that piles up passes
     assert len(numbers) > 0.5 * FPS * SECONDS  # a busy machine drops some
     assert np.ptp(shown - numbers / FPS) < 1e-3  # every frame keeps its distance from every other, first to last
     window = max(2 * FPS, len(late) // 10)
