@@ -112,10 +112,12 @@ def join(
             if timed:
                 sources.append(_copied_packets(source, timed, copied, timeline, sample))
         number = video.index
-        refused = _mux(output, heapq.merge(*sources, key=lambda item: item[0]), bool(streams))
+        refused = _mux(output, heapq.merge(*sources, key=lambda item: item[0]), bool(streams), sample)
         if source:
             source.close()
     if refused and _num_packets(path, number) != len(timeline.pts):
+        if sample:
+            raise refused
         others = ", ".join(str(k) for k in kept)
         raise JobError(f"{info.path}: {others} is so damaged that {SUFFIXES[package.muxer]} loses pictures "
                        f"({reason(refused)}): try another container")  # fmt: skip
@@ -124,7 +126,7 @@ def join(
 
 
 def _mux(
-    output: OutputContainer, packets: Iterable[tuple[Fraction, Packet]], has_copies: bool
+    output: OutputContainer, packets: Iterable[tuple[Fraction, Packet]], has_copies: bool, rehearsed: bool
 ) -> av.FFmpegError | None:
     """Write all packets and the end; returns the last refusal of a damaged one, which is left out.
 
@@ -136,8 +138,11 @@ def _mux(
         try:
             write()
         except damaged as error:
-            if not has_copies:
+            if rehearsed and not has_copies:
                 raise
+            if not has_copies:
+                raise JobError(f"{output.format.name} cannot hold a picture at its time ({reason(error)}): "
+                               "try another container") from None  # fmt: skip
             refused = error
     return refused
 

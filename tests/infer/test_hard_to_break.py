@@ -374,3 +374,12 @@ def test_a_display_matrix_beyond_all_bounds(upscale, tmp_path):
     matrix = (0, 65536, 0, -65536, 0, 0, 2**30, -(2**30), 1 << 30)
     make_video(str(tmp_path / "in.mp4"), range(2), SIZE, matrix=matrix)
     assert ends_well(tmp_path, {"in.mp4"}, *upscale("--video", tmp_path / "in.mp4")) is None
+
+
+def test_times_that_a_container_cannot_hold_are_told(upscale, tmp_path):
+    source = make_video(str(tmp_path / "in.mkv"), [0, 1, 2**33], SIZE, Fraction(1, 1000), codec="ffv1")
+    status, said = upscale("--video", source, "-o", tmp_path / "o.mov")
+    errors = [line for line in said.splitlines() if line.startswith("error")]
+    assert (status, len(errors), (tmp_path / "o.mov").exists()) == (1, 1, False), said
+    assert "cannot hold a picture at its time" in errors[0]
+    assert upscale("--video", source, "-o", tmp_path / "o.mkv")[0] == 0
