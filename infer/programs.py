@@ -20,6 +20,7 @@ from jax import export
 from jax.stages import Compiled, Lowered
 
 from infer.identity import versions
+from sdvsr_jax.attention import program_device
 from sdvsr_jax.state import StreamState
 
 CUDNN = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward")
@@ -98,17 +99,21 @@ def _path(name: str, facts: tuple, shapes: Any) -> Path | None:
     return folder / f"{name}-{hashlib.sha256(repr((facts, leaves, _surroundings())).encode()).hexdigest()[:32]}.jax"
 
 
-@functools.cache
 def _surroundings() -> tuple:
     """What a trace depends on besides its function and arguments."""
-    device = jax.devices()[0]
+    device = program_device()
     flags = (
         os.environ.get("XLA_FLAGS"),
         str(_setting("jax_default_matmul_precision")),
         _setting("jax_enable_x64"),
     )
+    return (device.platform, device.device_kind, *_versions(), *flags)
+
+
+@functools.cache
+def _versions() -> tuple:
     source = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
-    return (device.platform, device.device_kind, jaxlib.__version__, source.digest(), *versions().items(), *flags)
+    return (jaxlib.__version__, source.digest(), *versions().items())
 
 
 def _setting(name: str) -> Any:

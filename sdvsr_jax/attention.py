@@ -4,7 +4,7 @@ The kernel must be asked for by name (`jax.nn.dot_product_attention` never picks
 even in a branch that is not taken: so the choice is made here, in Python, from the device that the program is for.
 """
 
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,11 +40,18 @@ def runs_in_cudnn(dtype: DTypeLike, head_dim: int, device: tuple[str, float]) ->
     return platform == "cuda" and capability >= 8.0 and sixteen_bit and head_dim <= 128 and head_dim % 8 == 0
 
 
-@functools.cache
 def device_kind() -> tuple[str, float]:
-    """('cuda', compute capability) of the default device, ('', 0) elsewhere."""
-    device = jax.devices()[0]
+    """('cuda', compute capability) of the device that programs are traced for, ('', 0) elsewhere."""
+    device = program_device()
     # 'gpu' is the platform of AMD devices as well.
     if device.platform != "gpu" or "cuda" not in device.client.platform_version.lower():
         return "", 0.0
     return "cuda", float(device.compute_capability)
+
+
+def program_device() -> Any:
+    """The device of `jax.default_device`, or the first one."""
+    chosen: Any = getattr(jax.config, "jax_default_device")  # noqa: B009 (type checkers do not see JAX's settings)
+    if chosen is None or isinstance(chosen, str):
+        return jax.devices(chosen)[0]
+    return chosen

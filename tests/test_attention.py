@@ -44,3 +44,9 @@ def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     whole = attention.attend(q, k, v)
     monkeypatch.setattr(attention, "MAX_SCORES", 2 * 2 * 11 * 5)
     np.testing.assert_allclose(attention.attend(q, k, v), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("chosen", [None, "cpu", jax.devices()[0]])
+def test_the_device_of_a_program_is_the_one_that_was_chosen(chosen):
+    with jax.default_device(chosen):
+        assert attention.program_device() == jax.devices("cpu")[0]
