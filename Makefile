@@ -18,11 +18,11 @@ demo: $(VENV)/.installed
 	$(PY) examples/side_by_side.py examples/nasa_320x180.mp4 demo/nasa_x4.mp4 demo/side_by_side.png
 
 test: $(VENV)/.installed
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(PY) -m pytest -n auto --maxprocesses 4
 
 # Minutes of CPU each: the full-size model, memory over a long clip, fresh processes.
 heavy: $(VENV)/.installed
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal -m heavy
+	$(PY) -m pytest -n auto --maxprocesses 4 -m heavy
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
