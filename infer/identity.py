@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from infer.media.info import VideoInfo
+from sdvsr_jax.digest import sha256, sha256_of_arrays
 from sdvsr_jax.types import Params
 
 WHOLE = 256 * 2**20
@@ -28,9 +29,9 @@ def file_identity(info: VideoInfo) -> str:
 def _digest(path: str) -> str:
     """SHA-256 of a file; of big ones samples all over it, its size and its time of change."""
     status = os.stat(path)
+    if status.st_size <= WHOLE:
+        return sha256(Path(path))
     with open(path, "rb") as file:
-        if status.st_size <= WHOLE:
-            return hashlib.file_digest(file, "sha256").hexdigest()
         digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
         for number in range(SAMPLES):
             file.seek(number * (status.st_size - SAMPLE) // (SAMPLES - 1))
@@ -40,12 +41,8 @@ def _digest(path: str) -> str:
 
 def params_digest(params: Params) -> str:
     """SHA-256 over all weights as they are used."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-    return digest.hexdigest()
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sha256_of_arrays((jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves)
 
 
 def versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from infer.errors import JobError
 from infer.media.segment import Segment, sync_file
+from sdvsr_jax.digest import sha256
 
 try:
     import fcntl
@@ -61,11 +62,6 @@ def _sealed(content: Mapping[str, Any]) -> str:
 
 def _damaged(path: Path) -> JobError:
     return JobError(f"{path}: missing or damaged; give the same command with --restart to begin again")
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class WorkFolder:
@@ -131,8 +127,8 @@ class WorkFolder:
             np.savez(file, allow_pickle=False, **state)
         self._publish("state", f"{number:06d}.npz")
         names = [*images, *([f"{number:06d}.mkv"] if segment.path else [])]
-        files = {name: _digest(self.path / name) for name in names}
-        saved = _digest(self.path / f"{number:06d}.npz")
+        files = {name: sha256(self.path / name) for name in names}
+        saved = sha256(self.path / f"{number:06d}.npz")
         self._write(f"{number:06d}.json", {"pts": segment.pts, "durations": segment.durations,
                                            "delay": segment.delay, "files": files, "state": saved})  # fmt: skip
         self._add(
@@ -169,7 +165,7 @@ class WorkFolder:
         path = self.path / name
         if self.was_published and not path.exists():
             return  # it is at its final place
-        if not path.is_file() or _digest(path) != self._digests[name]:
+        if not path.is_file() or sha256(path) != self._digests[name]:
             raise _damaged(path)
 
     def _records(self) -> list[Path]:

@@ -4,7 +4,6 @@ Our own file is one .safetensors whose keys are parameter paths (``unet/conv_in/
 the ModelConfig as JSON.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from sdvsr_jax import config as configs
 from sdvsr_jax import hub, published
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.convert import check, flatten, unflatten
-from sdvsr_jax.digest import sha256
+from sdvsr_jax.digest import sha256, sha256_of_arrays
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.types import Params
 
@@ -113,12 +112,8 @@ def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) ->
 
 
 def _digest(flat: Mapping[tuple[str, ...], np.ndarray], config: str) -> str:
-    """SHA-256 over the config and all weights, whatever their order in the file."""
-    digest = hashlib.sha256(config.encode())
-    for path, leaf in sorted(flat.items()):
-        digest.update(f"{'/'.join(path)} {leaf.shape} {leaf.dtype}".encode())
-        digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+    """Over the config and all weights, whatever their order in the file."""
+    return sha256_of_arrays((("/".join(path), leaf) for path, leaf in sorted(flat.items())), config)
 
 
 def _verified(name: str) -> Path:

@@ -46,10 +46,11 @@ def _cost(equation: Any) -> int:
         shape = equation.invars[0].aval.shape
         return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
     turns = params["length"] if name == "scan" else 1
-    return turns * sum(_count(inner) for inner in _inner(params))
+    return turns * sum(_count(inner) for inner in inner_jaxprs(params))
 
 
-def _inner(params: dict[str, Any]) -> Iterator[Any]:
+def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
+    """The programs inside an equation (loop bodies, branches, calls), from its ``params``."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             inner = getattr(item, "jaxpr", item)

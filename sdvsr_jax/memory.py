@@ -1,11 +1,13 @@
 """Memory of a traced function, before anything is compiled: the values that are alive at once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.extend.core import Var
+
+from sdvsr_jax.flops import inner_jaxprs
 
 
 def peak_bytes(function: Callable, *args: Any) -> int:
@@ -26,7 +28,7 @@ def _peak(jaxpr: Any) -> int:
     alive = worst = 0
     for index, equation in enumerate(jaxpr.eqns):
         made = sum(_bytes(v) for v in equation.outvars)
-        inside = max((_peak(inner) for inner in _inner(equation.params)), default=0)
+        inside = max((_peak(inner) for inner in inner_jaxprs(equation.params)), default=0)
         worst = max(worst, alive + max(made, inside))
         alive += made - sum(_bytes(v) for v in dying[index])
         alive -= sum(_bytes(v) for v in equation.outvars if v not in last_use)
@@ -35,11 +37,3 @@ def _peak(jaxpr: Any) -> int:
 
 def _bytes(value: Any) -> int:
     return getattr(value.aval, "size", 0) * getattr(getattr(value.aval, "dtype", None), "itemsize", 0)
-
-
-def _inner(params: dict[str, Any]) -> Iterator[Any]:
-    for value in params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
-            inner = getattr(item, "jaxpr", item)
-            if hasattr(inner, "eqns"):
-                yield inner

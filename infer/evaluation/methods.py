@@ -1,6 +1,7 @@
 """The rows of an evaluation: the bicubic baseline and models, whole or with parts switched off."""
 
 from dataclasses import replace
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,20 +16,27 @@ from sdvsr_jax.stream import init_state, stream
 from sdvsr_jax.types import Params
 
 Model = tuple[ModelConfig, Params]
-ABLATIONS = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "2 steps": {"num_steps": 2},
     "1 step": {"num_steps": 1},
     "no guidance": {"guidance": False},
     "no TPM": {"tpm": False},
     "no guidance, no TPM": {"guidance": False, "tpm": False},
+    "new noise": {"noise": "frame"},
 }
 
 
 def variant(
-    config: ModelConfig, *, num_steps: int | None = None, guidance: bool = True, tpm: bool = True
+    config: ModelConfig,
+    *,
+    num_steps: int | None = None,
+    guidance: bool = True,
+    tpm: bool = True,
+    noise: Literal["frame", "stream"] | None = None,
 ) -> ModelConfig:
-    """The same weights with another number of denoising steps, or without ARTG or TPM."""
-    diffusion = config.diffusion if num_steps is None else replace(config.diffusion, num_steps=num_steps)
+    """The same weights with another number of denoising steps or other noise, or without ARTG or TPM."""
+    own = config.diffusion
+    diffusion = replace(own, num_steps=num_steps or own.num_steps, noise=noise or own.noise)
     return replace(
         config,
         diffusion=diffusion,
@@ -40,7 +48,7 @@ def variant(
 def load_models(
     names: tuple[str, ...], *, num_steps: int | None, guidance: bool, tpm: bool, ablate: bool
 ) -> dict[str, Model]:
-    """Row name -> (config, raw parameters). With `ablate` the rows of ABLATIONS follow every model."""
+    """Row name -> (config, raw parameters). With `ablate` the ABLATIONS that change a model follow it."""
     models = {}
     for name in names:
         config, params = checkpoint.load(name)
@@ -48,7 +56,8 @@ def load_models(
         chosen = variant(config, num_steps=num_steps, guidance=guidance, tpm=tpm)
         models[_label(label, num_steps, guidance, tpm)] = (chosen, params)
         if ablate:
-            models |= {f"{label}, {row}": (variant(config, **change), params) for row, change in ABLATIONS.items()}
+            changed = {row: variant(config, **change) for row, change in ABLATIONS.items()}
+            models |= {f"{label}, {row}": (c, params) for row, c in changed.items() if c != config}
     return models
 
 

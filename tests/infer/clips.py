@@ -2,12 +2,15 @@
 
 import io
 import itertools
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from av.stream import Disposition
 
 from infer.media.codecs import VideoSpec
@@ -143,3 +146,18 @@ def spec_for(size: tuple[int, int], base: Fraction = Fraction(1, 25), **changes:
         "rate": Fraction(25), "color": ColorTags(), "matrix": 6, "preset": "ultrafast", "threads": 1,
     }  # fmt: skip
     return VideoSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@contextmanager
+def stopped_before(ending: str) -> Iterator[None]:
+    """A job in this process is interrupted just before a file gets a name that ends so."""
+    real = os.replace
+
+    def replace(old: object, new: object) -> None:
+        if str(new).endswith(ending):
+            raise KeyboardInterrupt
+        real(old, new)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        yield

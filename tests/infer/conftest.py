@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import ROOT
+from clips import ROOT, make_video, real_pictures
+from endings import COUNT, SIZE, SOURCES
 
+from infer.__main__ import main
 from sdvsr_jax import checkpoint
 from sdvsr_jax.config import DiffusionConfig
 from sdvsr_jax.convert import flatten, unflatten
@@ -43,6 +45,27 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = str(tmp_path_factory.mktemp("cache"))
     os.environ["XDG_CACHE_HOME"] = folder
     return folder
+
+
+@pytest.fixture
+def upscale(tiny_model: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Run the command in this process; returns its exit status and what it said."""
+
+    def call(*arguments: object, model: object = tiny_model) -> tuple[int, str]:
+        status = main([*map(str, arguments), "--model", str(model)])
+        return status, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A few real frames in every container."""
+    folder, frames = tmp_path_factory.mktemp("sources"), real_pictures(COUNT, *SIZE)
+    for name, how in SOURCES.items():
+        count = 1 if how.get("muxer") == "image2" else COUNT
+        make_video(str(folder / name), range(count), SIZE, frames=frames[:count], **how)  # type: ignore[arg-type]
+    return {name: (folder / name).read_bytes() for name in SOURCES}
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

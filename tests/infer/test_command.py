@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from clips import make_video, pictures
 
-from infer.__main__ import main
 from infer.console import rate_in_words
 from infer.media.images import encode_png, list_images
 from infer.media.probe import probe
@@ -19,17 +18,6 @@ from infer.options import Options, parse, parse_fps, parse_size
 from infer.plan import make_plan
 
 HEAVY = pytest.mark.heavy  # another size is another compilation
-
-
-@pytest.fixture
-def upscale(tiny_model, monkeypatch, capsys):
-    """Run the command in this process; returns its exit status and what it said."""
-
-    def call(*arguments: object, model: str = tiny_model) -> tuple[int, str]:
-        status = main([*map(str, arguments), "--model", model])
-        return status, capsys.readouterr().err
-
-    return call
 
 
 @pytest.fixture

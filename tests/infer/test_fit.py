@@ -1,13 +1,12 @@
 """Jobs that do not fit into the memory work in tiles: the same frames, less memory, resumable."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import ROOT, make_video
+from clips import ROOT, make_video, stopped_before
 from PIL import Image
 
 from infer import fit, memory
@@ -22,14 +21,9 @@ SIZE = (160, 144)
 
 
 @pytest.fixture
-def upscale(tiny_model, capsys):
-    """Run the command in this process; returns its exit status and what it said."""
-
-    def call(*arguments: object) -> tuple[int, str]:
-        status = main([*map(str, arguments), "--model", tiny_model, "--codec", "ffv1"])
-        return status, capsys.readouterr().err
-
-    return call
+def upscale(upscale):
+    """Lossless, so that pixels can be compared."""
+    return lambda *words: upscale(*words, "--codec", "ffv1")
 
 
 def frames_of(path: Path) -> np.ndarray:
@@ -46,15 +40,7 @@ def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(upscale, source,
     monkeypatch.setattr(fit, "PLAIN", 0)
     monkeypatch.setattr(memory, "available", lambda device: 60 * 2**20)
     stopped = tmp_path / ".o.mkv.parts"
-    real = os.replace
-
-    def stop(old: object, new: object) -> None:
-        if str(new).endswith("000001.json"):
-            raise KeyboardInterrupt
-        real(old, new)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", stop)
+    with stopped_before("000001.json"):
         status, said = upscale("--video", source, "-o", tmp_path / "o.mkv", "--segment", 2)
     assert status == 130
     assert "fit      tiles of 128x128" in said
@@ -69,17 +55,9 @@ def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(upscale, source,
     assert frames_of(tmp_path / "q.mkv").shape == frames_of(tmp_path / "p.mkv").shape
 
 
-def test_other_tiles_do_not_resume(upscale, source, tmp_path, monkeypatch):
-    real = os.replace
-
-    def stop(old: object, new: object) -> None:
-        if str(new).endswith("000001.json"):
-            raise KeyboardInterrupt
-        real(old, new)
-
+def test_other_tiles_do_not_resume(upscale, source):
     words = "--video", source, "--segment", 2, "--tile"
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", stop)
+    with stopped_before("000001.json"):
         assert upscale(*words, 128)[0] == 130
     status, said = upscale(*words, "off")
     assert status == 2

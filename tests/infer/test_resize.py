@@ -5,9 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from clips import make_video, pictures
+from clips import make_video, pictures, stopped_before
 
-from infer.__main__ import main
 from infer.media.images import encode_png
 from infer.media.probe import probe
 from infer.media.reader import read_frames
@@ -15,17 +14,6 @@ from infer.media.runs import size_runs
 from infer.work import folder_of
 
 SIZES = (16, 16), (24, 16)
-
-
-@pytest.fixture
-def upscale(tiny_model, capsys):
-    """Run the command in this process; returns its exit status and what it said."""
-
-    def call(*arguments: object) -> tuple[int, str]:
-        status = main([*map(str, arguments), "--model", tiny_model])
-        return status, capsys.readouterr().err
-
-    return call
 
 
 def joined(path: Path, lengths: tuple[int, ...], muxer: str, sizes=SIZES, **options: object) -> str:
@@ -90,19 +78,12 @@ def test_a_size_that_stays_is_an_ordinary_job(upscale, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "in_x4.mp4", "split.mp4"]
 
 
-def test_split_goes_on_where_it_stopped(upscale, source, tmp_path, monkeypatch):
+def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
     """All parts get their names together; a finished part that was changed meanwhile is refused."""
     words = "--video", source, "--on-resize", "split", "--segment", 2, "-o"
     assert upscale(*words, tmp_path / "whole.mkv")[0] == 0
-    real, output = os.replace, tmp_path / "out.mkv"
-
-    def stop(old: object, new: object) -> None:
-        if str(new).endswith("out_2.mkv.parts/000002.json"):
-            raise KeyboardInterrupt
-        real(old, new)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", stop)
+    output = tmp_path / "out.mkv"
+    with stopped_before("out_2.mkv.parts/000002.json"):
         assert upscale(*words, output)[0] == 130
     before = ["in.ts", "whole.mkv", "whole_2.mkv"]
     assert sorted(os.listdir(tmp_path)) == [".out.mkv.parts", *before]

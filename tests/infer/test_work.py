@@ -1,7 +1,6 @@
 """The work folder: finished groups survive anything, unfinished ones vanish, other jobs are refused."""
 
 import fcntl
-import os
 import random
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import IO
 
 import numpy as np
 import pytest
-from clips import make_video
+from clips import make_video, stopped_before
 
 from infer.__main__ import main
 from infer.errors import JobError
@@ -123,18 +122,10 @@ def test_a_work_folder_with_any_byte_changed_cut_or_gone_is_refused(tmp_path, na
 
 
 @pytest.mark.parametrize("output", ["out.mkv", "frames"])
-def test_a_bit_flipped_between_two_runs_never_reaches_an_output(tmp_path, tiny_model, capsys, monkeypatch, output):
+def test_a_bit_flipped_between_two_runs_never_reaches_an_output(tmp_path, tiny_model, capsys, output):
     source = make_video(str(tmp_path / "in.mp4"), range(5), (16, 16))
     words = ["--video", source, "-o", str(tmp_path / output), "--segment", "2", "--model", tiny_model]
-    real = os.replace
-
-    def stop(old: object, new: object) -> None:
-        if str(new).endswith("000001.json"):
-            raise KeyboardInterrupt
-        real(old, new)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", stop)
+    with stopped_before("000001.json"):
         assert main(words) == 130
     parts = folder_of(str(tmp_path / output))
     target = min([*parts.glob("*.mkv"), *parts.glob("frames/*.png")])

@@ -11,11 +11,11 @@ import pytest
 from configs import DataConfig, GANConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig
 from sdvsr_jax.metrics.lpips_weights import load_lpips
 from sdvsr_jax.networks import init_params, prepare
-from sdvsr_jax.stream import rollout
+from sdvsr_jax.stream import init_state, rollout
 from tests.train.conftest import moving_texture
 from train.frames import splice, to_video
 from train.objectives import Context
-from train.rollout import burn_in, first_hop, hop_loss, unroll
+from train.rollout import burn_in, corrupt, first_hop, hop_loss, unroll
 from train.selection import flatten, merge, select
 from train.state import init_train_state
 from train.step import accumulate, train_step
@@ -203,3 +203,12 @@ def test_dropped_streams_are_first_frames(tiny, params, batch):
         )
     )
     np.testing.assert_array_equal(run(fresh), run(used))
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.0, -0.5), (1.0, 0.25)])
+def test_the_truth_can_be_fed_back(tiny, probability, expected):
+    context = make(tiny, rollout=RolloutConfig(feedback_truth=probability))
+    state = init_state(tiny, 2, 16, 16)
+    state = state._replace(prev_sr=jnp.full_like(state.prev_sr, -0.5))
+    fed = corrupt(jax.random.key(0), state, jnp.full_like(state.prev_sr, 0.25), context)
+    np.testing.assert_array_equal(fed.prev_sr, jnp.full_like(state.prev_sr, expected))

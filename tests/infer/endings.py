@@ -1,0 +1,44 @@
+"""Small files of many kinds, and what every job on them must end in."""
+
+import os
+from pathlib import Path
+
+import av
+
+SIZE = (16, 16)  # one size, because every size is a compilation
+COUNT = 6
+SOURCES = {
+    "a.mp4": {"codec": "libx264", "audio": "aac", "metadata": {"title": "x"}, "chapters": [(0, 0.1, "a")]},
+    "a.mkv": {"codec": "libx264", "audio": "aac", "chapters": [(0, 0.1, "a"), (0.1, 0.2, "b")]},
+    "h264.ts": {"codec": "libx264", "audio": "aac", "muxer": "mpegts"},
+    "mpeg2.ts": {"codec": "mpeg2video", "muxer": "mpegts"},
+    "a.avi": {"codec": "mpeg4", "audio": "mp3"},
+    "a.webm": {"codec": "libvpx-vp9", "audio": "libopus"},
+    "a.mov": {"codec": "mjpeg", "pixel_format": "yuvj420p"},
+    "lossless.mkv": {"codec": "ffv1"},
+    "a.flv": {"codec": "flv1"},
+    "a.gif": {"codec": "gif", "pixel_format": "rgb8"},
+    "a.y4m": {"codec": "wrapped_avframe"},
+    "untimed.264": {"codec": "libx264", "muxer": "h264"},
+    "a.mpg": {"codec": "mpeg1video"},
+    "a.png": {"codec": "png", "pixel_format": "rgb24", "muxer": "image2"},
+    "a.jpg": {"codec": "mjpeg", "pixel_format": "yuvj420p", "muxer": "image2"},
+}
+
+
+def ends_well(folder: Path, before: set[str], status: int, said: str) -> str | None:
+    """The error line of a job that failed cleanly; None if it left one output that decodes from end to end."""
+    errors = [line for line in said.splitlines() if line.startswith("error")]
+    left = sorted(set(os.listdir(folder)) - before)
+    assert "Traceback" not in said
+    assert "fault in this program" not in said
+    assert "[Errno" not in said
+    if status:
+        assert status in (1, 2)
+        assert (len(errors), left) == (1, []), said
+        return errors[0]
+    assert (len(errors), len(left)) == (0, 1), said
+    frames = int(said.split("done ")[1].split(" frames in")[0].split()[-1])
+    with av.open(str(folder / left[0])) as container:
+        assert sum(1 for _ in container.decode(video=0)) == frames > 0
+    return None

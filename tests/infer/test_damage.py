@@ -1,0 +1,139 @@
+"""Damaged files, packets, times and weights: a good file or one clear line; nothing half-done is left behind."""
+
+import json
+import random
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import make_video
+from endings import COUNT, SIZE, ends_well
+
+from infer.errors import JobError
+from infer.media.probe import probe
+from infer.media.reader import read_frames
+
+pytestmark = pytest.mark.timeout(120, method="thread")  # the watchdog: it also ends what hangs outside of Python
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Cut, with bits flipped anywhere or near the beginning, with a part zeroed, doubled or missing."""
+    changed, place = bytearray(data), rng.randrange(len(data))
+    kind = rng.choice(["cut", "flip", "head", "zero", "double", "drop"])
+    if kind == "cut":
+        return data[:place]
+    if kind in ("flip", "head"):
+        for _ in range(rng.choice((1, 4, 32))):
+            changed[rng.randrange(min(len(data), 1200) if kind == "head" else len(data))] ^= 1 << rng.randrange(8)
+    elif kind == "zero":
+        end = min(len(data), place + rng.randrange(1, 200))
+        changed[place:end] = bytes(end - place)
+    elif kind == "double":
+        changed[place:place] = data[place : place + rng.randrange(1, 300)]
+    else:
+        del changed[place : place + rng.randrange(1, 300)]
+    return bytes(changed)
+
+
+WORDS = [(), ("-o", "o.mkv"), ("-o", "o.mov", "--drop-streams"), ("-o", "o.mkv", "--segment", "2"),
+         ("-o", "o.mkv", "--deinterlace"), ("-o", "o.mkv", "--start", "2", "--frames", "3")]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [s if s < 24 else pytest.param(s, marks=pytest.mark.heavy) for s in range(224)])
+def test_damage_gives_a_good_file_or_one_line(upscale, sources, tmp_path, monkeypatch, seed):
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(seed)
+    name = rng.choice(sorted(sources))
+    (tmp_path / name).write_bytes(damaged(sources[name], rng))
+    words = ["--video", name, *rng.choice(WORDS)]
+    try:
+        info = probe(name)
+    except (ValueError, JobError):
+        info = None  # the command will say so
+    if info is not None and ((info.width, info.height) != SIZE or info.layout.is_deep):
+        pytest.skip("the damage made it another size or depth, whose compilation is not worth its time")
+    ends_well(tmp_path, {name}, *upscale(*words))
+
+
+def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_path):
+    """MPEG-TS sound has headers of its own, which mp4 takes off; one that is broken is left out, and said."""
+    data = sources["h264.ts"]
+    with av.open(make(tmp_path / "in.ts", data)) as container:
+        places = [p.pos for p in container.demux(audio=0) if p.size]
+    place = data.index(b"\xff\xf1", places[len(places) // 2])
+    make(tmp_path / "in.ts", data[:place] + b"\x00\x00" + data[place + 2 :])
+    status, said = upscale("--video", tmp_path / "in.ts", "-o", tmp_path / "o.mp4")
+    assert ends_well(tmp_path, {"in.ts"}, status, said) is None
+    assert "not as in the source: audio 1" in said
+    assert len(list(read_frames(probe(str(tmp_path / "o.mp4"))))) == COUNT
+
+
+def make(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return str(path)
+
+
+def tampered(data: bytes) -> dict[str, bytes]:
+    """Damaged weight files by what was done to them."""
+    size = struct.unpack("<Q", data[:8])[0]
+    head, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    key = next(k for k in head if k != "__metadata__")
+
+    def built(new: dict) -> bytes:
+        text = json.dumps(new).encode()
+        return struct.pack("<Q", len(text)) + text + body
+
+    config, rest = head["__metadata__"]["config"], {k: v for k, v in head.items() if k != "__metadata__"}
+    flipped = bytearray(data)
+    flipped[-100] ^= 8
+    return {
+        "empty": b"", "cut": data[:-1000], "cut header": data[: size // 2], "long header": b"\xff" * 8 + data[8:],
+        "header of 100 MB": struct.pack("<Q", 10**8) + data[8:], "weights": bytes(flipped),
+        "config": built({**rest, "__metadata__": {**head["__metadata__"], "config": config.replace("4", "3")}}),
+        "bare config": built({**rest, "__metadata__": {"config": "{"}}),
+        "unknown field": built({**rest, "__metadata__": {"config": '{"speed": 9}'}}),
+        "no config": built(rest), "pickle": b"\x80\x04K\x01.",
+        "dtype": built({**rest, "__metadata__": {"config": config}, key: {**head[key], "dtype": "I32"}}),
+        "shape": built({**rest, "__metadata__": {"config": config},
+                        key: {**head[key], "shape": [1, *head[key]["shape"]]}}),
+    }  # fmt: skip
+
+
+def test_tampered_weights_are_refused_in_one_line(upscale, sources, tmp_path, tiny_model):
+    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
+    model = tmp_path / "m.safetensors"
+    for what, data in tampered(Path(tiny_model).read_bytes()).items():
+        model.write_bytes(data)
+        status, said = upscale("--video", tmp_path / "in.mp4", model=model)
+        error = ends_well(tmp_path, {"in.mp4", "m.safetensors"}, status, said)
+        assert status == 2, what
+        assert str(model) in (error or ""), what
+
+
+def test_missing_and_foolish_timestamps(upscale, tmp_path):
+    source = make_video(str(tmp_path / "in.mkv"), [0, 0, 5, 5, 5, 2**40], SIZE, Fraction(1, 1000), codec="ffv1")
+    status, said = upscale("--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1")
+    assert ends_well(tmp_path, {"in.mkv"}, status, said) is None
+    info = probe(str(tmp_path / "o.mkv"))
+    times = [f.pts for f in read_frames(info)]
+    assert times == sorted(set(times))
+    assert np.diff(times).min() > 0
+
+
+def test_a_display_matrix_beyond_all_bounds(upscale, tmp_path):
+    """Its shift grows with the picture."""
+    matrix = (0, 65536, 0, -65536, 0, 0, 2**30, -(2**30), 1 << 30)
+    make_video(str(tmp_path / "in.mp4"), range(2), SIZE, matrix=matrix)
+    assert ends_well(tmp_path, {"in.mp4"}, *upscale("--video", tmp_path / "in.mp4")) is None
+
+
+def test_times_that_a_container_cannot_hold_are_told(upscale, tmp_path):
+    source = make_video(str(tmp_path / "in.mkv"), [0, 1, 2**33], SIZE, Fraction(1, 1000), codec="ffv1")
+    status, said = upscale("--video", source, "-o", tmp_path / "o.mov")
+    errors = [line for line in said.splitlines() if line.startswith("error")]
+    assert (status, len(errors), (tmp_path / "o.mov").exists()) == (1, 1, False), said
+    assert "cannot hold a picture at its time" in errors[0]
+    assert upscale("--video", source, "-o", tmp_path / "o.mkv")[0] == 0
