@@ -15,7 +15,6 @@ run = RunConfig(
     optimizer=OptimizerConfig(learning_rate=1e-4, warmup=2),
     loss=LossConfig(temporal=0.5, gan=GANConfig(weight=0.1)),
     rollout=RolloutConfig(hops=2, burn_in=1, feedback_noise=0.1, drop=0.1, cut=0.2),
-    unroll=False,
     log_every=1,
     validate_every=6,
     validation_windows=2,
