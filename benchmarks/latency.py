@@ -16,6 +16,7 @@ from benchmarks import device
 from benchmarks.clock import Times, seconds
 from benchmarks.weights import noise_frame, num_bytes, prepared_params
 from infer import programs
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.stream import init_state, step
@@ -68,9 +69,9 @@ def compiled(function: Callable, shapes: tuple, compiles: bool) -> tuple[Any, di
     """The program, its second argument donated, and the seconds to get it: cold, warm cache, exported."""
     times = {}
     with empty_cache():
-        times["compile_s"], run = _compile(lambda: jax.jit(function, donate_argnums=1).lower(*shapes))
+        times["compile_s"], run = _compile(lambda: _jit(function).lower(*shapes))
         if compiles:
-            times["compile_warm_s"], _ = _compile(lambda: jax.jit(function, donate_argnums=1).lower(*shapes))
+            times["compile_warm_s"], _ = _compile(lambda: _jit(function).lower(*shapes))
             data = programs.trace(function, shapes)
 
             def exported() -> Any:
@@ -79,6 +80,10 @@ def compiled(function: Callable, shapes: tuple, compiles: bool) -> tuple[Any, di
             _compile(exported)  # fills the cache, as the first run of `python -m infer` does
             times["compile_exported_s"], _ = _compile(exported)
     return run, times
+
+
+def _jit(function: Callable) -> Any:
+    return jax.jit(function, donate_argnums=1, compiler_options=compiler_options())
 
 
 def _compile(lower: Callable[[], Any]) -> tuple[float, Any]:

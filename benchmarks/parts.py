@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from benchmarks import clock, device
 from benchmarks.weights import noise_frame, prepared_params
 from sdvsr_jax import flops
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import align, flow_input
 from sdvsr_jax.networks import bind
@@ -37,7 +38,7 @@ def measure(
     """
     params = prepared_params(config) if params is None else params
     parts = split(config, params, width, height)
-    calls = {name: _call(jax.jit(part.run), part.arguments) for name, part in parts.items()}
+    calls = {name: _call(part.run, part.arguments) for name, part in parts.items()}
     times = clock.in_turns(calls, rounds)
     whole = times["whole step"].median
     rows = []
@@ -51,7 +52,8 @@ def measure(
     return rows
 
 
-def _call(run: Callable, arguments: tuple) -> Callable[[], object]:
+def _call(function: Callable, arguments: tuple) -> Callable[[], object]:
+    run = jax.jit(function, compiler_options=compiler_options())
     return lambda: jax.block_until_ready(run(*arguments))
 
 
@@ -115,7 +117,7 @@ def savings(config: ModelConfig, width: int, height: int, rounds: int) -> list[d
         kernel = jax.random.normal(jax.random.key(1), (3, 3, c, c), dtype) / (3 * c**0.5)
         forms = {"before": functools.partial(_as_published, height=tall, width=wide),
                  "after": functools.partial(upsampled_conv, height=tall, width=wide)}  # fmt: skip
-        times = clock.in_turns({n: _call(jax.jit(f), (x, kernel)) for n, f in forms.items()}, rounds)
+        times = clock.in_turns({n: _call(f, (x, kernel)) for n, f in forms.items()}, rounds)
         work = {name: flops.count(form, x, kernel) for name, form in forms.items()}
         rows.append({
             "part": f"upsampling convolution, {c} channels, to {wide}x{tall}",

@@ -21,6 +21,7 @@ from jax.stages import Compiled, Lowered
 
 from infer.identity import versions
 from sdvsr_jax.attention import program_device
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.state import StreamState
 
 CUDNN = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward")
@@ -51,7 +52,9 @@ class Program:
 
     def lower(self, *arguments: Any, donate: tuple[int, ...] = ()) -> Lowered:
         """Ready to be compiled."""
-        return jax.jit(self._traced.call, donate_argnums=donate).lower(*arguments)
+        return jax.jit(self._traced.call, donate_argnums=donate, compiler_options=compiler_options()).lower(
+            *arguments
+        )
 
 
 def program(name: str, facts: tuple, make: Callable[[], Callable], arguments: tuple) -> Program:

@@ -10,6 +10,7 @@ import numpy as np
 from infer.engine import Engine, Model, of_size
 from infer.memory import size_of, temporaries
 from sdvsr_jax import tiles
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.pixels import from_pixels, to_pixels
 from sdvsr_jax.resize import pad_edges
@@ -38,7 +39,11 @@ class TiledEngine(Engine):
         begin = jax.jit(functools.partial(_begin, frame=grid.frame, config=config))
         lr, noise, total, cut = jax.eval_shape(begin, state, self._pixels)
         see = jax.jit(functools.partial(tiles.tile_validity, grid=grid, config=config))
-        add = jax.jit(functools.partial(tiles.add_tile, grid=grid, config=config), donate_argnums=2)
+        add = jax.jit(
+            functools.partial(tiles.add_tile, grid=grid, config=config),
+            donate_argnums=2,
+            compiler_options=compiler_options(),
+        )
         shape = config.scale * self._height, config.scale * self._width
         end = jax.jit(
             functools.partial(_end, shape=shape, size=self.size, dtype=self._pixels.dtype, config=config),

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from sdvsr_jax import diffusion
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import History, align, flow_input, look_back
 from sdvsr_jax.networks import Networks, bind, build
@@ -192,7 +193,7 @@ def rollout(
 @functools.cache
 def compiled_step(config: ModelConfig) -> Callable[[Params, StreamState, LRFrame], tuple[StreamState, SRFrame]]:
     """`step` jitted for this config, the old state's memory given to the new one."""
-    return jax.jit(functools.partial(step, config=config), donate_argnums=1)
+    return jax.jit(functools.partial(step, config=config), donate_argnums=1, compiler_options=compiler_options())
 
 
 def stream(

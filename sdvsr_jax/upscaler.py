@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sdvsr_jax import checkpoint, snapshot
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import prepare
 from sdvsr_jax.pixels import from_pixels, to_pixels
@@ -73,7 +74,9 @@ class Upscaler:
         self._seed, self._device = seed, device or jax.devices()[0]
         ready = jax.jit(prepare, static_argnums=1)(jax.device_put(params, self._device), config)
         self._params: Params | None = ready
-        self._run = jax.jit(functools.partial(step_pixels, config=config), donate_argnums=1)
+        self._run = jax.jit(
+            functools.partial(step_pixels, config=config), donate_argnums=1, compiler_options=compiler_options()
+        )
         self._kind: tuple[tuple[int, ...], np.dtype] | None = None
         self._lock = threading.Lock()
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from configs import RunConfig
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import PRESETS
 from sdvsr_jax.flops import count
 from sdvsr_jax.networks import abstract_params
@@ -57,7 +58,8 @@ def measure(run: RunConfig, compile_step: bool, run_step: bool, repeats: int = 5
     if not (compile_step or run_step):
         return found
     out = jax.tree.map(lambda x: x.sharding, arguments[0]), None
-    compiled = jax.jit(function, donate_argnums=0, out_shardings=out).lower(*arguments).compile()
+    step = jax.jit(function, donate_argnums=0, out_shardings=out, compiler_options=compiler_options())
+    compiled = step.lower(*arguments).compile()
     plan: Any = compiled.memory_analysis()
     found["temporary GB"] = plan.temp_size_in_bytes / 1e9
     return found | {"s/step": seconds(compiled, arguments, repeats)} if run_step else found

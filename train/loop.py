@@ -17,6 +17,7 @@ from flax import traverse_util
 
 from configs import RunConfig
 from sdvsr_jax import checkpoint
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import PRESETS, ModelConfig
 from sdvsr_jax.metrics.lpips_weights import load_lpips
 from sdvsr_jax.networks import init_params
@@ -145,7 +146,9 @@ class Trainer:
         if with_gan not in self._steps:
             function = functools.partial(train_step, context=self.context, with_gan=with_gan)
             out = jax.tree.map(lambda x: x.sharding, self.state), None
-            self._steps[with_gan] = jax.jit(function, donate_argnums=0, out_shardings=out)
+            self._steps[with_gan] = jax.jit(
+                function, donate_argnums=0, out_shardings=out, compiler_options=compiler_options()
+            )
         return self._steps[with_gan]
 
     def save(self, step: int, metric: float) -> None:
