@@ -7,8 +7,8 @@ import jax
 from sdvsr_jax.attention import program_device
 
 CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-"""YNNPACK for products only. XLA gives it convolutions as well, but Eigen is faster at them at this model's sizes: a
-frame takes four fifths of the time, a step of training three quarters (docs/performance.md)."""
+"""YNNPACK for products only. XLA gives it convolutions as well, but Eigen is faster at those of this model: a frame
+takes four fifths of the time, a step of training three quarters (docs/performance.md)."""
 
 
 def compiler_options() -> dict[str, str] | None:
