@@ -30,6 +30,7 @@ LAYERS = {
             ("state",),
             ("resize", "warp", "diffusion", "metrics"),
             ("subpixel", "attention", "pixels"),
+            ("compiling",),
             ("models",),
             ("networks",),
             ("history", "convert"),

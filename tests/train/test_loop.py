@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def init(tiny, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("init") / "tiny.safetensors"
-    checkpoint.save(path, tiny, init_params(jax.random.key(0), tiny))
+    checkpoint.save(path, tiny, jax.jit(init_params, static_argnums=1)(jax.random.key(0), tiny))
     return str(path)
 
 

@@ -2,15 +2,13 @@
 
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sdvsr_jax import checkpoint, init_state, step
 from sdvsr_jax import prepare as prepare_params
-from sdvsr_jax.networks import init_params
-from tests.tiny_models import tiny_published
+from tests.tiny_models import random_params, tiny_published
 from tests.train.conftest import moving_texture
 from train import prepare
 from train.__main__ import main
@@ -21,7 +19,7 @@ from train.selection import flatten
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("published") / "tiny.safetensors"
-    checkpoint.save(path, tiny_published(), init_params(jax.random.key(0), tiny_published()))
+    checkpoint.save(path, tiny_published(), random_params(tiny_published()))
     return str(path)
 
 
