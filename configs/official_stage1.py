@@ -2,8 +2,8 @@
 
 python -m train --config=official_stage1 --init FOLDER --loss.perceptual-weights lpips_alex.safetensors
 
-Cost: 150 TFLOP a step, 90 EFLOP in all (LPIPS not counted): 2.6 device-days at 400 TFLOP/s (arithmetic, not
-measured); 6.6 GB of state, 0.82 GB on each of 8 devices with --fsdp 8.
+Cost: 142 TFLOP a step, 85 EFLOP in all (LPIPS not counted): 2.5 device-days at 400 TFLOP/s (arithmetic, not
+measured); 6.6 GB of state, 33 GB of activations on one device; 0.82 GB of state on each of 8 with --fsdp 8.
 """
 
 from configs import DataConfig, GANConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig

@@ -2,8 +2,8 @@
 
 python -m train --config=official_stage2 --init FOLDER --loss.perceptual-weights lpips_alex.safetensors
 
-Cost: 18 TFLOP a step, 3.7 EFLOP in all (LPIPS not counted): 2.6 device-hours at 400 TFLOP/s (arithmetic, not
-measured); 2.8 GB of state.
+Cost: 18 TFLOP a step, 3.6 EFLOP in all (LPIPS not counted): 2.5 device-hours at 400 TFLOP/s (arithmetic, not
+measured); 2.8 GB of state, 18 GB of activations.
 """
 
 from configs import DataConfig, GANConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig

@@ -4,8 +4,8 @@
 
 The neighbour is the previous frame, windows reversed at p = 0.5: the statistics of the released t-1 or t+1.
 
-Cost: 215 TFLOP a step, 13 EFLOP in all (LPIPS not counted): 9 device-hours at 400 TFLOP/s (arithmetic, not
-measured); 4.4 GB of state.
+Cost: 207 TFLOP a step, 12 EFLOP in all (LPIPS not counted): 9 device-hours at 400 TFLOP/s (arithmetic, not
+measured); 4.4 GB of state, 40 GB of activations.
 """
 
 from configs import DataConfig, GANConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig
