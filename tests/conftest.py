@@ -1,6 +1,7 @@
 """Shape annotations are checked in every test; real clips and fixtures beside the repository are found here."""
 
 import os
+import signal
 from pathlib import Path
 
 # Most of the time of a test is compilation, and tiny models run as fast without LLVM's optimisations.
@@ -9,6 +10,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import jax
 import pytest
 from jaxtyping import install_import_hook
+
+# A shell ignores SIGINT for what it starts in the background, and programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 install_import_hook(["sdvsr_jax"], "beartype.beartype")
 jax.config.update("jax_default_matmul_precision", "highest")
