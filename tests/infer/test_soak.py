@@ -25,7 +25,7 @@ WARM_UP = min(120.0, SECONDS / 4)
 RING = "fifo_size=2000&overrun_nonfatal=1"
 """FFmpeg's own ring of received packets, 376 KB: all of it becomes resident as the stream runs through it."""
 GROWTH = 8 * 1024
-"""KiB that resident memory may wander in the second half; one upscaled frame kept would be 144 KiB, 5 GiB in an hour."""
+"""KiB that resident memory may wander in the second half; one upscaled frame kept would be 144 KiB."""
 LATER = 50.0
 """Milliseconds by which the frames that are in time (the fastest twentieth) may be later at the end than at the
 beginning; the others depend on what else the machine does."""
