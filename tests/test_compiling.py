@@ -1,0 +1,25 @@
+"""What the compiler is asked for does what it says, and is not asked of one that does not know it."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from sdvsr_jax import compiling
+from sdvsr_jax.subpixel import plain_conv
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the option is for CPUs")
+def test_convolutions_stay_convolutions():
+    """Without the option they become fusions of YNNPACK."""
+    run = jax.jit(plain_conv, static_argnums=(2, 3), compiler_options=compiling.compiler_options())
+    program = run.lower(jnp.ones((1, 32, 32, 32)), jnp.ones((3, 3, 32, 32)), (1, 1), (1, 1)).compile()
+    assert " convolution(" in program.as_text()
+
+
+def test_an_unknown_option_is_left_out(monkeypatch):
+    monkeypatch.setattr(compiling, "CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    compiling._are_known.cache_clear()
+    try:
+        assert compiling.compiler_options() is None
+    finally:
+        compiling._are_known.cache_clear()
