@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import report, sweeps
 from benchmarks.startup import CLIP
-from sdvsr_jax.config import ModelConfig, stream_diffvsr
+from sdvsr_jax.config import FlowNetConfig, ModelConfig, stream_diffvsr
 from sdvsr_jax.flops import frame_flops
 
 QUALITY = ("psnr_y", "lpips", "tlp", "warping", "lr_psnr")
@@ -25,11 +25,14 @@ def variants(config: ModelConfig) -> dict[str, ModelConfig]:
     def steps(count: int) -> ModelConfig:
         return change(diffusion=dataclasses.replace(config.diffusion, num_steps=count))
 
-    return {
+    found = {
         "as it is": config, "2 steps": steps(2), "1 step": steps(1), "guidance once": change(guide_once=True),
         "no guidance": change(use_guidance=False), "no TPM": change(use_tpm=False),
         "bfloat16": change(compute_dtype="bfloat16"),
     }  # fmt: skip
+    if isinstance(config.flow, FlowNetConfig):
+        found["unrefined flow"] = change(flow=dataclasses.replace(config.flow, refinements=0))
+    return found
 
 
 def measure(clip: Path, frames: int, width: int, height: int, rounds: int) -> list[dict[str, Any]]:

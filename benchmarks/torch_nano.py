@@ -13,6 +13,8 @@ from torch import Tensor
 
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.lucas_kanade import MAX_CORRECTION, gaussian_taps
+from sdvsr_jax.models.flownet import REFINED_SCALE, WINDOW_SIGMA
 from sdvsr_jax.types import Params
 
 Weights = Any
@@ -53,7 +55,8 @@ def step(
 ) -> tuple[TorchState, Tensor]:
     """One frame: lr [b, 3, h, w] in [-1, 1], its sides divisible by `size_multiple` -> SR [b, 3, 4h, 4w]."""
     up = F.interpolate(lr, scale_factor=config.scale, mode="bicubic")
-    features = _flow_features(w["flow"], lr)
+    assert isinstance(config.flow, FlowNetConfig)
+    features = _flow_features(w["flow"], lr, config.flow)
     warped, validity = up, torch.zeros_like(lr[:, :1])
     if state is not None:
         warped, validity = _align(w["flow"], state, features, lr, up, config)
@@ -101,11 +104,13 @@ def _warp(image: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(image, unit, "bilinear", "border", align_corners=True)
 
 
-def _flow_features(w: Weights, x: Tensor) -> list[Tensor]:
-    levels = []
+def _flow_features(w: Weights, lr: Tensor, config: FlowNetConfig) -> list[Tensor]:
+    x, levels = lr, []
     for down, refine in zip(_numbered(w, "pyramid"), _numbered(w, "refine")):
         x = F.leaky_relu(_conv(refine, F.leaky_relu(_conv(down, x, 2), 0.1)), 0.1)
         levels.append(x)
+    if config.refinements:
+        levels.append(F.interpolate(lr.mean(1, keepdim=True), scale_factor=REFINED_SCALE, mode="bicubic"))
     return levels
 
 
@@ -115,16 +120,43 @@ def _rescale(flow: Tensor, like: Tensor) -> Tensor:
     return _resize(flow, like) * factor[:, None, None]
 
 
-def _flow(w: Weights, lr: Tensor, features: list[Tensor], previous: list[Tensor]) -> Tensor:
-    last, decoder = features[-1], w["decoder"]
+def _flow(w: Weights, lr: Tensor, features: list[Tensor], previous: list[Tensor], config: FlowNetConfig) -> Tensor:
+    levels, decoder = config.num_levels, w["decoder"]
+    last = features[levels - 1]
     flow = last.new_zeros(last.shape[0], 2, *last.shape[2:])
-    for now, before in zip(features[::-1], previous[::-1]):
+    for now, before in zip(features[:levels][::-1], previous[:levels][::-1]):
         flow = _rescale(flow, now)
         x = torch.cat([now, _warp(before, flow), flow], 1)
         for name in ("conv_0", "conv_1"):
             x = F.leaky_relu(_conv(decoder[name], x), 0.1)
         flow = flow + _conv(decoder["conv_2"], x)
-    return _rescale(flow, lr)
+    if not config.refinements:
+        return _rescale(flow, lr)
+    flow = _refine(features[-1], previous[-1], _rescale(flow, features[-1]), config.refinements)
+    return F.avg_pool2d(flow, REFINED_SCALE) / REFINED_SCALE
+
+
+def _refine(image: Tensor, other: Tensor, flow: Tensor, num_iterations: int, ridge: float = 3e-4) -> Tensor:
+    """As lucas_kanade.refine_flow."""
+    dy, dx = torch.gradient(image, dim=(2, 3))
+    xx, xy, yy = _blur(torch.cat([dx * dx, dx * dy, dy * dy], 1), WINDOW_SIGMA).split(1, 1)
+    xx, yy = xx + ridge, yy + ridge
+    correction = torch.zeros_like(flow)
+    for _ in range(num_iterations):
+        dt = _warp(other, flow + correction) - image
+        xt, yt = _blur(torch.cat([dx * dt, dy * dt], 1), WINDOW_SIGMA).split(1, 1)
+        step = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / (xx * yy - xy * xy)
+        correction = (correction + step.clamp(-1, 1)).clamp(-MAX_CORRECTION, MAX_CORRECTION)
+    return _blur(flow + correction, 1.0)
+
+
+def _blur(x: Tensor, sigma: float) -> Tensor:
+    taps = torch.as_tensor(gaussian_taps(sigma), dtype=x.dtype, device=x.device)
+    for kernel in (taps[None, None, :, None], taps[None, None, None, :]):
+        same = [size // 2 for size in kernel.shape[2:]]
+        weight = F.conv2d(torch.ones_like(x[:1, :1]), kernel, padding=same)
+        x = F.conv2d(x.flatten(0, 1)[:, None], kernel, padding=same).reshape(x.shape) / weight
+    return x
 
 
 def _align(
@@ -132,7 +164,7 @@ def _align(
 ) -> tuple[Tensor, Tensor]:
     """Warped previous SR frame and its validity, as history.align."""
     assert isinstance(config.flow, FlowNetConfig)
-    flow = _flow(w, lr, features, state.features)
+    flow = _flow(w, lr, features, state.features, config.flow)
     error = (lr - _warp(state.lr, flow)).square().mean(1, keepdim=True)
     local = F.avg_pool2d(F.pad(error, (1, 1, 1, 1), mode="replicate"), 3, 1)
     x, y = _grid(flow)

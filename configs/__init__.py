@@ -202,10 +202,18 @@ def names() -> list[str]:
 
 
 def load(name: str) -> dict[str, RunConfig]:
-    """The `chain` of stages of `configs.<name>`, or its one `run`; an unknown name is a ValueError with a hint."""
+    """The `chain` of stages of `configs.<name>`, or its one `run`; an unknown name is a ValueError with a hint.
+
+    'NAME:STAGE,STAGE' are only these stages of a chain, in that order.
+    """
+    name, _, stages = name.partition(":")
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f", perhaps you meant --config={close[0]}" if close else ""
         raise ValueError(f"--config={name}: no such config{hint}; there are: {', '.join(names())}")
     module = importlib.import_module(f"configs.{name}")
-    return module.chain if hasattr(module, "chain") else {name: module.run}
+    chain = module.chain if hasattr(module, "chain") else {name: module.run}
+    wanted = stages.split(",") if stages else list(chain)
+    if unknown := [stage for stage in wanted if stage not in chain]:
+        raise ValueError(f"--config={name}: no stage {', '.join(unknown)}; there are: {', '.join(chain)}")
+    return {stage: chain[stage] for stage in wanted}

@@ -1,4 +1,4 @@
-"""The small flow network, unsupervised, on pairs of LR frames.
+"""The small flow network, unsupervised: it sees pairs of LR frames and is judged on the HR frames it warps.
 
 python -m train --config=flow --init runs/autoencoder/weights.safetensors
 

@@ -1,11 +1,13 @@
-"""The stages of `nano_all`, cut down to what two CPU cores do in about 3 hours: the shipped weights.
+"""The stages of `nano_all`, cut down to what two CPU cores do in four hours: the shipped weights.
 
 python -m train.prepare ~/clips --out data/train --trim 0.1 --validation 0.08
 python -m train.prepare --out data/train --pack train.npy --windows 2400 --frames 10 --size 160
 python -m train --config=nano_cpu --data.path train.npy --out runs/nano
 
-Cost: on two x86-64 cores 80 minutes for the first seven stages, and 75 for the last three beside other work.
-When the first seven ran, `nano` drew new noise for every frame; since then it keeps that of its stream.
+Cost: on two x86-64 cores 80 minutes for the first seven stages, 75 for `alone` to `polish` beside other work, 6 for
+the flow and 50 for the last three. What differs in the history of the shipped weights: `flow` had 4000 steps, seen
+on LR frames, at its place, and 3000 as it is now, without refinement, after `polish`; then came 350 more steps of
+`forced`; new noise was drawn for every frame in the first seven stages.
 """
 
 from dataclasses import replace
@@ -45,7 +47,7 @@ chain = {
         1e-3,
         rollout=RolloutConfig(latent_noise=0.5, latent_drop=0.3),
     ),
-    "flow": shorter("flow", 4000, 1e-3),
+    "flow": shorter("flow", 7000, 1e-3),
     "teacher": shorter("teacher", 3000, 1e-3),
     # with so few steps the decoder has to move with the latents that it will see
     "distill": shorter("distill", 2600, 5e-4, trained=("unet/*", "vae/decoder/*"), loss=PICTURE),
@@ -83,5 +85,34 @@ chain = {
         50,
         loss=replace(PICTURE, temporal=2.0),
         rollout=replace(FEEDBACK, segment=2, burn_in=4, feedback_truth=0.15),
+    ),
+    # latents from the history alone, without a picture: only now the guidance carries them over ...
+    "transport": shorter(
+        "guidance",
+        600,
+        2e-3,
+        30,
+        0.99,
+        trained=("controlnet/*", "unet/*"),
+        guidance_from_unet=False,
+        loss=LossConfig(latent=1.0, pixel=0, perceptual=0),
+        rollout=replace(ALONE, burn_in=1, feedback_truth=0.9, feedback_noise=0.05),
+    ),
+    # ... and the decoder learns to rely on it
+    "trust": shorter(
+        "joint",
+        500,
+        1e-3,
+        50,
+        loss=replace(PICTURE, latent=0.3, temporal=1.5),
+        rollout=replace(FEEDBACK, segment=2, burn_in=4, feedback_truth=0.4),
+    ),
+    "settle": shorter(
+        "joint",
+        850,
+        7e-4,
+        30,
+        loss=replace(PICTURE, latent=0.2, temporal=4.0),
+        rollout=replace(FEEDBACK, segment=2, burn_in=5, feedback_truth=0.1),
     ),
 }

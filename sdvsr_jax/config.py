@@ -91,6 +91,8 @@ class FlowNetConfig:
     channels: int = 24
     num_levels: int = 4
     """Levels 1/2 ... 1/2**num_levels of the LR size, one decoder shared by all."""
+    refinements: int = 0
+    """Least-squares steps (Lucas-Kanade) behind the network, on the frames at twice the LR size."""
     kind: Literal["flownet"] = "flownet"
 
 
@@ -214,7 +216,7 @@ def nano() -> ModelConfig:
             residual=True,
             back_project=True,
         ),
-        flow=FlowNetConfig(),
+        flow=FlowNetConfig(refinements=2),
         diffusion=DiffusionConfig(noise="stream"),
         history=HistoryConfig(consistency_sigma=0.15, cut_validity=0.25),
         size_multiple=2,

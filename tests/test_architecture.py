@@ -28,7 +28,9 @@ LAYERS = {
         (
             ("types", "config", "digest"),
             ("state",),
-            ("resize", "warp", "diffusion", "metrics"),
+            ("resize", "warp", "diffusion"),
+            ("lucas_kanade",),
+            ("metrics",),
             ("subpixel", "attention", "pixels"),
             ("compiling",),
             ("models",),

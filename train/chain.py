@@ -11,10 +11,15 @@ COLUMNS = ("loss", "psnr", "stream_psnr_over_bicubic", "stream_lpips", "stream_p
 
 
 def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
-    """Run them; a stage that is already done is only read. 0, or 130 if one was interrupted."""
+    """Run them, each in its folder below `root` (or the runs' own `out`, which a single run has for itself).
+
+    A stage that is already done is only read. 0, or 130 if one was interrupted.
+    """
     rows, weights = [], ""
+    out = runs[0][1].out
+    root = Path(out) if out else root
     for name, run in runs:
-        folder = _folder(name, run, root, is_chain=len(runs) > 1)
+        folder = root if out and len(runs) == 1 else root / name
         if weights:
             run = dataclasses.replace(run, init=weights)
         print(f"== {name}: {run.steps} steps of {run.objective}, {', '.join(run.trained)} -> {folder}", flush=True)
@@ -39,12 +44,6 @@ def finished(folder: Path, run: RunConfig) -> Outcome | None:
         return None
     outcome = Outcome(**json.loads(path.read_text()))
     return outcome if (outcome.status, outcome.steps) == ("done", run.steps) else None
-
-
-def _folder(name: str, run: RunConfig, root: Path, is_chain: bool) -> Path:
-    if not run.out:
-        return root / name
-    return Path(run.out) / name if is_chain else Path(run.out)
 
 
 def _row(name: str, run: RunConfig, outcome: Outcome) -> list[str]:

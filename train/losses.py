@@ -80,9 +80,9 @@ def temporal_residual(
     return jnp.sum(mask * error) / (3 * jnp.sum(mask) + 1e-6)
 
 
-def photometric(lr: LRFrame, prev_lr: LRFrame, flow: Flow, alpha: float = 0.45) -> Array:
-    """mean over the inside of ((L - W L')^2 + 0.01^2)^alpha: the flow explains the frame (Sun et al. 2014)."""
-    error = ((lr - warp(prev_lr, flow)) ** 2 + 1e-4) ** alpha
+def photometric(frame: SRFrame, previous: SRFrame, flow: Flow, alpha: float = 0.45) -> Array:
+    """mean over the inside of ((F - W F')^2 + 0.01^2)^alpha: the flow explains the frame (Sun et al. 2014)."""
+    error = ((frame - warp(previous, flow)) ** 2 + 1e-4) ** alpha
     valid = inside(flow).astype(jnp.float32)
     return jnp.sum(valid * error) / (3 * jnp.sum(valid) + 1e-6)
 

@@ -17,6 +17,7 @@ from sdvsr_jax.networks import Networks, bind, prepare
 from sdvsr_jax.resize import resize_linear, upsample_bicubic
 from sdvsr_jax.stream import decode_latents
 from sdvsr_jax.types import Array, Flow, Latents, LRFrame, Params, PyTree, SRFrame
+from sdvsr_jax.warp import warp
 from train import losses
 from train.frames import Video
 
@@ -148,20 +149,27 @@ def flow_match(
 
 
 def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
-    """The small flow network learns, unsupervised, to explain each frame by its predecessor, in both directions."""
+    """The small flow network learns, unsupervised, to explain each frame by its predecessor, in both directions.
+
+    Its picture is the true previous frame where the flow takes it: what the stream could have at best.
+    """
     del key
     config = context.config
     if not isinstance(config.flow, FlowNetConfig):
         raise ValueError(f"objective 'flow' trains the small flow network, {config.name} has {config.flow.kind}")
     nets = bind(params, config)
     terms: dict[str, Array] = {"photometric": jnp.zeros(()), "smoothness": jnp.zeros(())}
-    for before, now in ((0, 1), (1, 0)):
-        lr, prev_lr = video.lr[now], video.lr[before]
-        found = find_flow(nets, lr, prev_lr)
-        terms["photometric"] += losses.photometric(lr, prev_lr, found) / 2
+    warped = video.hr[0]
+    for before, now in ((1, 0), (0, 1)):
+        lr, hr = video.lr[now], video.hr[now]
+        found = find_flow(nets, lr, video.lr[before])
+        # judged where the stream uses it: a quarter of an LR pixel is a whole one of the frame that is warped
+        found_hr = config.scale * resize_linear(found, *hr.shape[1:3])
+        terms["photometric"] += losses.photometric(hr, video.hr[before], found_hr) / 2
         terms["smoothness"] += losses.flow_smoothness(found, lr) / 2
+        warped = warp(video.hr[before], found_hr)
     up = upsample_bicubic(video.lr[1], config.scale)
-    return Result(weighted(terms, context.run.loss), terms, up, video.hr[1], up)
+    return Result(weighted(terms, context.run.loss), terms, warped, video.hr[1], up)
 
 
 def true_flow(

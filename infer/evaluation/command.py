@@ -47,7 +47,7 @@ class Evaluate:
     tpm: bool = True
     """Without: temporal processor modules switched off."""
     ablate: bool = False
-    """Add rows with fewer steps, without guidance, without TPM, with new noise for every frame."""
+    """Add rows with fewer steps, without guidance, without TPM, with new noise every frame, with unrefined flow."""
     drift: bool = False
     """Add the drift report: the same frames young and old, and a frozen frame (needs HR, takes minutes)."""
     seed: int = 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from infer.evaluation.clips import to_float, to_uint8
 from sdvsr_jax import checkpoint
-from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.networks import prepare
 from sdvsr_jax.resize import upsample_bicubic
 from sdvsr_jax.stream import init_state, stream
@@ -23,6 +23,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no TPM": {"tpm": False},
     "no guidance, no TPM": {"guidance": False, "tpm": False},
     "new noise": {"noise": "frame"},
+    "unrefined flow": {"refine": False},
 }
 
 
@@ -33,13 +34,17 @@ def variant(
     guidance: bool = True,
     tpm: bool = True,
     noise: Literal["frame", "stream"] | None = None,
+    refine: bool = True,
 ) -> ModelConfig:
-    """The same weights with another number of denoising steps or other noise, or without ARTG or TPM."""
-    own = config.diffusion
+    """The same weights with another number of denoising steps or other noise, or with a part left out."""
+    own, flow = config.diffusion, config.flow
     diffusion = replace(own, num_steps=num_steps or own.num_steps, noise=noise or own.noise)
+    if isinstance(flow, FlowNetConfig) and not refine:
+        flow = replace(flow, refinements=0)
     return replace(
         config,
         diffusion=diffusion,
+        flow=flow,
         use_guidance=config.use_guidance and guidance,
         use_tpm=config.use_tpm and tpm,
     )

@@ -52,6 +52,13 @@ def test_a_chain_has_every_stage_in_order(name):
     assert list(configs.load(name))[: len(stages)] == stages
 
 
+def test_a_part_of_a_chain_can_be_chosen(capsys):
+    chain = configs.load("nano_cpu")
+    assert parse(["--config=nano_cpu:polish,flow"]) == [(name, chain[name]) for name in ("polish", "flow")]
+    assert main(["--config=nano_cpu:polisch"]) == 2
+    assert "no stage polisch; there are: autoencoder, flow" in capsys.readouterr().err
+
+
 def test_overrides_are_typed():
     ((name, run),) = parse(["--config=distill", "--optimizer.learning-rate=1e-4", "--rollout.hops", "3", "--remat"])
     assert (name, run.optimizer.learning_rate, run.rollout.hops, run.remat) == ("distill", 1e-4, 3, True)

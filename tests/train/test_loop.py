@@ -18,6 +18,7 @@ from sdvsr_jax import checkpoint
 from sdvsr_jax.networks import init_params
 from tests.train.run_once import small_run
 from train import loop
+from train.chain import run_chain
 from train.checkpoints import OrbaxCheckpoints, PlainCheckpoints
 from train.selection import flatten
 from train.state import TrainState
@@ -51,6 +52,22 @@ def assert_same_bits(a: Path, b: Path) -> None:
     assert first.keys() == second.keys()
     for path, value in first.items():
         assert value.tobytes() == second[path].tobytes(), path
+
+
+def test_a_chain_hands_its_weights_on_and_keeps_its_table_in_the_folder_of_the_run(init, packed, tmp_path, capsys):
+    out = tmp_path / "new" / "chain"
+    run = small_run(init, str(packed), steps=2, out=str(out))
+    flow = dataclasses.replace(run, objective="flow", trained=("flow/*",))
+    assert run_chain([("teacher", run), ("flow", flow)], tmp_path / "unused") == 0
+    table = (out / "chain.md").read_text()
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == ["| teacher", "| flow"]
+    assert table in capsys.readouterr().out
+    first, second = weights(out / "teacher"), weights(out / "flow")
+    changed = {path.split("/")[0] for path in first if first[path].tobytes() != second[path].tobytes()}
+    assert changed == {"flow"}
+    assert run_chain([("teacher", run), ("flow", flow)], tmp_path / "unused") == 0
+    assert "train 1/2" not in capsys.readouterr().out
+    assert not (tmp_path / "unused").exists()
 
 
 def test_resume_after_sigkill_is_bit_exact(init, packed, tmp_path):
