@@ -72,6 +72,7 @@ def test_the_past_does_not_depend_on_the_future(form: str) -> None:
 
 def test_gradient_flows_backwards_in_time_only(form: str) -> None:
     config, params = tiny(form)
+    config = dataclasses.replace(config, unroll=True)
     state = init_state(config, 1, 32, 32)
 
     def energy_of_frame_1(clip: jax.Array) -> jax.Array:

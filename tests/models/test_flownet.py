@@ -68,11 +68,10 @@ def test_a_start_that_is_right_stays_and_a_flat_frame_moves_nothing():
     np.testing.assert_allclose(refine_flow(flat, flat, start, sigma=2.0, num_iterations=2), start, atol=1e-6)
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([0.5, 1.0, 2.0, 4.0]))
-@settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize(("height", "width", "sigma"), [(1, 1, 0.5), (3, 40, 2.0), (17, 2, 4.0), (40, 33, 1.0)])
 def test_blur_keeps_what_is_constant_at_any_size(height, width, sigma):
     ones = jnp.ones((1, height, width, 2))
-    np.testing.assert_allclose(gaussian_blur(ones, sigma), ones, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(gaussian_blur, static_argnums=1)(ones, sigma), ones, rtol=1e-6)
 
 
 def test_blur_is_that_of_scipy_inside():
