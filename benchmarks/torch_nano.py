@@ -163,7 +163,6 @@ def _align(
     w: Weights, state: TorchState, features: list[Tensor], lr: Tensor, up: Tensor, config: ModelConfig
 ) -> tuple[Tensor, Tensor]:
     """Warped previous SR frame and its validity, as history.align."""
-    assert isinstance(config.flow, FlowNetConfig)
     flow = _flow(w, lr, features, state.features, config.flow)
     error = (lr - _warp(state.lr, flow)).square().mean(1, keepdim=True)
     local = F.avg_pool2d(F.pad(error, (1, 1, 1, 1), mode="replicate"), 3, 1)
