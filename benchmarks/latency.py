@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
-from benchmarks import device
+from benchmarks import device, profile
 from benchmarks.clock import Times, seconds
 from benchmarks.weights import noise_frame, num_bytes, prepared_params
 from infer import programs
@@ -28,15 +29,19 @@ Row = dict[str, Any]
 
 def measure(
     config: ModelConfig, width: int, height: int, frames: int, peaks: device.Ceilings, *,
-    batch: int = 1, compiles: bool = True, params: Params | None = None,
+    batch: int = 1, compiles: bool = True, params: Params | None = None, profiled: int = 0,
 ) -> Row:  # fmt: skip
-    """Seconds unless named otherwise, memory in bytes. ``compiles``: also from a warm cache and exported."""
+    """Seconds unless named otherwise, memory in bytes. ``compiles``: also from a warm cache and exported.
+
+    ``profiled`` frames more are run under the profiler, for ``operations``.
+    """
     params = prepared_params(config) if params is None else params
     state, frame = init_state(config, batch, height, width), noise_frame(width, height, batch)
     shapes = jax.eval_shape(lambda *a: a, params, state, frame)
     run, compile_times = compiled(functools.partial(step, config=config), shapes, compiles)
+    advance = _advancing(run, params, state, frame)
     before = device.joules()
-    times, finite = _frames(run, params, state, frame, frames)
+    times, finite = _frames(advance, frames)
     used = device.joules()
     flop = batch * frame_flops(config, width, height)
     analysis: Any = run.memory_analysis()
@@ -52,15 +57,24 @@ def measure(
         "step_bytes": held + analysis.temp_size_in_bytes, "peak_device_bytes": device.peak_device_bytes(),
         "peak_host_bytes": device.peak_host_bytes(),
         "joules_per_frame": None if used is None or before is None else (used - before) / (batch * (frames + 1)),
+        "operations": profile.operations(run, advance, profiled) if profiled else [],
     }  # fmt: skip
 
 
-def _frames(run: Callable, params: Params, state: Any, frame: jax.Array, count: int) -> tuple[Times, bool]:
-    times, sr = [], frame
+def _advancing(run: Callable, params: Params, state: Any, frame: jax.Array) -> Callable[[], jax.Array]:
+    def advance() -> jax.Array:
+        nonlocal state
+        state, sr = run(params, state, frame)
+        return sr.block_until_ready()
+
+    return advance
+
+
+def _frames(advance: Callable[[], jax.Array], count: int) -> tuple[Times, bool]:
+    times, sr = [], jnp.zeros(())
     for _ in range(count + 1):
         start = time.perf_counter()
-        state, sr = run(params, state, frame)
-        sr.block_until_ready()
+        sr = advance()
         times.append(time.perf_counter() - start)
     return Times(times[0], tuple(times[1:])), bool(np.isfinite(np.asarray(sr)).all())
 

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import device, latency, media, parts, report, rivals, startup, sweeps
+from benchmarks import device, latency, media, parts, profile, report, rivals, startup, sweeps
 from sdvsr_jax.config import PRESETS, ModelConfig
 
 Results = dict[str, Any]
@@ -30,9 +30,12 @@ def rows(options: argparse.Namespace, results: Results) -> None:
         for size in options.sizes:
             width, height = report.size_of(size)
             row = latency.measure(
-                config, width, height, options.frames, results["peaks"], compiles=options.compiles
-            )
+                config, width, height, options.frames, results["peaks"], compiles=options.compiles,
+                profiled=options.profile,
+            )  # fmt: skip
             results["rows"].append(row)
+            if row["operations"]:
+                print(f"\n{_name(config)} {size}:", profile.table(row["operations"], row["median_ms"]), sep="\n")
     print(report.table(results["rows"]))
 
 

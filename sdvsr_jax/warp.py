@@ -44,8 +44,8 @@ def sample_bilinear(image: Float[Array, "b h w c"], x: Float[Array, "b *n"], y: 
             tap_x, tap_y = left + dx, top + dy
             weight = (1 - jnp.abs(x - tap_x)) * (1 - jnp.abs(y - tap_y))
             within = (tap_x >= 0) & (tap_x < width) & (tap_y >= 0) & (tap_y < height)
-            index = jnp.clip(tap_y, 0, height - 1) * width + jnp.clip(tap_x, 0, width - 1)
-            taps = jax.vmap(lambda row, i: row[i])(rows, index.astype(jnp.int32))
+            column, row = (jnp.clip(t, 0, n - 1).astype(jnp.int32) for t, n in ((tap_x, width), (tap_y, height)))
+            taps = jax.vmap(lambda pixels, i: pixels[i])(rows, row * width + column)
             total = total + taps * jnp.where(within, weight, 0)[..., None].astype(image.dtype)
     return total
 

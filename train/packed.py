@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs import DataConfig
+from train.frames import SCALE
+from train.windows import crop_origin, window_indices
 
 
 class Batch(NamedTuple):
@@ -36,7 +38,10 @@ def write_packed(path: Path, windows: Iterable[np.ndarray], count: int) -> tuple
 
 
 class PackedBatches:
-    """Windows in a fresh order each epoch; random sub-crop, sub-window, flip and reversal per (seed, index)."""
+    """Windows in a fresh order each epoch; random sub-crop, sub-window, flip and reversal per (seed, index).
+
+    A run of more frames than were packed sees them there and back: 0 1 2 1 0 ...
+    """
 
     def __init__(self, config: DataConfig, seed: int = 0, process_index: int = 0, process_count: int = 1):
         self._array = _open(config)
@@ -62,15 +67,12 @@ class PackedBatches:
             self._order = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._array))
         rng = np.random.default_rng([self._seed, 3, index])
         window = self._array[self._order[1][place]]
-        start = int(rng.integers(0, window.shape[0] - self._config.frames + 1))
-        side = 4 * self._config.crop
-        # even multiples of the scale keep the crop on the LR grid
-        top, left = (4 * int(rng.integers(0, (s - side) // 4 + 1)) for s in window.shape[1:3])
-        window = window[start : start + self._config.frames, top : top + side, left : left + side]
+        frames = window_indices(len(window), self._config.frames, rng, self._config.reverse)
+        crop, side = self._config.crop, SCALE * self._config.crop
+        top, left = crop_origin(window.shape[1:3], crop, SCALE, rng)
+        window = window[frames, top : top + side, left : left + side]
         if rng.random() < self._config.flip:
             window = window[:, :, ::-1]
-        if rng.random() < self._config.reverse:
-            window = window[::-1]
         return np.repeat(window[:1], len(window), 0) if rng.random() < self._config.static else window
 
     def get_state(self) -> dict[str, Any]:
@@ -98,11 +100,11 @@ def _open(config: DataConfig) -> np.ndarray:
         raise ValueError(
             f"{path}: found {array.dtype}{list(array.shape)}, expected uint8[n,f,H,W,3] of train.prepare --pack"
         )
-    needed = (config.frames, 4 * config.crop, 4 * config.crop)
-    if any(have < need for have, need in zip(array.shape[1:4], needed)):
+    side = SCALE * config.crop
+    if min(array.shape[2:4]) < side:
         raise ValueError(
-            f"{path}: windows of (frames, H, W) = {array.shape[1:4]}, the run needs {needed}: lower data.frames or "
-            "data.crop, or pack larger windows"
+            f"{path}: windows of {array.shape[3]}x{array.shape[2]}, the run needs {side}x{side}: lower data.crop, "
+            "or pack larger windows"
         )
     if config.degradation != "bicubic":
         raise ValueError("a packed file holds HR only, so data.degradation must be bicubic")

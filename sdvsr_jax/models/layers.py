@@ -30,11 +30,41 @@ class RMSNorm(nn.Module):
         return (x * jax.lax.rsqrt(mean_square + 1e-6).astype(x.dtype)) * scale.astype(x.dtype)
 
 
+class GroupNorm(nn.Module):
+    """Zero mean and unit variance over each group of channels of a frame (Wu and He 2018), then scale and bias.
+
+    Mean and variance in one pass over x, in float32. Near-constant frames occur, so both are taken of the
+    distance to the middle pixel: of x itself, E[x^2] - E[x]^2 would cancel.
+    """
+
+    num_groups: int
+    epsilon: float
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Features) -> Features:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        exact = x.astype(jnp.float32)
+        middle = exact[:, x.shape[1] // 2, x.shape[2] // 2]
+        distance = exact - middle[:, None, None]
+        offset, square = distance.mean((1, 2)), jnp.square(distance).mean((1, 2))
+        # per channel first: a reduction along the channels as well is two kernels on a GPU
+        per_channel = middle + offset, square - jnp.square(offset)
+        mean, variance = (rearrange(a, "b (g c) -> b g c", g=self.num_groups) for a in per_channel)
+        group_mean = mean.mean(-1, keepdims=True)
+        group_variance = (variance + jnp.square(mean - group_mean)).mean(-1, keepdims=True)
+        mean, gain = (
+            jnp.broadcast_to(a, mean.shape).reshape(-1, 1, 1, channels)
+            for a in (group_mean, jax.lax.rsqrt(group_variance + self.epsilon))
+        )
+        return ((exact - mean) * (gain * scale.astype(jnp.float32)) + bias.astype(jnp.float32)).astype(self.dtype)
+
+
 def norm(kind: NormKind, groups: int, epsilon: float, dtype: DTypeLike) -> nn.Module:
-    """GroupNorm with torch's statistics (two-pass variance: near-constant inputs occur), or RMSNorm."""
-    if kind == "rms":
-        return RMSNorm()
-    return nn.GroupNorm(groups, epsilon=epsilon, use_fast_variance=False, dtype=dtype)
+    """GroupNorm with torch's statistics, or RMSNorm."""
+    return RMSNorm() if kind == "rms" else GroupNorm(groups, epsilon, dtype)
 
 
 def conv(

@@ -128,11 +128,18 @@ def test_packed_resumes_exactly_and_covers_an_epoch(packed):
     np.testing.assert_array_equal(take(again, 2), expected)
 
 
+def test_packed_windows_are_seen_there_and_back_by_a_longer_run(packed):
+    data = DataConfig(path=str(packed), frames=9, crop=16, batch_size=1, flip=0.0, reverse=0.0)
+    (window,) = next(PackedBatches(data)).hr
+    assert (window[0] != window[3]).any()
+    np.testing.assert_array_equal(window, window[[0, 1, 2, 3, 2, 1, 0, 1, 2]])
+    assert any((window[:4] == whole).all() for whole in np.load(packed))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frames": 9}, "lower data.frames or data.crop"),
-        ({"crop": 17}, "lower data.frames or data.crop"),
+        ({"crop": 17}, "the run needs 68x68: lower data.crop"),
         ({"degradation": "blind"}, "must be bicubic"),
         ({"path": "/nowhere/x.npy"}, "no such file"),
     ],
