@@ -42,9 +42,9 @@ def align(
     ``cut`` replaces the decision from the mean validity whether this frame begins a new scene.
     """
     seen = look_back(nets, prev_lr, prev_features, has_prev, lr, up, config)
-    if cut is None:
+    if cut is None and config.history.cut_validity > 0:
         cut = seen.validity.mean((1, 2, 3)) < config.history.cut_validity
-    has = (has_prev & ~cut)[:, None, None, None]
+    has = (has_prev if cut is None else has_prev & ~cut)[:, None, None, None]
     validity = jnp.where(has, seen.validity, 0)
     prev_sr = jnp.where(has_prev[:, None, None, None], prev_sr, up)
     warped = warp(prev_sr, seen.flow, stretch=config.quirks.warp_stretch)

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax.attention import attend
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
-from sdvsr_jax.subpixel import upsampled_conv
+from sdvsr_jax.subpixel import plain_conv, upsampled_conv
 from sdvsr_jax.types import Array, Features, Float, PyTree
 
 KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
@@ -78,6 +78,21 @@ def conv(
     )
 
 
+class ShiftedConv(nn.Module):
+    """3x3 convolution with a bias that a timestep shifts; parameters of a plain convolution."""
+
+    features: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Features, shift: Float[Array, "n c"]) -> Features:
+        kernel = self.param("kernel", KERNEL_INIT, (3, 3, x.shape[-1], self.features)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        # summed before they meet the image, so that a GPU's convolution can add both on its way out
+        shifted = (shift.astype(jnp.float32) + bias.astype(jnp.float32)).astype(self.dtype)
+        return plain_conv(x.astype(self.dtype), kernel, (1, 1), (1, 1)) + shifted[:, None, None]
+
+
 class UpsampledConv(nn.Module):
     """3x3 convolution of the input resized (nearest) to a given size; parameters of a plain convolution."""
 
@@ -126,7 +141,7 @@ class ResnetBlock(nn.Module):
     def setup(self) -> None:
         c = self.config
         self.norm1 = norm(c.norm, c.num_groups, 1e-5, self.dtype)
-        self.conv1 = conv(self.channels, dtype=self.dtype)
+        self.conv1 = ShiftedConv(self.channels, self.dtype)
         self.time_emb_proj = nn.Dense(self.channels)
         self.norm2 = norm(c.norm, c.num_groups, 1e-5, self.dtype)
         self.conv2 = conv(self.channels, dtype=self.dtype)
@@ -139,8 +154,7 @@ class ResnetBlock(nn.Module):
 
     def __call__(self, x: Features, time_shift: Float[Array, "n c"]) -> Features:
         """n is 1 (one timestep for all rows) or b."""
-        h = self.conv1(nn.silu(self.norm1(x)))
-        h = h + time_shift[:, None, None].astype(h.dtype)
+        h = self.conv1(nn.silu(self.norm1(x)), time_shift)
         h = self.conv2(nn.silu(self.norm2(h)))
         return h + (self.conv_shortcut(x) if self.in_channels != self.channels else x)
 
