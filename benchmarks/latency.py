@@ -51,7 +51,7 @@ def measure(
         "precision": config.compute_dtype, "steps": config.diffusion.num_steps, **compile_times,
         "first_frame_s": times.first, "median_ms": 1e3 * times.median, "p95_ms": 1e3 * times.p95,
         "frames_per_s": batch / times.median, "finite": finite, "gflop": flop / 1e9,
-        "xla_gflop": xla_flops(config, width, height, batch) / 1e9,
+        "xla_gflop": xla_flops(config, width, height, batch) / 1e9 if jax.default_backend() == "cpu" else None,
         "share_of_peak": flop / times.median / peaks[config.compute_dtype],
         "params_bytes": num_bytes(params), "temp_bytes": analysis.temp_size_in_bytes,
         "step_bytes": held + analysis.temp_size_in_bytes, "peak_device_bytes": device.peak_device_bytes(),
@@ -124,7 +124,7 @@ def empty_cache() -> Iterator[None]:
 
 
 def xla_flops(config: ModelConfig, width: int, height: int, batch: int = 1) -> float:
-    """By XLA's cost analysis of the unoptimised program, element-wise work included.
+    """By XLA's cost analysis of the unoptimised program, element-wise work included; a CPU's XLA only has one.
 
     The sampling loop is unrolled for it, because XLA counts the body of a loop once.
     """

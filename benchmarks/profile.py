@@ -28,7 +28,7 @@ def operations(program: Any, frame: Callable[[], object], frames: int) -> list[O
 
     Empty where the device cannot be profiled.
     """
-    sources = dict(NAMED.findall(program.as_text()))
+    sources = {_plain(name): source for name, source in NAMED.findall(program.as_text())}
     try:
         trace = _trace(frame, frames)
     except (RuntimeError, ValueError) as error:
@@ -40,7 +40,7 @@ def operations(program: Any, frame: Callable[[], object], frames: int) -> list[O
         calls[name] += 1
         spent[name] += seconds
     return [
-        Operation(name, sources.get(name, name), calls[name] / frames, total / frames)
+        Operation(name, sources.get(_plain(name), name), calls[name] / frames, total / frames)
         for name, total in spent.most_common()
     ]
 
@@ -65,9 +65,16 @@ def _events(trace: Any) -> list[tuple[str, float]]:
                 continue
             for event in line.events:
                 name = dict(event.stats).get("hlo_op") or (event.name if device else None)
+                if device and str(name).startswith("command_buffer"):
+                    name = event.name  # a CUDA graph: its kernels have the names of their instructions
                 if name and not _encloses(name):
                     found.append((str(name), event.duration_ns / 1e9))
     return found
+
+
+def _plain(name: str) -> str:
+    """Kernels are called as their instructions, but without dots."""
+    return name.replace(".", "_")
 
 
 def _encloses(name: str) -> bool:

@@ -171,7 +171,8 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     y, x = torch.meshgrid(*axes, indexing="ij")
     position = torch.stack([x, y], -1) + flow
     unit = 2 * position / torch.tensor([width - 1.0, height - 1.0], device=flow.device) - 1
-    return F.grid_sample(image, unit.to(image.dtype), "bilinear", "zeros", align_corners=False)
+    # 16 bits are not enough for positions of hundreds of pixels
+    return F.grid_sample(image.float(), unit, "bilinear", "zeros", align_corners=False).to(image.dtype)
 
 
 def bicubic(image: Tensor) -> Tensor:

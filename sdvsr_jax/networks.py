@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from sdvsr_jax import diffusion
+from sdvsr_jax.attention import device_kind
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.models.flownet import FlowNet
 from sdvsr_jax.models.guidance import ControlNet
@@ -90,7 +92,8 @@ def prepare(params: Params, config: ModelConfig) -> Params:
     """Fold what is the same for every frame, once: time embeddings and the prompt's keys and values.
 
     Networks in a 16-bit ``compute_dtype`` get their weights cast here as well, so that they are read once in that
-    size. The result is what `stream.step` takes; differentiable, so training calls it inside its loss.
+    size, and for an NVIDIA GPU the axes of kernels are put in the order that its library reads. The result is what
+    `stream.step` takes; differentiable, so training calls it inside its loss.
     """
     params = jax.tree.map(jnp.asarray, params)
     nets = bind(params, config)
@@ -100,7 +103,18 @@ def prepare(params: Params, config: ModelConfig) -> Params:
     folded = {name: _fold(getattr(nets, name), steps, text) for name in ("unet", "controlnet")}
     dtype = jnp.dtype(config.compute_dtype)
     cast = {name: jax.tree.map(lambda a: a.astype(dtype), params[name]) for name in ("unet", "controlnet", "vae")}
+    if device_kind()[0] == "cuda":
+        cast = _output_channel_first(cast)
     return {**cast, "flow": params["flow"], "folded": folded}
+
+
+def _output_channel_first(params: Params) -> Params:
+    """Kernels of convolutions as cuDNN reads them; of HWIO, XLA would make a copy of all of them in every frame."""
+    flat = {}
+    for path, leaf in traverse_util.flatten_dict(params).items():
+        is_conv = path[-1] == "kernel" and leaf.ndim == 4
+        flat[(*path[:-1], "kernel_ohwi") if is_conv else path] = leaf.transpose(3, 0, 1, 2) if is_conv else leaf
+    return traverse_util.unflatten_dict(flat)
 
 
 def _fold(net: UNet | ControlNet, steps: Array, text: Array) -> PyTree:

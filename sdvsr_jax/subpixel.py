@@ -10,42 +10,50 @@ and the same for columns: four 2x2 convolutions, 4/9 of the arithmetic. They are
 four times the channels.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from sdvsr_jax.resize import resize_nearest
 from sdvsr_jax.types import Array, Float
 
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+Dimensions = tuple[str, str, str]
+"""Axes of input, kernel and output, as `jax.lax.conv_general_dilated` takes them."""
+HWIO: Dimensions = ("NHWC", "HWIO", "NHWC")
+OHWI: Dimensions = ("NHWC", "OHWI", "NHWC")
 
 
 def upsampled_conv(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], height: int, width: int
+    x: Float[Array, "b h w c"], kernel: Array, height: int, width: int, dimensions: Dimensions = HWIO
 ) -> Float[Array, "b h2 w2 d"]:
-    """``conv(resize_nearest(x, height, width), kernel)`` with zero padding 1, to float rounding."""
+    """``conv(resize_nearest(x, height, width), kernel)`` with zero padding 1, to float rounding; kernel 3x3."""
+    conv = functools.partial(plain_conv, dimensions=dimensions)
     if not all(old > 1 and new in (2 * old, 2 * old - 1) for old, new in zip(x.shape[1:3], (height, width))):
-        return plain_conv(resize_nearest(x, height, width), kernel, (1, 1), (1, 1))
-    y = _doubled(x, kernel)[:, :height, :width]
+        return conv(resize_nearest(x, height, width), kernel, (1, 1), (1, 1))
+    y = _doubled(x, kernel, dimensions)[:, :height, :width]
     # Where the upsampled image loses its last row or column, (1) would still see it: these pixels are done anew.
+    rows, columns = (dimensions[1].index(axis) for axis in "HW")
     if height % 2:
-        row = plain_conv(resize_nearest(x[:, -2:], 2, width), kernel[:2], (0, 0), (1, 1))
-        y = y.at[:, -1:].set(row)
+        first = jax.lax.slice_in_dim(kernel, 0, 2, axis=rows)
+        y = y.at[:, -1:].set(conv(resize_nearest(x[:, -2:], 2, width), first, (0, 0), (1, 1)))
     if width % 2:
-        column = plain_conv(resize_nearest(x[:, :, -2:], height, 2), kernel[:, :2], (1, 1), (0, 0))
-        y = y.at[:, :, -1:].set(column)
+        first = jax.lax.slice_in_dim(kernel, 0, 2, axis=columns)
+        y = y.at[:, :, -1:].set(conv(resize_nearest(x[:, :, -2:], height, 2), first, (1, 1), (0, 0)))
     return y
 
 
-def _doubled(x: Array, kernel: Array) -> Array:
+def _doubled(x: Array, kernel: Array, dimensions: Dimensions) -> Array:
     b, h, w, _ = x.shape
-    channels = kernel.shape[-1]
+    rows, columns, out = (dimensions[1].index(axis) for axis in "HWO")
+    channels = kernel.shape[out]
     # Summed in float32, so that 16-bit weights are rounded once.
-    phases = [k for rows in _collapse(kernel.astype(jnp.float32), 0) for k in _collapse(rows, 1)]
-    y = plain_conv(x, jnp.concatenate(phases, -1).astype(kernel.dtype), (1, 1), (1, 1))
+    phases = [k for tall in _collapse(kernel.astype(jnp.float32), rows) for k in _collapse(tall, columns)]
+    y = plain_conv(x, jnp.concatenate(phases, out).astype(kernel.dtype), (1, 1), (1, 1), dimensions)
     y = y.reshape(b, h + 1, w + 1, 2, 2, channels)
     # Phase (p, q) of input pixel (i, j) was computed at (i + p, j + q).
-    rows = [jnp.stack([y[:, p : p + h, q : q + w, p, q] for q in (0, 1)], 3) for p in (0, 1)]
-    return jnp.stack(rows, 2).reshape(b, 2 * h, 2 * w, channels)
+    lines = [jnp.stack([y[:, p : p + h, q : q + w, p, q] for q in (0, 1)], 3) for p in (0, 1)]
+    return jnp.stack(lines, 2).reshape(b, 2 * h, 2 * w, channels)
 
 
 def _collapse(kernel: Array, axis: int) -> tuple[Array, Array]:
@@ -54,6 +62,8 @@ def _collapse(kernel: Array, axis: int) -> tuple[Array, Array]:
     return jnp.concatenate([first, middle + last], axis), jnp.concatenate([first + middle, last], axis)
 
 
-def plain_conv(x: Array, kernel: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+def plain_conv(
+    x: Array, kernel: Array, rows: tuple[int, int], columns: tuple[int, int], dimensions: Dimensions = HWIO
+) -> Array:
     """Convolution of stride 1 with that much zero padding (before, after)."""
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), [rows, columns], dimension_numbers=DIMENSIONS)
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), [rows, columns], dimension_numbers=dimensions)

@@ -13,6 +13,7 @@ import tiny_models
 
 from sdvsr_jax import ModelConfig, init_state, load, prepare, step
 from sdvsr_jax.config import RAFTConfig
+from sdvsr_jax.convert import flatten
 from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.history import _flows, flow_input
 from sdvsr_jax.models.raft import RAFT
@@ -47,6 +48,18 @@ def test_the_published_form_in_bfloat16_is_near_float32() -> None:
     assert half.dtype == np.float32
     error = np.sqrt(np.mean((half - exact) ** 2) / np.mean(exact**2))
     assert 0 < error < PUBLISHED_ERROR
+
+
+@pytest.mark.parametrize("form", tiny_models.TINY)
+def test_kernels_in_the_order_of_a_gpu_give_the_same_frames(form, monkeypatch) -> None:
+    config = dataclasses.replace(tiny_models.TINY[form](), flow=tiny_models.tiny_nano().flow)
+    params, frames = tiny_models.random_params(config), tiny_models.frames(2, height=34, width=38)
+    expected = run(config, params, frames)
+    monkeypatch.setattr("sdvsr_jax.networks.device_kind", lambda: ("cuda", 9.0))
+    assert {
+        leaf.ndim for path, leaf in flatten(prepare(params, config)["unet"]).items() if path[-1] == "kernel"
+    } <= {2}
+    np.testing.assert_allclose(run(config, params, frames), expected, atol=2e-5)
 
 
 def test_nano_in_bfloat16_is_near_float32_on_a_real_clip() -> None:

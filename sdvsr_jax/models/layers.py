@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax.attention import attend
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
-from sdvsr_jax.subpixel import plain_conv, upsampled_conv
+from sdvsr_jax.subpixel import HWIO, OHWI, Dimensions, upsampled_conv
 from sdvsr_jax.types import Array, Features, Float, PyTree
 
 KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
@@ -67,30 +67,45 @@ def norm(kind: NormKind, groups: int, epsilon: float, dtype: DTypeLike) -> nn.Mo
     return RMSNorm() if kind == "rms" else GroupNorm(groups, epsilon, dtype)
 
 
-def conv(
-    features: int, kernel: int = 3, stride: int = 1, *, bias: bool = True, zero: bool = False, dtype: DTypeLike
-) -> nn.Conv:
-    """Convolution with torch's symmetric padding (JAX 'SAME' differs at stride 2); ``zero``: starts at zero."""
-    pad = (kernel // 2, kernel // 2)
-    init = nn.initializers.zeros if zero else KERNEL_INIT
-    return nn.Conv(
-        features, (kernel, kernel), (stride, stride), (pad, pad), use_bias=bias, kernel_init=init, dtype=dtype
-    )
-
-
-class ShiftedConv(nn.Module):
-    """3x3 convolution with a bias that a timestep shifts; parameters of a plain convolution."""
+class Conv(nn.Module):
+    """Convolution with torch's symmetric padding (JAX 'SAME' differs at stride 2)."""
 
     features: int
+    kernel: int
+    stride: int
+    use_bias: bool
+    kernel_init: nn.initializers.Initializer
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Features, shift: Float[Array, "n c"]) -> Features:
-        kernel = self.param("kernel", KERNEL_INIT, (3, 3, x.shape[-1], self.features)).astype(self.dtype)
+    def __call__(self, x: Features, shift: Float[Array, "n c"] | None = None) -> Features:
+        """``shift`` is added to the bias: summed first, a GPU's convolution adds both on its way out."""
+        kernel, dimensions = kernel_of(self, x.shape[-1])
+        pad = (self.kernel // 2, self.kernel // 2)
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype), kernel, (self.stride, self.stride), (pad, pad), dimension_numbers=dimensions
+        )
+        if not self.use_bias:
+            return y
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        # summed before they meet the image, so that a GPU's convolution can add both on its way out
-        shifted = (shift.astype(jnp.float32) + bias.astype(jnp.float32)).astype(self.dtype)
-        return plain_conv(x.astype(self.dtype), kernel, (1, 1), (1, 1)) + shifted[:, None, None]
+        if shift is not None:
+            bias = (shift.astype(jnp.float32) + bias.astype(jnp.float32))[:, None, None]
+        return y + bias.astype(self.dtype)
+
+
+def conv(
+    features: int, kernel: int = 3, stride: int = 1, *, bias: bool = True, zero: bool = False, dtype: DTypeLike
+) -> Conv:
+    """A `Conv`; ``zero``: starts at zero."""
+    return Conv(features, kernel, stride, bias, nn.initializers.zeros if zero else KERNEL_INIT, dtype)
+
+
+def kernel_of(module: "Conv | UpsampledConv", channels: int) -> tuple[Array, Dimensions]:
+    """The kernel of a convolution and how its axes lie: HWIO, or what `networks.prepare` made of it."""
+    if module.has_variable("params", "kernel_ohwi"):
+        return jnp.asarray(module.get_variable("params", "kernel_ohwi"), module.dtype), OHWI
+    shape = (module.kernel, module.kernel, channels, module.features)
+    return jnp.asarray(module.param("kernel", module.kernel_init, shape), module.dtype), HWIO
 
 
 class UpsampledConv(nn.Module):
@@ -99,11 +114,13 @@ class UpsampledConv(nn.Module):
     features: int
     use_bias: bool
     dtype: DTypeLike
+    kernel = 3
+    kernel_init = staticmethod(KERNEL_INIT)
 
     @nn.compact
     def __call__(self, x: Features, height: int, width: int) -> Features:
-        kernel = self.param("kernel", KERNEL_INIT, (3, 3, x.shape[-1], self.features)).astype(self.dtype)
-        y = upsampled_conv(x.astype(self.dtype), kernel, height, width)
+        kernel, dimensions = kernel_of(self, x.shape[-1])
+        y = upsampled_conv(x.astype(self.dtype), kernel, height, width, dimensions)
         if not self.use_bias:
             return y
         return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
@@ -141,7 +158,7 @@ class ResnetBlock(nn.Module):
     def setup(self) -> None:
         c = self.config
         self.norm1 = norm(c.norm, c.num_groups, 1e-5, self.dtype)
-        self.conv1 = ShiftedConv(self.channels, self.dtype)
+        self.conv1 = conv(self.channels, dtype=self.dtype)
         self.time_emb_proj = nn.Dense(self.channels)
         self.norm2 = norm(c.norm, c.num_groups, 1e-5, self.dtype)
         self.conv2 = conv(self.channels, dtype=self.dtype)
@@ -222,7 +239,10 @@ class TransformerBlock(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(epsilon=1e-5, dtype=self.dtype) for _ in range(3))
+        # in two passes, as torch does it, and XLA makes one GPU kernel of it; of the one-pass form three
+        self.norm1, self.norm2, self.norm3 = (
+            nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, use_fast_variance=False) for _ in range(3)
+        )
         self.attn1 = CrossAttention(self.channels, self.num_heads, self.dtype)
         self.attn2 = CrossAttention(self.channels, self.num_heads, self.dtype)
         self.ff = FeedForward(self.channels, self.dtype)
