@@ -5,6 +5,7 @@ size asked for), made on the device; frames are noise: neither changes the time.
 results.json, results.md and results.png are written to --out.
 
 python -m benchmarks gpu        the full-size model on a lent GPU, under eight minutes
+python -m benchmarks compile    for a GPU that is not there: does it compile, to how many kernels
 python -m benchmarks bargains   what less work costs in quality, and what it brings
 """
 
@@ -29,6 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
         from benchmarks import bargains
 
         return bargains.main(arguments[1:])
+    if arguments[:1] == ["compile"]:
+        from benchmarks import absent
+
+        return absent.main(arguments[1:])
     return run(arguments)
 
 
@@ -56,7 +61,7 @@ def run(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.pieces if name not in pieces.PIECES]:
         parser.error(
-            f"unknown {', '.join(unknown)}: expected some of {', '.join(pieces.PIECES)}, or gpu or bargains"
+            f"unknown {', '.join(unknown)}: expected some of {', '.join(pieces.PIECES)}, or gpu, compile or bargains"
         )
     if options.frames < 1:
         parser.error(f"--frames {options.frames}: expected at least 1")

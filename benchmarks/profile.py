@@ -1,6 +1,5 @@
 """Where the device's time goes, by its own clock: every operation of a compiled step, named as in our code."""
 
-import collections
 import re
 import tempfile
 from collections.abc import Callable
@@ -34,15 +33,14 @@ def operations(program: Any, frame: Callable[[], object], frames: int) -> list[O
     except (RuntimeError, ValueError) as error:
         print(f"no profile: {error}")
         return []
-    calls: collections.Counter = collections.Counter()
-    spent: collections.Counter = collections.Counter()
+    spent: dict[str, list[float]] = {}
     for name, seconds in _events(trace):
-        calls[name] += 1
-        spent[name] += seconds
-    return [
-        Operation(name, sources.get(_plain(name), name), calls[name] / frames, total / frames)
-        for name, total in spent.most_common()
+        spent.setdefault(name, []).append(seconds)
+    found = [
+        Operation(name, sources.get(_plain(name), name), len(times) / frames, sum(times) / frames)
+        for name, times in spent.items()
     ]
+    return sorted(found, key=lambda operation: -operation.seconds)
 
 
 def _trace(frame: Callable[[], object], frames: int) -> Any:

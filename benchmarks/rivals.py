@@ -45,16 +45,18 @@ class Stream:
 def compare(
     config: ModelConfig, width: int, height: int, rounds: int, *, precisions: tuple[str, ...], compile_torch: bool,
     raw: Params | None = None, say: Callable[[str], None] = print,
+    keep: Callable[[list[Row]], None] = lambda _: None,
 ) -> list[Row]:  # fmt: skip
     """One row per implementation; ``error`` is the relative difference of the frames from our float32 ones.
 
-    An implementation that cannot run here gets a row that says why.
+    An implementation that cannot run here gets a row that says why. ``keep`` gets the rows that there are after
+    every implementation, timed alone: compilers are slow, and a run may be stopped.
     """
     raw = random_params(config) if raw is None else raw
     reference = _ours(dataclasses.replace(config, compute_dtype="float32"), raw, width, height)
     for _ in range(CHECKED):
         reference()
-    streams, notes = {}, {}
+    streams, notes, alone = {}, {}, []
     for precision in precisions:
         ours = dataclasses.replace(config, compute_dtype=precision)
         makers = {"sdvsr_jax": functools.partial(_ours, ours, raw, width, height)}
@@ -67,16 +69,16 @@ def compare(
                 for _ in range(CHECKED):
                     stream()
                 streams[name, precision] = stream
+                times = clock.in_turns({name: stream}, min(rounds, 3))[name]
+                alone.append(_timed(config, name, precision, width, height, times, stream, reference))
+                keep([row | {"note": "timed alone"} for row in alone])
             except Exception as error:  # of somebody else's compiler, say; the rest is still worth having
                 notes[name, precision] = " ".join(str(error).split())[:200]
     times = clock.in_turns({f"{name}|{p}": s for (name, p), s in streams.items()}, rounds)
     rows = []
     for (name, precision), stream in streams.items():
         found = times[f"{name}|{precision}"]
-        rows.append(_row(config, name, precision, width, height) | {
-            "median_ms": 1e3 * found.median, "p95_ms": 1e3 * found.p95, "frames_per_s": 1 / found.median,
-            "error": max(_difference(a, b) for a, b in zip(stream.outputs, reference.outputs)),
-        })  # fmt: skip
+        rows.append(_timed(config, name, precision, width, height, found, stream, reference))
     rows += [_row(config, name, p, width, height) | {"note": note} for (name, p), note in notes.items()]
     return rows
 
@@ -85,6 +87,17 @@ def _row(config: ModelConfig, what: str, precision: str, width: int, height: int
     steps = config.diffusion.num_steps
     return {"what": what, "model": config.name, "lr": [width, height], "batch": 1, "precision": precision,
             "steps": steps}  # fmt: skip
+
+
+def _timed(
+    config: ModelConfig, what: str, precision: str, width: int, height: int, times: clock.Times, stream: Stream,
+    reference: Stream,
+) -> Row:  # fmt: skip
+    error = max(_difference(a, b) for a, b in zip(stream.outputs, reference.outputs))
+    return _row(config, what, precision, width, height) | {
+        "median_ms": 1e3 * times.median, "p95_ms": 1e3 * times.p95, "frames_per_s": 1 / times.median,
+        "error": error,
+    }  # fmt: skip
 
 
 def _difference(found: np.ndarray, expected: np.ndarray) -> float:

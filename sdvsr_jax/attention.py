@@ -44,7 +44,7 @@ def device_kind() -> tuple[str, float]:
     """('cuda', compute capability) of the device that programs are traced for, ('', 0) elsewhere."""
     device = program_device()
     # 'gpu' is the platform of AMD devices as well.
-    if device.platform != "gpu" or "cuda" not in device.client.platform_version.lower():
+    if device.platform != "gpu" or not device.device_kind.startswith("NVIDIA"):
         return "", 0.0
     return "cuda", float(device.compute_capability)
 

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import traverse_util
 
 from sdvsr_jax import diffusion
 from sdvsr_jax.attention import device_kind
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.convert import flatten, unflatten
 from sdvsr_jax.models.flownet import FlowNet
 from sdvsr_jax.models.guidance import ControlNet
 from sdvsr_jax.models.raft import RAFT
@@ -110,11 +110,10 @@ def prepare(params: Params, config: ModelConfig) -> Params:
 
 def _output_channel_first(params: Params) -> Params:
     """Kernels of convolutions as cuDNN reads them; of HWIO, XLA would make a copy of all of them in every frame."""
-    flat = {}
-    for path, leaf in traverse_util.flatten_dict(params).items():
-        is_conv = path[-1] == "kernel" and leaf.ndim == 4
-        flat[(*path[:-1], "kernel_ohwi") if is_conv else path] = leaf.transpose(3, 0, 1, 2) if is_conv else leaf
-    return traverse_util.unflatten_dict(flat)
+    flat = flatten(params)
+    kernels = [path for path, leaf in flat.items() if path[-1] == "kernel" and leaf.ndim == 4]
+    turned = {(*path[:-1], "kernel_ohwi"): flat.pop(path).transpose(3, 0, 1, 2) for path in kernels}
+    return unflatten(flat | turned)
 
 
 def _fold(net: UNet | ControlNet, steps: Array, text: Array) -> PyTree:
