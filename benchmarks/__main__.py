@@ -61,7 +61,8 @@ def run(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.pieces if name not in pieces.PIECES]:
         parser.error(
-            f"unknown {', '.join(unknown)}: expected some of {', '.join(pieces.PIECES)}, or gpu, compile or bargains"
+            f"unknown {', '.join(unknown)}: expected some of {', '.join(pieces.PIECES)}, or one of gpu, compile, "
+            "bargains"
         )
     if options.frames < 1:
         parser.error(f"--frames {options.frames}: expected at least 1")

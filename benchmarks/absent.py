@@ -1,7 +1,7 @@
 """Compile for a GPU that is not there: python -m benchmarks compile [--models stream_diffvsr] [--sizes 320x180].
 
-XLA's compiler for CUDA needs its package (pip install 'jax[cuda12]'), not the device. What it would refuse there, it
-refuses here, and its program tells how many kernels a frame takes and how much memory. It cannot try out which
+XLA's compiler for CUDA needs its package (pip install 'jax[cuda12]'), not the device. What it would refuse there,
+it refuses here, and its program tells how many kernels a frame takes and how much memory. It cannot try out which
 algorithm is fastest, so the program of a real device is a little different.
 """
 
@@ -73,7 +73,8 @@ def absent_device(name: str) -> Any:
           cuda_compute_capability {{ major: {t["compute"][0]} minor: {t["compute"][1]} }}
           registers_per_core_limit: 65536 registers_per_block_limit: 65536
         }}
-        platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 8 }} device_description_str: "NVIDIA {name.upper()}"
+        platform_name: "CUDA" device_description_str: "NVIDIA {name.upper()}"
+        dnn_version_info {{ major: 9 minor: 8 }}
     """
     return topologies.get_topology_desc(name, "cuda", target_config=description, topology="1x1x1").devices[0]
 
@@ -96,7 +97,7 @@ def compiled(config: ModelConfig, width: int, height: int, device: Any) -> dict[
         except jax.errors.JaxRuntimeError as error:
             return row | {"refused": " ".join(str(error).split())[:300]}
     analysis: Any = program.memory_analysis()
-    kinds = kernels(program.as_text())
+    kinds = kernels(program.as_text() or "")
     return row | {
         "compile s": time.perf_counter() - start, "kernels": sum(kinds.values()),
         "held MB": analysis.argument_size_in_bytes / 1e6, "temporary MB": analysis.temp_size_in_bytes / 1e6,

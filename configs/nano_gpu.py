@@ -2,9 +2,9 @@
 
 python -m train --config=nano_gpu --init runs/nano/settle/weights.safetensors --data.path train.npy --out runs/gpu
 
-Cost: on one H200 0.125 s a step of `wide`, which was stopped after 1636 steps (280 s with the compiler's 75); `cool`
-took 25 minutes of two CPU cores. The windows of `wide` were the first eight frames of those of `nano_cpu`, carried to
-the GPU as H.264 (42 dB).
+Cost: on one H200 0.125 s a step of `wide`, which was stopped after 1636 steps (280 s with the compiler's 75);
+`cool` took 25 minutes of two CPU cores. The windows of `wide` were the first eight frames of those of `nano_cpu`,
+carried to the GPU as H.264 (42 dB).
 """
 
 from dataclasses import replace

@@ -15,7 +15,7 @@ from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.pixels import from_pixels, to_pixels
 from sdvsr_jax.resize import pad_edges
 from sdvsr_jax.stream import StreamState, frame_noise
-from sdvsr_jax.types import Array
+from sdvsr_jax.types import Array, Params
 
 OVERLAP = 48
 """LR pixels that neighbouring tiles share (docs/limits.md has the measurement behind it)."""
@@ -38,7 +38,7 @@ class TiledEngine(Engine):
         origin, bounds = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in self._tiles[0])
         begin = jax.jit(functools.partial(_begin, frame=grid.frame, config=config))
         lr, noise, total, cut = jax.eval_shape(begin, state, self._pixels)
-        see = jax.jit(functools.partial(tiles.tile_validity, grid=grid, config=config))
+        see = jax.jit(functools.partial(_see, grid=grid, config=config), compiler_options=compiler_options())
         add = jax.jit(
             functools.partial(tiles.add_tile, grid=grid, config=config),
             donate_argnums=2,
@@ -50,7 +50,10 @@ class TiledEngine(Engine):
             donate_argnums=0,
         )
         self._begin = begin.lower(state, self._pixels).compile()
-        self._see = see.lower(params, state, lr, origin, bounds).compile() if config.history.cut_validity else None
+        seen = jax.ShapeDtypeStruct((1,), "float32")
+        self._see = (
+            see.lower(params, state, lr, seen, origin, bounds).compile() if config.history.cut_validity else None
+        )
         self._add = add.lower(params, state, total, lr, noise, cut, origin, bounds).compile()
         self._end = end.lower(total, lr).compile()
         self._frame_bytes = size_of((lr, noise, total))
@@ -69,8 +72,10 @@ class TiledEngine(Engine):
         params = self.model.params
         lr, noise, total, cut = self._begin(state, jax.device_put(pixels, self.model.device))
         if self._see is not None:
-            seen = [self._see(params, state, lr, *tile) for tile in self._tiles]
-            cut = sum(seen) < self.model.config.history.cut_validity
+            seen = jnp.zeros(1)
+            for tile in self._tiles:
+                seen = self._see(params, state, lr, seen, *tile)
+            cut = seen < self.model.config.history.cut_validity
         for tile in self._tiles:
             total = self._add(params, state, total, lr, noise, cut, *tile)
         state, out = self._end(total, lr)
@@ -93,6 +98,17 @@ def _begin(
     lr = pad_edges(from_pixels(pixels[None]), *frame)
     noise = frame_noise(state, frame, config)
     return lr, noise, tiles.empty_state(state), jnp.zeros(1, bool)
+
+
+def _see(
+    params: Params, state: StreamState, lr: Array, seen: Array, origin: Array, bounds: Array, *, grid: tiles.Grid,
+    config: ModelConfig,
+) -> Array:  # fmt: skip
+    """``seen`` and what this tile adds to the mean validity.
+
+    The sum keeps tiles from running at the same time, each with temporary arrays of its own.
+    """
+    return seen + tiles.tile_validity(params, state, lr, origin, bounds, grid=grid, config=config)
 
 
 def _end(

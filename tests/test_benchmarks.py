@@ -1,6 +1,7 @@
 """The benchmark counts what a frame costs, and the models stay within their budgets."""
 
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from benchmarks import latency, parts, report, sweeps
+from benchmarks import absent, clock, latency, parts, profile, report, sweeps
 from benchmarks.__main__ import main as command
 from sdvsr_jax import nano, stream_diffvsr
 from sdvsr_jax.config import RAFTConfig
@@ -81,6 +82,43 @@ def test_a_program_from_a_warm_cache_is_ready_sooner_and_an_exported_one_as_well
     assert row["gflop"] == pytest.approx(row["xla_gflop"], rel=0.25)
 
 
+def test_the_profile_has_every_operation_by_its_source() -> None:
+    def looped(x: jax.Array) -> jax.Array:
+        dims = ("NHWC", "HWIO", "NHWC")
+        conv = lambda c, _: (jax.lax.conv_general_dilated(c, kernel, (1, 1), "SAME", dimension_numbers=dims), None)  # noqa: E731
+        return jax.lax.scan(conv, x, None, length=5)[0]
+
+    kernel = jnp.ones((3, 3, 8, 8)) / 72
+    program = jax.jit(looped).lower(jnp.ones((1, 64, 64, 8))).compile()
+    spent, frames = [], 4
+
+    def frame() -> None:
+        spent.append(clock.seconds(lambda: program(jnp.ones((1, 64, 64, 8)))[0].block_until_ready()))
+
+    found = profile.operations(program, frame, frames)
+    convolutions = [o for o in found if profile.primitive(o) == "conv_general_dilated"]
+    assert sum(o.calls for o in convolutions) == 5
+    assert 0 < sum(o.seconds for o in convolutions) < sum(spent) / frames
+    assert [o.seconds for o in found] == sorted((o.seconds for o in found), reverse=True)
+    assert "| conv_general_dilated | 5 |" in profile.table(found, 1.0)
+
+
+def test_kernels_in_a_loop_count_as_often_as_it_turns() -> None:
+    def text(length: int) -> str:
+        looped = lambda x: jax.lax.scan(lambda c, _: (jnp.sin(c @ c), None), x, None, length=length)[0]  # noqa: E731
+        return jax.jit(looped).lower(jnp.ones((8, 8))).compile().as_text() or ""
+
+    few, more, most = (sum(absent.kernels(text(length)).values()) for length in (3, 5, 9))
+    assert most - more == 2 * (more - few) > 0
+
+
+def test_without_the_compiler_of_a_gpu_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    if importlib.util.find_spec("jax_plugins") is not None:
+        pytest.skip("JAX has plugins here")
+    assert command(["compile"]) == 1
+    assert "pip install 'jax[cuda12]'" in capsys.readouterr().out
+
+
 def test_results_become_one_table_files_and_a_picture(tmp_path: Path) -> None:
     row = {"what": "sdvsr_jax", "model": "nano", "lr": [320, 180], "precision": "float32", "median_ms": 750.0}
     other = row | {"what": "torch eager", "median_ms": 900.0, "error": 1e-6}
@@ -146,6 +184,7 @@ def test_the_gpu_command_needs_little_more_than_jax_and_flax(tmp_path: Path) -> 
     assert results["not_measured"] == []
     (row,) = results["rows"]
     assert (row["what"], row["precision"], row["finite"]) == ("sdvsr_jax", "bfloat16", True)
+    assert any(source.endswith("conv_general_dilated") for _, source, _, _ in row["operations"])
     assert set(results["parts"]) == {"nano bfloat16"}
     assert "not compared: torch" in out
     assert "no plot: Pillow is not installed" in out

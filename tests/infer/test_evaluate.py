@@ -1,5 +1,7 @@
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from skimage import data
 from infer.evaluation.clips import make_lr, read_clip, to_float, to_uint8
 from infer.evaluation.command import main
 from infer.evaluation.drift import YOUNG, old_frames, ping_pong
-from infer.evaluation.methods import ABLATIONS, bicubic, variant
+from infer.evaluation.methods import ABLATIONS, bicubic, load_models, variant
 from infer.evaluation.pictures import richest_window
 from sdvsr_jax.config import nano
 
@@ -174,6 +176,15 @@ def test_ablations_change_what_they_name():
     assert not variants["no TPM"].use_tpm
     assert len({config, *variants.values()}) == len(ABLATIONS) + 1
     assert variant(config) == config
+
+
+def test_models_of_the_same_file_name_keep_their_own_row(tmp_path, tiny_model):
+    paths = [str(tmp_path / folder / "weights.safetensors") for folder in ("a", "b")]
+    for path in paths:
+        Path(path).parent.mkdir()
+        shutil.copy(tiny_model, path)
+    names = list(load_models(tuple(paths), num_steps=None, guidance=True, tpm=True, ablate=False))
+    assert names == ["weights", paths[1]]
 
 
 def test_the_window_goes_where_detail_was_lost():

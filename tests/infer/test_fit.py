@@ -120,8 +120,7 @@ def measure(model: str, tile: int) -> tuple[int, int]:
 def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
     whole, tiled = measure(tiny_model, 0), measure(tiny_model, 256)
     for grown, predicted in (whole, tiled):
-        # a tiled frame was measured to take a fifth more than its programs ask for
-        assert abs(predicted / grown - 1) < 0.25, (whole, tiled)
+        assert abs(predicted / grown - 1) < 0.2, (whole, tiled)
     assert tiled[0] < 0.7 * whole[0]
 
 
