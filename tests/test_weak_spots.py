@@ -137,8 +137,7 @@ def test_quality_does_not_drift(shipped_clip: tuple[Clip, dict[str, np.ndarray]]
     """Frames 5-15 again 85 or more frames later: within 2 % in LPIPS; a frozen frame fed 300 times."""
     report = drift(shipped_clip[0], checkpoint.load("nano"), make_judge("squeeze", None, None))
     assert report["moving, change %"] < 2
-    # this photograph rises by 2.1 % until frame 50 and stays there, others fall (docs/results.md)
-    assert report["frozen, change %"] < 2.5
+    assert report["frozen, change %"] < 2
 
 
 @pytest.mark.heavy
@@ -153,7 +152,7 @@ def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
         state, sr = compiled_step(config)(prepared, state, lr)
         if age in (10, 100, 299):
             found[age] = np.asarray(distance(metric, jnp.clip(sr, -1, 1), truth))
-    np.testing.assert_allclose(found[299], found[100], rtol=1e-3)
+    np.testing.assert_allclose(found[299], found[100], rtol=5e-3)
     assert (found[299] / found[10]).mean() < 1.02
 
 
