@@ -50,8 +50,8 @@ class GroupNorm(nn.Module):
         middle = exact[:, x.shape[1] // 2, x.shape[2] // 2]
         distance = exact - middle[:, None, None]
         offset, square = distance.mean((1, 2)), jnp.square(distance).mean((1, 2))
-        # per channel first: a reduction along the channels as well is two kernels on a GPU
-        per_channel = middle + offset, square - jnp.square(offset)
+        # rounding must not make it negative where the middle is far from everything else
+        per_channel = middle + offset, jnp.maximum(square - jnp.square(offset), 0)
         mean, variance = (rearrange(a, "b (g c) -> b g c", g=self.num_groups) for a in per_channel)
         group_mean = mean.mean(-1, keepdims=True)
         group_variance = (variance + jnp.square(mean - group_mean)).mean(-1, keepdims=True)
