@@ -72,7 +72,7 @@ class TiledEngine(Engine):
         params = self.model.params
         lr, noise, total, cut = self._begin(state, jax.device_put(pixels, self.model.device))
         if self._see is not None:
-            seen = jnp.zeros(1)
+            seen: Any = np.zeros(1, np.float32)  # goes where the program is, as the tiles do
             for tile in self._tiles:
                 seen = self._see(params, state, lr, seen, *tile)
             cut = seen < self.model.config.history.cut_validity
