@@ -142,18 +142,21 @@ def test_quality_does_not_drift(shipped_clip: tuple[Clip, dict[str, np.ndarray]]
 
 @pytest.mark.heavy
 def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
-    """Four photographs fed 150 times: LPIPS within 2 % on average, and still from frame 75 on."""
+    """Four photographs fed 300 times: each at most 2 % worse in LPIPS, and still from frame 100 on."""
     config, params = checkpoint.load("nano")
     hr = np.concatenate([pan(name, 1, scale=4) for name in PHOTOGRAPHS])
     lr, truth = jnp.asarray(to_float(make_lr(hr, 4))), jnp.asarray(to_float(hr))
     prepared, state = prepare(params, config), init_state(config, len(lr), HEIGHT, WIDTH)
     distance, metric, found = jax.jit(lpips), load_lpips(), {}
-    for age in range(150):
+    for age in range(300):
         state, sr = compiled_step(config)(prepared, state, lr)
-        if age in (10, 75, 149):
+        if age in (10, 100, 299):
             found[age] = np.asarray(distance(metric, jnp.clip(sr, -1, 1), truth))
-    np.testing.assert_allclose(found[149], found[75], rtol=0.01)
-    assert (found[149] / found[10]).mean() < 1.02
+    change = found[299] / found[10] - 1
+    print("change of LPIPS in %:", (100 * change).round(1))
+    # a quarter of the 2 %: one of them still gets better, by 0.2 %
+    np.testing.assert_allclose(found[299], found[100], rtol=5e-3)
+    assert change.max() < 0.02
 
 
 @pytest.mark.heavy

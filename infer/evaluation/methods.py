@@ -58,9 +58,9 @@ def load_models(
     for name in names:
         config, params = checkpoint.load(name)
         label = name if "/" not in name else name.rstrip("/").rsplit("/", 1)[1].removesuffix(".safetensors")
-        if label in models:
-            label = name
         chosen = variant(config, num_steps=num_steps, guidance=guidance, tpm=tpm)
+        if _label(label, num_steps, guidance, tpm) in models:
+            label = name
         models[_label(label, num_steps, guidance, tpm)] = (chosen, params)
         if ablate:
             changed = {row: variant(config, **change) for row, change in ABLATIONS.items()}

@@ -183,8 +183,9 @@ def test_models_of_the_same_file_name_keep_their_own_row(tmp_path, tiny_model):
     for path in paths:
         Path(path).parent.mkdir()
         shutil.copy(tiny_model, path)
-    names = list(load_models(tuple(paths), num_steps=None, guidance=True, tpm=True, ablate=False))
-    assert names == ["weights", paths[1]]
+    for guidance, suffix in ((True, ""), (False, ", no guidance")):
+        names = load_models(tuple(paths), num_steps=None, guidance=guidance, tpm=True, ablate=False)
+        assert list(names) == ["weights" + suffix, paths[1] + suffix]
 
 
 def test_the_window_goes_where_detail_was_lost():
