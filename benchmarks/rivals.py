@@ -13,8 +13,10 @@ import numpy as np
 from benchmarks import clock
 from benchmarks.latency import Row
 from benchmarks.weights import noise_frame, prepared_params, random_params
+from sdvsr_jax.attention import device_kind
+from sdvsr_jax.compiling import GRAPH_OPTIONS
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.stream import compiled_step, frame_noise, init_state, padded_size
+from sdvsr_jax.stream import compiled_step, frame_noise, init_state, padded_size, step
 from sdvsr_jax.types import Params
 
 NEEDED = {"nano": ("torch",), "stream_diffvsr": ("torch", "torchvision", "diffusers")}
@@ -60,6 +62,8 @@ def compare(
     for precision in precisions:
         ours = dataclasses.replace(config, compute_dtype=precision)
         makers = {"sdvsr_jax": functools.partial(_ours, ours, raw, width, height)}
+        if device_kind()[0] == "cuda":  # behind the plain program, which has loaded its kernels
+            makers["sdvsr_jax graphs"] = functools.partial(_ours, ours, raw, width, height, GRAPH_OPTIONS)
         for how in ("eager", "compiled")[: 2 if compile_torch else 1]:
             makers[f"torch {how}"] = functools.partial(_theirs, ours, raw, width, height, how == "compiled")
         for name, make in makers.items():
@@ -104,9 +108,13 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def _ours(config: ModelConfig, raw: Params, width: int, height: int) -> Stream:
+def _ours(
+    config: ModelConfig, raw: Params, width: int, height: int, options: dict[str, str] | None = None
+) -> Stream:
     params, state = prepared_params(config, raw), init_state(config, 1, height, width)
     run = compiled_step(config)
+    if options:
+        run = jax.jit(functools.partial(step, config=config), donate_argnums=1, compiler_options=options)
 
     def advance(index: int) -> jax.Array:
         nonlocal state

@@ -10,6 +10,16 @@ CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDI
 """YNNPACK for products only. XLA gives it convolutions as well, but Eigen is faster at those of this model: a frame
 takes four fifths of the time, a step of training three quarters (docs/performance.md)."""
 
+GRAPH_OPTIONS = {
+    "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION",
+    "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
+    "xla_gpu_dot_merger_threshold_mb": "0",
+}
+"""A frame on an NVIDIA GPU as CUDA graphs with its convolutions in them, independent kernels at the same time and
+no products merged that wait for each other: nine tenths of the published model's time, twice the temporary memory
+(docs/performance.md). Not asked for by itself, because cuDNN cannot load a kernel while a graph is recorded: a
+program whose kernels no other one has used in this process fails with cuDNN's status 5003."""
+
 
 def compiler_options() -> dict[str, str] | None:
     """For `jax.jit`, on the device that programs are traced for; None where there is nothing to ask for."""

@@ -33,8 +33,9 @@ class RMSNorm(nn.Module):
 class GroupNorm(nn.Module):
     """Zero mean and unit variance over each group of channels of a frame (Wu and He 2018), then scale and bias.
 
-    Mean and variance in one pass over x, in float32. Near-constant frames occur, so both are taken of the
-    distance to the middle pixel: of x itself, E[x^2] - E[x]^2 would cancel.
+    Mean and variance in one pass over x, in float32. Near-constant frames occur, so sums are taken of the distance
+    to the middle pixel: of x itself, E[x^2] - E[x]^2 would cancel. From the second reduction on both sums lie in
+    one array, and at the end a pixel takes one product and one sum: five GPU kernels instead of the plain form's seven.
     """
 
     num_groups: int
@@ -43,23 +44,28 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
-        channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        b, height, width, channels = x.shape
+        scale = self.param("scale", nn.initializers.ones, (channels,)).astype(jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(jnp.float32)
+        groups = (b, self.num_groups, channels // self.num_groups)
         exact = x.astype(jnp.float32)
-        middle = exact[:, x.shape[1] // 2, x.shape[2] // 2]
+        middle = exact[:, height // 2, width // 2]
         distance = exact - middle[:, None, None]
-        offset, square = distance.mean((1, 2)), jnp.square(distance).mean((1, 2))
+        # the barrier keeps both sums of a row in the one kernel that reads x
+        rows = jax.lax.optimization_barrier((distance.sum(2), jnp.square(distance).sum(2)))
+        offset, square = jnp.stack(rows).sum(2).reshape(2, *groups) / (height * width)
+        # to the distance from the first channel's middle pixel, which a whole group has in common
+        middle = middle.reshape(groups)
+        step = middle - middle[..., :1]
+        offset, square = jnp.stack([offset + step, square + step * (2 * offset + step)]).mean(-1)
         # rounding must not make it negative where the middle is far from everything else
-        per_channel = middle + offset, jnp.maximum(square - jnp.square(offset), 0)
-        mean, variance = (rearrange(a, "b (g c) -> b g c", g=self.num_groups) for a in per_channel)
-        group_mean = mean.mean(-1, keepdims=True)
-        group_variance = (variance + jnp.square(mean - group_mean)).mean(-1, keepdims=True)
+        variance = jnp.maximum(square - jnp.square(offset), 0)
         mean, gain = (
-            jnp.broadcast_to(a, mean.shape).reshape(-1, 1, 1, channels)
-            for a in (group_mean, jax.lax.rsqrt(group_variance + self.epsilon))
+            jnp.broadcast_to(a[..., None], groups).reshape(b, channels)
+            for a in (middle[..., 0] + offset, jax.lax.rsqrt(variance + self.epsilon))
         )
-        return ((exact - mean) * (gain * scale.astype(jnp.float32)) + bias.astype(jnp.float32)).astype(self.dtype)
+        gain = gain * scale
+        return (exact * gain[:, None, None] + (bias - mean * gain)[:, None, None]).astype(self.dtype)
 
 
 def norm(kind: NormKind, groups: int, epsilon: float, dtype: DTypeLike) -> nn.Module:
@@ -213,7 +219,9 @@ class GEGLU(nn.Module):
 
     def __call__(self, x: Array) -> Array:
         value, gate = jnp.split(self.proj(x), 2, -1)
-        return value * nn.gelu(gate, approximate=False)
+        # by erf: flax's form takes erfc, two branches and an exponential on a GPU
+        gate = gate.astype(jnp.float32)
+        return (value * (gate * (0.5 + 0.5 * jax.lax.erf(gate * math.sqrt(0.5))))).astype(self.dtype)
 
 
 class FeedForward(nn.Module):
