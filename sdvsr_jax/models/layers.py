@@ -35,7 +35,7 @@ class GroupNorm(nn.Module):
 
     Mean and variance in one pass over x, in float32. Near-constant frames occur, so sums are taken of the distance
     to the middle pixel: of x itself, E[x^2] - E[x]^2 would cancel. From the second reduction on both sums lie in
-    one array, and at the end a pixel takes one product and one sum: five GPU kernels instead of the plain form's seven.
+    one array, and at the end a pixel takes one product and one sum: five GPU kernels, not seven.
     """
 
     num_groups: int
