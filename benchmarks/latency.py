@@ -17,7 +17,7 @@ from benchmarks import device, profile
 from benchmarks.clock import Times, seconds
 from benchmarks.weights import noise_frame, num_bytes, prepared_params
 from infer import programs
-from sdvsr_jax.compiling import compiler_options
+from sdvsr_jax.compiling import GRAPH_OPTIONS, compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.stream import init_state, step
@@ -30,15 +30,18 @@ Row = dict[str, Any]
 def measure(
     config: ModelConfig, width: int, height: int, frames: int, peaks: device.Ceilings, *,
     batch: int = 1, compiles: bool = True, params: Params | None = None, profiled: int = 0,
+    graphs: bool = False,
 ) -> Row:  # fmt: skip
     """Seconds unless named otherwise, memory in bytes. ``compiles``: also from a warm cache and exported.
 
-    ``profiled`` frames more are run under the profiler, for ``operations``.
+    ``profiled`` frames more are run under the profiler, for ``operations``. ``graphs``: with `GRAPH_OPTIONS`,
+    after a measurement without them.
     """
     params = prepared_params(config) if params is None else params
     state, frame = init_state(config, batch, height, width), noise_frame(width, height, batch)
     shapes = jax.eval_shape(lambda *a: a, params, state, frame)
-    run, compile_times = compiled(functools.partial(step, config=config), shapes, compiles)
+    options = GRAPH_OPTIONS if graphs else compiler_options()
+    run, compile_times = compiled(functools.partial(step, config=config), shapes, compiles, options)
     advance = _advancing(run, params, state, frame)
     before = device.joules()
     times, finite = _frames(advance, frames)
@@ -47,8 +50,9 @@ def measure(
     analysis: Any = run.memory_analysis()
     held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     return {
-        "what": "sdvsr_jax", "model": config.name, "lr": [width, height], "batch": batch,
-        "precision": config.compute_dtype, "steps": config.diffusion.num_steps, **compile_times,
+        "what": "sdvsr_jax graphs" if graphs else "sdvsr_jax", "model": config.name,
+        "lr": [width, height], "batch": batch, "precision": config.compute_dtype,
+        "steps": config.diffusion.num_steps, **compile_times,
         "first_frame_s": times.first, "median_ms": 1e3 * times.median, "p95_ms": 1e3 * times.p95,
         "frames_per_s": batch / times.median, "finite": finite, "gflop": flop / 1e9,
         "xla_gflop": xla_flops(config, width, height, batch) / 1e9 if jax.default_backend() == "cpu" else None,
@@ -79,13 +83,15 @@ def _frames(advance: Callable[[], jax.Array], count: int) -> tuple[Times, bool]:
     return Times(times[0], tuple(times[1:])), bool(np.isfinite(np.asarray(sr)).all())
 
 
-def compiled(function: Callable, shapes: tuple, compiles: bool) -> tuple[Any, dict[str, float]]:
+def compiled(
+    function: Callable, shapes: tuple, compiles: bool, options: dict[str, str] | None
+) -> tuple[Any, dict[str, float]]:
     """The program, its second argument donated, and the seconds to get it: cold, warm cache, exported."""
-    times = {}
+    times, jitted = {}, functools.partial(jax.jit, function, donate_argnums=1, compiler_options=options)
     with empty_cache():
-        times["compile_s"], run = _compile(lambda: _jit(function).lower(*shapes))
+        times["compile_s"], run = _compile(lambda: jitted().lower(*shapes))
         if compiles:
-            times["compile_warm_s"], _ = _compile(lambda: _jit(function).lower(*shapes))
+            times["compile_warm_s"], _ = _compile(lambda: jitted().lower(*shapes))
             data = programs.trace(function, shapes)
 
             def exported() -> Any:
@@ -94,10 +100,6 @@ def compiled(function: Callable, shapes: tuple, compiles: bool) -> tuple[Any, di
             _compile(exported)  # fills the cache, as the first run of `python -m infer` does
             times["compile_exported_s"], _ = _compile(exported)
     return run, times
-
-
-def _jit(function: Callable) -> Any:
-    return jax.jit(function, donate_argnums=1, compiler_options=compiler_options())
 
 
 def _compile(lower: Callable[[], Any]) -> tuple[float, Any]:

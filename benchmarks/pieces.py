@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,15 +28,16 @@ def configs(options: argparse.Namespace) -> list[ModelConfig]:
 def rows(options: argparse.Namespace, results: Results) -> None:
     """Compile times, first and steady frames, memory, arithmetic, for every model and size."""
     for config in configs(options):
-        for size in options.sizes:
+        for size, graphs in itertools.product(options.sizes, (False, True)[: 1 + options.graphs]):
             width, height = report.size_of(size)
             row = latency.measure(
-                config, width, height, options.frames, results["peaks"], compiles=options.compiles,
-                profiled=options.profile,
+                config, width, height, options.frames, results["peaks"],
+                compiles=options.compiles and not graphs, profiled=options.profile, graphs=graphs,
             )  # fmt: skip
             results["rows"].append(row)
             if row["operations"]:
-                print(f"\n{_name(config)} {size}:", profile.table(row["operations"], row["median_ms"]), sep="\n")
+                table = profile.table(row["operations"], row["median_ms"])
+                print(f"\n{row['what']} {_name(config)} {size}:", table, sep="\n")
     print(report.table(results["rows"]))
 
 
