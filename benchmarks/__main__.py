@@ -57,7 +57,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--sweep", nargs="+", help="LR sizes of the piece 'sizes'")
     parser.add_argument("--stream-size", default="160x90", help="LR size of the piece 'streams'")
     parser.add_argument("--no-compiles", dest="compiles", action="store_false", help="compile cold only")
-    parser.add_argument("--no-torch-compile", dest="torch_compile", action="store_false", help="PyTorch eager only")
+    parser.add_argument(
+        "--torch", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled", "graphs"],
+        help="how PyTorch runs; graphs: compiled, with CUDA graphs",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.pieces if name not in pieces.PIECES]:

@@ -50,7 +50,7 @@ def torch(options: argparse.Namespace, results: Results) -> None:
             continue
         found = rivals.compare(
             config, *report.size_of(options.sizes[0]), options.frames, precisions=tuple(options.precision),
-            compile_torch=options.torch_compile,
+            torch_modes=tuple(options.torch),
             keep=lambda rows: report.write_json(options.out / "results.json", results | {"rows": rows}),
         )  # fmt: skip
         results["rows"] += found

@@ -45,9 +45,9 @@ class Stream:
 
 
 def compare(
-    config: ModelConfig, width: int, height: int, rounds: int, *, precisions: tuple[str, ...], compile_torch: bool,
-    raw: Params | None = None, say: Callable[[str], None] = print,
-    keep: Callable[[list[Row]], None] = lambda _: None,
+    config: ModelConfig, width: int, height: int, rounds: int, *, precisions: tuple[str, ...],
+    torch_modes: tuple[str, ...] = ("eager", "compiled"), raw: Params | None = None,
+    say: Callable[[str], None] = print, keep: Callable[[list[Row]], None] = lambda _: None,
 ) -> list[Row]:  # fmt: skip
     """One row per implementation; ``error`` is the relative difference of the frames from our float32 ones.
 
@@ -64,8 +64,8 @@ def compare(
         makers = {"sdvsr_jax": functools.partial(_ours, ours, raw, width, height)}
         if device_kind()[0] == "cuda":  # behind the plain program, which has loaded its kernels
             makers["sdvsr_jax graphs"] = functools.partial(_ours, ours, raw, width, height, GRAPH_OPTIONS)
-        for how in ("eager", "compiled")[: 2 if compile_torch else 1]:
-            makers[f"torch {how}"] = functools.partial(_theirs, ours, raw, width, height, how == "compiled")
+        for mode in torch_modes:
+            makers[f"torch {mode}"] = functools.partial(_theirs, ours, raw, width, height, mode)
         for name, make in makers.items():
             say(f"         {name} {precision}")
             try:
@@ -124,14 +124,14 @@ def _ours(
     return Stream(advance, np.asarray)
 
 
-def _theirs(config: ModelConfig, raw: Params, width: int, height: int, compiles: bool) -> Stream:
+def _theirs(config: ModelConfig, raw: Params, width: int, height: int, mode: str) -> Stream:
     if (height, width) != padded_size(height, width, config):
         raise ValueError(f"{width}x{height} is padded by our step, the PyTorch form does not do that")
     from benchmarks import torch_stream
 
     prepared = dataclasses.replace(config, compute_dtype="float32")
     weights = prepared_params(prepared, raw) if isinstance(config.flow, FlowNetConfig) else raw
-    run, to_numpy = torch_stream.runner(config, weights, compiles)
+    run, to_numpy = torch_stream.runner(config, weights, mode)
     state = init_state(config, 1, height, width)
 
     def advance(index: int) -> Any:

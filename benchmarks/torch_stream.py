@@ -1,10 +1,11 @@
-"""A stream of frames through the PyTorch forms, eager or compiled, on the device that PyTorch finds."""
+"""A stream of frames through the PyTorch forms where PyTorch finds a device: eager, compiled, as CUDA graphs."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 
 from benchmarks import torch_nano
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
@@ -14,13 +15,13 @@ Run = Callable[[Any, Any], torch.Tensor]
 """(LR frame, noise), NHWC arrays -> SR frame, finished."""
 
 
-def runner(config: ModelConfig, params: Params, compiles: bool) -> tuple[Run, Callable[[torch.Tensor], np.ndarray]]:
+def runner(config: ModelConfig, params: Params, mode: str) -> tuple[Run, Callable[[torch.Tensor], np.ndarray]]:
     """The stream, and what makes its frames NHWC arrays. Raw parameters, or (`nano`) prepared float32 ones."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, config.compute_dtype)
     make = _nano if isinstance(config.flow, FlowNetConfig) else _published
-    frame = make(config, params, compiles, device, dtype)
+    frame = make(config, params, mode, device, dtype)
 
     def tensor(x: Any) -> torch.Tensor:
         return torch.from_numpy(np.array(x).transpose(0, 3, 1, 2)).to(device)
@@ -35,9 +36,9 @@ def runner(config: ModelConfig, params: Params, compiles: bool) -> tuple[Run, Ca
     return run, lambda sr: sr.float().cpu().numpy().transpose(0, 2, 3, 1)
 
 
-def _nano(config: ModelConfig, params: Params, compiles: bool, device: str, dtype: torch.dtype) -> Callable:
+def _nano(config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype) -> Callable:
     weights, coefficients = torch_nano.weights(params, device), torch_nano.coefficients_of(config)
-    step, state = torch.compile(torch_nano.step) if compiles else torch_nano.step, None
+    step, state = _compiled(torch_nano.step, mode), None
 
     def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         nonlocal state
@@ -48,15 +49,13 @@ def _nano(config: ModelConfig, params: Params, compiles: bool, device: str, dtyp
     return run
 
 
-def _published(config: ModelConfig, params: Params, compiles: bool, device: str, dtype: torch.dtype) -> Callable:
+def _published(config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype) -> Callable:
     from benchmarks import torch_published
 
     nets = torch_published.networks(config, params, device, dtype)
-    if compiles:
-        modules = {name: torch.compile(getattr(nets, name)) for name in ("unet", "controlnet", "raft")}
-        nets.vae.decode = torch.compile(nets.vae.decode)
-        nets.vae.features = torch.compile(nets.vae.features)
-        nets = nets._replace(**modules)
+    modules = {name: _compiled(getattr(nets, name), mode) for name in ("unet", "controlnet", "raft")}
+    nets.vae.decode, nets.vae.features = _compiled(nets.vae.decode, mode), _compiled(nets.vae.features, mode)
+    nets = nets._replace(**modules)
     before: dict[str, Any] = {"bicubic": None, "decoded": None}
 
     def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -66,3 +65,18 @@ def _published(config: ModelConfig, params: Params, compiles: bool, device: str,
         return made["decoded"]
 
     return run
+
+
+def _compiled(function: Any, mode: str) -> Any:
+    if mode == "eager":
+        return function
+    run = torch.compile(function, mode="reduce-overhead" if mode == "graphs" else "default")
+    if mode == "compiled":
+        return run
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        # the next replay of a graph writes over its results
+        return pytree.tree_map_only(torch.Tensor, torch.clone, run(*arguments, **named))
+
+    return call
