@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--precision", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--frames", type=int, default=8, help="steady frames per row")
     parser.add_argument("--profile", type=int, default=0, help="frames per row under the profiler, as well")
-    parser.add_argument("--graphs", action="store_true", help="rows with CUDA graphs of convolutions as well")
+    parser.add_argument("--graphs", action="store_true", help="rows with CUDA graphs as well, on a GPU")
     parser.add_argument("--sweep", nargs="+", help="LR sizes of the piece 'sizes'")
     parser.add_argument("--stream-size", default="160x90", help="LR size of the piece 'streams'")
     parser.add_argument("--no-compiles", dest="compiles", action="store_false", help="compile cold only")

@@ -17,7 +17,7 @@ from benchmarks import device, profile
 from benchmarks.clock import Times, seconds
 from benchmarks.weights import noise_frame, num_bytes, prepared_params
 from infer import programs
-from sdvsr_jax.compiling import GRAPH_OPTIONS, compiler_options
+from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.stream import init_state, step
@@ -34,13 +34,13 @@ def measure(
 ) -> Row:  # fmt: skip
     """Seconds unless named otherwise, memory in bytes. ``compiles``: also from a warm cache and exported.
 
-    ``profiled`` frames more are run under the profiler, for ``operations``. ``graphs``: with `GRAPH_OPTIONS`,
-    after a measurement without them.
+    ``profiled`` frames more are run under the profiler, for ``operations``. ``graphs``: as `compiled_step`
+    has it, after a measurement without.
     """
     params = prepared_params(config) if params is None else params
     state, frame = init_state(config, batch, height, width), noise_frame(width, height, batch)
     shapes = jax.eval_shape(lambda *a: a, params, state, frame)
-    options = GRAPH_OPTIONS if graphs else compiler_options()
+    options = compiler_options(graphs=graphs)
     run, compile_times = compiled(functools.partial(step, config=config), shapes, compiles, options)
     advance = _advancing(run, params, state, frame)
     before = device.joules()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import device, latency, media, parts, profile, report, rivals, startup, sweeps
+from sdvsr_jax.attention import device_kind
 from sdvsr_jax.config import PRESETS, ModelConfig
 
 Results = dict[str, Any]
@@ -27,8 +28,11 @@ def configs(options: argparse.Namespace) -> list[ModelConfig]:
 
 def rows(options: argparse.Namespace, results: Results) -> None:
     """Compile times, first and steady frames, memory, arithmetic, for every model and size."""
+    forms = [False]
+    if options.graphs and device_kind()[0] == "cuda":
+        forms.append(True)
     for config in configs(options):
-        for size, graphs in itertools.product(options.sizes, (False, True)[: 1 + options.graphs]):
+        for size, graphs in itertools.product(options.sizes, forms):
             width, height = report.size_of(size)
             row = latency.measure(
                 config, width, height, options.frames, results["peaks"],

@@ -14,9 +14,8 @@ from benchmarks import clock
 from benchmarks.latency import Row
 from benchmarks.weights import noise_frame, prepared_params, random_params
 from sdvsr_jax.attention import device_kind
-from sdvsr_jax.compiling import GRAPH_OPTIONS
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.stream import compiled_step, frame_noise, init_state, padded_size, step
+from sdvsr_jax.stream import compiled_step, frame_noise, init_state, padded_size
 from sdvsr_jax.types import Params
 
 NEEDED = {"nano": ("torch",), "stream_diffvsr": ("torch", "torchvision", "diffusers")}
@@ -46,7 +45,7 @@ class Stream:
 
 def compare(
     config: ModelConfig, width: int, height: int, rounds: int, *, precisions: tuple[str, ...],
-    torch_modes: tuple[str, ...] = ("eager", "compiled"), raw: Params | None = None,
+    torch_modes: tuple[str, ...], raw: Params | None = None,
     say: Callable[[str], None] = print, keep: Callable[[list[Row]], None] = lambda _: None,
 ) -> list[Row]:  # fmt: skip
     """One row per implementation; ``error`` is the relative difference of the frames from our float32 ones.
@@ -63,7 +62,7 @@ def compare(
         ours = dataclasses.replace(config, compute_dtype=precision)
         makers = {"sdvsr_jax": functools.partial(_ours, ours, raw, width, height)}
         if device_kind()[0] == "cuda":  # behind the plain program, which has loaded its kernels
-            makers["sdvsr_jax graphs"] = functools.partial(_ours, ours, raw, width, height, GRAPH_OPTIONS)
+            makers["sdvsr_jax graphs"] = functools.partial(_ours, ours, raw, width, height, graphs=True)
         for mode in torch_modes:
             makers[f"torch {mode}"] = functools.partial(_theirs, ours, raw, width, height, mode)
         for name, make in makers.items():
@@ -108,13 +107,9 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def _ours(
-    config: ModelConfig, raw: Params, width: int, height: int, options: dict[str, str] | None = None
-) -> Stream:
+def _ours(config: ModelConfig, raw: Params, width: int, height: int, *, graphs: bool = False) -> Stream:
     params, state = prepared_params(config, raw), init_state(config, 1, height, width)
-    run = compiled_step(config)
-    if options:
-        run = jax.jit(functools.partial(step, config=config), donate_argnums=1, compiler_options=options)
+    run = compiled_step(config, graphs=graphs)
 
     def advance(index: int) -> jax.Array:
         nonlocal state

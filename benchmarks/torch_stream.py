@@ -1,4 +1,4 @@
-"""A stream of frames through the PyTorch forms where PyTorch finds a device: eager, compiled, as CUDA graphs."""
+"""A stream of frames through the PyTorch forms on PyTorch's own device: eager, compiled, or with CUDA graphs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +19,8 @@ def runner(config: ModelConfig, params: Params, mode: str) -> tuple[Run, Callabl
     """The stream, and what makes its frames NHWC arrays. Raw parameters, or (`nano`) prepared float32 ones."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if mode == "graphs" and device != "cuda":
+        raise ValueError("CUDA graphs need a CUDA device, PyTorch found none")
     dtype = getattr(torch, config.compute_dtype)
     make = _nano if isinstance(config.flow, FlowNetConfig) else _published
     frame = make(config, params, mode, device, dtype)

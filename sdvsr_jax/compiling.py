@@ -21,8 +21,10 @@ no products merged that wait for each other: nine tenths of the published model'
 program whose kernels no other one has used in this process fails with cuDNN's status 5003."""
 
 
-def compiler_options() -> dict[str, str] | None:
+def compiler_options(*, graphs: bool = False) -> dict[str, str] | None:
     """For `jax.jit`, on the device that programs are traced for; None where there is nothing to ask for."""
+    if graphs:
+        return GRAPH_OPTIONS
     return CPU_OPTIONS if program_device().platform == "cpu" and _are_known() else None
 
 

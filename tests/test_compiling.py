@@ -16,6 +16,13 @@ def test_convolutions_stay_convolutions():
     assert " convolution(" in program.as_text()
 
 
+def test_what_graphs_ask_for_is_known():
+    """XLA refuses names that it does not know, on a CPU as well."""
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        jax.jit(jnp.sin, compiler_options={"xla_gpu_no_such_option": "1"}).lower(0.0).compile()
+    jax.jit(jnp.sin, compiler_options=compiling.compiler_options(graphs=True)).lower(0.0).compile()
+
+
 def test_an_unknown_option_is_left_out(monkeypatch):
     monkeypatch.setattr(compiling, "CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
     compiling._are_known.cache_clear()
