@@ -14,6 +14,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import lax
 
+from sdvsr_jax.attention import device_kind
 from sdvsr_jax.types import Array, Features, Float
 
 NUM_LEVELS = 4
@@ -23,7 +24,7 @@ NUM_CHANNELS = NUM_LEVELS * WINDOW**2
 VOLUME_LIMIT = 3 * 2**29
 """Bytes of float32 volume up to which 'auto' takes the volume."""
 CHUNK_BYTES = 2**26
-"""Bytes of gathered features per step of the on-demand form."""
+"""Bytes of gathered features per step of the on-demand form, on a CPU."""
 
 Lookup = Callable[[Float[Array, "b h w 2"]], Float[Array, "b h w d"]]
 
@@ -92,6 +93,20 @@ def _read(volume: Float[Array, "b h w k l"], y: Array, x: Array) -> Array:
 
 
 def _correlate(features: Features, level: Features, y: Array, x: Array) -> Array:
+    """Dot products of every pixel with the pixels at (y, x), zero outside."""
+    form = _correlate_fused if device_kind()[0] == "cuda" else _correlate_chunked
+    return form(features, level, y, x)
+
+
+def _correlate_fused(features: Features, level: Features, y: Array, x: Array) -> Array:
+    """One kernel on a GPU, which gathers while it sums: as a product, XLA would write the gathered windows first."""
+    y, x, inside = _inside(y, x, *level.shape[1:3])
+    batch = jnp.arange(features.shape[0])[:, None, None, None, None]
+    return jnp.where(inside, (features[:, :, :, None, None] * level[batch, y, x]).sum(-1), 0)
+
+
+def _correlate_chunked(features: Features, level: Features, y: Array, x: Array) -> Array:
+    """On a CPU the product is 25 times faster than the sum, but writes its windows: a part of the pixels at a time."""
     b, h, w, c = features.shape
     pixels = b * h * w
     batch = jnp.broadcast_to(jnp.arange(b)[:, None, None], (b, h, w))

@@ -19,22 +19,33 @@ def maps():
     return [np.asarray(jax.random.normal(k, (2, HEIGHT, WIDTH, CHANNELS))) for k in keys]
 
 
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trace what a GPU would get; it computes the same here, only slowly."""
+    monkeypatch.setattr(correlation, "device_kind", lambda: ("cuda", 9.0))
+
+
 @pytest.fixture(scope="module")
 def lookups(maps):
-    return {
-        kind: jax.jit(lambda c, kind=kind: make_lookup(*map(jnp.asarray, maps), kind)(c))
-        for kind in ("volume", "on_demand")
-    }
+    def compiled(kind: str):
+        lookup = jax.jit(lambda c: make_lookup(*map(jnp.asarray, maps), kind)(c))
+        return lookup.lower(jax.ShapeDtypeStruct((2, HEIGHT, WIDTH, 2), jnp.float32)).compile()
+
+    found = {kind: compiled(kind) for kind in ("volume", "on_demand")}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        on_a_gpu(monkeypatch)
+        return found | {"fused": compiled("on_demand")}
 
 
 @given(seed=st.integers(0, 2**31), spread=st.sampled_from([0.0, 0.7, 8.0, 300.0, 1e30]))
 @settings(max_examples=20, deadline=None)
 def test_volume_and_on_demand_agree_anywhere(lookups, seed: int, spread: float) -> None:
     coords = (spread * np.random.default_rng(seed).standard_normal((2, HEIGHT, WIDTH, 2))).astype(np.float32)
-    np.testing.assert_allclose(lookups["volume"](coords), lookups["on_demand"](coords), atol=2e-6)
+    expected = lookups["volume"](coords)
+    for kind in ("on_demand", "fused"):
+        np.testing.assert_allclose(lookups[kind](coords), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["volume", "on_demand"])
+@pytest.mark.parametrize("kind", ["volume", "on_demand", "fused"])
 def test_lookup_by_definition(maps, lookups, kind: str) -> None:
     """Bilinear samples, zero outside, of the dot products with the pooled map; x is the slow offset."""
     coords = np.random.default_rng(1).uniform(-3, 14, (2, HEIGHT, WIDTH, 2)).astype(np.float32)
@@ -78,3 +89,15 @@ def test_on_demand_memory_is_linear_in_pixels() -> None:
 
     assert temporary(128) < 4.5 * temporary(64)
     assert temporary(128) < volume_bytes(1, 128, 128) / 2
+
+
+def test_on_a_gpu_a_lookup_is_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop over chunks starts kernels in proportion to the pixels: 55,000 a frame for a 1280x720 input."""
+
+    def loops() -> int:
+        arrays = [jax.ShapeDtypeStruct((1, 64, 64, n), jnp.float32) for n in (256, 256, 2)]
+        return str(jax.make_jaxpr(lambda a, b, c: make_lookup(a, b, "on_demand")(c))(*arrays)).count("scan[")
+
+    assert loops() == NUM_LEVELS
+    on_a_gpu(monkeypatch)
+    assert loops() == 0
