@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.models.correlation import NUM_CHANNELS, Lookup, make_lookup
-from sdvsr_jax.types import Array, Features, Float, Flow
+from sdvsr_jax.subpixel import plain_conv
+from sdvsr_jax.types import Array, Features, Float, Flow, PyTree
 
 STRIDE = 8
 MIN_SIZE = 64
@@ -47,10 +48,10 @@ class RAFT(nn.Module):
             )
         return self.feature_encoder(image).astype(jnp.float32)
 
-    def context(self, image: Image) -> tuple[Features, Features]:
-        """First GRU state and the context it sees at every update, both [b, H/8, W/8, 2*channels]."""
+    def context(self, image: Image) -> tuple[Features, PyTree]:
+        """First GRU state [b, H/8, W/8, 2*channels], and the update's constants: the same for every update."""
         hidden, context = jnp.split(self.context_encoder(image).astype(jnp.float32), 2, -1)
-        return jnp.tanh(hidden), nn.relu(context)
+        return jnp.tanh(hidden), self.update_block.fold(nn.relu(context))
 
     def __call__(self, image: Image, features: Features, prev_features: Features) -> FineFlow:
         """Flow [b,H,W,2] (x, y) in pixels from `image` to the previous one; features as `features()` gives them."""
@@ -68,7 +69,7 @@ class RAFT(nn.Module):
         (hidden, flow), _ = updates(self, (hidden, flow), None)
         return upsample(flow, self.mask_predictor(hidden))
 
-    def update(self, lookup: Lookup, hidden: Array, context: Array, flow: Flow) -> tuple[Array, Flow]:
+    def update(self, lookup: Lookup, hidden: Array, context: PyTree, flow: Flow) -> tuple[Array, Flow]:
         """One refinement of the GRU state and of the flow at 1/8 size."""
         hidden, delta = self.update_block(hidden, context, lookup(grid(flow) + flow), flow)
         return hidden, flow + delta
@@ -120,7 +121,7 @@ class ResidualBlock(nn.Module):
 
 
 class UpdateBlock(nn.Module):
-    """(GRU state, context, correlations, flow) -> (new state, change of flow)."""
+    """(GRU state, folded context, correlations, flow) -> (new state, change of flow)."""
 
     channels: int
     dtype: Any = jnp.float32
@@ -130,9 +131,12 @@ class UpdateBlock(nn.Module):
         self.recurrent_block = RecurrentBlock(self.channels * 2, self.dtype)
         self.flow_head = FlowHead(self.channels * 4, self.dtype)
 
-    def __call__(self, hidden: Array, context: Array, correlations: Array, flow: Flow) -> tuple[Array, Flow]:
-        motion = self.motion_encoder(correlations, flow)
-        hidden = self.recurrent_block(hidden, jnp.concatenate([context, motion], -1))
+    def fold(self, context: Features) -> PyTree:
+        """What the context adds to every update."""
+        return self.recurrent_block.fold(context)
+
+    def __call__(self, hidden: Array, context: PyTree, correlations: Array, flow: Flow) -> tuple[Array, Flow]:
+        hidden = self.recurrent_block(hidden, self.motion_encoder(correlations, flow), context)
         return hidden, self.flow_head(hidden).astype(jnp.float32)
 
 
@@ -167,25 +171,61 @@ class RecurrentBlock(nn.Module):
         self.convgru1 = ConvGRU(self.channels, (1, 5), self.dtype)
         self.convgru2 = ConvGRU(self.channels, (5, 1), self.dtype)
 
-    def __call__(self, hidden: Array, x: Array) -> Array:
-        return self.convgru2(self.convgru1(hidden, x), x)
+    def fold(self, context: Features) -> PyTree:
+        return self.convgru1.fold(context), self.convgru2.fold(context)
+
+    def __call__(self, hidden: Array, motion: Array, context: PyTree) -> Array:
+        return self.convgru2(self.convgru1(hidden, motion, context[0]), motion, context[1])
 
 
 class ConvGRU(nn.Module):
-    """GRU whose matrices are convolutions."""
+    """GRU whose matrices are convolutions of (state, context, motion), as many channels each.
+
+    The context is the same in all updates of a frame, so its third of the convolutions is done once.
+    """
 
     channels: int
     kernel: tuple[int, int]
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.convz, self.convr, self.convq = (_conv(self.channels, self.kernel, dtype=self.dtype) for _ in range(3))
+        self.convz, self.convr, self.convq = (
+            ConvParams(self.kernel, 3 * self.channels, self.channels) for _ in range(3)
+        )
 
-    def __call__(self, hidden: Array, x: Array) -> Array:
-        state = jnp.concatenate([hidden, x], -1)
-        update, reset = nn.sigmoid(self.convz(state)), nn.sigmoid(self.convr(state))
-        candidate = jnp.tanh(self.convq(jnp.concatenate([reset * hidden, x], -1)))
-        return (1 - update) * hidden + update * candidate
+    def fold(self, context: Features) -> PyTree:
+        """For both gates in one convolution, and for the candidate: (kernel of state and motion, what is added)."""
+        gates = (jnp.concatenate(pair, -1) for pair in zip(self.convz(), self.convr()))
+        return tuple(self._fold(context, *of) for of in (gates, self.convq()))
+
+    def _fold(self, context: Features, kernel: Array, bias: Array) -> tuple[Array, Array]:
+        of_state, of_context, of_motion = jnp.split(kernel, 3, 2)
+        return jnp.concatenate([of_state, of_motion], 2), self._conv(context, of_context) + bias
+
+    def _conv(self, x: Features, kernel: Array) -> Features:
+        rows, columns = ((k // 2, k // 2) for k in self.kernel)
+        return plain_conv(x.astype(self.dtype), kernel.astype(self.dtype), rows, columns)
+
+    def __call__(self, hidden: Array, motion: Array, context: PyTree) -> Array:
+        (of_gates, for_gates), (of_candidate, for_candidate) = context
+        gates = self._conv(jnp.concatenate([hidden, motion], -1), of_gates) + for_gates
+        update, reset = jnp.split(nn.sigmoid(gates), 2, -1)
+        candidate = self._conv(jnp.concatenate([reset * hidden, motion], -1), of_candidate) + for_candidate
+        return (1 - update) * hidden + update * jnp.tanh(candidate)
+
+
+class ConvParams(nn.Module):
+    """Kernel and bias of a convolution, for who computes it in parts."""
+
+    kernel: tuple[int, int]
+    in_channels: int
+    channels: int
+
+    @nn.compact
+    def __call__(self) -> tuple[Array, Array]:
+        shape = (*self.kernel, self.in_channels, self.channels)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return jnp.asarray(kernel), jnp.asarray(self.param("bias", nn.initializers.zeros, (self.channels,)))
 
 
 class FlowHead(nn.Module):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdvsr_jax.config import RAFTConfig
+from sdvsr_jax.flops import count
 from sdvsr_jax.models.correlation import make_lookup
 from sdvsr_jax.models.raft import RAFT, instance_norm, upsample
 
@@ -66,6 +67,21 @@ def test_scan_equals_a_loop_of_updates(params, images, flow) -> None:
 
     unrolled = jax.jit(lambda *a: RAFT(SMALL).apply(params, *a, method=loop))(*images)
     np.testing.assert_allclose(flow, unrolled, atol=1e-4)
+
+
+def test_the_context_is_convolved_once(params, images) -> None:
+    """In every update: 5 taps of state and motion, 2 * 2c channels, to two gates and a candidate, for both GRUs."""
+
+    def work(num_updates: int) -> int:
+        net = RAFT(dataclasses.replace(SMALL, num_updates=num_updates)).bind(params)
+        return count(lambda *a: between(net, *a), *images)
+
+    c, pixels = SMALL.channels, 2 * 8 * 9
+    corr = 324 * 4 * c + 9 * 4 * c * 3 * c
+    motion = 49 * 2 * 2 * c + 9 * 2 * c * c + 9 * 4 * c * (2 * c - 2)
+    gru = 2 * 5 * 4 * c * 3 * 2 * c
+    head = 9 * 2 * c * 4 * c + 9 * 4 * c * 2
+    assert work(2) - work(1) == 2 * pixels * (corr + motion + gru + head)
 
 
 def test_parameters_do_not_depend_on_updates_or_correlation(params, images) -> None:
