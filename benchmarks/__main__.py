@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(arguments: list[str]) -> int:
     """Run the pieces in their order; results are written after each."""
-    from benchmarks import pieces, report
+    from benchmarks import pieces, precisions, report
     from sdvsr_jax.config import PRESETS
 
     parser = argparse.ArgumentParser(
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--sizes", nargs="+", default=["320x180"], help="LR sizes, WIDTHxHEIGHT; the first for torch"
     )
-    parser.add_argument("--precision", nargs="+", default=["float32"], choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--precision", nargs="+", default=["float32"], choices=precisions.CHOICES)
     parser.add_argument("--frames", type=int, default=8, help="steady frames per row")
     parser.add_argument("--profile", type=int, default=0, help="frames per row under the profiler, as well")
     parser.add_argument("--graphs", action="store_true", help="rows with CUDA graphs as well, on a GPU")

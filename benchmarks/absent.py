@@ -7,7 +7,6 @@ algorithm is fastest, so the program of a real device is a little different.
 
 import argparse
 import collections
-import dataclasses
 import functools
 import re
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import jax
 
 from benchmarks import report
+from benchmarks.precisions import CHOICES, in_precision, precision_of
 from sdvsr_jax.config import PRESETS, ModelConfig
 from sdvsr_jax.networks import init_params, prepare
 from sdvsr_jax.stream import init_state, step
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--models", nargs="+", default=sorted(PRESETS), choices=sorted(PRESETS))
     parser.add_argument("--sizes", nargs="+", default=["320x180"])
-    parser.add_argument("--precision", nargs="+", default=["bfloat16"], choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--precision", nargs="+", default=["bfloat16"], choices=CHOICES)
     parser.add_argument("--device", default="h200", choices=sorted(TARGETS))
     options = parser.parse_args(arguments)
     try:
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     for model in options.models:
         for precision in options.precision:
             for size in options.sizes:
-                config = dataclasses.replace(PRESETS[model](), compute_dtype=precision)
+                config = in_precision(PRESETS[model](), precision)
                 rows.append(compiled(config, *report.size_of(size), device))
                 print(report.plain_table(rows[-1:]), flush=True)
     print(f"\n{report.plain_table(rows)}\n\n{device.device_kind}, jax {jax.__version__}")
@@ -81,7 +81,7 @@ def absent_device(name: str) -> Any:
 
 def compiled(config: ModelConfig, width: int, height: int, device: Any) -> dict[str, Any]:
     """Seconds, kernels in a frame (a loop's times its length), MB of parameters, state and temporary arrays."""
-    row: dict[str, Any] = {"model": config.name, "precision": config.compute_dtype, "lr": [width, height]}
+    row: dict[str, Any] = {"model": config.name, "precision": precision_of(config), "lr": [width, height]}
     with jax.default_device(device):  # programs are traced for it
         params = jax.eval_shape(lambda: prepare(init_params(jax.random.key(0), config), config))
         state = jax.eval_shape(lambda: init_state(config, 1, height, width))

@@ -28,7 +28,7 @@ def variants(config: ModelConfig) -> dict[str, ModelConfig]:
     found = {
         "as it is": config, "2 steps": steps(2), "1 step": steps(1), "guidance once": change(guide_once=True),
         "no guidance": change(use_guidance=False), "no TPM": change(use_tpm=False),
-        "bfloat16": change(compute_dtype="bfloat16"),
+        "bfloat16": change(compute_dtype="bfloat16"), "int8": change(quantized="int8"),
     }  # fmt: skip
     if isinstance(config.flow, FlowNetConfig):
         found["unrefined flow"] = change(flow=dataclasses.replace(config.flow, refinements=0))
@@ -67,7 +67,9 @@ def published_arithmetic(width: int, height: int) -> list[dict[str, Any]]:
     """The published model's bargains: arithmetic only, since its weights are not in the package."""
     config = stream_diffvsr()
     lr_flow = dataclasses.replace(config, flow=dataclasses.replace(config.flow, resolution="lr"))
-    chosen = {k: v for k, v in variants(config).items() if k != "bfloat16"} | {"flow at LR size": lr_flow}
+    chosen = {k: v for k, v in variants(config).items() if k not in ("bfloat16", "int8")} | {
+        "flow at LR size": lr_flow
+    }
     whole = frame_flops(config, width, height)
     return [
         {"bargain": f"stream_diffvsr, {name}", "gflop": (work := frame_flops(c, width, height)) / 1e9,

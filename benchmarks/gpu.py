@@ -37,6 +37,12 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
         # torch.compile makes every network twice: of the first frame, and of frames with a history
         Piece("compiled", f"torch {full} --precision bfloat16 --frames 10", 400, 250),
         Piece("graphs", f"torch {full} --precision bfloat16 --frames 10 --torch graphs", 400, 250),
+        Piece(
+            "eight",
+            f"rows {full} --precision bfloat16 bfloat16+int8 bfloat16+float8 --frames 20 --no-compiles --graphs",
+            200,
+            120,
+        ),
         Piece("parts", f"parts {full} --precision bfloat16 --frames 10", 150, 60),
         Piece(
             "streams", f"streams sizes {nano} --precision bfloat16 --frames 20 --stream-size {size} {sweep}", 90, 25

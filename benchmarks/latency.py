@@ -15,6 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import device, profile
 from benchmarks.clock import Times, seconds
+from benchmarks.precisions import precision_of
 from benchmarks.weights import noise_frame, num_bytes, prepared_params
 from infer import programs
 from sdvsr_jax.compiling import compiler_options
@@ -51,7 +52,7 @@ def measure(
     held = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     return {
         "what": "sdvsr_jax graphs" if graphs else "sdvsr_jax", "model": config.name,
-        "lr": [width, height], "batch": batch, "precision": config.compute_dtype,
+        "lr": [width, height], "batch": batch, "precision": precision_of(config),
         "steps": config.diffusion.num_steps, **compile_times,
         "first_frame_s": times.first, "median_ms": 1e3 * times.median, "p95_ms": 1e3 * times.p95,
         "frames_per_s": batch / times.median, "finite": finite, "gflop": flop / 1e9,

@@ -1,14 +1,14 @@
 """The pieces of a benchmark run; each adds its part to the results and prints it."""
 
 import argparse
-import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 from benchmarks import device, latency, media, parts, profile, report, rivals, startup, sweeps
+from benchmarks.precisions import in_precision, precision_of
 from sdvsr_jax.attention import device_kind
-from sdvsr_jax.config import PRESETS, ModelConfig
+from sdvsr_jax.config import PRESETS, ModelConfig, nano
 
 Results = dict[str, Any]
 SIZES = {"nano": [(160, 90), (320, 180), (480, 270), (640, 360)],
@@ -20,9 +20,7 @@ STREAMS = [1, 2, 4, 8]
 def configs(options: argparse.Namespace) -> list[ModelConfig]:
     """Every model in every precision that was asked for."""
     return [
-        dataclasses.replace(PRESETS[model](), compute_dtype=precision)
-        for model in options.models
-        for precision in options.precision
+        in_precision(PRESETS[model](), precision) for model in options.models for precision in options.precision
     ]
 
 
@@ -113,7 +111,7 @@ def by_part(options: argparse.Namespace, results: Results) -> None:
 
 
 def _name(config: ModelConfig) -> str:
-    return f"{config.name} {config.compute_dtype}"
+    return f"{config.name} {precision_of(config)}"
 
 
 PIECES: dict[str, Callable[[argparse.Namespace, Results], None]] = {
@@ -127,5 +125,6 @@ NEEDS_FILES = {"start", "io"}
 
 def empty(precisions: list[str], needs_peaks: bool) -> Results:
     """Results before the first piece: the machine and, if they are needed, its ceilings."""
-    peaks = device.ceilings(tuple(precisions)) if needs_peaks else {}
+    types = dict.fromkeys(in_precision(nano(), name).compute_dtype for name in precisions)
+    peaks = device.ceilings(tuple(types)) if needs_peaks else {}
     return {"machine": device.describe(), "peaks": peaks, "rows": [], "sizes": {}, "streams": {}, "parts": {}}

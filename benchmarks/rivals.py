@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks import clock
 from benchmarks.latency import Row
+from benchmarks.precisions import in_precision
 from benchmarks.weights import noise_frame, prepared_params, random_params
 from sdvsr_jax.attention import device_kind
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
@@ -59,11 +60,11 @@ def compare(
         reference()
     streams, notes, alone = {}, {}, []
     for precision in precisions:
-        ours = dataclasses.replace(config, compute_dtype=precision)
+        ours = in_precision(config, precision)
         makers = {"sdvsr_jax": functools.partial(_ours, ours, raw, width, height)}
         if device_kind()[0] == "cuda":  # behind the plain program, which has loaded its kernels
             makers["sdvsr_jax graphs"] = functools.partial(_ours, ours, raw, width, height, graphs=True)
-        for mode in torch_modes:
+        for mode in torch_modes if ours.quantized == "none" else ():
             makers[f"torch {mode}"] = functools.partial(_theirs, ours, raw, width, height, mode)
         for name, make in makers.items():
             say(f"         {name} {precision}")

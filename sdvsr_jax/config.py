@@ -161,6 +161,8 @@ class ModelConfig:
     """Guidance residuals of the first timestep serve all: less work, not what the model was trained for."""
     compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Activations of the networks; latents, DDIM, flow, warp and statistics stay float32."""
+    quantized: Literal["none", "int8", "float8"] = "none"
+    """Products of 8-bit numbers in U-Net, guidance and autoencoder, and with int8 convolutions: less exact."""
     remat: bool = False
     """Training: recompute each timestep's networks in the backward pass instead of keeping their activations."""
     unroll: bool = False

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sdvsr_jax import diffusion
+from sdvsr_jax import diffusion, quantized
 from sdvsr_jax.attention import device_kind
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.convert import flatten, unflatten
@@ -92,8 +92,8 @@ def prepare(params: Params, config: ModelConfig) -> Params:
     """Fold what is the same for every frame, once: time embeddings and the prompt's keys and values.
 
     Networks in a 16-bit ``compute_dtype`` get their weights cast here as well, so that they are read once in that
-    size, and for an NVIDIA GPU the axes of kernels are put in the order that its library reads. The result is what
-    `stream.step` takes; differentiable, so training calls it inside its loss.
+    size (``quantized`` ones in 8 bits), and for an NVIDIA GPU the axes of kernels are put in the order that its
+    library reads. The result is what `stream.step` takes; differentiable, so training calls it inside its loss.
     """
     params = jax.tree.map(jnp.asarray, params)
     nets = bind(params, config)
@@ -102,10 +102,22 @@ def prepare(params: Params, config: ModelConfig) -> Params:
     text = params["prompt_embeds"] if uses_text(config) else jnp.zeros((1, 1, 1))
     folded = {name: _fold(getattr(nets, name), steps, text) for name in ("unet", "controlnet")}
     dtype = jnp.dtype(config.compute_dtype)
-    cast = {name: jax.tree.map(lambda a: a.astype(dtype), params[name]) for name in ("unet", "controlnet", "vae")}
+    cast = {name: _cast(params[name], dtype, config.quantized) for name in ("unet", "controlnet", "vae")}
     if device_kind()[0] == "cuda":
         cast = _output_channel_first(cast)
     return {**cast, "flow": params["flow"], "folded": folded}
+
+
+def _cast(params: Params, dtype: jnp.dtype, kind: str) -> Params:
+    """Weights as the layers read them: in the precision of activations, or in 8 bits with a scale beside them."""
+    cast = {}
+    for path, leaf in flatten(params).items():
+        if kind != "none" and quantized.is_quantized(path, leaf.ndim, kind):
+            kernel, scale = quantized.quantize(leaf, tuple(range(leaf.ndim - 1)), quantized.DTYPES[kind])
+            cast |= {path: kernel, (*path[:-1], "kernel_scale"): scale.reshape(-1)}
+        else:
+            cast[path] = leaf.astype(dtype)
+    return unflatten(cast)
 
 
 def _output_channel_first(params: Params) -> Params:

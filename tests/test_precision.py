@@ -63,11 +63,15 @@ def test_kernels_in_the_order_of_a_gpu_give_the_same_frames(form, monkeypatch) -
     np.testing.assert_allclose(run(config, params, frames), expected, atol=2e-5)
 
 
-def test_nano_in_bfloat16_is_near_float32_on_a_real_clip() -> None:
-    config, params = load("nano")
+def clip_frames() -> np.ndarray:
+    """Two frames of a real clip, [2, 1, 64, 96, 3] in [-1, 1]."""
     with av.open(str(CLIP)) as container:
         decoded = [f.to_ndarray(format="rgb24") for f, _ in zip(container.decode(video=0), range(2))]
-    frames = np.stack(decoded)[:, None, 60:124, 100:196].astype(np.float32) / 127.5 - 1
+    return np.stack(decoded)[:, None, 60:124, 100:196].astype(np.float32) / 127.5 - 1
+
+
+def test_nano_in_bfloat16_is_near_float32_on_a_real_clip() -> None:
+    (config, params), frames = load("nano"), clip_frames()
     exact = run(config, params, frames)
     half = run(dataclasses.replace(config, compute_dtype="bfloat16"), params, frames)
     error = np.mean((np.clip(half, -1, 1) / 2 - np.clip(exact, -1, 1) / 2) ** 2)

@@ -99,14 +99,14 @@ def _correlate(features: Features, level: Features, y: Array, x: Array) -> Array
 
 
 def _correlate_fused(features: Features, level: Features, y: Array, x: Array) -> Array:
-    """One kernel on a GPU, which gathers while it sums: as a product, XLA would write the gathered windows first."""
+    """One kernel on a GPU, which gathers while it sums; of a product XLA would write the gathered windows first."""
     y, x, inside = _inside(y, x, *level.shape[1:3])
     batch = jnp.arange(features.shape[0])[:, None, None, None, None]
     return jnp.where(inside, (features[:, :, :, None, None] * level[batch, y, x]).sum(-1), 0)
 
 
 def _correlate_chunked(features: Features, level: Features, y: Array, x: Array) -> Array:
-    """On a CPU the product is 25 times faster than the sum, but writes its windows: a part of the pixels at a time."""
+    """On a CPU a product is 25 times faster than a sum, but writes its windows: so some pixels at a time."""
     b, h, w, c = features.shape
     pixels = b * h * w
     batch = jnp.broadcast_to(jnp.arange(b)[:, None, None], (b, h, w))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.typing import DTypeLike
 
+from sdvsr_jax import quantized
 from sdvsr_jax.attention import attend
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
 from sdvsr_jax.subpixel import HWIO, OHWI, Dimensions, upsampled_conv
@@ -87,10 +88,15 @@ class Conv(nn.Module):
     def __call__(self, x: Features, shift: Float[Array, "n c"] | None = None) -> Features:
         """``shift`` is added to the bias: summed first, a GPU's convolution adds both on its way out."""
         kernel, dimensions = kernel_of(self, x.shape[-1])
-        pad = (self.kernel // 2, self.kernel // 2)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype), kernel, (self.stride, self.stride), (pad, pad), dimension_numbers=dimensions
-        )
+        padding = [(self.kernel // 2, self.kernel // 2)] * 2
+        if self.has_variable("params", "kernel_scale"):
+            scale = self.get_variable("params", "kernel_scale")
+            y = quantized.convolution(x, kernel, scale, self.stride, padding, dimensions).astype(self.dtype)
+        else:
+            y = jax.lax.conv_general_dilated(
+                x.astype(self.dtype), kernel.astype(self.dtype), (self.stride, self.stride), padding,
+                dimension_numbers=dimensions,
+            )  # fmt: skip
         if not self.use_bias:
             return y
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -109,9 +115,29 @@ def conv(
 def kernel_of(module: "Conv | UpsampledConv", channels: int) -> tuple[Array, Dimensions]:
     """The kernel of a convolution and how its axes lie: HWIO, or what `networks.prepare` made of it."""
     if module.has_variable("params", "kernel_ohwi"):
-        return jnp.asarray(module.get_variable("params", "kernel_ohwi"), module.dtype), OHWI
+        return jnp.asarray(module.get_variable("params", "kernel_ohwi")), OHWI
     shape = (module.kernel, module.kernel, channels, module.features)
-    return jnp.asarray(module.param("kernel", module.kernel_init, shape), module.dtype), HWIO
+    return jnp.asarray(module.param("kernel", module.kernel_init, shape)), HWIO
+
+
+class Dense(nn.Module):
+    """A linear layer over channels."""
+
+    features: int
+    dtype: DTypeLike
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (x.shape[-1], self.features)
+        kernel = jnp.asarray(self.param("kernel", nn.initializers.lecun_normal(), shape))
+        if self.has_variable("params", "kernel_scale"):
+            y = quantized.product(x, kernel, self.get_variable("params", "kernel_scale")).astype(self.dtype)
+        else:
+            y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
 
 
 class UpsampledConv(nn.Module):
@@ -126,7 +152,7 @@ class UpsampledConv(nn.Module):
     @nn.compact
     def __call__(self, x: Features, height: int, width: int) -> Features:
         kernel, dimensions = kernel_of(self, x.shape[-1])
-        y = upsampled_conv(x.astype(self.dtype), kernel, height, width, dimensions)
+        y = upsampled_conv(x.astype(self.dtype), kernel.astype(self.dtype), height, width, dimensions)
         if not self.use_bias:
             return y
         return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
@@ -190,10 +216,10 @@ class CrossAttention(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.to_q = nn.Dense(self.channels, use_bias=False, dtype=self.dtype)
-        self.to_k = nn.Dense(self.channels, use_bias=False, dtype=self.dtype)
-        self.to_v = nn.Dense(self.channels, use_bias=False, dtype=self.dtype)
-        self.to_out_0 = nn.Dense(self.channels, dtype=self.dtype)
+        self.to_q = Dense(self.channels, use_bias=False, dtype=self.dtype)
+        self.to_k = Dense(self.channels, use_bias=False, dtype=self.dtype)
+        self.to_v = Dense(self.channels, use_bias=False, dtype=self.dtype)
+        self.to_out_0 = Dense(self.channels, dtype=self.dtype)
 
     def _heads(self, x: Array) -> Array:
         return rearrange(x, "b t (n d) -> b t n d", n=self.num_heads)
@@ -215,7 +241,7 @@ class GEGLU(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.proj = nn.Dense(2 * self.channels, dtype=self.dtype)
+        self.proj = Dense(2 * self.channels, dtype=self.dtype)
 
     def __call__(self, x: Array) -> Array:
         value, gate = jnp.split(self.proj(x), 2, -1)
@@ -232,7 +258,7 @@ class FeedForward(nn.Module):
 
     def setup(self) -> None:
         self.net_0 = GEGLU(4 * self.channels, self.dtype)
-        self.net_2 = nn.Dense(self.channels, dtype=self.dtype)
+        self.net_2 = Dense(self.channels, dtype=self.dtype)
 
     def __call__(self, x: Array) -> Array:
         return self.net_2(self.net_0(x))
@@ -277,9 +303,9 @@ class Transformer(nn.Module):
     def setup(self) -> None:
         c = self.config
         self.norm = norm(c.norm, c.num_groups, 1e-6, self.dtype)
-        self.proj_in = nn.Dense(self.channels, dtype=self.dtype)
+        self.proj_in = Dense(self.channels, dtype=self.dtype)
         self.transformer_blocks_0 = TransformerBlock(self.channels, c.num_heads, self.kind, self.dtype)
-        self.proj_out = nn.Dense(self.channels, dtype=self.dtype)
+        self.proj_out = Dense(self.channels, dtype=self.dtype)
 
     def fold_text(self, text: Float[Array, "b t d"]) -> PyTree:
         return self.transformer_blocks_0.fold_text(text)
