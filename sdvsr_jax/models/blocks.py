@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from sdvsr_jax.config import Attention, UNetConfig
-from sdvsr_jax.models.layers import Downsample, ResnetBlock, TimestepEmbedding, Transformer, Upsample, conv
+from sdvsr_jax.models.layers import Downsample, ResnetBlock, TimestepEmbedding, Transformer, Upsample
+from sdvsr_jax.models.linear import conv
 from sdvsr_jax.resize import fold
 from sdvsr_jax.types import Array, Features, Float, Latents, LRFrame, PyTree
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from sdvsr_jax.config import FlowNetConfig
 from sdvsr_jax.lucas_kanade import refine_flow
-from sdvsr_jax.models.layers import conv
+from sdvsr_jax.models.linear import conv
 from sdvsr_jax.resize import mean_pool, resize_linear, upsample_bicubic
 from sdvsr_jax.types import Features, Flow, LRFrame
 from sdvsr_jax.warp import warp

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax.config import GuidanceConfig
 from sdvsr_jax.models.blocks import Encoder, skip_channels
-from sdvsr_jax.models.layers import conv
+from sdvsr_jax.models.linear import conv
 from sdvsr_jax.resize import fold
 from sdvsr_jax.types import Features, Latents, LRFrame, Mask, PyTree, SRFrame
 

@@ -12,13 +12,10 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.typing import DTypeLike
 
-from sdvsr_jax import quantized
 from sdvsr_jax.attention import attend
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
-from sdvsr_jax.subpixel import HWIO, OHWI, Dimensions, upsampled_conv
+from sdvsr_jax.models.linear import Dense, UpsampledConv, conv
 from sdvsr_jax.types import Array, Features, Float, PyTree
-
-KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 
 
 class RMSNorm(nn.Module):
@@ -72,90 +69,6 @@ class GroupNorm(nn.Module):
 def norm(kind: NormKind, groups: int, epsilon: float, dtype: DTypeLike) -> nn.Module:
     """GroupNorm with torch's statistics, or RMSNorm."""
     return RMSNorm() if kind == "rms" else GroupNorm(groups, epsilon, dtype)
-
-
-class Conv(nn.Module):
-    """Convolution with torch's symmetric padding (JAX 'SAME' differs at stride 2)."""
-
-    features: int
-    kernel: int
-    stride: int
-    use_bias: bool
-    kernel_init: nn.initializers.Initializer
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, x: Features, shift: Float[Array, "n c"] | None = None) -> Features:
-        """``shift`` is added to the bias: summed first, a GPU's convolution adds both on its way out."""
-        kernel, dimensions = kernel_of(self, x.shape[-1])
-        padding = [(self.kernel // 2, self.kernel // 2)] * 2
-        if self.has_variable("params", "kernel_scale"):
-            scale = self.get_variable("params", "kernel_scale")
-            y = quantized.convolution(x, kernel, scale, self.stride, padding, dimensions).astype(self.dtype)
-        else:
-            y = jax.lax.conv_general_dilated(
-                x.astype(self.dtype), kernel.astype(self.dtype), (self.stride, self.stride), padding,
-                dimension_numbers=dimensions,
-            )  # fmt: skip
-        if not self.use_bias:
-            return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if shift is not None:
-            bias = (shift.astype(jnp.float32) + bias.astype(jnp.float32))[:, None, None]
-        return y + bias.astype(self.dtype)
-
-
-def conv(
-    features: int, kernel: int = 3, stride: int = 1, *, bias: bool = True, zero: bool = False, dtype: DTypeLike
-) -> Conv:
-    """A `Conv`; ``zero``: starts at zero."""
-    return Conv(features, kernel, stride, bias, nn.initializers.zeros if zero else KERNEL_INIT, dtype)
-
-
-def kernel_of(module: "Conv | UpsampledConv", channels: int) -> tuple[Array, Dimensions]:
-    """The kernel of a convolution and how its axes lie: HWIO, or what `networks.prepare` made of it."""
-    if module.has_variable("params", "kernel_ohwi"):
-        return jnp.asarray(module.get_variable("params", "kernel_ohwi")), OHWI
-    shape = (module.kernel, module.kernel, channels, module.features)
-    return jnp.asarray(module.param("kernel", module.kernel_init, shape)), HWIO
-
-
-class Dense(nn.Module):
-    """A linear layer over channels."""
-
-    features: int
-    dtype: DTypeLike
-    use_bias: bool = True
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        shape = (x.shape[-1], self.features)
-        kernel = jnp.asarray(self.param("kernel", nn.initializers.lecun_normal(), shape))
-        if self.has_variable("params", "kernel_scale"):
-            y = quantized.product(x, kernel, self.get_variable("params", "kernel_scale")).astype(self.dtype)
-        else:
-            y = x.astype(self.dtype) @ kernel.astype(self.dtype)
-        if not self.use_bias:
-            return y
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-
-
-class UpsampledConv(nn.Module):
-    """3x3 convolution of the input resized (nearest) to a given size; parameters of a plain convolution."""
-
-    features: int
-    use_bias: bool
-    dtype: DTypeLike
-    kernel = 3
-    kernel_init = staticmethod(KERNEL_INIT)
-
-    @nn.compact
-    def __call__(self, x: Features, height: int, width: int) -> Features:
-        kernel, dimensions = kernel_of(self, x.shape[-1])
-        y = upsampled_conv(x.astype(self.dtype), kernel.astype(self.dtype), height, width, dimensions)
-        if not self.use_bias:
-            return y
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
 
 
 def timestep_sinusoid(timesteps: Array, channels: int) -> Float[Array, "n c"]:

@@ -3,7 +3,8 @@
 import flax.linen as nn
 
 from sdvsr_jax.models.blocks import Encoder, UpBlock, skip_channels
-from sdvsr_jax.models.layers import conv, norm
+from sdvsr_jax.models.layers import norm
+from sdvsr_jax.models.linear import conv
 from sdvsr_jax.resize import unfold
 from sdvsr_jax.types import Array, Features, Float, Latents, LRFrame, PyTree
 

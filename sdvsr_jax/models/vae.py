@@ -12,7 +12,7 @@ from einops import rearrange
 from jax.typing import DTypeLike
 
 from sdvsr_jax.config import VAEConfig
-from sdvsr_jax.models.layers import UpsampledConv, conv
+from sdvsr_jax.models.linear import UpsampledConv, conv
 from sdvsr_jax.resize import (
     downsample_bicubic,
     fold,
