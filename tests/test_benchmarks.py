@@ -10,11 +10,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import tiny_models
 from PIL import Image
 
-from benchmarks import absent, clock, latency, parts, profile, report, sweeps
+from benchmarks import absent, bargains, clock, latency, parts, profile, report, sweeps
 from benchmarks.__main__ import main as command
 from sdvsr_jax import nano, stream_diffvsr
 from sdvsr_jax.config import RAFTConfig
@@ -47,7 +48,7 @@ def test_the_full_model_costs_what_the_published_one_does_less_what_is_done_once
     """24.677 TFLOP as published; 0.825 condition embedding, 0.140 mask head, 0.125 previous frame's feature map,
     0.030 prompt keys and values, 0.001 unused last encoder layer are saved, 0.953 by sub-pixel convolutions."""
     config = dataclasses.replace(stream_diffvsr(), flow=RAFTConfig(correlation="volume"))
-    assert frame_flops(config, 320, 180) / 1e12 == pytest.approx(24.677 - 1.121 - 0.953, rel=0.006)
+    assert frame_flops(config, 320, 180) / 1e12 == pytest.approx(24.677 - 1.121 - 0.953 - 0.156, rel=0.006)
 
 
 def test_every_part_of_a_frame_is_there_and_their_arithmetic_adds_up() -> None:
@@ -130,6 +131,14 @@ def test_results_become_one_table_files_and_a_picture(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "results.json").read_text("utf-8")) == found
     with Image.open(tmp_path / "results.png") as picture:
         assert picture.size == (920, 300)
+
+
+def test_skipping_shows_the_last_result_of_a_frame_that_hardly_changes() -> None:
+    frames = np.zeros((5, 16, 24, 3), np.uint8)
+    frames[1] += 1
+    frames[2:, :8, :8] = 90  # a block
+    frames[4] = 200
+    assert bargains.not_skipped(frames) == [0, 0, 2, 2, 4]
 
 
 def test_wrong_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
