@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from sdvsr_jax import checkpoint, snapshot
 from sdvsr_jax.compiling import compiler_options
@@ -53,8 +54,9 @@ class Upscaler:
     device: a `jax.Device`; JAX's default one without it.
 
     Frames are numpy arrays [h, w, 3] RGB: uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1). Results are
-    [scale*h, scale*w, 3] of the same type (float32 for floats), clipped to the same range. The first frame fixes
-    size and type and compiles the program (seconds). Calls from several threads are taken one after the other.
+    [scale*h, scale*w, 3] of the same type (float32 for floats), clipped to the same range. The first frame
+    (or `warm_up`) fixes size and type and compiles the program (seconds). Calls from several threads are taken one
+    after the other.
     """
 
     def __init__(
@@ -79,6 +81,15 @@ class Upscaler:
         )
         self._kind: tuple[tuple[int, ...], np.dtype] | None = None
         self._lock = threading.Lock()
+
+    def warm_up(self, height: int, width: int, dtype: DTypeLike = np.uint8) -> None:
+        """Compile for LR frames of that size and type, and run once on nothing: no output changes.
+
+        Then the first frame takes as long as the others. Compiling alone is not enough on a GPU, where a program's
+        first call loads its kernels.
+        """
+        blank = check_frame(np.zeros((height, width, 3), dtype))
+        self._step([blank], np.zeros(self.num_streams, bool)).block_until_ready()
 
     def push(self, frame: np.ndarray) -> np.ndarray:
         """The next frame of the only stream -> its upscaled frame. ValueError for another size, type or range."""
@@ -152,6 +163,12 @@ class Upscaler:
     def _submit(self, frames: Sequence[np.ndarray | None]) -> Array:
         """Start one step; the result is on its way, not yet computed."""
         given = [check_frame(frame) for frame in frames if frame is not None]
+        out = self._step(given, np.array([frame is not None for frame in frames]))
+        out.copy_to_host_async()
+        return out
+
+    def _step(self, given: Sequence[np.ndarray], active: np.ndarray) -> Array:
+        """The frames of the active streams, in their order; there is one at least, which fixes the kind."""
         with self._lock:
             if self._params is None:
                 raise ValueError("this Upscaler is closed: make a new one")
@@ -163,14 +180,12 @@ class Upscaler:
                     f"{self._kind[1]}: expected equal frames; make a new Upscaler for another size"
                 )
             if self.state is None:
-                fresh = init_state(self.config, len(frames), *first.shape[:2], seed=self._seed)
+                fresh = init_state(self.config, self.num_streams, *first.shape[:2], seed=self._seed)
                 self.state = jax.device_put(fresh, self._device)
             filled = iter(given)
             blank = np.zeros(first.shape, first.dtype)
-            active = np.array([frame is not None for frame in frames])
             pixels = np.stack([next(filled) if here else blank for here in active])
             self.state, out = self._run(self._params, self.state, *jax.device_put((pixels, active), self._device))
-        out.copy_to_host_async()
         return out
 
 

@@ -47,6 +47,20 @@ def test_push_is_the_pure_step(dtype: type, ready) -> None:
             np.testing.assert_allclose(result, expected, atol=1e-5 * top + 0.5 * (top > 1))
 
 
+def test_warming_up_makes_the_program_and_changes_no_frame() -> None:
+    given = pixels(3)[:, 0]
+    with Upscaler(MODEL) as cold, Upscaler(MODEL) as warm:
+        warm.warm_up(**SIZE)
+        compiled = warm._run._cache_size()
+        for frame in given:
+            assert np.array_equal(warm.push(frame), cold.push(frame))
+        warm.warm_up(**SIZE)  # in mid-stream as well
+        assert np.array_equal(warm.push(given[0]), cold.push(given[0]))
+        assert warm._run._cache_size() == compiled
+        with pytest.raises(ValueError, match="expected equal frames"):
+            warm.warm_up(8, 8)
+
+
 def test_the_iterator_gives_what_push_gives_whatever_is_in_flight() -> None:
     clip, read = pixels(4)[:, 0], []
 
