@@ -32,7 +32,12 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
         Piece(
             "target", f"rows {full} --precision bfloat16 --frames 30 --no-compiles --graphs --profile 3", 150, 60
         ),
-        Piece("nano", f"rows {nano} --precision bfloat16 float32 --frames 50 --no-compiles --graphs --profile 3", 60, 20),
+        Piece(
+            "nano",
+            f"rows {nano} --precision bfloat16 float32 --frames 50 --no-compiles --graphs --profile 3",
+            60,
+            20,
+        ),
         Piece("eager", f"torch {full} --precision float32 --frames 8 --torch eager", 200, 120),
         # torch.compile makes every network twice: of the first frame, and of frames with a history
         Piece("compiled", f"torch {full} --precision bfloat16 --frames 10", 400, 250),
