@@ -44,9 +44,9 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
         Piece("graphs", f"torch {full} --precision bfloat16 --frames 10 --torch graphs", 400, 250),
         Piece(
             "eight",
-            f"rows {full} --precision bfloat16 bfloat16+int8 bfloat16+float8 --frames 20 --no-compiles --graphs",
-            200,
-            120,
+            f"rows {full} --precision bfloat16 bfloat16+int8 bfloat16+float8 --frames 20 --no-compiles",
+            240,
+            150,
         ),
         Piece("parts", f"parts {full} --precision bfloat16 --frames 10", 150, 60),
         Piece(

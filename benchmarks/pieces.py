@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import device, latency, media, parts, profile, report, rivals, startup, sweeps
-from benchmarks.precisions import in_precision, precision_of
+from benchmarks.precisions import activations, in_precision, precision_of
 from sdvsr_jax.attention import device_kind
-from sdvsr_jax.config import PRESETS, ModelConfig, nano
+from sdvsr_jax.config import PRESETS, ModelConfig
 
 Results = dict[str, Any]
 SIZES = {"nano": [(160, 90), (320, 180), (480, 270), (640, 360)],
@@ -125,6 +125,6 @@ NEEDS_FILES = {"start", "io"}
 
 def empty(precisions: list[str], needs_peaks: bool) -> Results:
     """Results before the first piece: the machine and, if they are needed, its ceilings."""
-    types = dict.fromkeys(in_precision(nano(), name).compute_dtype for name in precisions)
+    types = dict.fromkeys(map(activations, precisions))
     peaks = device.ceilings(tuple(types)) if needs_peaks else {}
     return {"machine": device.describe(), "peaks": peaks, "rows": [], "sizes": {}, "streams": {}, "parts": {}}

@@ -112,7 +112,7 @@ def _cast(params: Params, dtype: jnp.dtype, kind: str) -> Params:
     """Weights as the layers read them: in the precision of activations, or in 8 bits with a scale beside them."""
     cast = {}
     for path, leaf in flatten(params).items():
-        if kind != "none" and quantized.is_quantized(path, leaf.ndim, kind):
+        if quantized.is_quantized(path, leaf.ndim, kind):
             kernel, scale = quantized.quantize(leaf, tuple(range(leaf.ndim - 1)), quantized.DTYPES[kind])
             cast |= {path: kernel, (*path[:-1], "kernel_scale"): scale.reshape(-1)}
         else:

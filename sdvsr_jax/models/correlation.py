@@ -24,7 +24,7 @@ NUM_CHANNELS = NUM_LEVELS * WINDOW**2
 VOLUME_LIMIT = 3 * 2**29
 """Bytes of float32 volume up to which 'auto' takes the volume."""
 CHUNK_BYTES = 2**26
-"""Bytes of gathered features per step of the on-demand form, on a CPU."""
+"""Bytes of gathered features per step of the on-demand form where it is chunked."""
 
 Lookup = Callable[[Float[Array, "b h w 2"]], Float[Array, "b h w d"]]
 
@@ -106,7 +106,7 @@ def _correlate_fused(features: Features, level: Features, y: Array, x: Array) ->
 
 
 def _correlate_chunked(features: Features, level: Features, y: Array, x: Array) -> Array:
-    """On a CPU a product is 25 times faster than a sum, but writes its windows: so some pixels at a time."""
+    """On a CPU a product is far faster than a sum, but writes its windows: so some pixels at a time."""
     b, h, w, c = features.shape
     pixels = b * h * w
     batch = jnp.broadcast_to(jnp.arange(b)[:, None, None], (b, h, w))

@@ -33,8 +33,8 @@ class GroupNorm(nn.Module):
     """Zero mean and unit variance over each group of channels of a frame (Wu and He 2018), then scale and bias.
 
     Mean and variance in one pass over x, in float32. Near-constant frames occur, so sums are taken of the distance
-    to the middle pixel: of x itself, E[x^2] - E[x]^2 would cancel. A group's sums of rows lie in
-    one piece, and at the end a pixel takes one product and one sum: four GPU kernels, not seven.
+    to the middle pixel: of x itself, E[x^2] - E[x]^2 would cancel. A group's sums of rows lie in one piece, and at
+    the end a pixel takes one product and one sum: four GPU kernels, not seven.
     """
 
     num_groups: int

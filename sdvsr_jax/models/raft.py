@@ -172,6 +172,7 @@ class RecurrentBlock(nn.Module):
         self.convgru2 = ConvGRU(self.channels, (5, 1), self.dtype)
 
     def fold(self, context: Features) -> PyTree:
+        """What the context adds to either GRU."""
         return self.convgru1.fold(context), self.convgru2.fold(context)
 
     def __call__(self, hidden: Array, motion: Array, context: PyTree) -> Array:
