@@ -43,7 +43,7 @@ def measure(
     shapes = jax.eval_shape(lambda *a: a, params, state, frame)
     options = compiler_options(graphs=graphs)
     run, compile_times = compiled(functools.partial(step, config=config), shapes, compiles, options)
-    advance = _advancing(run, params, state, frame)
+    advance = advancing(run, params, state, frame)
     before = device.joules()
     times, finite = _frames(advance, frames)
     used = device.joules()
@@ -66,7 +66,9 @@ def measure(
     }  # fmt: skip
 
 
-def _advancing(run: Callable, params: Params, state: Any, frame: jax.Array) -> Callable[[], jax.Array]:
+def advancing(run: Callable, params: Params, state: Any, frame: jax.Array) -> Callable[[], jax.Array]:
+    """A call that takes the stream one frame further and waits for it; ``state`` is consumed."""
+
     def advance() -> jax.Array:
         nonlocal state
         state, sr = run(params, state, frame)

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import device, latency, media, parts, profile, report, rivals, startup, sweeps
+from benchmarks import device, latency, media, parts, profile, report, rivals, startup, sweeps, xla_options
 from benchmarks.precisions import activations, in_precision, precision_of
 from sdvsr_jax.attention import device_kind
 from sdvsr_jax.config import PRESETS, ModelConfig
@@ -110,12 +110,27 @@ def by_part(options: argparse.Namespace, results: Results) -> None:
         print(parts.table(found, saved))
 
 
+def by_option(options: argparse.Namespace, results: Results) -> None:
+    """What options of XLA would change."""
+    for config in configs(options):
+
+        def keep(rows: list[latency.Row], name: str = _name(config)) -> None:
+            results["options"][name] = rows
+            report.write_json(options.out / "results.json", results)
+            print(report.plain_table(rows[-1:]), flush=True)
+
+        width, height = report.size_of(options.sizes[0])
+        found = xla_options.measure(config, width, height, options.frames, xla_options.known_sets(), keep=keep)
+        print(report.plain_table(found))
+
+
 def _name(config: ModelConfig) -> str:
     return f"{config.name} {precision_of(config)}"
 
 
 PIECES: dict[str, Callable[[argparse.Namespace, Results], None]] = {
     "rows": rows, "torch": torch, "start": start, "io": io, "sizes": sizes, "streams": streams, "parts": by_part,
+    "options": by_option,
 }  # fmt: skip
 """In the order in which they run."""
 NEEDS_PEAKS = {"rows", "parts"}
@@ -127,4 +142,5 @@ def empty(precisions: list[str], needs_peaks: bool) -> Results:
     """Results before the first piece: the machine and, if they are needed, its ceilings."""
     types = dict.fromkeys(map(activations, precisions))
     peaks = device.ceilings(tuple(types)) if needs_peaks else {}
-    return {"machine": device.describe(), "peaks": peaks, "rows": [], "sizes": {}, "streams": {}, "parts": {}}
+    return {"machine": device.describe(), "peaks": peaks, "rows": [], "sizes": {}, "streams": {}, "parts": {},
+            "options": {}}  # fmt: skip

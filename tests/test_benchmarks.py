@@ -15,7 +15,7 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from benchmarks import absent, bargains, clock, latency, parts, profile, report, sweeps
+from benchmarks import absent, bargains, clock, latency, parts, profile, report, sweeps, xla_options
 from benchmarks.__main__ import main as command
 from sdvsr_jax import nano, stream_diffvsr
 from sdvsr_jax.config import RAFTConfig
@@ -82,6 +82,29 @@ def test_a_program_from_a_warm_cache_is_ready_sooner_and_an_exported_one_as_well
     assert row["share_of_peak"] == pytest.approx(row["gflop"] * row["frames_per_s"])
     # XLA counts element-wise work too, and pads less: the two counts are near each other.
     assert row["gflop"] == pytest.approx(row["xla_gflop"], rel=0.25)
+
+
+def test_options_of_the_compiler_are_tried_and_one_that_is_refused_stops_nothing() -> None:
+    config, params = tiny_models.tiny("nano")
+    tried, kept = {"no such": {"xla_no_such_option": "1"}} | xla_options.known_sets(), []
+    rows = xla_options.measure(config, 20, 16, 2, tried, params=params, keep=lambda rows: kept.append(len(rows)))
+    assert "xla_no_such_option" in rows[0]["refused"]
+    assert kept == list(range(1, len(tried) + 1))
+    measured = [row for row in rows if "refused" not in row]
+    assert measured
+    assert max(row["error"] for row in measured) < 1e-4
+    assert min(row["of plain"] for row in measured) > 0
+
+
+@pytest.mark.parametrize("options", xla_options.GPU_ALONE.values(), ids=list(xla_options.GPU_ALONE))
+def test_the_options_to_try_on_a_gpu_have_values_that_xla_takes(options: xla_options.Options) -> None:
+    """A version of XLA may lack one of them (and says so), but none has a value of the wrong type."""
+    refused = ""
+    try:
+        jax.jit(jnp.sin, compiler_options=dict(options)).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError as error:
+        refused = str(error)
+    assert not refused or "No such compile option" in refused
 
 
 def test_the_profile_has_every_operation_by_its_source() -> None:
