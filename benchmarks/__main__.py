@@ -1,4 +1,4 @@
-"""Speed and memory on this machine: python -m benchmarks [rows torch start io sizes streams parts options].
+"""Speed and memory on this machine: python -m benchmarks [PIECE ...], of those that --help lists.
 
 Without a piece's name all of them run, for `nano` in about six minutes on two cores. Weights are random (of the
 size asked for), made on the device; frames are noise: neither changes the time. One table is printed, and

@@ -49,6 +49,7 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
             150,
         ),
         Piece("options", f"options {full} --precision bfloat16 --frames 10", 330, 100),
+        Piece("arithmetic", f"arithmetic {full} --precision bfloat16 --frames 10", 150, 60),
         Piece("parts", f"parts {full} --precision bfloat16 --frames 10", 150, 60),
         Piece(
             "streams", f"streams sizes {nano} --precision bfloat16 --frames 20 --stream-size {size} {sweep}", 90, 25

@@ -5,7 +5,19 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import device, latency, media, parts, profile, report, rivals, startup, sweeps, xla_options
+from benchmarks import (
+    arithmetic,
+    device,
+    latency,
+    media,
+    parts,
+    profile,
+    report,
+    rivals,
+    startup,
+    sweeps,
+    xla_options,
+)
 from benchmarks.precisions import activations, in_precision, precision_of
 from sdvsr_jax.attention import device_kind
 from sdvsr_jax.config import PRESETS, ModelConfig
@@ -110,6 +122,15 @@ def by_part(options: argparse.Namespace, results: Results) -> None:
         print(parts.table(found, saved))
 
 
+def by_operation(options: argparse.Namespace, results: Results) -> None:
+    """How near convolutions and products come to the peak."""
+    for config in configs(options):
+        width, height = report.size_of(options.sizes[0])
+        found = arithmetic.measure(config, width, height, max(2, options.frames // 2), results["peaks"])
+        results["arithmetic"][_name(config)] = found
+        print(report.plain_table(found))
+
+
 def by_option(options: argparse.Namespace, results: Results) -> None:
     """What options of XLA would change."""
     for config in configs(options):
@@ -130,10 +151,10 @@ def _name(config: ModelConfig) -> str:
 
 PIECES: dict[str, Callable[[argparse.Namespace, Results], None]] = {
     "rows": rows, "torch": torch, "start": start, "io": io, "sizes": sizes, "streams": streams, "parts": by_part,
-    "options": by_option,
+    "arithmetic": by_operation, "options": by_option,
 }  # fmt: skip
 """In the order in which they run."""
-NEEDS_PEAKS = {"rows", "parts"}
+NEEDS_PEAKS = {"rows", "parts", "arithmetic"}
 NEEDS_FILES = {"start", "io"}
 """Read and write video: they need what `python -m infer` needs."""
 
@@ -143,4 +164,4 @@ def empty(precisions: list[str], needs_peaks: bool) -> Results:
     types = dict.fromkeys(map(activations, precisions))
     peaks = device.ceilings(tuple(types)) if needs_peaks else {}
     return {"machine": device.describe(), "peaks": peaks, "rows": [], "sizes": {}, "streams": {}, "parts": {},
-            "options": {}}  # fmt: skip
+            "arithmetic": {}, "options": {}}  # fmt: skip

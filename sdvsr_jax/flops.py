@@ -30,10 +30,22 @@ def count(function: Callable, *args: Any) -> int:
 
 
 def _count(jaxpr: Any) -> int:
-    return sum(_cost(equation) for equation in jaxpr.eqns)
+    return sum(turns * cost(equation) for equation, turns in equations(jaxpr))
 
 
-def _cost(equation: Any) -> int:
+def equations(jaxpr: Any, turns: int = 1) -> Iterator[tuple[Any, int]]:
+    """Every equation that holds no program of its own, and how often it is evaluated."""
+    for equation in jaxpr.eqns:
+        inner = list(inner_jaxprs(equation.params))
+        length = equation.params["length"] if equation.primitive.name == "scan" else 1
+        for body in inner:
+            yield from equations(body, turns * length)
+        if not inner:
+            yield equation, turns
+
+
+def cost(equation: Any) -> int:
+    """Operations of one equation: 0 for all but convolutions and products."""
     name, params = equation.primitive.name, equation.params
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
@@ -45,8 +57,7 @@ def _cost(equation: Any) -> int:
         contracted = params["dimension_numbers"][0][0]
         shape = equation.invars[0].aval.shape
         return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
-    turns = params["length"] if name == "scan" else 1
-    return turns * sum(_count(inner) for inner in inner_jaxprs(params))
+    return 0
 
 
 def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:

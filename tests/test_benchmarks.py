@@ -15,7 +15,19 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from benchmarks import absent, bargains, clock, latency, parts, profile, report, sweeps, xla_options
+from benchmarks import (
+    absent,
+    arithmetic,
+    bargains,
+    clock,
+    latency,
+    parts,
+    precisions,
+    profile,
+    report,
+    sweeps,
+    xla_options,
+)
 from benchmarks.__main__ import main as command
 from sdvsr_jax import nano, stream_diffvsr
 from sdvsr_jax.config import RAFTConfig
@@ -60,6 +72,19 @@ def test_every_part_of_a_frame_is_there_and_their_arithmetic_adds_up() -> None:
     del work["flow network"]  # counted again with the warp
     assert sum(work.values()) == whole
     assert min(work[name] for name in work if name != "bicubic") > 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16+int8"])
+def test_convolutions_and_products_alone_are_those_of_a_frame(precision: str) -> None:
+    config = precisions.in_precision(tiny_models.tiny("nano")[0], precision)
+    found = arithmetic.operations(config, 20, 16)
+    assert sum(o.calls * o.flop for o in found) == frame_flops(config, 20, 16)
+    work = [o.calls * o.flop for o in found]
+    assert work == sorted(work, reverse=True)
+    rows = arithmetic.measure(config, 20, 16, 2, {"float32": 1e9}, most=2)
+    assert [row["operation"] for row in rows] == [o.name for o in found[:2]]
+    for row, operation in zip(rows, found):
+        assert row["ms"] * row["alone"] == pytest.approx(operation.calls * operation.flop / 1e9)
 
 
 def test_streams_join_and_leave_without_another_program() -> None:
