@@ -22,7 +22,7 @@ test: $(VENV)/.installed
 
 # Minutes of CPU each: the full-size model, memory over a long clip, fresh processes.
 heavy: $(VENV)/.installed
-	$(PY) -m pytest -n auto --maxprocesses 4 -m heavy
+	$(PY) -m pytest -n auto --maxprocesses 4 --maxschedchunk 1 -m heavy
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .

@@ -21,6 +21,23 @@ ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What one worker has compiled, the others read: a tenth of the time of all tests."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest first, so that no worker is left with one at the end; a mark `heavy(seconds)` says how long."""
+    items.sort(
+        key=lambda item: max((m.args[0] for m in item.iter_markers("heavy") if m.args), default=0), reverse=True
+    )
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Clips, photographs and reference outputs that are not part of the repository."""

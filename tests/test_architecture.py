@@ -82,7 +82,7 @@ def test_inside_the_library_imports_point_downwards() -> None:
 
 
 def test_models_share_layers_and_never_import_each_other() -> None:
-    shared = {"linear", "layers", "blocks", "correlation"}
+    shared = {"linear", "layers", "blocks", "correlation", "raft_encoder"}
     for path in (ROOT / "sdvsr_jax" / "models").glob("*.py"):
         used = {n.split(".")[2] for n in imports(path) if n.startswith("sdvsr_jax.models.")}
         assert used <= shared, path

@@ -198,7 +198,7 @@ def test_wrong_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         command(["rows", "--frames", "0"])
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(50)
 @pytest.mark.parametrize(
     ("model", "size", "least_parameters"), [("nano", "32x16", 1.5e6), ("stream_diffvsr", "32x32", 687.3e6)]
 )
@@ -228,7 +228,7 @@ PathFinder.find_spec = find_spec
 """
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(50)
 def test_the_gpu_command_needs_little_more_than_jax_and_flax(tmp_path: Path) -> None:
     """As on a lent machine: no media, no weight files, no annotations, no PyTorch; here at toy size on the CPU."""
     # Python reads this at its start, in the processes of the pieces as well.

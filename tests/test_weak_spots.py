@@ -132,7 +132,7 @@ def test_colour_stays_with_bicubic_through_a_fade() -> None:
     assert found["lr_psnr"].min() > 40
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(20)
 def test_quality_does_not_drift(shipped_clip: tuple[Clip, dict[str, np.ndarray]]) -> None:
     """Frames 5-15 again 85 or more frames later: within 2 % in LPIPS; a frozen frame fed 300 times."""
     report = drift(shipped_clip[0], checkpoint.load("nano"), make_judge("squeeze", None, None))
@@ -140,7 +140,7 @@ def test_quality_does_not_drift(shipped_clip: tuple[Clip, dict[str, np.ndarray]]
     assert report["frozen, change %"] < 2
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(55)
 def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
     """Four photographs fed 300 times: each at most 2 % worse in LPIPS, and still from frame 100 on."""
     config, params = checkpoint.load("nano")

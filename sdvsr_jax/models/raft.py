@@ -8,11 +8,11 @@
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.models.correlation import NUM_CHANNELS, Lookup, make_lookup
+from sdvsr_jax.models.raft_encoder import Encoder, conv
 from sdvsr_jax.subpixel import plain_conv
 from sdvsr_jax.types import Array, Features, Float, Flow, PyTree
 
@@ -75,51 +75,6 @@ class RAFT(nn.Module):
         return hidden, flow + delta
 
 
-class Encoder(nn.Module):
-    """An image to features at 1/8 size."""
-
-    channels: int
-    batch_norm: bool
-    dtype: Any = jnp.float32
-
-    def setup(self) -> None:
-        c = self.channels
-        self.convnormrelu = _conv_norm(c, 7, 2, self.batch_norm, self.dtype)
-        self.layer1 = self._stage(c, 1)
-        self.layer2 = self._stage(c * 3 // 2, 2)
-        self.layer3 = self._stage(c * 2, 2)
-        self.conv = _conv(c * 4, 1, dtype=self.dtype)
-
-    def _stage(self, channels: int, stride: int) -> list["ResidualBlock"]:
-        return [ResidualBlock(channels, s, self.batch_norm, self.dtype) for s in (stride, 1)]
-
-    def __call__(self, x: Array) -> Features:
-        x = nn.relu(_normalised(self.convnormrelu, x))
-        for block in (*self.layer1, *self.layer2, *self.layer3):
-            x = block(x)
-        return self.conv(x)
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions and a skip, which is a strided 1x1 convolution where the size changes."""
-
-    channels: int
-    stride: int
-    batch_norm: bool
-    dtype: Any = jnp.float32
-
-    def setup(self) -> None:
-        self.convnormrelu1 = _conv_norm(self.channels, 3, self.stride, self.batch_norm, self.dtype)
-        self.convnormrelu2 = _conv_norm(self.channels, 3, 1, self.batch_norm, self.dtype)
-        if self.stride > 1:
-            self.downsample = _conv_norm(self.channels, 1, self.stride, self.batch_norm, self.dtype)
-
-    def __call__(self, x: Array) -> Array:
-        y = nn.relu(_normalised(self.convnormrelu1, x))
-        y = nn.relu(_normalised(self.convnormrelu2, y))
-        return nn.relu(y + (_normalised(self.downsample, x) if self.stride > 1 else x))
-
-
 class UpdateBlock(nn.Module):
     """(GRU state, folded context, correlations, flow) -> (new state, change of flow)."""
 
@@ -132,33 +87,46 @@ class UpdateBlock(nn.Module):
         self.flow_head = FlowHead(self.channels * 4, self.dtype)
 
     def fold(self, context: Features) -> PyTree:
-        """What the context adds to every update."""
-        return self.recurrent_block.fold(context)
+        """What is the same in every update: the context's part of the GRU, and a kernel in its form."""
+        return self.motion_encoder.fold(), self.recurrent_block.fold(context)
 
-    def __call__(self, hidden: Array, context: PyTree, correlations: Array, flow: Flow) -> tuple[Array, Flow]:
-        hidden = self.recurrent_block(hidden, self.motion_encoder(correlations, flow), context)
+    def __call__(self, hidden: Array, folded: PyTree, correlations: Array, flow: Flow) -> tuple[Array, Flow]:
+        kernel, context = folded
+        hidden = self.recurrent_block(hidden, self.motion_encoder(correlations, flow, kernel), context)
         return hidden, self.flow_head(hidden).astype(jnp.float32)
 
 
 class MotionEncoder(nn.Module):
-    """Correlations and flow to motion features; the last two channels are the flow itself."""
+    """Correlations and flow to motion features; the last two channels are the flow itself.
+
+    The last convolution has two output channels more, of zeros, which the flow is added to: a GPU's kernels want
+    multiples of four channels, and no image is put together from two.
+    """
 
     channels: int
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
         c = self.channels
-        self.convcorr1 = [_conv(c * 4, 1, dtype=self.dtype)]
-        self.convcorr2 = [_conv(c * 3, 3, dtype=self.dtype)]
-        self.convflow1 = [_conv(c * 2, 7, dtype=self.dtype)]
-        self.convflow2 = [_conv(c, 3, dtype=self.dtype)]
-        self.conv = [_conv(c * 2 - 2, 3, dtype=self.dtype)]
+        self.convcorr1 = [conv(c * 4, 1, dtype=self.dtype)]
+        self.convcorr2 = [conv(c * 3, 3, dtype=self.dtype)]
+        self.convflow1 = [conv(c * 2, 7, dtype=self.dtype)]
+        self.convflow2 = [conv(c, 3, dtype=self.dtype)]
+        self.conv = [ConvParams((3, 3), c * 4, c * 2 - 2)]
 
-    def __call__(self, correlations: Float[Array, f"b h w {NUM_CHANNELS}"], flow: Flow) -> Array:
+    def fold(self) -> tuple[Array, Array]:
+        """Kernel and bias of the last convolution with two channels of zeros."""
+        kernel, bias = (_widened(a, 0, 2) for a in self.conv[0]())
+        return kernel, bias
+
+    def __call__(
+        self, correlations: Float[Array, f"b h w {NUM_CHANNELS}"], flow: Flow, folded: tuple[Array, Array]
+    ) -> Array:
+        kernel, bias = folded
         corr = nn.relu(self.convcorr2[0](nn.relu(self.convcorr1[0](correlations))))
         motion = nn.relu(self.convflow2[0](nn.relu(self.convflow1[0](flow))))
-        motion = nn.relu(self.conv[0](jnp.concatenate([corr, motion], -1)))
-        return jnp.concatenate([motion, flow], -1)
+        motion = nn.relu(same_conv(jnp.concatenate([corr, motion], -1), kernel, self.dtype) + bias)
+        return motion + _widened(flow, motion.shape[-1] - 2, 0)
 
 
 class RecurrentBlock(nn.Module):
@@ -201,17 +169,14 @@ class ConvGRU(nn.Module):
 
     def _fold(self, context: Features, kernel: Array, bias: Array) -> tuple[Array, Array]:
         of_state, of_context, of_motion = jnp.split(kernel, 3, 2)
-        return jnp.concatenate([of_state, of_motion], 2), self._conv(context, of_context) + bias
-
-    def _conv(self, x: Features, kernel: Array) -> Features:
-        rows, columns = ((k // 2, k // 2) for k in self.kernel)
-        return plain_conv(x.astype(self.dtype), kernel.astype(self.dtype), rows, columns)
+        return jnp.concatenate([of_state, of_motion], 2), same_conv(context, of_context, self.dtype) + bias
 
     def __call__(self, hidden: Array, motion: Array, context: PyTree) -> Array:
         (of_gates, for_gates), (of_candidate, for_candidate) = context
-        gates = self._conv(jnp.concatenate([hidden, motion], -1), of_gates) + for_gates
+        gates = same_conv(jnp.concatenate([hidden, motion], -1), of_gates, self.dtype) + for_gates
         update, reset = jnp.split(nn.sigmoid(gates), 2, -1)
-        candidate = self._conv(jnp.concatenate([reset * hidden, motion], -1), of_candidate) + for_candidate
+        candidate = same_conv(jnp.concatenate([reset * hidden, motion], -1), of_candidate, self.dtype)
+        candidate = candidate + for_candidate
         return (1 - update) * hidden + update * jnp.tanh(candidate)
 
 
@@ -229,6 +194,17 @@ class ConvParams(nn.Module):
         return jnp.asarray(kernel), jnp.asarray(self.param("bias", nn.initializers.zeros, (self.channels,)))
 
 
+def same_conv(x: Features, kernel: Float[Array, "kh kw c d"], dtype: Any) -> Features:
+    """Stride 1, an odd kernel, as large as the input."""
+    rows, columns = ((k // 2, k // 2) for k in kernel.shape[:2])
+    return plain_conv(x.astype(dtype), kernel.astype(dtype), rows, columns)
+
+
+def _widened(x: Array, before: int, after: int) -> Array:
+    """With so many channels of zeros more in front and behind."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)])
+
+
 class FlowHead(nn.Module):
     """GRU state to a change of flow at 1/8 size."""
 
@@ -236,8 +212,8 @@ class FlowHead(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.conv1 = _conv(self.channels, 3, dtype=self.dtype)
-        self.conv2 = _conv(2, 3, dtype=self.dtype)
+        self.conv1 = conv(self.channels, 3, dtype=self.dtype)
+        self.conv2 = conv(2, 3, dtype=self.dtype)
 
     def __call__(self, hidden: Array) -> Array:
         return self.conv2(nn.relu(self.conv1(hidden)))
@@ -250,32 +226,12 @@ class MaskPredictor(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.convrelu = [_conv(self.channels * 4, 3, dtype=self.dtype)]
-        self.conv = _conv(9 * STRIDE**2, 1, dtype=self.dtype)
+        self.convrelu = [conv(self.channels * 4, 3, dtype=self.dtype)]
+        self.conv = conv(9 * STRIDE**2, 1, dtype=self.dtype)
 
     def __call__(self, hidden: Array) -> Array:
         # A quarter: RAFT balances the gradients of mask and flow so; the trained weights contain it.
         return 0.25 * self.conv(nn.relu(self.convrelu[0](hidden))).astype(jnp.float32)
-
-
-class BatchNorm(nn.Module):
-    """Normalisation by stored statistics."""
-
-    channels: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        zeros, ones, shape = nn.initializers.zeros, nn.initializers.ones, (self.channels,)
-        mean, variance = self.param("running_mean", zeros, shape), self.param("running_var", ones, shape)
-        gain = self.param("scale", ones, shape) * jax.lax.rsqrt(variance + 1e-5)
-        return ((x - mean) * gain + self.param("bias", zeros, shape)).astype(x.dtype)
-
-
-def instance_norm(x: Features) -> Features:
-    """Zero mean and unit variance over each channel's pixels."""
-    y = x.astype(jnp.float32)
-    y = y - y.mean((1, 2), keepdims=True)
-    return (y * jax.lax.rsqrt(jnp.square(y).mean((1, 2), keepdims=True) + 1e-5)).astype(x.dtype)
 
 
 def grid(flow: Flow) -> Float[Array, "h w 2"]:
@@ -293,19 +249,3 @@ def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> FineFlow:
     # A reduced matrix precision would round positions of hundreds of pixels.
     fine = jnp.einsum("bijkyx,bijkc->biyjxc", weights, neighbours, precision="highest")
     return fine.reshape(b, STRIDE * h, STRIDE * w, 2)
-
-
-def _conv(channels: int, kernel: int | tuple[int, int], stride: int = 1, dtype: Any = jnp.float32) -> nn.Conv:
-    sizes = (kernel, kernel) if isinstance(kernel, int) else kernel
-    return nn.Conv(channels, sizes, (stride, stride), padding=[(k // 2, k // 2) for k in sizes], dtype=dtype)
-
-
-def _conv_norm(channels: int, kernel: int, stride: int, batch_norm: bool, dtype: Any) -> list[nn.Module]:
-    """A convolution and, where it has parameters, its norm: instance norm has none."""
-    conv = _conv(channels, kernel, stride, dtype)
-    return [conv, BatchNorm(channels)] if batch_norm else [conv]
-
-
-def _normalised(layers: Any, x: Array) -> Array:
-    x = layers[0](x)
-    return layers[1](x) if len(layers) > 1 else instance_norm(x)

@@ -115,7 +115,7 @@ def measure(model: str, tile: int) -> tuple[int, int]:
     return grown, predicted
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(85)
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's count of peak memory")
 def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
     whole, tiled = measure(tiny_model, 0), measure(tiny_model, 256)

@@ -60,7 +60,7 @@ def test_an_interruption_is_clean(whole, tmp_path, command, how):
     assert os.listdir(tmp_path) == []  # no group was finished, so nothing is kept
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(25)
 def test_memory_does_not_grow_with_length(tmp_path, command):
     source = make_video(str(tmp_path / "in.mp4"), range(1200), (48, 32))
     process = subprocess.Popen(command("--video", source, "--segment", 50), cwd=ROOT, stderr=subprocess.DEVNULL)

@@ -37,7 +37,7 @@ def resident(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(40)
 @pytest.mark.timeout(SECONDS + 300)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's count of resident memory")
 def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):

@@ -23,7 +23,7 @@ def stored(case: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.heavy) if c in HEAVY else c for c in cases.CASES]
+    "case", [pytest.param(c, marks=pytest.mark.heavy(30)) if c in HEAVY else c for c in cases.CASES]
 )
 def test_equals_stored_pytorch(params, case: str) -> None:
     found = jax_outputs.RUN[case](params, cases.CASES[case]())

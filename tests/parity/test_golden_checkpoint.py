@@ -195,6 +195,7 @@ def test_raft(model) -> None:
     check(jax_outputs.raft(model[1]["flow"], inputs, counts=(1, 2, 12)), expected)
 
 
+@pytest.mark.heavy(25)
 def test_pipeline(model) -> None:
     f = fixture("pipeline")
     inputs = {"lr": f["lr_uint8"].astype(np.float32) / 255 * 2 - 1, "noise": nhwc(f["noise"])}

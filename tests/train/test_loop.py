@@ -170,7 +170,7 @@ def assert_close(a: Path, b: Path) -> None:
         np.testing.assert_allclose(value, second[path], atol=5e-4, err_msg=path)
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(25)
 def test_eight_devices_equal_one(init, packed, tmp_path):
     # AdamW divides by the gradient's size: with a rate of 1e-3 rounding stays below the tolerance
     changes = {"steps": 3}
@@ -183,7 +183,7 @@ def test_eight_devices_equal_one(init, packed, tmp_path):
     assert_close(tmp_path / "one", tmp_path / "eight")
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(20)
 def test_two_processes_finish_together(init, packed, tmp_path):
     with socket.socket() as server:
         server.bind(("localhost", 0))

@@ -23,7 +23,7 @@ def published(tmp_path_factory) -> str:
     return str(path)
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(50)
 @pytest.mark.parametrize(
     ("name", "moved", "ratio_at"),
     [
@@ -51,7 +51,7 @@ def test_a_released_recipe_trains(name, moved, ratio_at, published, tmp_path):
     assert all(path.startswith(moved) for path in changed)
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy(110)
 def test_smoke_goes_from_clips_to_weights_that_run(source, tmp_path):
     data, runs = tmp_path / "data", tmp_path / "runs"
     assert prepare.main([str(source), "--out", str(data), "--min-side", "64", "--shrink", "1"]) == 0
