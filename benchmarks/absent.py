@@ -27,7 +27,9 @@ TARGETS = {
                 "shared_core": 102400, "shared_block": 101376, "threads": 1536},
 }  # fmt: skip
 """What XLA asks of a device before it decides how to tile and fuse (vendor's data sheets)."""
-KERNEL = re.compile(r" = (?:\(.*?\)|\S+) (fusion|custom-call|copy|convolution|dot|reduce|transpose)\(")
+KERNEL = re.compile(
+    r" = (?:\(.*?\)|\S+) (fusion|fusion-start|custom-call|copy|copy-start|convolution|dot|reduce|transpose)\("
+)
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from sdvsr_jax import flops
 from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import align, flow_input
-from sdvsr_jax.networks import bind
+from sdvsr_jax.networks import bind, shifts_of
 from sdvsr_jax.resize import resize_nearest, upsample_bicubic
 from sdvsr_jax.stream import decode_latents, init_state, padded_size, step
 from sdvsr_jax.subpixel import plain_conv, upsampled_conv
@@ -65,7 +65,7 @@ def split(config: ModelConfig, params: Params, width: int, height: int) -> dict[
     has = jnp.ones(1, bool)
     history = jax.jit(_align, static_argnums=7)(params, lr, up, state.flow_features, has, lr, up, config)
     latents = jax.random.normal(jax.random.key(3), (1, height, width, config.unet.latent_channels))
-    first = jax.tree.map(lambda a: a[0], {k: params["folded"][k]["time"] for k in ("unet", "controlnet")})
+    first = {k: params["folded"][k]["time"][0] for k in ("unet", "controlnet")}
 
     def flow(p: Params, before: PyTree, lr: Array, up: Array) -> PyTree:
         net, image = bind(p, config).flow, flow_input(lr, up, config)
@@ -74,11 +74,13 @@ def split(config: ModelConfig, params: Params, width: int, height: int) -> dict[
     def condition(p: Params, warped: Array, trust: Array) -> Array:
         return bind(p, config).controlnet.embed_condition(warped, trust)
 
-    def guidance(p: Params, latents: Array, lr: Array, condition: Array, time: PyTree) -> PyTree:
-        return bind(p, config).controlnet(latents, lr, condition, time, p["folded"]["controlnet"]["text"])
+    def guidance(p: Params, latents: Array, lr: Array, condition: Array, time: Array) -> PyTree:
+        net = bind(p, config).controlnet
+        return net(latents, lr, condition, shifts_of(net, time), p["folded"]["controlnet"]["text"])
 
-    def unet(p: Params, latents: Array, lr: Array, residuals: PyTree, time: PyTree) -> Array:
-        return bind(p, config).unet(latents, lr, time, p["folded"]["unet"]["text"], residuals)
+    def unet(p: Params, latents: Array, lr: Array, residuals: PyTree, time: Array) -> Array:
+        net = bind(p, config).unet
+        return net(latents, lr, shifts_of(net, time), p["folded"]["unet"]["text"], residuals)
 
     def decode(p: Params, latents: Array, lr: Array, up: Array, history: Any) -> Array:
         return decode_latents(bind(p, config), latents, lr, up, history, config)

@@ -4,6 +4,7 @@ Written for speed as a PyTorch user would: NCHW with channels-last memory, libra
 Only the form of the shipped model is served (residual autoencoder, spatial TPM, RMS norm, our flow network).
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,13 @@ class TorchState(NamedTuple):
 def weights(params: Params, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Weights:
     """Prepared JAX parameters as tensors; lists and tuples stay what they are."""
     if isinstance(params, dict):
-        return {name: weights(value, device, dtype) for name, value in params.items()}
+        # what `prepare` has turned for a GPU is turned back
+        return {
+            name.removesuffix("_ohwi"): weights(
+                value.transpose(1, 2, 3, 0) if name.endswith("_ohwi") else value, device, dtype
+            )
+            for name, value in params.items()
+        }
     if isinstance(params, list | tuple):
         return [weights(value, device, dtype) for value in params]
     array = np.array(params, np.float32)
@@ -181,48 +188,50 @@ def _rms(w: Weights, x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * w["scale"][:, None, None]
 
 
+def _shifts(w: Weights, time: Tensor) -> Iterator[Tensor]:
+    """One per ResNet in the order of their calls, the bias of its first convolution in it."""
+    blocks = [*_numbered(w, "down_blocks"), w["mid_block"], *_numbered(w, "up_blocks")]
+    channels = [r["conv1"]["kernel"].shape[0] for block in blocks for r in _numbered(block, "resnets")]
+    return iter(time.split(channels, -1))
+
+
 def _resnet(w: Weights, x: Tensor, shift: Tensor) -> Tensor:
-    h = _conv(w["conv1"], F.silu(_rms(w["norm1"], x))) + shift[..., None, None]
+    h = _conv({"kernel": w["conv1"]["kernel"]}, F.silu(_rms(w["norm1"], x))) + shift[..., None, None]
     h = _conv(w["conv2"], F.silu(_rms(w["norm2"], h)))
     return h + (_conv(w["conv_shortcut"], x) if "conv_shortcut" in w else x)
 
 
-def _encode(w: Weights, x: Tensor, time: Any) -> tuple[Tensor, list[Tensor]]:
+def _encode(w: Weights, x: Tensor, shifts: Iterator[Tensor]) -> tuple[Tensor, list[Tensor]]:
     skips = [x]
-    for block, shifts in zip(_numbered(w, "down_blocks"), time["down"]):
-        for resnet, shift in zip(_numbered(block, "resnets"), shifts):
-            x = _resnet(resnet, x, shift)
+    for block in _numbered(w, "down_blocks"):
+        for resnet in _numbered(block, "resnets"):
+            x = _resnet(resnet, x, next(shifts))
             skips.append(x)
         for down in _numbered(block, "downsamplers"):
             x = _conv(down["conv"], x, 2)
             skips.append(x)
-    for resnet, shift in zip(_numbered(w["mid_block"], "resnets"), time["mid"]):
-        x = _resnet(resnet, x, shift)
+    for resnet in _numbered(w["mid_block"], "resnets"):
+        x = _resnet(resnet, x, next(shifts))
     return x, skips
 
 
-def _unet(w: Weights, x: Tensor, time: Any, residuals: tuple[list[Tensor], Tensor], patch: int) -> Tensor:
-    x, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)), time)
+def _unet(w: Weights, x: Tensor, time: Tensor, residuals: tuple[list[Tensor], Tensor], patch: int) -> Tensor:
+    shifts = _shifts(w, time)
+    x, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)), shifts)
     skips = [skip + r for skip, r in zip(skips, residuals[0])]
     x = x + residuals[1]
-    for block, shifts in zip(_numbered(w, "up_blocks"), time["up"]):
-        for resnet, shift in zip(_numbered(block, "resnets"), shifts):
-            x = _resnet(resnet, torch.cat([x, skips.pop()], 1), shift)
+    for block in _numbered(w, "up_blocks"):
+        for resnet in _numbered(block, "resnets"):
+            x = _resnet(resnet, torch.cat([x, skips.pop()], 1), next(shifts))
         for upsampler in _numbered(block, "upsamplers"):
             x = _conv(upsampler["conv"], F.interpolate(x, skips[-1].shape[2:], mode="nearest"))
     return _unfold(_conv(w["conv_out"], F.silu(_rms(w["conv_norm_out"], x))), patch)
 
 
-def _guide(w: Weights, x: Tensor, condition: Tensor, time: Any, patch: int) -> tuple[list[Tensor], Tensor]:
-    mid, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)) + condition, time)
+def _guide(w: Weights, x: Tensor, condition: Tensor, time: Tensor, patch: int) -> tuple[list[Tensor], Tensor]:
+    mid, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)) + condition, _shifts(w, time))
     zeros = _numbered(w, "controlnet_down_blocks")
     return [_conv(zero, skip) for zero, skip in zip(zeros, skips)], _conv(w["controlnet_mid_block"], mid)
-
-
-def _at(time: Any, index: int) -> Any:
-    if isinstance(time, dict):
-        return {name: _at(value, index) for name, value in time.items()}
-    return time[index] if isinstance(time, Tensor) else [_at(value, index) for value in time]
 
 
 def _denoise(
@@ -238,7 +247,7 @@ def _denoise(
     x = x0 = noise
     for index, (alpha, sigma, next_alpha, next_sigma) in enumerate(coefficients):
         sample = torch.cat([x, lr], 1)
-        times = {name: _at(w["folded"][name]["time"], index) for name in ("unet", "controlnet")}
+        times = {name: w["folded"][name]["time"][index] for name in ("unet", "controlnet")}
         residuals = _guide(w["controlnet"], sample, condition, times["controlnet"], patch)
         v = _unet(w["unet"], sample, times["unet"], residuals, patch)
         x0 = alpha * x - sigma * v

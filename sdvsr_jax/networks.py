@@ -1,6 +1,8 @@
 """The networks of a model: built from its config, bound to its parameters, initialised, prepared."""
 
 import functools
+import itertools
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +17,12 @@ from sdvsr_jax.models.guidance import ControlNet
 from sdvsr_jax.models.raft import RAFT
 from sdvsr_jax.models.unet import UNet
 from sdvsr_jax.models.vae import SequenceBlock, TemporalAutoencoder
+from sdvsr_jax.subpixel import phase_kernels
 from sdvsr_jax.types import Array, Params, PyTree
 
 PROMPT_TOKENS = 77
+UPSAMPLING = re.compile(r"/upsamplers_\d+/conv/kernel$")
+"""Kernels that every timestep reads collapsed to `subpixel.phase_kernels`."""
 
 
 class Networks(NamedTuple):
@@ -89,7 +94,8 @@ def abstract_params(config: ModelConfig) -> Params:
 
 
 def prepare(params: Params, config: ModelConfig) -> Params:
-    """Fold what is the same for every frame, once: time embeddings and the prompt's keys and values.
+    """Fold what is the same for every frame, once: time embeddings (with the biases that they are added to), the
+    prompt's keys and values, kernels behind an upsampling.
 
     Networks in a 16-bit ``compute_dtype`` get their weights cast here as well, so that they are read once in that
     size (``quantized`` ones in 8 bits), and for an NVIDIA GPU the axes of kernels are put in the order that its
@@ -103,9 +109,10 @@ def prepare(params: Params, config: ModelConfig) -> Params:
     folded = {name: _fold(getattr(nets, name), steps, text) for name in ("unet", "controlnet")}
     dtype = jnp.dtype(config.compute_dtype)
     cast = {name: _cast(params[name], dtype, config.quantized) for name in ("unet", "controlnet", "vae")}
+    cast["flow"] = params["flow"]
     if device_kind()[0] == "cuda":
         cast = _output_channel_first(cast)
-    return {**cast, "flow": params["flow"], "folded": folded}
+    return {**cast, "folded": folded}
 
 
 def _cast(params: Params, dtype: jnp.dtype, kind: str) -> Params:
@@ -117,21 +124,31 @@ def _cast(params: Params, dtype: jnp.dtype, kind: str) -> Params:
             cast |= {path: kernel, (*path[:-1], "kernel_scale"): scale.reshape(-1)}
         else:
             cast[path] = leaf.astype(dtype)
+        if UPSAMPLING.search("/".join(path)):
+            cast[*path[:-1], "phases"] = phase_kernels(leaf).astype(dtype)
     return unflatten(cast)
 
 
 def _output_channel_first(params: Params) -> Params:
     """Kernels of convolutions as cuDNN reads them; of HWIO, XLA would make a copy of all of them in every frame."""
     flat = flatten(params)
-    kernels = [path for path, leaf in flat.items() if path[-1] == "kernel" and leaf.ndim == 4]
-    turned = {(*path[:-1], "kernel_ohwi"): flat.pop(path).transpose(3, 0, 1, 2) for path in kernels}
+    kernels = [path for path, leaf in flat.items() if path[-1] in ("kernel", "phases") and leaf.ndim == 4]
+    turned = {(*path[:-1], f"{path[-1]}_ohwi"): flat.pop(path).transpose(3, 0, 1, 2) for path in kernels}
     return unflatten(flat | turned)
 
 
 def _fold(net: UNet | ControlNet, steps: Array, text: Array) -> PyTree:
-    # The extra axis is the batch that one timestep's shift is broadcast over.
-    time = jax.tree.map(lambda a: a[:, None], net.fold_time(steps))
+    # The extra axis is the batch that one timestep's shift is broadcast over. All shifts in one array: a GPU takes
+    # a timestep's out of it with one kernel a size, and with one kernel each out of an array of each.
+    time = jnp.concatenate(jax.tree.leaves(net.fold_time(steps)), -1)[:, None]
     return {"time": time, "text": net.fold_text(text)}
+
+
+def shifts_of(net: UNet | ControlNet, time: Array) -> PyTree:
+    """What the network takes for one timestep, [1, all channels], out of ``folded[...]["time"]``."""
+    shapes, tree = jax.tree.flatten(jax.eval_shape(net.fold_time, jnp.zeros(1)))
+    ends = list(itertools.accumulate(s.shape[-1] for s in shapes))
+    return jax.tree.unflatten(tree, jnp.split(time, ends[:-1], -1))
 
 
 def _touch_unet(net: UNet, latents: Array, lr: Array, text: Array) -> Array:

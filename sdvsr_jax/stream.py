@@ -17,7 +17,7 @@ from sdvsr_jax import diffusion
 from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import History, align, flow_input, look_back
-from sdvsr_jax.networks import Networks, bind, build
+from sdvsr_jax.networks import Networks, bind, build, shifts_of
 from sdvsr_jax.resize import pad_edges, upsample_bicubic
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import (
@@ -153,19 +153,20 @@ def denoise_latents(
     unet, controlnet = folded["unet"], folded["controlnet"]
     condition = nets.controlnet.embed_condition(history.warped, history.trust)
 
-    def guide(latents: Latents, time: PyTree) -> PyTree:
-        residuals = nets.controlnet(latents, lr, condition, time, controlnet["text"])
+    def guide(latents: Latents, time: Array) -> PyTree:
+        shifts = shifts_of(nets.controlnet, time)
+        residuals = nets.controlnet(latents, lr, condition, shifts, controlnet["text"])
         if config.quirks.bare_first_frame:
             residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
         return residuals
 
     first = None
     if config.use_guidance and config.guide_once:
-        first = guide(noise, jax.tree.map(lambda a: a[0], controlnet["time"]))
+        first = guide(noise, controlnet["time"][0])
 
-    def predict_v(latents: Latents, time: tuple[PyTree, PyTree]) -> Latents:
+    def predict_v(latents: Latents, time: tuple[Array, Array]) -> Latents:
         residuals = guide(latents, time[1]) if config.use_guidance and first is None else first
-        return nets.unet(latents, lr, time[0], unet["text"], residuals)
+        return nets.unet(latents, lr, shifts_of(nets.unet, time[0]), unet["text"], residuals)
 
     if config.remat:
         predict_v = jax.checkpoint(predict_v)

@@ -25,13 +25,19 @@ OHWI: Dimensions = ("NHWC", "OHWI", "NHWC")
 
 
 def upsampled_conv(
-    x: Float[Array, "b h w c"], kernel: Array, height: int, width: int, dimensions: Dimensions = HWIO
-) -> Float[Array, "b h2 w2 d"]:
-    """``conv(resize_nearest(x, height, width), kernel)`` with zero padding 1, to float rounding; kernel 3x3."""
+    x: Float[Array, "b h w c"], kernel: Array, height: int, width: int, dimensions: Dimensions = HWIO,
+    phases: Array | None = None,
+) -> Float[Array, "b h2 w2 d"]:  # fmt: skip
+    """``conv(resize_nearest(x, height, width), kernel)`` with zero padding 1, to float rounding; kernel 3x3.
+
+    ``phases``: `phase_kernels` of it, for who has them already.
+    """
     conv = functools.partial(plain_conv, dimensions=dimensions)
     if not all(old > 1 and new in (2 * old, 2 * old - 1) for old, new in zip(x.shape[1:3], (height, width))):
         return conv(resize_nearest(x, height, width), kernel, (1, 1), (1, 1))
-    y = _doubled(x, kernel, dimensions)[:, :height, :width]
+    if phases is None:
+        phases = phase_kernels(kernel, dimensions).astype(kernel.dtype)
+    y = _doubled(x, phases, dimensions)[:, :height, :width]
     # Where the upsampled image loses its last row or column, (1) would still see it: these pixels are done anew.
     rows, columns = (dimensions[1].index(axis) for axis in "HW")
     if height % 2:
@@ -43,17 +49,20 @@ def upsampled_conv(
     return y
 
 
-def _doubled(x: Array, kernel: Array, dimensions: Dimensions) -> Array:
-    b, h, w, _ = x.shape
+def phase_kernels(kernel: Array, dimensions: Dimensions = HWIO) -> Array:
+    """The four 2x2 kernels of a 3x3 one along its output channels, float32: 16-bit weights are rounded once."""
     rows, columns, out = (dimensions[1].index(axis) for axis in "HWO")
-    channels = kernel.shape[out]
-    # Summed in float32, so that 16-bit weights are rounded once.
-    phases = [k for tall in _collapse(kernel.astype(jnp.float32), rows) for k in _collapse(tall, columns)]
-    y = plain_conv(x, jnp.concatenate(phases, out).astype(kernel.dtype), (1, 1), (1, 1), dimensions)
-    y = y.reshape(b, h + 1, w + 1, 2, 2, channels)
+    tall = _collapse(kernel.astype(jnp.float32), rows)
+    return jnp.concatenate([phase for k in tall for phase in _collapse(k, columns)], out)
+
+
+def _doubled(x: Array, phases: Array, dimensions: Dimensions) -> Array:
+    b, h, w, _ = x.shape
+    y = plain_conv(x, phases, (1, 1), (1, 1), dimensions)
+    y = y.reshape(b, h + 1, w + 1, 2, 2, -1)
     # Phase (p, q) of input pixel (i, j) was computed at (i + p, j + q).
     lines = [jnp.stack([y[:, p : p + h, q : q + w, p, q] for q in (0, 1)], 3) for p in (0, 1)]
-    return jnp.stack(lines, 2).reshape(b, 2 * h, 2 * w, channels)
+    return jnp.stack(lines, 2).reshape(b, 2 * h, 2 * w, -1)
 
 
 def _collapse(kernel: Array, axis: int) -> tuple[Array, Array]:

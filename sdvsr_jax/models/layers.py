@@ -119,8 +119,8 @@ class ResnetBlock(nn.Module):
             self.conv_shortcut = conv(self.channels, kernel=1, dtype=self.dtype)
 
     def fold_time(self, embedding: Float[Array, "n d"]) -> Float[Array, "n c"]:
-        """The shift that this block adds for each of n timesteps."""
-        return self.time_emb_proj(nn.silu(embedding))
+        """The shift that this block adds for each of n timesteps, with the bias of the convolution before it."""
+        return self.conv1.shifted(self.time_emb_proj(nn.silu(embedding)))
 
     def __call__(self, x: Features, time_shift: Float[Array, "n c"]) -> Features:
         """n is 1 (one timestep for all rows) or b."""

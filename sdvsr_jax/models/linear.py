@@ -23,8 +23,8 @@ class Conv(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Features, shift: Float[Array, "n c"] | None = None) -> Features:
-        """``shift`` is added to the bias: summed first, a GPU's convolution adds both on its way out."""
+    def __call__(self, x: Features, bias: Float[Array, "n c"] | None = None) -> Features:
+        """``bias`` takes the place of the layer's own, one for all rows or one each."""
         kernel, dimensions = kernel_of(self, x.shape[-1])
         padding = [(self.kernel // 2, self.kernel // 2)] * 2
         if self.has_variable("params", "kernel_scale"):
@@ -37,10 +37,13 @@ class Conv(nn.Module):
             )  # fmt: skip
         if not self.use_bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if shift is not None:
-            bias = (shift.astype(jnp.float32) + bias.astype(jnp.float32))[:, None, None]
-        return y + bias.astype(self.dtype)
+        own = self.param("bias", nn.initializers.zeros, (self.features,))
+        return y + (own if bias is None else bias[:, None, None]).astype(self.dtype)
+
+    def shifted(self, shift: Float[Array, "n c"]) -> Float[Array, "n c"]:
+        """The bias plus ``shift``, for `__call__`: a GPU's convolution adds one array on its way out."""
+        bias = 0 if self.is_initializing() else jnp.asarray(self.get_variable("params", "bias"))
+        return (shift + bias).astype(self.dtype)
 
 
 def conv(
@@ -52,10 +55,15 @@ def conv(
 
 def kernel_of(module: "Conv | UpsampledConv", channels: int) -> tuple[Array, Dimensions]:
     """The kernel of a convolution and how its axes lie: HWIO, or what `networks.prepare` made of it."""
-    if module.has_variable("params", "kernel_ohwi"):
-        return jnp.asarray(module.get_variable("params", "kernel_ohwi")), OHWI
+    if (turned := stored(module, "kernel_ohwi")) is not None:
+        return turned, OHWI
     shape = (module.kernel, module.kernel, channels, module.features)
     return jnp.asarray(module.param("kernel", module.kernel_init, shape)), HWIO
+
+
+def stored(module: nn.Module, name: str) -> Array | None:
+    """A parameter that only `networks.prepare` makes; None where it has not."""
+    return jnp.asarray(module.get_variable("params", name)) if module.has_variable("params", name) else None
 
 
 class Dense(nn.Module):
@@ -90,7 +98,8 @@ class UpsampledConv(nn.Module):
     @nn.compact
     def __call__(self, x: Features, height: int, width: int) -> Features:
         kernel, dimensions = kernel_of(self, x.shape[-1])
-        y = upsampled_conv(x.astype(self.dtype), kernel.astype(self.dtype), height, width, dimensions)
+        phases = stored(self, "phases" if dimensions == HWIO else "phases_ohwi")
+        y = upsampled_conv(x.astype(self.dtype), kernel.astype(self.dtype), height, width, dimensions, phases)
         if not self.use_bias:
             return y
         return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)

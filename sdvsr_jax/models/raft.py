@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.models.correlation import NUM_CHANNELS, Lookup, make_lookup
-from sdvsr_jax.models.raft_encoder import Encoder, conv
+from sdvsr_jax.models.linear import conv, stored
+from sdvsr_jax.models.raft_encoder import Encoder
 from sdvsr_jax.subpixel import plain_conv
 from sdvsr_jax.types import Array, Features, Float, Flow, PyTree
 
@@ -189,9 +190,11 @@ class ConvParams(nn.Module):
 
     @nn.compact
     def __call__(self) -> tuple[Array, Array]:
+        bias = jnp.asarray(self.param("bias", nn.initializers.zeros, (self.channels,)))
+        if (turned := stored(self, "kernel_ohwi")) is not None:
+            return turned.transpose(1, 2, 3, 0), bias  # which XLA sees through
         shape = (*self.kernel, self.in_channels, self.channels)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return jnp.asarray(kernel), jnp.asarray(self.param("bias", nn.initializers.zeros, (self.channels,)))
+        return jnp.asarray(self.param("kernel", nn.initializers.lecun_normal(), shape)), bias
 
 
 def same_conv(x: Features, kernel: Float[Array, "kh kw c d"], dtype: Any) -> Features:

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sdvsr_jax.models.linear import conv
 from sdvsr_jax.types import Array, Features
 
 
@@ -74,16 +75,9 @@ def instance_norm(x: Features) -> Features:
     return (y * jax.lax.rsqrt(jnp.square(y).mean((1, 2), keepdims=True) + 1e-5)).astype(x.dtype)
 
 
-def conv(channels: int, kernel: int, stride: int = 1, dtype: Any = jnp.float32) -> nn.Conv:
-    """A square convolution with torch's symmetric padding."""
-    return nn.Conv(
-        channels, (kernel, kernel), (stride, stride), padding=[(kernel // 2, kernel // 2)] * 2, dtype=dtype
-    )
-
-
 def _conv_norm(channels: int, kernel: int, stride: int, batch_norm: bool, dtype: Any) -> list[nn.Module]:
     """A convolution and, where it has parameters, its norm: instance norm has none."""
-    layer = conv(channels, kernel, stride, dtype)
+    layer = conv(channels, kernel, stride, dtype=dtype)
     return [layer, BatchNorm(channels)] if batch_norm else [layer]
 
 

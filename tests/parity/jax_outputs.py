@@ -18,7 +18,7 @@ from sdvsr_jax.models.correlation import make_lookup
 from sdvsr_jax.models.layers import Transformer
 from sdvsr_jax.models.raft import RAFT
 from sdvsr_jax.models.text import TextConfig, TextEncoder
-from sdvsr_jax.networks import bind, build, prepare
+from sdvsr_jax.networks import bind, build, prepare, shifts_of
 from sdvsr_jax.resize import upsample_bicubic
 from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Params
@@ -169,9 +169,10 @@ def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):
 
     def denoise(x, per_step):
         coefficients, unet_time, control_time = per_step
-        residuals = nets.controlnet(x, lr, condition, control_time, folded["controlnet"]["text"])
+        shifts = shifts_of(nets.controlnet, control_time)
+        residuals = nets.controlnet(x, lr, condition, shifts, folded["controlnet"]["text"])
         residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
-        v = nets.unet(x, lr, unet_time, folded["unet"]["text"], residuals)
+        v = nets.unet(x, lr, shifts_of(nets.unet, unet_time), folded["unet"]["text"], residuals)
         return diffusion.ddim_update(x, v, coefficients)[0], v
 
     times = (folded[name]["time"] for name in ("unet", "controlnet"))
