@@ -7,7 +7,7 @@ import pytest
 
 from sdvsr_jax.flops import count
 from sdvsr_jax.resize import resize_nearest
-from sdvsr_jax.subpixel import upsampled_conv
+from sdvsr_jax.subpixel import phase_kernels, upsampled_conv
 
 
 def plain(x: jax.Array, kernel: jax.Array, height: int, width: int) -> jax.Array:
@@ -38,6 +38,8 @@ def test_it_equals_resizing_and_convolving(old: tuple[int, int], new: tuple[int,
     x, kernel = random((2, *old, 3), 0), random((3, 3, 3, 4), 1)
     expected = plain(x, kernel, *new)
     np.testing.assert_allclose(upsampled_conv(x, kernel, *new), expected, atol=1e-5)
+    found = upsampled_conv(x, kernel, *new, phases=phase_kernels(kernel))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_its_gradients_are_the_same() -> None:
