@@ -40,9 +40,9 @@ def runs_in_cudnn(dtype: DTypeLike, head_dim: int, device: tuple[str, float]) ->
     return platform == "cuda" and capability >= 8.0 and sixteen_bit and head_dim <= 128 and head_dim % 8 == 0
 
 
-def device_kind() -> tuple[str, float]:
-    """('cuda', compute capability) of the device that programs are traced for, ('', 0) elsewhere."""
-    device = program_device()
+def device_kind(device: Any = None) -> tuple[str, float]:
+    """('cuda', compute capability) of a device, or of the one that programs are traced for; ('', 0) elsewhere."""
+    device = device or program_device()
     # 'gpu' is the platform of AMD devices as well.
     if device.platform != "gpu" or not device.device_kind.startswith("NVIDIA"):
         return "", 0.0

@@ -20,6 +20,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from sdvsr_jax import checkpoint, snapshot
+from sdvsr_jax.attention import device_kind
 from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import prepare
@@ -52,6 +53,8 @@ class Upscaler:
     streams: how many streams share one batch; their frames have one size.
     seed: of the noise. Equal seed, stream number and frames give equal output.
     device: a `jax.Device`; JAX's default one without it.
+    graphs: on an NVIDIA GPU, frames as CUDA graphs with the convolutions in them: less time for twice the temporary
+        memory and a second compilation (docs/performance.md). Nothing elsewhere.
 
     Frames are numpy arrays [h, w, 3] RGB: uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1). Results are
     [scale*h, scale*w, 3] of the same type (float32 for floats), clipped to the same range. The first frame
@@ -67,6 +70,7 @@ class Upscaler:
         seed: int = 0,
         device: Any = None,
         offline: bool = False,
+        graphs: bool = False,
     ) -> None:
         if streams < 1:
             raise ValueError(f"streams={streams}: expected at least 1")
@@ -76,9 +80,11 @@ class Upscaler:
         self._seed, self._device = seed, device or jax.devices()[0]
         ready = jax.jit(prepare, static_argnums=1)(jax.device_put(params, self._device), config)
         self._params: Params | None = ready
-        self._run = jax.jit(
-            functools.partial(step_pixels, config=config), donate_argnums=1, compiler_options=compiler_options()
-        )
+        jitted = functools.partial(jax.jit, functools.partial(step_pixels, config=config), donate_argnums=1)
+        self._run = jitted(compiler_options=compiler_options())
+        self._graphs = None
+        if graphs and device_kind(self._device)[0] == "cuda":
+            self._graphs = jitted(compiler_options=compiler_options(graphs=True))
         self._kind: tuple[tuple[int, ...], np.dtype] | None = None
         self._lock = threading.Lock()
 
@@ -185,6 +191,11 @@ class Upscaler:
             filled = iter(given)
             blank = np.zeros(first.shape, first.dtype)
             pixels = np.stack([next(filled) if here else blank for here in active])
+            if self._graphs is not None:  # their kernels are loaded by the plain program, run on nothing
+                nothing = jax.device_put((pixels, np.zeros_like(active)), self._device)
+                self.state, out = self._run(self._params, self.state, *nothing)
+                out.block_until_ready()
+                self._run, self._graphs = self._graphs, None
             self.state, out = self._run(self._params, self.state, *jax.device_put((pixels, active), self._device))
         return out
 

@@ -61,6 +61,19 @@ def test_warming_up_makes_the_program_and_changes_no_frame() -> None:
             warm.warm_up(8, 8)
 
 
+def test_graphs_begin_behind_the_plain_program_and_change_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU the options mean nothing, so that the two programs agree exactly."""
+    monkeypatch.setattr("sdvsr_jax.compiling.CPU_OPTIONS", {})
+    monkeypatch.setattr("sdvsr_jax.upscaler.device_kind", lambda device: ("cuda", 9.0))
+    given = pixels(3)[:, 0]
+    with Upscaler(MODEL) as plain, Upscaler(MODEL, graphs=True) as upscaler:
+        first = upscaler._run
+        for frame in given:
+            assert np.array_equal(upscaler.push(frame), plain.push(frame))
+        assert upscaler._run is not first
+        assert upscaler._run._cache_size() == first._cache_size() == 1
+
+
 def test_the_iterator_gives_what_push_gives_whatever_is_in_flight() -> None:
     clip, read = pixels(4)[:, 0], []
 
