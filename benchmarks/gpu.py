@@ -50,10 +50,15 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
         ),
         Piece("options", f"options {full} --precision bfloat16 --frames 10", 330, 100),
         Piece("arithmetic", f"arithmetic {full} --precision bfloat16 --frames 10", 150, 60),
+        Piece("written", f"written {full} --precision bfloat16 --frames 20", 120, 40),
         Piece("parts", f"parts {full} --precision bfloat16 --frames 10", 150, 60),
         Piece(
-            "streams", f"streams sizes {nano} --precision bfloat16 --frames 20 --stream-size {size} {sweep}", 90, 25
+            "streams",
+            f"streams sizes {nano} --precision bfloat16 --frames 20 --stream-size {size} {sweep}",
+            150,
+            60,
         ),
+        Piece("capacity", f"streams {full} --precision bfloat16 --frames 6 --stream-size {size}", 240, 150),
         Piece("sizes", f"sizes {full} --precision bfloat16 --frames 6 {sweep}", 200, 120),
     ]
 

@@ -145,13 +145,26 @@ def by_option(options: argparse.Namespace, results: Results) -> None:
         print(report.plain_table(found))
 
 
+def by_hand(options: argparse.Namespace, results: Results) -> None:
+    """What kernels written by hand would bring."""
+    if device_kind()[0] != "cuda":
+        print("written  not measured: the kernels are for an NVIDIA GPU")
+        return
+    from benchmarks import written  # of a backend that later versions of JAX may lack
+
+    for config in configs(options):
+        found = written.measure(config, *report.size_of(options.sizes[0]), options.frames)
+        results["written"][_name(config)] = found
+        print(report.plain_table(found))
+
+
 def _name(config: ModelConfig) -> str:
     return f"{config.name} {precision_of(config)}"
 
 
 PIECES: dict[str, Callable[[argparse.Namespace, Results], None]] = {
     "rows": rows, "torch": torch, "start": start, "io": io, "sizes": sizes, "streams": streams, "parts": by_part,
-    "arithmetic": by_operation, "options": by_option,
+    "arithmetic": by_operation, "options": by_option, "written": by_hand,
 }  # fmt: skip
 """In the order in which they run."""
 NEEDS_PEAKS = {"rows", "parts", "arithmetic"}
@@ -164,4 +177,4 @@ def empty(precisions: list[str], needs_peaks: bool) -> Results:
     types = dict.fromkeys(map(activations, precisions))
     peaks = device.ceilings(tuple(types)) if needs_peaks else {}
     return {"machine": device.describe(), "peaks": peaks, "rows": [], "sizes": {}, "streams": {}, "parts": {},
-            "arithmetic": {}, "options": {}}  # fmt: skip
+            "arithmetic": {}, "options": {}, "written": {}}  # fmt: skip
