@@ -2,7 +2,6 @@
 on the way out does to that."""
 
 import collections
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,8 +12,6 @@ from benchmarks import clock
 from sdvsr_jax import flops
 from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.networks import abstract_params, prepare
-from sdvsr_jax.stream import init_state, step
 
 FORMS: dict[str, Callable] = {
     "alone": lambda y, bias, other: y,
@@ -36,13 +33,9 @@ class Operation(NamedTuple):
 
 def operations(config: ModelConfig, width: int, height: int) -> list[Operation]:
     """All of a frame at LR size width x height, those with the most arithmetic first."""
-    params = jax.eval_shape(functools.partial(prepare, config=config), abstract_params(config))
-    state = jax.eval_shape(lambda: init_state(config, 1, height, width))
-    frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
-    traced = jax.make_jaxpr(functools.partial(step, config=config))(params, state, frame)
     calls: collections.Counter[str] = collections.Counter()
     seen = {}
-    for equation, turns in flops.equations(traced.jaxpr):
+    for equation, turns in flops.equations(flops.traced_frame(config, width, height)):
         if flops.cost(equation):
             calls[_name(equation)] += turns
             seen[_name(equation)] = equation

@@ -18,10 +18,15 @@ from sdvsr_jax.stream import init_state, step
 
 def frame_flops(config: ModelConfig, width: int, height: int) -> int:
     """Operations of one frame at LR size width x height. Nothing is computed."""
+    return _count(traced_frame(config, width, height))
+
+
+def traced_frame(config: ModelConfig, width: int, height: int) -> Any:
+    """The jaxpr of one `step`."""
     params = jax.eval_shape(functools.partial(prepare, config=config), abstract_params(config))
     state = jax.eval_shape(lambda: init_state(config, 1, height, width))
     frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
-    return count(functools.partial(step, config=config), params, state, frame)
+    return jax.make_jaxpr(functools.partial(step, config=config))(params, state, frame).jaxpr
 
 
 def count(function: Callable, *args: Any) -> int:
