@@ -6,9 +6,13 @@ import jax
 
 from sdvsr_jax.attention import program_device
 
-CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-"""YNNPACK for products only. XLA gives it convolutions as well, but Eigen is faster at those of this model: a frame
-takes four fifths of the time, a step of training three quarters (docs/performance.md)."""
+CPU_OPTIONS = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+}
+"""YNNPACK for products only: XLA gives it convolutions as well, but Eigen is faster at those of this model. And
+`jax.lax.optimization_barrier` holds: otherwise XLA takes barriers out before it joins loops, and every loop that
+reads the warped frame warps it again (docs/performance.md)."""
 
 GRAPH_OPTIONS = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION",
@@ -25,14 +29,16 @@ def compiler_options(*, graphs: bool = False) -> dict[str, str] | None:
     """For `jax.jit`, on the device that programs are traced for; None where there is nothing to ask for."""
     if graphs:
         return GRAPH_OPTIONS
-    return CPU_OPTIONS if program_device().platform == "cpu" and _are_known() else None
+    if program_device().platform != "cpu":
+        return None
+    return {name: value for name, value in CPU_OPTIONS.items() if _is_known(name, value)} or None
 
 
 @functools.cache
-def _are_known() -> bool:
-    """The option is experimental: a version of XLA that lacks it refuses it."""
+def _is_known(name: str, value: str) -> bool:
+    """The options are experimental: a version of XLA that lacks one refuses it."""
     try:
-        jax.jit(lambda x: x, compiler_options=CPU_OPTIONS).lower(0.0).compile()
+        jax.jit(jax.lax.optimization_barrier, compiler_options={name: value}).lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True

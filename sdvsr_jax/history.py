@@ -51,8 +51,9 @@ def align(
     trust = validity
     if not config.quirks.bare_first_frame:
         validity = jnp.broadcast_to(validity, (*lr.shape[:3], 1))
-        trust = resize_linear(validity, *up.shape[1:3])
+        trust = jax.lax.optimization_barrier(resize_linear(validity, *up.shape[1:3]))
         warped = trust * warped + (1 - trust) * up
+    warped = jax.lax.optimization_barrier(warped)
     return History(warped, validity, trust, has, seen.flow_features)
 
 
@@ -110,4 +111,4 @@ def _flows(
     if not isinstance(config.flow, FlowNetConfig) and config.flow.resolution == "sr":
         return mean_pool(flow, config.scale) / config.scale, flow
     flow = flow[:, : lr.shape[1], : lr.shape[2]]
-    return flow, config.scale * resize_linear(flow, *up.shape[1:3])
+    return flow, jax.lax.optimization_barrier(config.scale * resize_linear(flow, *up.shape[1:3]))

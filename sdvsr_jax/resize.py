@@ -17,8 +17,7 @@ from sdvsr_jax.types import Array, Float
 
 def upsample_bicubic(x: Float[Array, "b h w c"], scale: int) -> Float[Array, "b H W c"]:
     """`scale` times larger, as torch ``interpolate(mode='bicubic', align_corners=False)``; not clamped."""
-    kernel = _upsampling_kernel(scale)
-    return _upsample_axis(_upsample_axis(x, 1, kernel), 2, kernel)
+    return _upsample(x, _upsampling_kernel(scale))
 
 
 def downsample_bicubic(x: Float[Array, "b H W c"], scale: int) -> Float[Array, "b h w c"]:
@@ -43,7 +42,10 @@ def resize_nearest(x: Float[Array, "b h w c"], height: int, width: int) -> Float
 
 def resize_linear(x: Float[Array, "b h w c"], height: int, width: int) -> Float[Array, "b h2 w2 c"]:
     """Bilinear without antialias, half-pixel centres, edges repeated (torch ``align_corners=False``)."""
-    b, _, _, c = x.shape
+    b, old_height, old_width, c = x.shape
+    scale = height // old_height
+    if (height, width) == (scale * old_height, scale * old_width):
+        return _upsample(x, _linear_kernel(scale))
     return jax.image.resize(x, (b, height, width, c), "linear", antialias=False)
 
 
@@ -80,8 +82,18 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
 @functools.cache
 def _upsampling_kernel(scale: int) -> np.ndarray:
     """Weights [phase, tap]; tap k of output scale*i + phase is input pixel i + k - 2."""
-    source = (np.arange(scale) + 0.5) / scale - 0.5
-    return _cubic(source[:, None] - np.arange(-2, 3), a=-0.75).astype(np.float32)
+    return _cubic(_phases(scale)[:, None] - np.arange(-2, 3), a=-0.75).astype(np.float32)
+
+
+@functools.cache
+def _linear_kernel(scale: int) -> np.ndarray:
+    """Weights [phase, tap]; tap k of output scale*i + phase is input pixel i + k - 1."""
+    return np.maximum(0, 1 - np.abs(_phases(scale)[:, None] - np.arange(-1, 2))).astype(np.float32)
+
+
+def _phases(scale: int) -> np.ndarray:
+    """Where the outputs of one input pixel lie, in input pixels from its centre."""
+    return (np.arange(scale) + 0.5) / scale - 0.5
 
 
 @functools.cache
@@ -92,10 +104,14 @@ def _downsampling_kernel(scale: int) -> np.ndarray:
     return (kernel / kernel.sum()).astype(np.float32)
 
 
+def _upsample(x: Array, kernel: np.ndarray) -> Array:
+    return _upsample_axis(_upsample_axis(x, 1, kernel), 2, kernel)
+
+
 def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
-    size, last = x.shape[axis], x.shape[axis] - 1
-    padded = jnp.take(x, np.clip(np.arange(-2, size + 2), 0, last), axis)
-    taps = [jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(5)]
+    size, count = x.shape[axis], kernel.shape[1]
+    padded = jnp.take(x, np.clip(np.arange(-(count // 2), size + count // 2), 0, size - 1), axis)
+    taps = [jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(count)]
     phases = [sum(float(w) * tap for w, tap in zip(row, taps) if w != 0) for row in kernel]
     shape = (*x.shape[:axis], size * len(phases), *x.shape[axis + 1 :])
     return jnp.stack(phases, axis + 1).reshape(shape)
