@@ -17,18 +17,18 @@ Points = list[dict[str, Any]]
 
 
 def sizes(config: ModelConfig, pairs: list[tuple[int, int]], rounds: int, params: Params | None = None) -> Points:
-    """Milliseconds per frame at each LR size, the sizes taking turns."""
+    """Milliseconds per frame at each LR size, one size after the other: together they would not fit into memory, and
+    on a CPU small frames would pay for the pages that large ones have just given back.
+    """
     params = prepared_params(config) if params is None else params
-    calls = {f"{w}x{h}": driver(config, params, 1, w, h) for w, h in pairs}
-    times = clock.in_turns(calls, rounds)
-    return [
-        {
-            "lr": [w, h], "pixels": w * h, "median_ms": 1e3 * times[f"{w}x{h}"].median,
-            "us_per_lr_pixel": 1e6 * times[f"{w}x{h}"].median / (w * h),
-            "gflop": frame_flops(config, w, h) / 1e9,
-        }
-        for w, h in pairs
-    ]  # fmt: skip
+    points = []
+    for w, h in pairs:
+        found = clock.in_turns({"frame": driver(config, params, 1, w, h)}, rounds)["frame"]
+        points.append({
+            "lr": [w, h], "pixels": w * h, "median_ms": 1e3 * found.median,
+            "us_per_lr_pixel": 1e6 * found.median / (w * h), "gflop": frame_flops(config, w, h) / 1e9,
+        })  # fmt: skip
+    return points
 
 
 def exponent(points: Points) -> float:
