@@ -11,8 +11,8 @@ CPU_OPTIONS = {
     "xla_disable_hlo_passes": "cse_barrier_expander",
 }
 """YNNPACK for products only: XLA gives it convolutions as well, but Eigen is faster at those of this model. And
-`jax.lax.optimization_barrier` holds: otherwise XLA takes barriers out before it joins loops, and every loop that
-reads the warped frame warps it again (docs/performance.md)."""
+`jax.lax.optimization_barrier` holds: XLA of jax 0.10 takes barriers out before it joins loops (newer ones do not),
+and then every loop that reads the warped frame warps it again (docs/performance.md)."""
 
 GRAPH_OPTIONS = {
     "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION",

