@@ -17,8 +17,9 @@ Points = list[dict[str, Any]]
 
 
 def sizes(config: ModelConfig, pairs: list[tuple[int, int]], rounds: int, params: Params | None = None) -> Points:
-    """Milliseconds per frame at each LR size, one size after the other: together they would not fit into memory, and
-    on a CPU small frames would pay for the pages that large ones have just given back.
+    """Milliseconds per frame at each LR size, one size after the other.
+
+    Together they would not fit into memory, and on a CPU small frames pay for pages that large ones gave back.
     """
     params = prepared_params(config) if params is None else params
     points = []
