@@ -11,7 +11,7 @@ from benchmarks.latency import Row, advancing
 from benchmarks.precisions import precision_of
 from benchmarks.weights import noise_frame, prepared_params
 from sdvsr_jax.attention import device_kind
-from sdvsr_jax.compiling import GRAPH_OPTIONS, compiler_options
+from sdvsr_jax.compiling import CPU_OPTIONS, GRAPH_OPTIONS, compiler_options
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Params
@@ -31,9 +31,15 @@ kernels, cuBLASLt's with bias and sum, and another way to fuse, among those that
 
 
 def known_sets() -> dict[str, Options]:
-    """What is worth a try on this device: on a GPU each set alone and with CUDA graphs, the likeliest first."""
+    """What is worth a try on this device: on a GPU each set alone and with CUDA graphs, the likeliest first.
+
+    On a CPU our own options, left out: what they bring.
+    """
     if device_kind()[0] != "cuda":
-        return {"XLA's defaults": {}}
+        lacking: dict[str, Options] = {
+            f"without {name}": {k: v for k, v in CPU_OPTIONS.items() if k != name} for name in CPU_OPTIONS
+        }
+        return {"XLA's defaults": {}} | lacking
     with_graphs = {f"graphs, {name}": GRAPH_OPTIONS | dict(options) for name, options in GPU_ALONE.items()}
     del with_graphs["graphs, graphs"]
     return GPU_ALONE | with_graphs

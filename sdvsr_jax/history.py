@@ -45,6 +45,7 @@ def align(
     if cut is None and config.history.cut_validity > 0:
         cut = seen.validity.mean((1, 2, 3)) < config.history.cut_validity
     has = (has_prev if cut is None else has_prev & ~cut)[:, None, None, None]
+    # barriers here and behind the flow: guidance and TPM read these images, and on a CPU each would compute them
     validity = jnp.where(has, seen.validity, 0)
     prev_sr = jnp.where(has_prev[:, None, None, None], prev_sr, up)
     warped = warp(prev_sr, seen.flow, stretch=config.quirks.warp_stretch)

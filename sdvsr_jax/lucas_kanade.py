@@ -36,6 +36,7 @@ def refine_flow(
     determinant = xx * yy - xy * xy
 
     def iterate(_, correction: Array) -> Array:
+        # read twice, and without a barrier warped twice on a CPU
         dt = jax.lax.optimization_barrier(warp(other, flow + correction) - image)
         xt, yt = jnp.split(gaussian_blur(jnp.concatenate([dx * dt, dy * dt], -1), sigma), 2, axis=-1)
         step = jnp.concatenate([xy * yt - yy * xt, xy * xt - xx * yt], -1) / determinant

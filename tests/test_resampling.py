@@ -21,7 +21,8 @@ def general(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 def test_linear_by_a_whole_factor(size: tuple[int, int], scale: int) -> None:
     x = jax.random.normal(jax.random.key(scale), (2, *size, 3))
     larger = (scale * size[0], scale * size[1])
-    np.testing.assert_allclose(resize(x, *larger), general(x, larger), atol=1e-5)
+    # at scale 3 the weights are no binary fractions: 1.5e-6 apart
+    np.testing.assert_allclose(resize(x, *larger), general(x, larger), atol=3e-6)
 
 
 @pytest.mark.parametrize("size", [(7, 16), (16, 7), (23, 12)])
