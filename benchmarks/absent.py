@@ -1,8 +1,10 @@
-"""Compile for a GPU that is not there: python -m benchmarks compile [--models stream_diffvsr] [--sizes 320x180].
+"""Compile for a GPU that is not there: python -m benchmarks compile [--models
+stream_diffvsr] [--sizes 320x180].
 
-XLA's compiler for CUDA needs its package (pip install 'jax[cuda12]'), not the device. What it would refuse there,
-it refuses here, and its program tells how many kernels a frame takes and how much memory. It cannot try out which
-algorithm is fastest, so the program of a real device is a little different.
+XLA's compiler for CUDA needs its package (pip install 'jax[cuda12]'), not the device.
+What it would refuse there, it refuses here, and its program tells how many kernels a
+frame takes and how much memory. It cannot try out which algorithm is fastest, so the
+program of a real device is a little different.
 """
 
 import argparse
@@ -21,12 +23,30 @@ from sdvsr_jax.networks import init_params, prepare
 from sdvsr_jax.stream import init_state, step
 
 TARGETS = {
-    "h200": {"compute": (9, 0), "cores": 132, "bandwidth": 4.8e12, "l2": 60 * 2**20, "memory": 141e9,
-             "shared_core": 233472, "shared_block": 232448, "threads": 2048},
-    "rtx4090": {"compute": (8, 9), "cores": 128, "bandwidth": 1.008e12, "l2": 72 * 2**20, "memory": 25.2e9,
-                "shared_core": 102400, "shared_block": 101376, "threads": 1536},
-}  # fmt: skip
-"""What XLA asks of a device before it decides how to tile and fuse (vendor's data sheets)."""
+    "h200": {
+        "compute": (9, 0),
+        "cores": 132,
+        "bandwidth": 4.8e12,
+        "l2": 60 * 2**20,
+        "memory": 141e9,
+        "shared_core": 233472,
+        "shared_block": 232448,
+        "threads": 2048,
+    },
+    "rtx4090": {
+        "compute": (8, 9),
+        "cores": 128,
+        "bandwidth": 1.008e12,
+        "l2": 72 * 2**20,
+        "memory": 25.2e9,
+        "shared_core": 102400,
+        "shared_block": 101376,
+        "threads": 1536,
+    },
+}
+"""What XLA asks of a device before it decides how to tile and fuse (vendor's data
+sheets).
+"""
 KERNEL = re.compile(
     r" = (?:\(.*?\)|\S+) (fusion|fusion-start|custom-call|copy|copy-start|convolution|dot|reduce|transpose)\("
 )
@@ -39,7 +59,9 @@ def main(arguments: list[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--models", nargs="+", default=sorted(PRESETS), choices=sorted(PRESETS))
+    parser.add_argument(
+        "--models", nargs="+", default=sorted(PRESETS), choices=sorted(PRESETS)
+    )
     parser.add_argument("--sizes", nargs="+", default=["320x180"])
     parser.add_argument("--precision", nargs="+", default=["bfloat16"], choices=CHOICES)
     parser.add_argument("--device", default="h200", choices=sorted(TARGETS))
@@ -47,7 +69,9 @@ def main(arguments: list[str]) -> int:
     try:
         device = absent_device(options.device)
     except Exception as error:  # whatever a missing or older plugin raises
-        print(f"error: no CUDA compiler here ({str(error)[:120]}): pip install 'jax[cuda12]'")
+        print(
+            f"error: no CUDA compiler here ({str(error)[:120]}): pip install 'jax[cuda12]'"
+        )
         return 1
     rows = []
     for model in options.models:
@@ -56,7 +80,9 @@ def main(arguments: list[str]) -> int:
                 config = in_precision(PRESETS[model](), precision)
                 rows.append(compiled(config, *report.size_of(size), device))
                 print(report.plain_table(rows[-1:]), flush=True)
-    print(f"\n{report.plain_table(rows)}\n\n{device.device_kind}, jax {jax.__version__}")
+    print(
+        f"\n{report.plain_table(rows)}\n\n{device.device_kind}, jax {jax.__version__}"
+    )
     return 1 if any(row["refused"] for row in rows) else 0
 
 
@@ -78,33 +104,49 @@ def absent_device(name: str) -> Any:
         platform_name: "CUDA" device_description_str: "NVIDIA {name.upper()}"
         dnn_version_info {{ major: 9 minor: 8 }}
     """
-    return topologies.get_topology_desc(name, "cuda", target_config=description, topology="1x1x1").devices[0]
+    return topologies.get_topology_desc(
+        name, "cuda", target_config=description, topology="1x1x1"
+    ).devices[0]
 
 
-def compiled(config: ModelConfig, width: int, height: int, device: Any) -> dict[str, Any]:
-    """Seconds, kernels in a frame (a loop's times its length), MB of parameters, state and temporary arrays."""
-    row: dict[str, Any] = {"model": config.name, "precision": precision_of(config), "lr": [width, height]}
+def compiled(
+    config: ModelConfig, width: int, height: int, device: Any
+) -> dict[str, Any]:
+    """Seconds, kernels in a frame (a loop's times its length), MB of parameters, state
+    and temporary arrays.
+    """
+    row: dict[str, Any] = {
+        "model": config.name,
+        "precision": precision_of(config),
+        "lr": [width, height],
+    }
     with jax.default_device(device):  # programs are traced for it
-        params = jax.eval_shape(lambda: prepare(init_params(jax.random.key(0), config), config))
+        params = jax.eval_shape(
+            lambda: prepare(init_params(jax.random.key(0), config), config)
+        )
         state = jax.eval_shape(lambda: init_state(config, 1, height, width))
         frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
         start = time.perf_counter()
         try:
             on_device = jax.sharding.SingleDeviceSharding(device)
             run = jax.jit(
-                functools.partial(step, config=config), donate_argnums=1, in_shardings=on_device,
+                functools.partial(step, config=config),
+                donate_argnums=1,
+                in_shardings=on_device,
                 out_shardings=on_device,
-            )  # fmt: skip
+            )
             program = run.lower(params, state, frame).compile()
         except jax.errors.JaxRuntimeError as error:
             return row | {"refused": " ".join(str(error).split())[:300]}
     analysis: Any = program.memory_analysis()
     kinds = kernels(program.as_text() or "")
     return row | {
-        "compile s": time.perf_counter() - start, "kernels": sum(kinds.values()),
-        "held MB": analysis.argument_size_in_bytes / 1e6, "temporary MB": analysis.temp_size_in_bytes / 1e6,
+        "compile s": time.perf_counter() - start,
+        "kernels": sum(kinds.values()),
+        "held MB": analysis.argument_size_in_bytes / 1e6,
+        "temporary MB": analysis.temp_size_in_bytes / 1e6,
         "refused": "",
-    }  # fmt: skip
+    }
 
 
 def kernels(program: str) -> collections.Counter:
@@ -124,7 +166,12 @@ def kernels(program: str) -> collections.Counter:
         for line in bodies[body]:
             if loop := re.search(r"\bwhile\(.*body=%?([\w.-]+)", line):
                 trips = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
-                total.update({k: n * int(trips[1] if trips else 1) for k, n in count(loop[1]).items()})
+                total.update(
+                    {
+                        k: n * int(trips[1] if trips else 1)
+                        for k, n in count(loop[1]).items()
+                    }
+                )
             elif found := KERNEL.search(line):
                 total[found[1]] += 1
         return total

@@ -1,5 +1,6 @@
-"""A frame's convolutions and products, each alone: how near the device comes to its peak, and what a bias or a sum
-on the way out does to that."""
+"""A frame's convolutions and products, each alone: how near the device comes to its
+peak, and what a bias or a sum on the way out does to that.
+"""
 
 import collections
 from collections.abc import Callable
@@ -10,8 +11,8 @@ import jax.numpy as jnp
 
 from benchmarks import clock
 from sdvsr_jax import flops
-from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.ops.xla import compiler_options
 
 FORMS: dict[str, Callable] = {
     "alone": lambda y, bias, other: y,
@@ -19,11 +20,15 @@ FORMS: dict[str, Callable] = {
     "+ bias + sum": lambda y, bias, other: y + bias + other,
 }
 LEAST_WORK = 3e10
-"""Operations between two looks at the clock on a GPU: launching a kernel takes longer than a small one runs."""
+"""Operations between two looks at the clock on a GPU: launching a kernel takes longer
+than a small one runs.
+"""
 
 
 class Operation(NamedTuple):
-    """One kind of convolution or product: the traced equation, how often a frame does it, operations of each."""
+    """One kind of convolution or product: the traced equation, how often a frame does
+    it, operations of each.
+    """
 
     name: str
     equation: Any
@@ -39,7 +44,10 @@ def operations(config: ModelConfig, width: int, height: int) -> list[Operation]:
         if flops.cost(equation):
             calls[_name(equation)] += turns
             seen[_name(equation)] = equation
-    found = [Operation(name, equation, calls[name], flops.cost(equation)) for name, equation in seen.items()]
+    found = [
+        Operation(name, equation, calls[name], flops.cost(equation))
+        for name, equation in seen.items()
+    ]
     return sorted(found, key=lambda o: -o.calls * o.flop)
 
 
@@ -49,7 +57,9 @@ def _name(equation: Any) -> str:
     if equation.primitive.name != "conv_general_dilated":
         return f"product {sizes}"
     strides = equation.params["window_strides"]
-    return f"conv {sizes}" + (f" / {'x'.join(map(str, strides))}" if set(strides) != {1} else "")
+    return f"conv {sizes}" + (
+        f" / {'x'.join(map(str, strides))}" if set(strides) != {1} else ""
+    )
 
 
 def _shape(array: Any) -> str:
@@ -57,24 +67,44 @@ def _shape(array: Any) -> str:
 
 
 def measure(
-    config: ModelConfig, width: int, height: int, rounds: int, peaks: dict[str, float], most: int = 12
+    config: ModelConfig,
+    width: int,
+    height: int,
+    rounds: int,
+    peaks: dict[str, float],
+    most: int = 12,
 ) -> list[dict[str, Any]]:
-    """A row for each of the ``most`` costly: TFLOP/s in every form (taking turns), share of the peak, ms per frame.
+    """A row for each of the ``most`` costly: TFLOP/s in every form (taking turns),
+    share of the peak, ms per frame.
 
     The share and the milliseconds are of the form ``alone``.
     """
     rows = []
     for operation in operations(config, width, height)[:most]:
-        repeats = max(1, round(LEAST_WORK / operation.flop)) if jax.default_backend() != "cpu" else 1
-        calls = {name: _call(operation.equation, form, repeats) for name, form in FORMS.items()}
-        times = {name: t.median / repeats for name, t in clock.in_turns(calls, rounds).items()}
+        repeats = (
+            max(1, round(LEAST_WORK / operation.flop))
+            if jax.default_backend() != "cpu"
+            else 1
+        )
+        calls = {
+            name: _call(operation.equation, form, repeats)
+            for name, form in FORMS.items()
+        }
+        times = {
+            name: t.median / repeats
+            for name, t in clock.in_turns(calls, rounds).items()
+        }
         peak = peaks.get(str(operation.equation.invars[0].aval.dtype))
         rows.append(
-            {"operation": operation.name, "calls": operation.calls, "gflop": operation.calls * operation.flop / 1e9,
-             "ms": 1e3 * operation.calls * times["alone"],
-             "of peak": peak and operation.flop / times["alone"] / peak}
+            {
+                "operation": operation.name,
+                "calls": operation.calls,
+                "gflop": operation.calls * operation.flop / 1e9,
+                "ms": 1e3 * operation.calls * times["alone"],
+                "of peak": peak and operation.flop / times["alone"] / peak,
+            }
             | {name: operation.flop / seconds / 1e12 for name, seconds in times.items()}
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -83,7 +113,9 @@ def _call(equation: Any, form: Callable, repeats: int) -> Callable[[], object]:
     x, kernel = (_random(k, v.aval) for k, v in enumerate(equation.invars[:2]))
     other = _random(2, equation.outvars[0].aval)
 
-    def run(x: jax.Array, kernel: jax.Array, bias: jax.Array, other: jax.Array) -> jax.Array:
+    def run(
+        x: jax.Array, kernel: jax.Array, bias: jax.Array, other: jax.Array
+    ) -> jax.Array:
         return form(equation.primitive.bind(x, kernel, **equation.params), bias, other)
 
     program = jax.jit(run, compiler_options=compiler_options())
@@ -98,4 +130,6 @@ def _call(equation: Any, form: Callable, repeats: int) -> Callable[[], object]:
 def _random(seed: int, shaped: Any) -> jax.Array:
     values = jax.random.normal(jax.random.key(seed), shaped.shape)
     # 8-bit values in their own range, which a normal distribution hardly leaves zero
-    return (16 * values if shaped.dtype.itemsize == 1 else values).astype(jnp.dtype(shaped.dtype))
+    return (16 * values if shaped.dtype.itemsize == 1 else values).astype(
+        jnp.dtype(shaped.dtype)
+    )

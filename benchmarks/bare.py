@@ -1,4 +1,6 @@
-"""Runs where only jax, flax, einops and numpy are: shape annotations then mean their array type."""
+"""Runs where only jax, flax, einops and numpy are: shape annotations then mean their
+array type.
+"""
 
 import importlib.util
 import sys
@@ -12,7 +14,9 @@ class _Annotation:
 
 
 def stand_in() -> None:
-    """Make ``import jaxtyping`` work, if it is not installed, with names that annotate and check nothing."""
+    """Make ``import jaxtyping`` work, if it is not installed, with names that annotate
+    and check nothing.
+    """
     if "jaxtyping" in sys.modules or importlib.util.find_spec("jaxtyping") is not None:
         return
     import jax

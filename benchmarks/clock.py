@@ -1,4 +1,6 @@
-"""Wall-clock times of calls, several things measured in turns so that a busy machine is unfair to none."""
+"""Wall-clock times of calls, several things measured in turns so that a busy machine is
+unfair to none.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +31,9 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
+def in_turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, Times]:
     """Every call once as a warm-up, then ``rounds`` times in turns."""
     first = {name: seconds(call) for name, call in calls.items()}
     rest: dict[str, list[float]] = {name: [] for name in calls}

@@ -1,14 +1,16 @@
-"""A fresh process up to its first frame, as `python -m infer` does it: python -m benchmarks.first_frame VIDEO OUT.
+"""A fresh process up to its first frame, as `python -m infer` does it: python -m
+benchmarks.first_frame VIDEO OUT.
 
-Prints when the frame was on the host. The parent (benchmarks.startup) has the time at which it began.
+Prints when the frame was on the host. The parent (benchmarks.startup) has the time at
+which it began.
 """
 
 import json
 import sys
 import time
 
-from infer.options import parse
-from infer.plan import make_plan
+from infer.command.options import parse
+from infer.jobs.plan import make_plan
 
 
 def main(video: str, output: str) -> None:
@@ -17,8 +19,8 @@ def main(video: str, output: str) -> None:
     options = parse(["--video", video, "--output", output])
     plan = make_plan(options, video, output)
     marks["plan"] = time.time()
-    from infer.engine import engine_for, load_model
-    from infer.media.reader import read_frames
+    from infer.model.engine import engine_for, load_model
+    from infer.sources.files import read_frames
 
     marks["import"] = time.time()
     model = load_model(options.model)

@@ -1,7 +1,9 @@
-"""The numbers that need a GPU, in one command of at most eight minutes: python -m benchmarks gpu --out DIR.
+"""The numbers that need a GPU, in one command of at most eight minutes: python -m
+benchmarks gpu --out DIR.
 
-Every piece is a process of its own with a limit, the most important first; what there was no time for is named.
-A plain Python with jax, flax, einops and numpy is enough; PyTorch, torchvision and diffusers are used if present.
+Every piece is a process of its own with a limit, the most important first; what there
+was no time for is named. A plain Python with jax, flax, einops and numpy is enough;
+PyTorch, torchvision and diffusers are used if present.
 """
 
 import argparse
@@ -17,7 +19,9 @@ from benchmarks import report
 
 
 class Piece(NamedTuple):
-    """Arguments of `python -m benchmarks`, the seconds it may take, and the least with which it is begun."""
+    """Arguments of `python -m benchmarks`, the seconds it may take, and the least with
+    which it is begun.
+    """
 
     name: str
     arguments: str
@@ -26,11 +30,16 @@ class Piece(NamedTuple):
 
 
 def plan(model: str, size: str, sweep: str) -> list[Piece]:
-    """``model`` at ``size`` is what the targets are about; ``sweep``: options of the pieces over sizes."""
+    """``model`` at ``size`` is what the targets are about; ``sweep``: options of the
+    pieces over sizes.
+    """
     full, nano = f"--models {model} --sizes {size}", f"--models nano --sizes {size}"
     return [
         Piece(
-            "target", f"rows {full} --precision bfloat16 --frames 30 --no-compiles --graphs --profile 3", 150, 60
+            "target",
+            f"rows {full} --precision bfloat16 --frames 30 --no-compiles --graphs --profile 3",
+            150,
+            60,
         ),
         Piece(
             "nano",
@@ -38,10 +47,21 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
             60,
             20,
         ),
-        Piece("eager", f"torch {full} --precision float32 --frames 8 --torch eager", 200, 120),
-        # torch.compile makes every network twice: of the first frame, and of frames with a history
+        Piece(
+            "eager",
+            f"torch {full} --precision float32 --frames 8 --torch eager",
+            200,
+            120,
+        ),
+        # torch.compile makes every network twice: of the first frame, and of frames
+        # with a history
         Piece("compiled", f"torch {full} --precision bfloat16 --frames 10", 400, 250),
-        Piece("graphs", f"torch {full} --precision bfloat16 --frames 10 --torch graphs", 400, 250),
+        Piece(
+            "graphs",
+            f"torch {full} --precision bfloat16 --frames 10 --torch graphs",
+            400,
+            250,
+        ),
         Piece(
             "eight",
             f"rows {full} --precision bfloat16 bfloat16+int8 bfloat16+float8 --frames 20 --no-compiles",
@@ -49,7 +69,9 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
             150,
         ),
         Piece("options", f"options {full} --precision bfloat16 --frames 10", 330, 100),
-        Piece("arithmetic", f"arithmetic {full} --precision bfloat16 --frames 10", 150, 60),
+        Piece(
+            "arithmetic", f"arithmetic {full} --precision bfloat16 --frames 10", 150, 60
+        ),
         Piece("written", f"written {full} --precision bfloat16 --frames 20", 120, 40),
         Piece("parts", f"parts {full} --precision bfloat16 --frames 10", 150, 60),
         Piece(
@@ -58,15 +80,26 @@ def plan(model: str, size: str, sweep: str) -> list[Piece]:
             150,
             60,
         ),
-        Piece("capacity", f"streams {full} --precision bfloat16 --frames 6 --stream-size {size}", 240, 150),
-        Piece("sizes", f"sizes {full} --precision bfloat16 --frames 6 {sweep}", 200, 120),
+        Piece(
+            "capacity",
+            f"streams {full} --precision bfloat16 --frames 6 --stream-size {size}",
+            240,
+            150,
+        ),
+        Piece(
+            "sizes", f"sizes {full} --precision bfloat16 --frames 6 {sweep}", 200, 120
+        ),
     ]
 
 
 def main(arguments: list[str]) -> int:
     """The command; 1 if the first piece failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("--budget", type=float, default=460, help="seconds for everything")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks gpu", description=__doc__
+    )
+    parser.add_argument(
+        "--budget", type=float, default=460, help="seconds for everything"
+    )
     parser.add_argument("--model", default="stream_diffvsr")
     parser.add_argument("--size", default="320x180", help="LR size, WIDTHxHEIGHT")
     parser.add_argument("--sweep", nargs="+", help="LR sizes of the linear-cost sweep")
@@ -75,11 +108,19 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     ends, merged, missed = time.monotonic() + options.budget, {}, []
-    for piece in plan(options.model, options.size, f"--sweep {' '.join(options.sweep)}" if options.sweep else ""):
+    for piece in plan(
+        options.model,
+        options.size,
+        f"--sweep {' '.join(options.sweep)}" if options.sweep else "",
+    ):
         if options.pieces and piece.name not in options.pieces:
             continue
         left = ends - time.monotonic()
-        why = "no time left" if left < piece.least else _run(piece, min(piece.limit, left), options.out)
+        why = (
+            "no time left"
+            if left < piece.least
+            else _run(piece, min(piece.limit, left), options.out)
+        )
         if why:
             missed.append(f"{piece.name}: {why}")
         _merge(merged, options.out / piece.name / "results.json")
@@ -98,7 +139,14 @@ def _run(piece: Piece, limit: float, out: Path) -> str:
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "JAX_COMPILATION_CACHE_DIR": str((out / "cache").resolve()),
     }
-    command = [sys.executable, "-m", "benchmarks", *piece.arguments.split(), "--out", str(out / piece.name)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        *piece.arguments.split(),
+        "--out",
+        str(out / piece.name),
+    ]
     try:
         code = subprocess.run(command, env=surroundings, timeout=limit).returncode
     except subprocess.TimeoutExpired:

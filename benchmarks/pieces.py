@@ -19,12 +19,14 @@ from benchmarks import (
     xla_options,
 )
 from benchmarks.precisions import activations, in_precision, precision_of
-from sdvsr_jax.attention import device_kind
 from sdvsr_jax.config import PRESETS, ModelConfig
+from sdvsr_jax.ops.attention import device_kind
 
 Results = dict[str, Any]
-SIZES = {"nano": [(160, 90), (320, 180), (480, 270), (640, 360)],
-         "stream_diffvsr": [(160, 90), (240, 136), (320, 180), (480, 270)]}  # fmt: skip
+SIZES = {
+    "nano": [(160, 90), (320, 180), (480, 270), (640, 360)],
+    "stream_diffvsr": [(160, 90), (240, 136), (320, 180), (480, 270)],
+}
 """Of the linear-cost sweep."""
 STREAMS = [1, 2, 4, 8]
 
@@ -32,12 +34,16 @@ STREAMS = [1, 2, 4, 8]
 def configs(options: argparse.Namespace) -> list[ModelConfig]:
     """Every model in every precision that was asked for."""
     return [
-        in_precision(PRESETS[model](), precision) for model in options.models for precision in options.precision
+        in_precision(PRESETS[model](), precision)
+        for model in options.models
+        for precision in options.precision
     ]
 
 
 def rows(options: argparse.Namespace, results: Results) -> None:
-    """Compile times, first and steady frames, memory, arithmetic, for every model and size."""
+    """Compile times, first and steady frames, memory, arithmetic, for every model and
+    size.
+    """
     forms = [False]
     if options.graphs and device_kind()[0] == "cuda":
         forms.append(True)
@@ -45,9 +51,15 @@ def rows(options: argparse.Namespace, results: Results) -> None:
         for size, graphs in itertools.product(options.sizes, forms):
             width, height = report.size_of(size)
             row = latency.measure(
-                config, width, height, options.frames, results["peaks"],
-                compiles=options.compiles and not graphs, profiled=options.profile, graphs=graphs,
-            )  # fmt: skip
+                config,
+                width,
+                height,
+                options.frames,
+                results["peaks"],
+                compiles=options.compiles and not graphs,
+                profiled=options.profile,
+                graphs=graphs,
+            )
             results["rows"].append(row)
             if row["operations"]:
                 table = profile.table(row["operations"], row["median_ms"])
@@ -63,10 +75,15 @@ def torch(options: argparse.Namespace, results: Results) -> None:
             print(f"torch    not compared: {', '.join(missing)} not installed")
             continue
         found = rivals.compare(
-            config, *report.size_of(options.sizes[0]), options.frames, precisions=tuple(options.precision),
+            config,
+            *report.size_of(options.sizes[0]),
+            options.frames,
+            precisions=tuple(options.precision),
             torch_modes=tuple(options.torch),
-            keep=lambda rows: report.write_json(options.out / "results.json", results | {"rows": rows}),
-        )  # fmt: skip
+            keep=lambda rows: report.write_json(
+                options.out / "results.json", results | {"rows": rows}
+            ),
+        )
         results["rows"] += found
         print(report.table(found))
 
@@ -88,26 +105,38 @@ def io(options: argparse.Namespace, results: Results) -> None:
             found["lr"],
         ):
             row["with_io_ms"] = found["with_io_ms"]
-    print(f"media    {found['alone_ms']:.4g} ms per frame alone (before {found['alone_before_ms']:.4g}, after "
-          f"{found['alone_after_ms']:.4g}), {found['with_io_ms']:.4g} ms in a file job: "
-          f"{100 * found['io_share']:+.1f} %")  # fmt: skip
+    print(
+        f"media    {found['alone_ms']:.4g} ms per frame alone (before {found['alone_before_ms']:.4g}, after "
+        f"{found['alone_after_ms']:.4g}), {found['with_io_ms']:.4g} ms in a file job: "
+        f"{100 * found['io_share']:+.1f} %"
+    )
 
 
 def sizes(options: argparse.Namespace, results: Results) -> None:
     """Cost against the number of pixels."""
     for config in configs(options):
-        pairs = [report.size_of(s) for s in options.sweep] if options.sweep else SIZES[config.name]
+        pairs = (
+            [report.size_of(s) for s in options.sweep]
+            if options.sweep
+            else SIZES[config.name]
+        )
         points = sweeps.sizes(config, pairs, max(2, options.frames // 2))
         results["sizes"][_name(config)] = points
         print(report.plain_table(points))
-        print(f"sizes    {_name(config)}: ms = a * pixels ** {sweeps.exponent(points):.3f} (1: linear)")
+        print(
+            f"sizes    {_name(config)}: ms = a * pixels ** {sweeps.exponent(points):.3f} (1: linear)"
+        )
 
 
 def streams(options: argparse.Namespace, results: Results) -> None:
-    """Throughput against the number of streams in a batch; in every round one leaves and one joins."""
+    """Throughput against the number of streams in a batch; in every round one leaves
+    and one joins.
+    """
     width, height = report.size_of(options.stream_size)
     for config in configs(options):
-        points = sweeps.streams(config, STREAMS, width, height, max(2, options.frames // 2))
+        points = sweeps.streams(
+            config, STREAMS, width, height, max(2, options.frames // 2)
+        )
         results["streams"][_name(config)] = points
         print(report.plain_table(points))
 
@@ -116,7 +145,9 @@ def by_part(options: argparse.Namespace, results: Results) -> None:
     """Where a frame's time goes."""
     for config in configs(options):
         width, height = report.size_of(options.sizes[0])
-        found = parts.measure(config, width, height, max(2, options.frames // 2), results["peaks"])
+        found = parts.measure(
+            config, width, height, max(2, options.frames // 2), results["peaks"]
+        )
         saved = parts.savings(config, width, height, max(4, options.frames))
         results["parts"][_name(config)] = {"parts": found, "savings": saved}
         print(parts.table(found, saved))
@@ -126,7 +157,9 @@ def by_operation(options: argparse.Namespace, results: Results) -> None:
     """How near convolutions and products come to the peak."""
     for config in configs(options):
         width, height = report.size_of(options.sizes[0])
-        found = arithmetic.measure(config, width, height, max(2, options.frames // 2), results["peaks"])
+        found = arithmetic.measure(
+            config, width, height, max(2, options.frames // 2), results["peaks"]
+        )
         results["arithmetic"][_name(config)] = found
         print(report.plain_table(found))
 
@@ -141,7 +174,9 @@ def by_option(options: argparse.Namespace, results: Results) -> None:
             print(report.plain_table(rows[-1:]), flush=True)
 
         width, height = report.size_of(options.sizes[0])
-        found = xla_options.measure(config, width, height, options.frames, xla_options.known_sets(), keep=keep)
+        found = xla_options.measure(
+            config, width, height, options.frames, xla_options.known_sets(), keep=keep
+        )
         print(report.plain_table(found))
 
 
@@ -153,7 +188,9 @@ def by_hand(options: argparse.Namespace, results: Results) -> None:
     from benchmarks import written  # of a backend that later versions of JAX may lack
 
     for config in configs(options):
-        found = written.measure(config, *report.size_of(options.sizes[0]), options.frames)
+        found = written.measure(
+            config, *report.size_of(options.sizes[0]), options.frames
+        )
         results["written"][_name(config)] = found
         print(report.plain_table(found))
 
@@ -163,9 +200,17 @@ def _name(config: ModelConfig) -> str:
 
 
 PIECES: dict[str, Callable[[argparse.Namespace, Results], None]] = {
-    "rows": rows, "torch": torch, "start": start, "io": io, "sizes": sizes, "streams": streams, "parts": by_part,
-    "arithmetic": by_operation, "options": by_option, "written": by_hand,
-}  # fmt: skip
+    "rows": rows,
+    "torch": torch,
+    "start": start,
+    "io": io,
+    "sizes": sizes,
+    "streams": streams,
+    "parts": by_part,
+    "arithmetic": by_operation,
+    "options": by_option,
+    "written": by_hand,
+}
 """In the order in which they run."""
 NEEDS_PEAKS = {"rows", "parts", "arithmetic"}
 NEEDS_FILES = {"start", "io"}
@@ -173,8 +218,19 @@ NEEDS_FILES = {"start", "io"}
 
 
 def empty(precisions: list[str], needs_peaks: bool) -> Results:
-    """Results before the first piece: the machine and, if they are needed, its ceilings."""
+    """Results before the first piece: the machine and, if they are needed, its
+    ceilings.
+    """
     types = dict.fromkeys(map(activations, precisions))
     peaks = device.ceilings(tuple(types)) if needs_peaks else {}
-    return {"machine": device.describe(), "peaks": peaks, "rows": [], "sizes": {}, "streams": {}, "parts": {},
-            "arithmetic": {}, "options": {}, "written": {}}  # fmt: skip
+    return {
+        "machine": device.describe(),
+        "peaks": peaks,
+        "rows": [],
+        "sizes": {},
+        "streams": {},
+        "parts": {},
+        "arithmetic": {},
+        "options": {},
+        "written": {},
+    }

@@ -1,4 +1,6 @@
-"""The results as a picture: bars of milliseconds, cost against size, throughput against streams. Needs Pillow."""
+"""The results as a picture: bars of milliseconds, cost against size, throughput against
+streams. Needs Pillow.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,19 @@ def draw(path: Path, results: dict[str, Any]) -> None:
     from PIL import Image
 
     timed = [row for row in results.get("rows", []) if row.get("median_ms")]
-    panels = [_bars("ms per frame, median", [(_label(r), r["median_ms"]) for r in timed])] if timed else []
+    panels = (
+        [_bars("ms per frame, median", [(_label(r), r["median_ms"]) for r in timed])]
+        if timed
+        else []
+    )
     for model, points in results.get("sizes", {}).items():
         spots = [(p["pixels"], p["median_ms"]) for p in points]
         panels.append(_curve(f"{model}: ms per frame against LR pixels", spots))
     for model, points in results.get("streams", {}).items():
         spots = [(p["batch"], p["frames_per_s"]) for p in points]
-        panels.append(_curve(f"{model}: frames/s of all streams against their number", spots))
+        panels.append(
+            _curve(f"{model}: frames/s of all streams against their number", spots)
+        )
     for model, found in results.get("parts", {}).items():
         shown = [(r["part"], r["ms"]) for r in found["parts"]]
         panels.append(_bars(f"{model}: ms per frame by part", shown))
@@ -35,7 +43,9 @@ def draw(path: Path, results: dict[str, Any]) -> None:
 
 
 def _label(row: dict[str, Any]) -> str:
-    return f"{row['what']} {row['model']} {row['lr'][0]}x{row['lr'][1]} {row['precision']}"
+    return (
+        f"{row['what']} {row['model']} {row['lr'][0]}x{row['lr'][1]} {row['precision']}"
+    )
 
 
 def _canvas(title: str) -> tuple[Any, Any, Any]:
@@ -49,7 +59,10 @@ def _canvas(title: str) -> tuple[Any, Any, Any]:
 
 def _bars(title: str, values: list[tuple[str, float]]) -> Any:
     image, pen, font = _canvas(title)
-    most, height = max(v for _, v in values), min(24, (PANEL[1] - TOP - 10) // len(values))
+    most, height = (
+        max(v for _, v in values),
+        min(24, (PANEL[1] - TOP - 10) // len(values)),
+    )
     for number, (name, value) in enumerate(values):
         y, start = TOP + number * height, 230
         length = (PANEL[0] - start - 60) * value / most
@@ -65,7 +78,10 @@ def _curve(title: str, spots: list[tuple[float, float]]) -> Any:
     right, bottom = PANEL[0] - RIGHT, PANEL[1] - BOTTOM
     most_x, most_y = (max(values) for values in zip(*spots))
     pen.rectangle((LEFT, TOP, right, bottom), outline=FAINT)
-    at = [(LEFT + (right - LEFT) * x / most_x, bottom - (bottom - TOP) * y / most_y) for x, y in spots]
+    at = [
+        (LEFT + (right - LEFT) * x / most_x, bottom - (bottom - TOP) * y / most_y)
+        for x, y in spots
+    ]
     pen.line([(LEFT, bottom), (right, TOP)], fill=FAINT)
     pen.line(at, fill=MARK, width=2)
     for (x, y), (value, _) in zip(at, spots):

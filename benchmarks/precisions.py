@@ -1,4 +1,6 @@
-"""How the models compute, by name: the type of activations, and of products where they are quantised."""
+"""How the models compute, by name: the type of activations, and of products where they
+are quantised.
+"""
 
 import dataclasses
 
@@ -15,9 +17,13 @@ def activations(name: str) -> str:
 def in_precision(config: ModelConfig, name: str) -> ModelConfig:
     """The config that computes like that."""
     quantized = name.partition("+")[2] or "none"
-    return dataclasses.replace(config, compute_dtype=activations(name), quantized=quantized)
+    return dataclasses.replace(
+        config, compute_dtype=activations(name), quantized=quantized
+    )
 
 
 def precision_of(config: ModelConfig) -> str:
     """The name for `in_precision`."""
-    return config.compute_dtype + ("" if config.quantized == "none" else f"+{config.quantized}")
+    return config.compute_dtype + (
+        "" if config.quantized == "none" else f"+{config.quantized}"
+    )

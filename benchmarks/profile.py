@@ -1,4 +1,6 @@
-"""Where the device's time goes, by its own clock: every operation of a compiled step, named as in our code."""
+"""Where the device's time goes, by its own clock: every operation of a compiled step,
+named as in our code.
+"""
 
 import re
 import tempfile
@@ -9,12 +11,19 @@ from typing import Any, NamedTuple
 import jax
 
 NAMED = re.compile(r"%?([\w.-]+) = .*metadata=\{.*?op_name=\"([^\"]*)\"")
-NETWORKS = {"UNet": "U-Net", "ControlNet": "guidance", "TemporalAutoencoder": "autoencoder", "RAFT": "flow",
-            "FlowNet": "flow"}  # fmt: skip
+NETWORKS = {
+    "UNet": "U-Net",
+    "ControlNet": "guidance",
+    "TemporalAutoencoder": "autoencoder",
+    "RAFT": "flow",
+    "FlowNet": "flow",
+}
 
 
 class Operation(NamedTuple):
-    """One instruction of the program: the path of its source (modules, primitive), calls and seconds per frame."""
+    """One instruction of the program: the path of its source (modules, primitive),
+    calls and seconds per frame.
+    """
 
     name: str
     source: str
@@ -22,12 +31,17 @@ class Operation(NamedTuple):
     seconds: float
 
 
-def operations(program: Any, frame: Callable[[], object], frames: int) -> list[Operation]:
-    """Of ``frames`` calls of ``frame``, which runs ``program`` (compiled) once and waits; longest first.
+def operations(
+    program: Any, frame: Callable[[], object], frames: int
+) -> list[Operation]:
+    """Of ``frames`` calls of ``frame``, which runs ``program`` (compiled) once and
+    waits; longest first.
 
     Empty where the device cannot be profiled.
     """
-    sources = {_plain(name): source for name, source in NAMED.findall(program.as_text())}
+    sources = {
+        _plain(name): source for name, source in NAMED.findall(program.as_text())
+    }
     try:
         trace = _trace(frame, frames)
     except (RuntimeError, ValueError) as error:
@@ -37,7 +51,12 @@ def operations(program: Any, frame: Callable[[], object], frames: int) -> list[O
     for name, seconds in _events(trace):
         spent.setdefault(name, []).append(seconds)
     found = [
-        Operation(name, sources.get(_plain(name), name), len(times) / frames, sum(times) / frames)
+        Operation(
+            name,
+            sources.get(_plain(name), name),
+            len(times) / frames,
+            sum(times) / frames,
+        )
         for name, times in spent.items()
     ]
     return sorted(found, key=lambda operation: -operation.seconds)
@@ -53,7 +72,9 @@ def _trace(frame: Callable[[], object], frames: int) -> Any:
 
 
 def _events(trace: Any) -> list[tuple[str, float]]:
-    """(instruction, seconds); on a GPU every kernel, elsewhere what the host says it executed."""
+    """(instruction, seconds); on a GPU every kernel, elsewhere what the host says it
+    executed.
+    """
     planes = list(trace.planes)
     device = [plane for plane in planes if plane.name.startswith("/device:GPU")]
     found = []
@@ -62,9 +83,13 @@ def _events(trace: Any) -> list[tuple[str, float]]:
             if device and not line.name.startswith("Stream"):
                 continue
             for event in line.events:
-                name = dict(event.stats).get("hlo_op") or (event.name if device else None)
+                name = dict(event.stats).get("hlo_op") or (
+                    event.name if device else None
+                )
                 if device and str(name).startswith("command_buffer"):
-                    name = event.name  # a CUDA graph: its kernels have the names of their instructions
+                    name = (
+                        event.name
+                    )  # a CUDA graph: its kernels have the names of their instructions
                 if name and not _encloses(name):
                     found.append((str(name), event.duration_ns / 1e9))
     return found
@@ -87,7 +112,9 @@ def part(operation: Operation) -> str:
 
 
 def primitive(operation: Operation) -> str:
-    """What it computes, by its last JAX primitive; kernels that a library launches go by their own name."""
+    """What it computes, by its last JAX primitive; kernels that a library launches go
+    by their own name.
+    """
     return operation.source.rsplit("/", 1)[-1]
 
 
@@ -103,7 +130,13 @@ def table(found: list[Operation], frame_ms: float, longest: int = 20) -> str:
             total[1] += o.seconds
         lines += ["", f"| {heading} | calls | ms | share |", "|---|---:|---:|---:|"]
         order = sorted(sums.items(), key=lambda item: -item[1][1])[:longest]
-        lines += [f"| {name} | {n:.0f} | {1e3 * s:.3g} | {100 * s / busy:.0f} % |" for name, (n, s) in order]
+        lines += [
+            f"| {name} | {n:.0f} | {1e3 * s:.3g} | {100 * s / busy:.0f} % |"
+            for name, (n, s) in order
+        ]
     lines += ["", "| operation | source | calls | ms |", "|---|---|---:|---:|"]
-    lines += [f"| {o.name} | {o.source} | {o.calls:.0f} | {1e3 * o.seconds:.3g} |" for o in found[:longest]]
+    lines += [
+        f"| {o.name} | {o.source} | {o.calls:.0f} | {1e3 * o.seconds:.3g} |"
+        for o in found[:longest]
+    ]
     return "\n".join(lines)

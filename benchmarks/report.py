@@ -34,15 +34,27 @@ COLUMNS: dict[str, tuple[str, Callable[[Value], str]]] = {
     "error": ("error", lambda v: f"{v:.1e}"),
     "note": ("note", str),
 }
-"""Key of a row -> heading and format. GFLOP: convolutions and products, exact; XLA's also counts the rest."""
+"""Key of a row -> heading and format. GFLOP: convolutions and products, exact; XLA's
+also counts the rest.
+"""
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """One Markdown table; columns that no row fills are left out."""
-    used = {key: column for key, column in COLUMNS.items() if any(row.get(key) is not None for row in rows)}
-    lines = ["| " + " | ".join(heading for heading, _ in used.values()) + " |", "|" + "---|" * len(used)]
+    used = {
+        key: column
+        for key, column in COLUMNS.items()
+        if any(row.get(key) is not None for row in rows)
+    }
+    lines = [
+        "| " + " | ".join(heading for heading, _ in used.values()) + " |",
+        "|" + "---|" * len(used),
+    ]
     for row in rows:
-        cells = [show(row[key]) if row.get(key) is not None else "" for key, (_, show) in used.items()]
+        cells = [
+            show(row[key]) if row.get(key) is not None else ""
+            for key, (_, show) in used.items()
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -51,7 +63,9 @@ def plain_table(rows: list[dict[str, Any]]) -> str:
     """Markdown of rows with keys of their own, numbers to four digits."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
-    lines += ["| " + " | ".join(_cell(row.get(key)) for key in keys) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(_cell(row.get(key)) for key in keys) + " |" for row in rows
+    ]
     return "\n".join(lines)
 
 
@@ -64,7 +78,9 @@ def _cell(value: Any) -> str:
 
 
 def write_json(path: Path, results: dict[str, Any]) -> None:
-    """Written beside its place and moved there, so that a killed run leaves the last complete one."""
+    """Written beside its place and moved there, so that a killed run leaves the last
+    complete one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
@@ -75,15 +91,23 @@ def size_of(text: str) -> tuple[int, int]:
     """'320x180' -> (320, 180)."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"size {text}: expected WIDTHxHEIGHT of the LR frame, such as 320x180")
+        raise ValueError(
+            f"size {text}: expected WIDTHxHEIGHT of the LR frame, such as 320x180"
+        )
     return int(width), int(height)
 
 
 def finish(out: Path, results: dict) -> None:
     """The one table, and the files."""
     text = table(results["rows"]) if results["rows"] else ""
-    facts = ", ".join(f"{key} {value}" for key, value in results["machine"].items() if value not in ("", None))
-    peaks = ", ".join(f"{key} {value / 1e9:.4g} G/s" for key, value in results["peaks"].items())
+    facts = ", ".join(
+        f"{key} {value}"
+        for key, value in results["machine"].items()
+        if value not in ("", None)
+    )
+    peaks = ", ".join(
+        f"{key} {value / 1e9:.4g} G/s" for key, value in results["peaks"].items()
+    )
     print(f"\n{text}\n\n{facts}\nceilings: {peaks or 'not measured'}")
     (out / "results.md").write_text(f"{text}\n\n{facts}; ceilings: {peaks}\n", "utf-8")
     write_json(out / "results.json", results)

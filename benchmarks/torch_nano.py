@@ -1,7 +1,9 @@
-"""`nano`'s step in PyTorch, on the same prepared weights: the graph that our CPU time is held against.
+"""`nano`'s step in PyTorch, on the same prepared weights: the graph that our CPU time
+is held against.
 
-Written for speed as a PyTorch user would: NCHW with channels-last memory, library resampling, no training parts.
-Only the form of the shipped model is served (residual autoencoder, spatial TPM, RMS norm, our flow network).
+Written for speed as a PyTorch user would: NCHW with channels-last memory, library
+resampling, no training parts. Only the form of the shipped model is served (residual
+autoencoder, spatial TPM, RMS norm, our flow network).
 """
 
 from collections.abc import Iterator
@@ -14,8 +16,8 @@ from torch import Tensor
 
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.lucas_kanade import MAX_CORRECTION, gaussian_taps
-from sdvsr_jax.models.flownet import REFINED_SCALE, WINDOW_SIGMA
+from sdvsr_jax.models.flow.flownet import REFINED_SCALE, WINDOW_SIGMA
+from sdvsr_jax.ops.lucas_kanade import MAX_CORRECTION, gaussian_taps
 from sdvsr_jax.types import Params
 
 Weights = Any
@@ -33,34 +35,53 @@ class TorchState(NamedTuple):
     features: list[Tensor]
 
 
-def weights(params: Params, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Weights:
+def weights(
+    params: Params, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Weights:
     """Prepared JAX parameters as tensors; lists and tuples stay what they are."""
     if isinstance(params, dict):
         # what `prepare` has turned for a GPU is turned back
         return {
             name.removesuffix("_ohwi"): weights(
-                value.transpose(1, 2, 3, 0) if name.endswith("_ohwi") else value, device, dtype
+                value.transpose(1, 2, 3, 0) if name.endswith("_ohwi") else value,
+                device,
+                dtype,
             )
             for name, value in params.items()
         }
     if isinstance(params, list | tuple):
         return [weights(value, device, dtype) for value in params]
     array = np.array(params, np.float32)
-    tensor = torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array))
+    tensor = torch.from_numpy(
+        np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array)
+    )
     tensor = tensor.to(device, dtype)
-    return tensor.contiguous(memory_format=torch.channels_last) if array.ndim == 4 else tensor
+    return (
+        tensor.contiguous(memory_format=torch.channels_last)
+        if array.ndim == 4
+        else tensor
+    )
 
 
 def coefficients_of(config: ModelConfig) -> Coefficients:
-    """Made outside of `step`, which a compiler of PyTorch code could not follow into JAX."""
+    """Made outside of `step`, which a compiler of PyTorch code could not follow into
+    JAX.
+    """
     found = diffusion.step_coefficients(config.diffusion)
     return list(zip(*(np.asarray(values).tolist() for values in found)))
 
 
 def step(
-    w: Weights, state: TorchState | None, lr: Tensor, noise: Tensor, coefficients: Coefficients, config: ModelConfig
+    w: Weights,
+    state: TorchState | None,
+    lr: Tensor,
+    noise: Tensor,
+    coefficients: Coefficients,
+    config: ModelConfig,
 ) -> tuple[TorchState, Tensor]:
-    """One frame: lr [b, 3, h, w] in [-1, 1], its sides divisible by `size_multiple` -> SR [b, 3, 4h, 4w]."""
+    """One frame: lr [b, 3, h, w] in [-1, 1], its sides divisible by `size_multiple` ->
+    SR [b, 3, 4h, 4w].
+    """
     up = F.interpolate(lr, scale_factor=config.scale, mode="bicubic")
     assert isinstance(config.flow, FlowNetConfig)
     features = _flow_features(w["flow"], lr, config.flow)
@@ -82,16 +103,22 @@ def _numbered(w: Weights, name: str) -> list[Weights]:
 
 
 def _fold(x: Tensor, factor: int) -> Tensor:
-    """Channels in the order (row, column, channel), which is not that of pixel_unshuffle."""
+    """Channels in the order (row, column, channel), which is not that of
+    pixel_unshuffle.
+    """
     b, c, h, w = x.shape
     cells = x.reshape(b, c, h // factor, factor, w // factor, factor)
-    return cells.permute(0, 3, 5, 1, 2, 4).reshape(b, c * factor**2, h // factor, w // factor)
+    return cells.permute(0, 3, 5, 1, 2, 4).reshape(
+        b, c * factor**2, h // factor, w // factor
+    )
 
 
 def _unfold(x: Tensor, factor: int) -> Tensor:
     b, c, h, w = x.shape
     cells = x.reshape(b, factor, factor, c // factor**2, h, w)
-    return cells.permute(0, 3, 4, 1, 5, 2).reshape(b, c // factor**2, h * factor, w * factor)
+    return cells.permute(0, 3, 4, 1, 5, 2).reshape(
+        b, c // factor**2, h * factor, w * factor
+    )
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
@@ -100,7 +127,10 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 def _grid(flow: Tensor) -> tuple[Tensor, Tensor]:
     h, w = flow.shape[2:]
-    y, x = torch.arange(h, device=flow.device)[:, None], torch.arange(w, device=flow.device)
+    y, x = (
+        torch.arange(h, device=flow.device)[:, None],
+        torch.arange(w, device=flow.device),
+    )
     return x + flow[:, 0], y + flow[:, 1]
 
 
@@ -117,7 +147,11 @@ def _flow_features(w: Weights, lr: Tensor, config: FlowNetConfig) -> list[Tensor
         x = F.leaky_relu(_conv(refine, F.leaky_relu(_conv(down, x, 2), 0.1)), 0.1)
         levels.append(x)
     if config.refinements:
-        levels.append(F.interpolate(lr.mean(1, keepdim=True), scale_factor=REFINED_SCALE, mode="bicubic"))
+        levels.append(
+            F.interpolate(
+                lr.mean(1, keepdim=True), scale_factor=REFINED_SCALE, mode="bicubic"
+            )
+        )
     return levels
 
 
@@ -127,7 +161,13 @@ def _rescale(flow: Tensor, like: Tensor) -> Tensor:
     return _resize(flow, like) * factor[:, None, None]
 
 
-def _flow(w: Weights, lr: Tensor, features: list[Tensor], previous: list[Tensor], config: FlowNetConfig) -> Tensor:
+def _flow(
+    w: Weights,
+    lr: Tensor,
+    features: list[Tensor],
+    previous: list[Tensor],
+    config: FlowNetConfig,
+) -> Tensor:
     levels, decoder = config.num_levels, w["decoder"]
     last = features[levels - 1]
     flow = last.new_zeros(last.shape[0], 2, *last.shape[2:])
@@ -139,21 +179,31 @@ def _flow(w: Weights, lr: Tensor, features: list[Tensor], previous: list[Tensor]
         flow = flow + _conv(decoder["conv_2"], x)
     if not config.refinements:
         return _rescale(flow, lr)
-    flow = _refine(features[-1], previous[-1], _rescale(flow, features[-1]), config.refinements)
+    flow = _refine(
+        features[-1], previous[-1], _rescale(flow, features[-1]), config.refinements
+    )
     return F.avg_pool2d(flow, REFINED_SCALE) / REFINED_SCALE
 
 
-def _refine(image: Tensor, other: Tensor, flow: Tensor, num_iterations: int, ridge: float = 3e-4) -> Tensor:
+def _refine(
+    image: Tensor, other: Tensor, flow: Tensor, num_iterations: int, ridge: float = 3e-4
+) -> Tensor:
     """As lucas_kanade.refine_flow."""
     dy, dx = torch.gradient(image, dim=(2, 3))
-    xx, xy, yy = _blur(torch.cat([dx * dx, dx * dy, dy * dy], 1), WINDOW_SIGMA).split(1, 1)
+    xx, xy, yy = _blur(torch.cat([dx * dx, dx * dy, dy * dy], 1), WINDOW_SIGMA).split(
+        1, 1
+    )
     xx, yy = xx + ridge, yy + ridge
     correction = torch.zeros_like(flow)
     for _ in range(num_iterations):
         dt = _warp(other, flow + correction) - image
         xt, yt = _blur(torch.cat([dx * dt, dy * dt], 1), WINDOW_SIGMA).split(1, 1)
-        step = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / (xx * yy - xy * xy)
-        correction = (correction + step.clamp(-1, 1)).clamp(-MAX_CORRECTION, MAX_CORRECTION)
+        step = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / (
+            xx * yy - xy * xy
+        )
+        correction = (correction + step.clamp(-1, 1)).clamp(
+            -MAX_CORRECTION, MAX_CORRECTION
+        )
     return _blur(flow + correction, 1.0)
 
 
@@ -162,12 +212,20 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
     for kernel in (taps[None, None, :, None], taps[None, None, None, :]):
         same = [size // 2 for size in kernel.shape[2:]]
         weight = F.conv2d(torch.ones_like(x[:1, :1]), kernel, padding=same)
-        x = F.conv2d(x.flatten(0, 1)[:, None], kernel, padding=same).reshape(x.shape) / weight
+        x = (
+            F.conv2d(x.flatten(0, 1)[:, None], kernel, padding=same).reshape(x.shape)
+            / weight
+        )
     return x
 
 
 def _align(
-    w: Weights, state: TorchState, features: list[Tensor], lr: Tensor, up: Tensor, config: ModelConfig
+    w: Weights,
+    state: TorchState,
+    features: list[Tensor],
+    lr: Tensor,
+    up: Tensor,
+    config: ModelConfig,
 ) -> tuple[Tensor, Tensor]:
     """Warped previous SR frame and its validity, as history.align."""
     flow = _flow(w, lr, features, state.features, config.flow)
@@ -185,23 +243,38 @@ def _align(
 
 
 def _rms(w: Weights, x: Tensor) -> Tensor:
-    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6) * w["scale"][:, None, None]
+    return (
+        x
+        * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
+        * w["scale"][:, None, None]
+    )
 
 
 def _shifts(w: Weights, time: Tensor) -> Iterator[Tensor]:
-    """One per ResNet in the order of their calls, the bias of its first convolution in it."""
+    """One per ResNet in the order of their calls, the bias of its first convolution in
+    it.
+    """
     blocks = [*_numbered(w, "down_blocks"), w["mid_block"], *_numbered(w, "up_blocks")]
-    channels = [r["conv1"]["kernel"].shape[0] for block in blocks for r in _numbered(block, "resnets")]
+    channels = [
+        r["conv1"]["kernel"].shape[0]
+        for block in blocks
+        for r in _numbered(block, "resnets")
+    ]
     return iter(time.split(channels, -1))
 
 
 def _resnet(w: Weights, x: Tensor, shift: Tensor) -> Tensor:
-    h = _conv({"kernel": w["conv1"]["kernel"]}, F.silu(_rms(w["norm1"], x))) + shift[..., None, None]
+    h = (
+        _conv({"kernel": w["conv1"]["kernel"]}, F.silu(_rms(w["norm1"], x)))
+        + shift[..., None, None]
+    )
     h = _conv(w["conv2"], F.silu(_rms(w["norm2"], h)))
     return h + (_conv(w["conv_shortcut"], x) if "conv_shortcut" in w else x)
 
 
-def _encode(w: Weights, x: Tensor, shifts: Iterator[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def _encode(
+    w: Weights, x: Tensor, shifts: Iterator[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
     skips = [x]
     for block in _numbered(w, "down_blocks"):
         for resnet in _numbered(block, "resnets"):
@@ -215,7 +288,13 @@ def _encode(w: Weights, x: Tensor, shifts: Iterator[Tensor]) -> tuple[Tensor, li
     return x, skips
 
 
-def _unet(w: Weights, x: Tensor, time: Tensor, residuals: tuple[list[Tensor], Tensor], patch: int) -> Tensor:
+def _unet(
+    w: Weights,
+    x: Tensor,
+    time: Tensor,
+    residuals: tuple[list[Tensor], Tensor],
+    patch: int,
+) -> Tensor:
     shifts = _shifts(w, time)
     x, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)), shifts)
     skips = [skip + r for skip, r in zip(skips, residuals[0])]
@@ -224,31 +303,51 @@ def _unet(w: Weights, x: Tensor, time: Tensor, residuals: tuple[list[Tensor], Te
         for resnet in _numbered(block, "resnets"):
             x = _resnet(resnet, torch.cat([x, skips.pop()], 1), next(shifts))
         for upsampler in _numbered(block, "upsamplers"):
-            x = _conv(upsampler["conv"], F.interpolate(x, skips[-1].shape[2:], mode="nearest"))
+            x = _conv(
+                upsampler["conv"], F.interpolate(x, skips[-1].shape[2:], mode="nearest")
+            )
     return _unfold(_conv(w["conv_out"], F.silu(_rms(w["conv_norm_out"], x))), patch)
 
 
-def _guide(w: Weights, x: Tensor, condition: Tensor, time: Tensor, patch: int) -> tuple[list[Tensor], Tensor]:
-    mid, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)) + condition, _shifts(w, time))
+def _guide(
+    w: Weights, x: Tensor, condition: Tensor, time: Tensor, patch: int
+) -> tuple[list[Tensor], Tensor]:
+    mid, skips = _encode(
+        w, _conv(w["conv_in"], _fold(x, patch)) + condition, _shifts(w, time)
+    )
     zeros = _numbered(w, "controlnet_down_blocks")
-    return [_conv(zero, skip) for zero, skip in zip(zeros, skips)], _conv(w["controlnet_mid_block"], mid)
+    return [_conv(zero, skip) for zero, skip in zip(zeros, skips)], _conv(
+        w["controlnet_mid_block"], mid
+    )
 
 
 def _denoise(
-    w: Weights, noise: Tensor, lr: Tensor, warped: Tensor, validity: Tensor, coefficients: Coefficients,
+    w: Weights,
+    noise: Tensor,
+    lr: Tensor,
+    warped: Tensor,
+    validity: Tensor,
+    coefficients: Coefficients,
     config: ModelConfig,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     embedding, patch = w["controlnet"]["controlnet_cond_embedding"], config.unet.patch
     trust = _resize(validity, warped)
     condition = F.silu(
-        _conv(embedding["conv_in"], _fold(torch.cat([warped, trust], 1), config.guidance.condition_fold))
+        _conv(
+            embedding["conv_in"],
+            _fold(torch.cat([warped, trust], 1), config.guidance.condition_fold),
+        )
     )
     condition = _conv(embedding["conv_out"], condition)
     x = x0 = noise
     for index, (alpha, sigma, next_alpha, next_sigma) in enumerate(coefficients):
         sample = torch.cat([x, lr], 1)
-        times = {name: w["folded"][name]["time"][index] for name in ("unet", "controlnet")}
-        residuals = _guide(w["controlnet"], sample, condition, times["controlnet"], patch)
+        times = {
+            name: w["folded"][name]["time"][index] for name in ("unet", "controlnet")
+        }
+        residuals = _guide(
+            w["controlnet"], sample, condition, times["controlnet"], patch
+        )
         v = _unet(w["unet"], sample, times["unet"], residuals, patch)
         x0 = alpha * x - sigma * v
         x = next_alpha * x0 + next_sigma * (alpha * v + sigma * x)
@@ -259,15 +358,26 @@ def _block(w: Weights, x: Tensor, previous: Tensor | None, validity: Tensor) -> 
     h = _conv(w["conv_4"], F.relu(_conv(w["conv_2"], F.relu(_conv(w["conv_0"], x)))))
     if previous is not None:
         both = torch.cat([h, previous, validity], 1)
-        h = h + _conv(w["temporal_processor_2"], F.relu(_conv(w["temporal_processor_0"], both)))
+        h = h + _conv(
+            w["temporal_processor_2"], F.relu(_conv(w["temporal_processor_0"], both))
+        )
     return F.relu(h + x)
 
 
 def _decode(
-    w: Weights, latents: Tensor, lr: Tensor, up: Tensor, warped: Tensor, validity: Tensor, config: ModelConfig
+    w: Weights,
+    latents: Tensor,
+    lr: Tensor,
+    up: Tensor,
+    warped: Tensor,
+    validity: Tensor,
+    config: ModelConfig,
 ) -> Tensor:
     c = config.vae
-    encoder, decoder = _numbered(w["encoder"], "layers"), _numbered(w["decoder"], "layers")
+    encoder, decoder = (
+        _numbered(w["encoder"], "layers"),
+        _numbered(w["decoder"], "layers"),
+    )
     x = _conv(encoder[0], torch.cat([_fold(warped - up, c.encoder_fold), lr], 1))
     previous = []
     for layer in encoder[1:-1]:

@@ -1,4 +1,5 @@
-"""The published model in PyTorch: networks from diffusers and torchvision, the autoencoder and the loop restated.
+"""The published model in PyTorch: networks from diffusers and torchvision, the
+autoencoder and the loop restated.
 
 The parity tests hold it against our model; the benchmark times it.
 """
@@ -12,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdvsr_jax.config import DiffusionConfig, ModelConfig, RAFTConfig
-from sdvsr_jax.convert import to_torch
-from sdvsr_jax.published import diffusers_config
 from sdvsr_jax.types import Params
+from sdvsr_jax.weights.diffusers_layout import diffusers_config
+from sdvsr_jax.weights.torch_names import to_torch
 
 
 class Networks(NamedTuple):
@@ -28,17 +29,31 @@ class Networks(NamedTuple):
 
 
 def networks(
-    config: ModelConfig, params: Params, device: str = "cpu", dtype: torch.dtype = torch.float32
+    config: ModelConfig,
+    params: Params,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> Networks:
-    """All networks with our raw parameters. Flow stays float32, as in our model; convolutions are channels-last."""
+    """All networks with our raw parameters. Flow stays float32, as in our model;
+    convolutions are channels-last.
+    """
     made = {}
     with torch.device("meta"):
-        modules = {"unet": unet(config), "controlnet": controlnet(config), "vae": TemporalAutoencoder(config),
-                   "flow": raft(config.flow)}  # fmt: skip
+        modules = {
+            "unet": unet(config),
+            "controlnet": controlnet(config),
+            "vae": TemporalAutoencoder(config),
+            "flow": raft(config.flow),
+        }
     for name, module in modules.items():
-        state = {key: torch.from_numpy(value) for key, value in to_torch(params[name]).items()}
+        state = {
+            key: torch.from_numpy(value)
+            for key, value in to_torch(params[name]).items()
+        }
         counters = {
-            key: torch.zeros((), dtype=torch.long) for key in module.state_dict() if key.endswith("_tracked")
+            key: torch.zeros((), dtype=torch.long)
+            for key in module.state_dict()
+            if key.endswith("_tracked")
         }
         module.load_state_dict(state | counters, assign=True)
         kind = torch.float32 if name == "flow" else dtype
@@ -64,7 +79,9 @@ def controlnet(config: ModelConfig) -> nn.Module:
 
 def _build(kind: Any, name: str, config: ModelConfig) -> nn.Module:
     settings = diffusers_config(name, config)
-    return kind(**{key: value for key, value in settings.items() if not key.startswith("_")})
+    return kind(
+        **{key: value for key, value in settings.items() if not key.startswith("_")}
+    )
 
 
 def raft(config: Any) -> nn.Module:
@@ -76,10 +93,16 @@ def raft(config: Any) -> nn.Module:
     layers = (c, c, c * 3 // 2, c * 2, c * 4)
     block = tv.UpdateBlock(
         motion_encoder=tv.MotionEncoder(
-            in_channels_corr=324, corr_layers=(4 * c, 3 * c), flow_layers=(2 * c, c), out_channels=2 * c
+            in_channels_corr=324,
+            corr_layers=(4 * c, 3 * c),
+            flow_layers=(2 * c, c),
+            out_channels=2 * c,
         ),
         recurrent_block=tv.RecurrentBlock(
-            input_size=4 * c, hidden_size=2 * c, kernel_size=((1, 5), (5, 1)), padding=((0, 2), (2, 0))
+            input_size=4 * c,
+            hidden_size=2 * c,
+            kernel_size=((1, 5), (5, 1)),
+            padding=((0, 2), (2, 0)),
         ),
         flow_head=tv.FlowHead(in_channels=2 * c, hidden_size=4 * c),
     )
@@ -90,20 +113,28 @@ def raft(config: Any) -> nn.Module:
     mask = tv.MaskPredictor(in_channels=2 * c, hidden_size=4 * c, multiplier=0.25)
     correlation = tv.CorrBlock(num_levels=4, radius=4)
     return tv.RAFT(
-        feature_encoder=encoders[0], context_encoder=encoders[1], corr_block=correlation, update_block=block,
+        feature_encoder=encoders[0],
+        context_encoder=encoders[1],
+        corr_block=correlation,
+        update_block=block,
         mask_predictor=mask,
-    )  # fmt: skip
+    )
 
 
 class Block(nn.Module):
-    """Block of the temporal autoencoder; `previous` are features of the warped previous frame."""
+    """Block of the temporal autoencoder; `previous` are features of the warped previous
+    frame.
+    """
 
     def __init__(self, c: int) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(c, c, 3, padding=1), nn.ReLU(), nn.Conv2d(c, c, 3, padding=1), nn.ReLU(),
             nn.Conv2d(c, c, 3, padding=1),
-        )  # fmt: skip
+            nn.ReLU(),
+            nn.Conv2d(c, c, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(c, c, 3, padding=1),
+        )
         self.alpha = nn.Parameter(torch.zeros(()))
         self.temporal_processor = nn.Sequential(
             nn.Conv1d(c, c, 3, padding=1), nn.ReLU(), nn.Conv1d(c, c, 3, padding=1)
@@ -113,10 +144,16 @@ class Block(nn.Module):
         h = self.conv(x)
         if previous is not None:
             now, before = F.avg_pool2d(h, 4), F.avg_pool2d(previous, 4)
-            sequence = self.temporal_processor(torch.cat([now.flatten(2), before.flatten(2)], 2))
+            sequence = self.temporal_processor(
+                torch.cat([now.flatten(2), before.flatten(2)], 2)
+            )
             now_part, before_part = sequence.chunk(2, 2)
-            mixed = (self.alpha * now_part + (1 - self.alpha) * before_part).view(now.shape)
-            h = h + 0.1 * F.interpolate(mixed, h.shape[2:], mode="bilinear", align_corners=False)
+            mixed = (self.alpha * now_part + (1 - self.alpha) * before_part).view(
+                now.shape
+            )
+            h = h + 0.1 * F.interpolate(
+                mixed, h.shape[2:], mode="bilinear", align_corners=False
+            )
         return F.relu(h + x)
 
 
@@ -129,18 +166,32 @@ class Coder(nn.Module):
 
 
 class TemporalAutoencoder(nn.Module):
-    """The tiny autoencoder with temporal processor modules, from its description in docs/parity.md."""
+    """The tiny autoencoder with temporal processor modules, from its description in
+    docs/parity.md.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         c = config.vae.decoder_channels[0]
-        down = lambda: nn.Conv2d(c, c, 3, 2, 1, bias=False)  # noqa: E731
-        up = lambda: (nn.Upsample(scale_factor=2), nn.Conv2d(c, c, 3, padding=1, bias=False))  # noqa: E731
-        three = lambda: [Block(c) for _ in range(3)]  # noqa: E731
+
+        def down():
+            return nn.Conv2d(c, c, 3, 2, 1, bias=False)
+
+        def up():
+            return (
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(c, c, 3, padding=1, bias=False),
+            )
+
+        def three():
+            return [Block(c) for _ in range(3)]
+
         first, last = nn.Conv2d(3, c, 3, padding=1), nn.Conv2d(c, 4, 3, padding=1)
         self.encoder = Coder(first, Block(c), down(), *three(), down(), *three(), last)
         first, last = nn.Conv2d(4, c, 3, padding=1), nn.Conv2d(c, 3, 3, padding=1)
-        self.decoder = Coder(first, nn.ReLU(), *three(), *up(), *three(), *up(), Block(c), last)
+        self.decoder = Coder(
+            first, nn.ReLU(), *three(), *up(), *three(), *up(), Block(c), last
+        )
 
     def encode(self, image: Tensor) -> Tensor:
         x = (image + 1) / 2
@@ -149,7 +200,9 @@ class TemporalAutoencoder(nn.Module):
         return x
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Block outputs for the image as it is, in [-1, 1]; the last convolution of the encoder is not needed."""
+        """Block outputs for the image as it is, in [-1, 1]; the last convolution of the
+        encoder is not needed.
+        """
         x, found = image, []
         for layer in self.encoder.layers[:-1]:
             x = layer(x)
@@ -160,19 +213,29 @@ class TemporalAutoencoder(nn.Module):
         remaining = list(features or [])
         x = 3 * torch.tanh(latents / 3)
         for layer in self.decoder.layers:
-            x = layer(x, remaining.pop()) if remaining and isinstance(layer, Block) else layer(x)
+            x = (
+                layer(x, remaining.pop())
+                if remaining and isinstance(layer, Block)
+                else layer(x)
+            )
         return 2 * x - 1
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """flow [b, h, w, 2]. Positions divided by W - 1 and H - 1, but sampled as if by W and H: the published form."""
+    """flow [b, h, w, 2]. Positions divided by W - 1 and H - 1, but sampled as if by W
+    and H: the published form.
+    """
     height, width = flow.shape[1:3]
     axes = (torch.arange(size, device=flow.device) for size in (height, width))
     y, x = torch.meshgrid(*axes, indexing="ij")
     position = torch.stack([x, y], -1) + flow
-    unit = 2 * position / torch.tensor([width - 1.0, height - 1.0], device=flow.device) - 1
+    unit = (
+        2 * position / torch.tensor([width - 1.0, height - 1.0], device=flow.device) - 1
+    )
     # 16 bits are not enough for positions of hundreds of pixels
-    return F.grid_sample(image.float(), unit, "bilinear", "zeros", align_corners=False).to(image.dtype)
+    return F.grid_sample(
+        image.float(), unit, "bilinear", "zeros", align_corners=False
+    ).to(image.dtype)
 
 
 def bicubic(image: Tensor) -> Tensor:
@@ -185,33 +248,60 @@ def scheduler(config: DiffusionConfig) -> Any:
     from diffusers import DDIMScheduler
 
     made = DDIMScheduler(
-        beta_start=config.beta_start, beta_end=config.beta_end, beta_schedule="scaled_linear",
-        prediction_type="v_prediction", timestep_spacing="trailing", set_alpha_to_one=False, clip_sample=False,
-    )  # fmt: skip
+        beta_start=config.beta_start,
+        beta_end=config.beta_end,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        set_alpha_to_one=False,
+        clip_sample=False,
+    )
     made.set_timesteps(config.num_steps)
     return made
 
 
 def frame(
-    nets: Networks, config: ModelConfig, lr: Tensor, noise: Tensor, prev_up: Tensor | None, prev_sr: Tensor | None
+    nets: Networks,
+    config: ModelConfig,
+    lr: Tensor,
+    noise: Tensor,
+    prev_up: Tensor | None,
+    prev_sr: Tensor | None,
 ) -> Mapping[str, Any]:
-    """The published loop for one frame, [b, c, h, w] in the networks' type; everything on the way out."""
+    """The published loop for one frame, [b, c, h, w] in the networks' type; everything
+    on the way out.
+    """
     assert isinstance(config.flow, RAFTConfig)
     up, ddim = bicubic(lr), scheduler(config.diffusion)
     flow, warped = torch.zeros(1, 2, *up.shape[2:]), None
     if prev_sr is not None and prev_up is not None:
-        flow = nets.raft(up.float(), prev_up.float(), num_flow_updates=config.flow.num_updates)[-1]
+        flow = nets.raft(
+            up.float(), prev_up.float(), num_flow_updates=config.flow.num_updates
+        )[-1]
         warped = warp(prev_sr, flow.permute(0, 2, 3, 1))
     x, velocities = noise, []
     for timestep in ddim.timesteps:
         sample, residuals = torch.cat([x.to(lr.dtype), lr], 1), {}
         if warped is not None:
-            down, mid = nets.controlnet(sample, timestep, nets.text, controlnet_cond=warped, return_dict=False)
-            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-        velocities.append(nets.unet(sample, timestep, nets.text, return_dict=False, **residuals)[0])
+            down, mid = nets.controlnet(
+                sample, timestep, nets.text, controlnet_cond=warped, return_dict=False
+            )
+            residuals = {
+                "down_block_additional_residuals": down,
+                "mid_block_additional_residual": mid,
+            }
+        velocities.append(
+            nets.unet(sample, timestep, nets.text, return_dict=False, **residuals)[0]
+        )
         x = ddim.step(velocities[-1], timestep, x).prev_sample
-    decoded = nets.vae.decode(x.to(lr.dtype), None if warped is None else nets.vae.features(warped))
+    decoded = nets.vae.decode(
+        x.to(lr.dtype), None if warped is None else nets.vae.features(warped)
+    )
     return {
-        "bicubic": up, "flow": flow, "warped": torch.zeros_like(up) if warped is None else warped,
-        "v": torch.cat(velocities)[None], "latents": x, "decoded": decoded,
-    }  # fmt: skip
+        "bicubic": up,
+        "flow": flow,
+        "warped": torch.zeros_like(up) if warped is None else warped,
+        "v": torch.cat(velocities)[None],
+        "latents": x,
+        "decoded": decoded,
+    }

@@ -1,4 +1,6 @@
-"""A stream of frames through the PyTorch forms on PyTorch's own device: eager, compiled, or with CUDA graphs."""
+"""A stream of frames through the PyTorch forms on PyTorch's own device: eager,
+compiled, or with CUDA graphs.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +17,12 @@ Run = Callable[[Any, Any], torch.Tensor]
 """(LR frame, noise), NHWC arrays -> SR frame, finished."""
 
 
-def runner(config: ModelConfig, params: Params, mode: str) -> tuple[Run, Callable[[torch.Tensor], np.ndarray]]:
-    """The stream, and what makes its frames NHWC arrays. Raw parameters, or (`nano`) prepared float32 ones."""
+def runner(
+    config: ModelConfig, params: Params, mode: str
+) -> tuple[Run, Callable[[torch.Tensor], np.ndarray]]:
+    """The stream, and what makes its frames NHWC arrays. Raw parameters, or (`nano`)
+    prepared float32 ones.
+    """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if mode == "graphs" and device != "cuda":
@@ -38,8 +44,13 @@ def runner(config: ModelConfig, params: Params, mode: str) -> tuple[Run, Callabl
     return run, lambda sr: sr.float().cpu().numpy().transpose(0, 2, 3, 1)
 
 
-def _nano(config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype) -> Callable:
-    weights, coefficients = torch_nano.weights(params, device), torch_nano.coefficients_of(config)
+def _nano(
+    config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype
+) -> Callable:
+    weights, coefficients = (
+        torch_nano.weights(params, device),
+        torch_nano.coefficients_of(config),
+    )
     step, state = _compiled(torch_nano.step, mode), None
 
     def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -51,18 +62,28 @@ def _nano(config: ModelConfig, params: Params, mode: str, device: str, dtype: to
     return run
 
 
-def _published(config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype) -> Callable:
+def _published(
+    config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype
+) -> Callable:
     from benchmarks import torch_published
 
     nets = torch_published.networks(config, params, device, dtype)
-    modules = {name: _compiled(getattr(nets, name), mode) for name in ("unet", "controlnet", "raft")}
-    nets.vae.decode, nets.vae.features = _compiled(nets.vae.decode, mode), _compiled(nets.vae.features, mode)
+    modules = {
+        name: _compiled(getattr(nets, name), mode)
+        for name in ("unet", "controlnet", "raft")
+    }
+    nets.vae.decode, nets.vae.features = (
+        _compiled(nets.vae.decode, mode),
+        _compiled(nets.vae.features, mode),
+    )
     nets = nets._replace(**modules)
     before: dict[str, Any] = {"bicubic": None, "decoded": None}
 
     def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         nonlocal before
-        made = torch_published.frame(nets, config, lr.to(dtype), noise, before["bicubic"], before["decoded"])
+        made = torch_published.frame(
+            nets, config, lr.to(dtype), noise, before["bicubic"], before["decoded"]
+        )
         before = dict(made)
         return made["decoded"]
 
@@ -72,7 +93,9 @@ def _published(config: ModelConfig, params: Params, mode: str, device: str, dtyp
 def _compiled(function: Any, mode: str) -> Any:
     if mode == "eager":
         return function
-    run = torch.compile(function, mode="reduce-overhead" if mode == "graphs" else "default")
+    run = torch.compile(
+        function, mode="reduce-overhead" if mode == "graphs" else "default"
+    )
     if mode == "compiled":
         return run
 

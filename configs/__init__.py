@@ -1,4 +1,5 @@
-"""Run configurations. Each module here is one run: its docstring is its command and cost, its `run` the settings.
+"""Run configurations. Each module here is one run: its docstring is its command and
+cost, its `run` the settings.
 
 python -m train --config=distill --optimizer.learning-rate=1e-4
 """
@@ -15,7 +16,9 @@ Objective = Literal["autoencode", "denoise", "decode", "flow", "rollout"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Windows of HR frames and how they become LR frames. A batch is a pure function of (seed, index)."""
+    """Windows of HR frames and how they become LR frames. A batch is a pure function of
+    (seed, index).
+    """
 
     path: str = "data/train"
     """Folder made by `python -m train.prepare`, or a packed .npy file."""
@@ -31,9 +34,13 @@ class DataConfig:
     reverse: float = 0.5
     """Probability that a window runs backwards in time."""
     static: float = 0.0
-    """Probability of a frozen window: recurrent models diverge first where nothing moves."""
+    """Probability of a frozen window: recurrent models diverge first where nothing
+    moves.
+    """
     max_start: int | None = None
-    """Last start frame of a window in a shot; 3 repeats the released Vimeo recipe (im5-im7 never start one)."""
+    """Last start frame of a window in a shot; 3 repeats the released Vimeo recipe
+    (im5-im7 never start one).
+    """
     num_workers: int = 0
     """Loader processes; 0 uses threads of this one. A resume must keep the number."""
     num_threads: int = 2
@@ -56,7 +63,9 @@ class OptimizerConfig:
     accumulation: int = 1
     """Parts that a batch is computed in; gradients are averaged."""
     ema: float = 0.999
-    """0: no average; else min(ema, (1 + k) / (10 + k)) at step k; a run exports the averaged weights."""
+    """0: no average; else min(ema, (1 + k) / (10 + k)) at step k; a run exports the
+    averaged weights.
+    """
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,9 @@ class GANConfig:
     """The discriminator learns only while its loss is above this."""
     norm: Literal["batch", "group"] = "group"
     value_range: Literal["pm1", "mixed"] = "pm1"
-    """'mixed': images [0, 1] beside a condition in [-1, 1], noise on the real image only (released code)."""
+    """'mixed': images [0, 1] beside a condition in [-1, 1], noise on the real image
+    only (released code).
+    """
     conditional: bool = True
     """The bicubic frame is shown beside the image."""
     ratio_at: tuple[str, ...] = ()
@@ -118,15 +129,20 @@ class RolloutConfig:
     segment: int = 1
     """Hops that a gradient reaches back through; divides hops."""
     burn_in: int = 0
-    """Up to so many frames without gradient first (uniform), so that errors of the feedback are met."""
+    """Up to so many frames without gradient first (uniform), so that errors of the
+    feedback are met.
+    """
     use_guidance: bool = True
     use_tpm: bool = True
     start: Literal["noise", "noised_gt"] = "noise"
     """'noised_gt': the released stages start from the noised ground truth."""
     feedback_truth: float = 0.0
-    """Probability that the truth is fed back (teacher forcing), so that there is something to learn from it."""
+    """Probability that the truth is fed back (teacher forcing), so that there is
+    something to learn from it.
+    """
     feedback_noise: float = 0.0
-    """Half of the hops: Gaussian noise of deviation U(0, this) on the fed-back frame."""
+    """Half of the hops: Gaussian noise of deviation U(0, this) on the fed-back frame.
+    """
     feedback_gain: float = 0.0
     """Per-channel gain and offset of up to this on the fed-back frame."""
     drop: float = 0.0
@@ -134,11 +150,17 @@ class RolloutConfig:
     cut: float = 0.0
     """Probability that a window cuts to another scene."""
     decode_from: Literal["hr", "decoded"] = "decoded"
-    """Decoder stage: the previous frame is the ground truth, or its plain reconstruction."""
+    """Decoder stage: the previous frame is the ground truth, or its plain
+    reconstruction.
+    """
     latent_noise: float = 0.0
-    """Autoencoder and decoder stages: deviation of the noise added to latents, U(0, this)."""
+    """Autoencoder and decoder stages: deviation of the noise added to latents, U(0,
+    this).
+    """
     latent_drop: float = 0.0
-    """Autoencoder stage: probability of zero latents, so that the decoder alone is a good regressor."""
+    """Autoencoder stage: probability of zero latents, so that the decoder alone is a
+    good regressor.
+    """
 
 
 @dataclass(frozen=True)
@@ -147,11 +169,15 @@ class RunConfig:
 
     objective: Objective
     trained: tuple[str, ...]
-    """Patterns of the parameter paths that move ('unet/*'); nothing else changes by one bit."""
+    """Patterns of the parameter paths that move ('unet/*'); nothing else changes by one
+    bit.
+    """
     model: str = "nano"
     """Preset, when there is no `init`."""
     init: str = ""
-    """Weights to start from: a file or folder, a shipped name or a hub id; empty: from scratch."""
+    """Weights to start from: a file or folder, a shipped name or a hub id; empty: from
+    scratch.
+    """
     flow_weights: str = ""
     """torchvision RAFT weights, where `init` is the published layout."""
     out: str = ""
@@ -169,10 +195,14 @@ class RunConfig:
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
     unroll: bool = True
-    """Sampling steps and hops one after the other: on a CPU five times faster than loops (XLA is slow at gradients
-    of convolutions inside them). False compiles sooner and needs the memory of one hop only."""
+    """Sampling steps and hops one after the other: on a CPU five times faster than
+    loops (XLA is slow at gradients of convolutions inside them). False compiles sooner
+    and needs the memory of one hop only.
+    """
     fsdp: int = 1
-    """Devices that parameters are split over; the other factor of the devices is data parallel."""
+    """Devices that parameters are split over; the other factor of the devices is data
+    parallel.
+    """
     log_every: int = 50
     validate_every: int = 1000
     validation_windows: int = 8
@@ -187,7 +217,9 @@ class RunConfig:
             )
         size, parts = self.data.batch_size, self.optimizer.accumulation
         if size % parts:
-            raise ValueError(f"data.batch_size {size} is not a multiple of optimizer.accumulation {parts}")
+            raise ValueError(
+                f"data.batch_size {size} is not a multiple of optimizer.accumulation {parts}"
+            )
 
     @property
     def window(self) -> int:
@@ -202,7 +234,8 @@ def names() -> list[str]:
 
 
 def load(name: str) -> dict[str, RunConfig]:
-    """The `chain` of stages of `configs.<name>`, or its one `run`; an unknown name is a ValueError with a hint.
+    """The `chain` of stages of `configs.<name>`, or its one `run`; an unknown name is a
+    ValueError with a hint.
 
     'NAME:STAGE,STAGE' are only these stages of a chain, in that order.
     """
@@ -210,10 +243,14 @@ def load(name: str) -> dict[str, RunConfig]:
     if name not in names():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f", perhaps you meant --config={close[0]}" if close else ""
-        raise ValueError(f"--config={name}: no such config{hint}; there are: {', '.join(names())}")
+        raise ValueError(
+            f"--config={name}: no such config{hint}; there are: {', '.join(names())}"
+        )
     module = importlib.import_module(f"configs.{name}")
     chain = module.chain if hasattr(module, "chain") else {name: module.run}
     wanted = stages.split(",") if stages else list(chain)
     if unknown := [stage for stage in wanted if stage not in chain]:
-        raise ValueError(f"--config={name}: no stage {', '.join(unknown)}; there are: {', '.join(chain)}")
+        raise ValueError(
+            f"--config={name}: no stage {', '.join(unknown)}; there are: {', '.join(chain)}"
+        )
     return {stage: chain[stage] for stage in wanted}

@@ -1,4 +1,5 @@
-"""Tiny encoder and decoder from scratch (needed once for `nano`; the published model brings its own).
+"""Tiny encoder and decoder from scratch (needed once for `nano`; the published model
+brings its own).
 
 python -m train --config=autoencoder
 

@@ -1,4 +1,5 @@
-"""Temporal processor modules (TPM) of the decoder: true latents, disturbed, with the previous frame's features.
+"""Temporal processor modules (TPM) of the decoder: true latents, disturbed, with the
+previous frame's features.
 
 python -m train --config=decoder --init runs/distill/weights.safetensors
 

@@ -1,7 +1,8 @@
-"""Rollout distillation: the gradient runs through the whole 4-step chain, losses at its end, first-frame mode.
+"""Rollout distillation: the gradient runs through the whole 4-step chain, losses at its
+end, first-frame mode.
 
-python -m train --config=distill --init runs/teacher/weights.safetensors
-python -m train --config=distill --num-timesteps 2 --init runs/distill/weights.safetensors   # or 1
+python -m train --config=distill --init runs/teacher/weights.safetensors python -m train
+--config=distill --num-timesteps 2 --init runs/distill/weights.safetensors   # or 1
 
 Cost: 0.046 TFLOP a step, 0.9 PFLOP in all (LPIPS not counted); 14 MB of state.
 """

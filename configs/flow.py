@@ -1,4 +1,5 @@
-"""The small flow network, unsupervised: it sees pairs of LR frames and is judged on the HR frames it warps.
+"""The small flow network, unsupervised: it sees pairs of LR frames and is judged on the
+HR frames it warps.
 
 python -m train --config=flow --init runs/autoencoder/weights.safetensors
 

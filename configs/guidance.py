@@ -1,4 +1,5 @@
-"""Auto-regressive temporal guidance (ARTG): the ControlNet, with the U-Net frozen, on fed-back frames.
+"""Auto-regressive temporal guidance (ARTG): the ControlNet, with the U-Net frozen, on
+fed-back frames.
 
 python -m train --config=guidance --init runs/decoder/weights.safetensors
 
@@ -15,5 +16,7 @@ run = RunConfig(
     data=DataConfig(crop=32, batch_size=8),
     optimizer=OptimizerConfig(learning_rate=3e-4, warmup=200, decay="cosine"),
     loss=LossConfig(latent=1.0, pixel=0.5, perceptual=0.5, temporal=0.5),
-    rollout=RolloutConfig(hops=2, burn_in=2, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05),
+    rollout=RolloutConfig(
+        hops=2, burn_in=2, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05
+    ),
 )

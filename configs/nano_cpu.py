@@ -1,13 +1,15 @@
-"""The stages of `nano_all`, cut down to what two CPU cores do in four hours: the shipped weights.
+"""The stages of `nano_all`, cut down to what two CPU cores do in four hours: the
+shipped weights.
 
-python -m train.prepare ~/clips --out data/train --trim 0.1 --validation 0.08
-python -m train.prepare --out data/train --pack train.npy --windows 2400 --frames 10 --size 160
+python -m train.prepare ~/clips --out data/train --trim 0.1 --validation 0.08 python -m
+train.prepare --out data/train --pack train.npy --windows 2400 --frames 10 --size 160
 python -m train --config=nano_cpu --data.path train.npy --out runs/nano
 
-Cost: on two x86-64 cores 80 minutes for the first seven stages, 75 for `alone` to `polish` beside other work, 6 for
-the flow and 50 for the last three. What differs in the history of the shipped weights: `flow` had 4000 steps, seen
-on LR frames, at its place, and 3000 as it is now, without refinement, after `polish`; then came 350 more steps of
-`forced`; new noise was drawn for every frame in the first seven stages.
+Cost: on two x86-64 cores 80 minutes for the first seven stages, 75 for `alone` to
+`polish` beside other work, 6 for the flow and 50 for the last three. What differs in
+the history of the shipped weights: `flow` had 4000 steps, seen on LR frames, at its
+place, and 3000 as it is now, without refinement, after `polish`; then came 350 more
+steps of `forced`; new noise was drawn for every frame in the first seven stages.
 """
 
 from dataclasses import replace
@@ -17,7 +19,12 @@ from configs import LossConfig, RolloutConfig, RunConfig, nano_all
 
 
 def shorter(
-    name: str, steps: int, learning_rate: float, warmup: int = 100, ema: float = 0.995, **changes: Any
+    name: str,
+    steps: int,
+    learning_rate: float,
+    warmup: int = 100,
+    ema: float = 0.995,
+    **changes: Any,
 ) -> RunConfig:
     """The stage with fewer steps of 8 windows."""
     run = nano_all.chain[name]
@@ -25,7 +32,12 @@ def shorter(
         run,
         steps=steps,
         data=replace(run.data, batch_size=8, crop=min(run.data.crop, 40)),
-        optimizer=replace(run.optimizer, learning_rate=learning_rate, warmup=min(warmup, steps // 5), ema=ema),
+        optimizer=replace(
+            run.optimizer,
+            learning_rate=learning_rate,
+            warmup=min(warmup, steps // 5),
+            ema=ema,
+        ),
         validation_windows=24,
         validate_every=500,
         checkpoint_every=250,
@@ -35,9 +47,13 @@ def shorter(
 
 
 PICTURE = LossConfig(latent=0.1, pixel=1.0, perceptual=1.0)
-"""The end of the chain is judged by its picture; the latents of fine detail cannot be predicted."""
+"""The end of the chain is judged by its picture; the latents of fine detail cannot be
+predicted.
+"""
 
-FEEDBACK = RolloutConfig(hops=2, burn_in=6, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05)
+FEEDBACK = RolloutConfig(
+    hops=2, burn_in=6, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05
+)
 ALONE = replace(FEEDBACK, hops=1, burn_in=4, drop=0.05, cut=0.0, use_tpm=False)
 
 chain = {
@@ -50,10 +66,14 @@ chain = {
     "flow": shorter("flow", 7000, 1e-3),
     "teacher": shorter("teacher", 3000, 1e-3),
     # with so few steps the decoder has to move with the latents that it will see
-    "distill": shorter("distill", 2600, 5e-4, trained=("unet/*", "vae/decoder/*"), loss=PICTURE),
+    "distill": shorter(
+        "distill", 2600, 5e-4, trained=("unet/*", "vae/decoder/*"), loss=PICTURE
+    ),
     "decoder": shorter("decoder", 300, 5e-4, loss=replace(PICTURE, latent=0)),
     "guidance": shorter("guidance", 300, 5e-4, loss=replace(PICTURE, temporal=0.5)),
-    "joint": shorter("joint", 1400, 5e-4, loss=replace(PICTURE, temporal=1.0), rollout=FEEDBACK),
+    "joint": shorter(
+        "joint", 1400, 5e-4, loss=replace(PICTURE, temporal=1.0), rollout=FEEDBACK
+    ),
     # without TPM, what history can say has to come through the guidance ...
     "alone": shorter(
         "guidance",
@@ -75,7 +95,9 @@ chain = {
         trained=("controlnet/*", "unet/*"),
         guidance_from_unet=False,
         loss=PICTURE,
-        rollout=replace(ALONE, burn_in=1, drop=0.1, feedback_truth=0.7, feedback_noise=0.05),
+        rollout=replace(
+            ALONE, burn_in=1, drop=0.1, feedback_truth=0.7, feedback_noise=0.05
+        ),
     ),
     # the gradient goes back through the frame that is fed back
     "polish": shorter(
@@ -86,7 +108,8 @@ chain = {
         loss=replace(PICTURE, temporal=2.0),
         rollout=replace(FEEDBACK, segment=2, burn_in=4, feedback_truth=0.15),
     ),
-    # latents from the history alone, without a picture: only now the guidance carries them over ...
+    # latents from the history alone, without a picture: only now the guidance carries
+    # them over ...
     "transport": shorter(
         "guidance",
         600,

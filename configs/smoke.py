@@ -1,11 +1,19 @@
-"""Minutes on a CPU, no data needed beyond a few small clips: the whole machinery once, for CI.
+"""Minutes on a CPU, no data needed beyond a few small clips: the whole machinery once,
+for CI.
 
 python -m train --config=smoke --data.path data/train
 
 Cost: 0.005 TFLOP a step; compilation is all of its time.
 """
 
-from configs import DataConfig, GANConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig
+from configs import (
+    DataConfig,
+    GANConfig,
+    LossConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    RunConfig,
+)
 
 run = RunConfig(
     objective="rollout",

@@ -1,7 +1,7 @@
 """Many viewers, one batch, asyncio: python asynchronous.py IN.mp4 [MODEL].
 
-Viewers join and leave while the others go on. One task gathers whatever frames are there and runs one step for all
-of them in a thread, so the event loop is never blocked.
+Viewers join and leave while the others go on. One task gathers whatever frames are
+there and runs one step for all of them in a thread, so the event loop is never blocked.
 """
 
 import asyncio
@@ -43,7 +43,10 @@ class Service:
             await self._news.wait()
             self._news.clear()
             batch, self._waiting = self._waiting, {}
-            frames = [batch[place][0] if place in batch else None for place in range(self._upscaler.num_streams)]
+            frames = [
+                batch[place][0] if place in batch else None
+                for place in range(self._upscaler.num_streams)
+            ]
             try:
                 results = await asyncio.to_thread(self._upscaler.push_many, frames)
             except ValueError as error:  # a frame of the wrong size
@@ -58,14 +61,21 @@ class Service:
 async def watch(service: Service, name: str, path: str, count: int) -> None:
     with av.open(path) as video:
         frames = (frame.to_ndarray(format="rgb24") for frame in video.decode(video=0))
-        sizes = [large.shape async for large in service.view(itertools.islice(frames, count))]
+        sizes = [
+            large.shape async for large in service.view(itertools.islice(frames, count))
+        ]
         print(f"{name}: {len(sizes)} frames of {sizes[0][1]}x{sizes[0][0]}")
 
 
 async def main(path: str, model: str = "nano") -> None:
     service = Service(model, places=2)
     running = asyncio.create_task(service.run())
-    await asyncio.gather(*(watch(service, f"viewer {i}", path, count) for i, count in enumerate((2, 4, 3))))
+    await asyncio.gather(
+        *(
+            watch(service, f"viewer {i}", path, count)
+            for i, count in enumerate((2, 4, 3))
+        )
+    )
     running.cancel()
 
 

@@ -1,4 +1,6 @@
-"""What the user sees, all of it on stderr: facts before the start, one progress line, one summary line."""
+"""What the user sees, all of it on stderr: facts before the start, one progress line,
+one summary line.
+"""
 
 import time
 from contextlib import AbstractContextManager
@@ -16,9 +18,9 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from infer.engine import Model
-    from infer.memory import Memory
-    from infer.plan import Plan
+    from infer.jobs.plan import Plan
+    from infer.model.engine import Model
+    from infer.model.memory import Memory
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -31,10 +33,16 @@ def say(line: str) -> None:
 def describe_plan(plan: "Plan") -> None:
     """Input, output and what is worth knowing about them, before anything is loaded."""
     info, (width, height) = plan.info, plan.size
-    frames = "unknown number of" if plan.expected_frames is None else plan.expected_frames
+    frames = (
+        "unknown number of" if plan.expected_frames is None else plan.expected_frames
+    )
     facts = f"{info.width}x{info.height}, {frames} frames, {float(info.rate):.6g}/s, {info.codec}"
     say(f"input    {info.path}  {facts} {info.layout.bits} bit")
-    kind = "PNG frames" if plan.spec is None else f"{plan.spec.encoder} {plan.spec.pixel_format}"
+    kind = (
+        "PNG frames"
+        if plan.spec is None
+        else f"{plan.spec.encoder} {plan.spec.pixel_format}"
+    )
     say(f"output   {plan.output}  {width}x{height}, {kind}")
     for note in plan.notes:
         say(f"note     {note}")
@@ -49,7 +57,9 @@ def describe_model(model: "Model", memory: "Memory", free: int | None) -> None:
     text = f"memory   {in_words(memory.device)} on the device, {in_words(memory.host)} on the host (predicted)"
     say(text if free is None else f"{text}, {in_words(free)} available")
     if not memory.fits(device.platform, free):
-        say("warning  this may not fit into the memory: try --tile, a smaller --size or --precision bfloat16")
+        say(
+            "warning  this may not fit into the memory: try --tile, a smaller --size or --precision bfloat16"
+        )
 
 
 def in_words(size: int) -> str:
@@ -70,7 +80,8 @@ def rate_in_words(frames: int, seconds: float) -> str:
 
 
 class Clock(AbstractContextManager["Clock"]):
-    """The progress line: frames, frames/s, time left, and how long the first frame took.
+    """The progress line: frames, frames/s, time left, and how long the first frame
+    took.
 
     On a terminal it is redrawn; elsewhere a plain line appears every half minute.
     """
@@ -79,12 +90,20 @@ class Clock(AbstractContextManager["Clock"]):
 
     def __init__(self, total: int | None, done: int = 0) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(),
-            TextColumn("{task.fields[speed]}"), TimeRemainingColumn(), console=console, transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
             disable=not console.is_terminal,
-        )  # fmt: skip
+        )
         self._total, self._skipped, self.frames = total, done, 0
-        self._task = self._bar.add_task("upscaling", total=total, completed=done, speed="")
+        self._task = self._bar.add_task(
+            "upscaling", total=total, completed=done, speed=""
+        )
         self.started = self._said = time.perf_counter()
         self.first_frame: float | None = None
 
@@ -94,7 +113,10 @@ class Clock(AbstractContextManager["Clock"]):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self._bar.stop()
 
@@ -110,6 +132,11 @@ class Clock(AbstractContextManager["Clock"]):
             self.first_frame = self.seconds
         speed = f"{rate_in_words(self.frames, self.seconds)}, first after {self.first_frame:.1f} s"
         self._bar.update(self._task, advance=1, speed=speed)
-        if not console.is_terminal and time.perf_counter() - self._said > self.PLAIN_EVERY:
+        if (
+            not console.is_terminal
+            and time.perf_counter() - self._said > self.PLAIN_EVERY
+        ):
             self._said = time.perf_counter()
-            say(f"         {self._skipped + self.frames} of {self._total or '?'} frames, {speed}")
+            say(
+                f"         {self._skipped + self.frames} of {self._total or '?'} frames, {speed}"
+            )

@@ -1,4 +1,6 @@
-"""The two ways a command can end badly: a ValueError (wrong use, exit 2) or a JobError (exit 1)."""
+"""The two ways a command can end badly: a ValueError (wrong use, exit 2) or a JobError
+(exit 1).
+"""
 
 
 class JobError(Exception):

@@ -1,4 +1,6 @@
-"""Two bounded threads around the device: one reads ahead, one writes behind. Order is never changed."""
+"""Two bounded threads around the device: one reads ahead, one writes behind. Order is
+never changed.
+"""
 
 import queue
 import threading
@@ -11,7 +13,9 @@ _POLL = 0.1
 
 
 def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
-    """The items, produced in a thread at most ``depth`` ahead; its exception is raised here, in order."""
+    """The items, produced in a thread at most ``depth`` ahead; its exception is raised
+    here, in order.
+    """
     ready: queue.Queue[tuple[str, object]] = queue.Queue(depth)
     stop = threading.Event()
 
@@ -52,8 +56,8 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
 class Worker:
     """Runs actions one after the other in a thread, at most ``depth`` waiting.
 
-    A failed action ends the thread; its exception is raised by the next `put` or on leaving the context. Leaving by
-    an exception drops what is still waiting.
+    A failed action ends the thread; its exception is raised by the next `put` or on
+    leaving the context. Leaving by an exception drops what is still waiting.
     """
 
     def __init__(self, depth: int) -> None:
@@ -72,7 +76,10 @@ class Worker:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self._dropped = kind is not None
         self._offer(None)

@@ -1,6 +1,8 @@
-"""Static configuration: frozen dataclasses that describe a model completely, and the two presets.
+"""Static configuration: frozen dataclasses that describe a model completely, and the
+two presets.
 
-A config is hashable (a static argument of jit) and is stored as JSON beside the weights it belongs to.
+A config is hashable (a static argument of jit) and is stored as JSON beside the weights
+it belongs to.
 """
 
 import dataclasses
@@ -15,7 +17,9 @@ NormKind = Literal["group", "rms"]
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Conditional U-Net (SD x4-upscaler layout); the guidance branch shares these block settings."""
+    """Conditional U-Net (SD x4-upscaler layout); the guidance branch shares these block
+    settings.
+    """
 
     latent_channels: int = 4
     image_channels: int = 3
@@ -23,24 +27,36 @@ class UNetConfig:
     block_channels: tuple[int, ...] = (256, 512, 512, 1024)
     layers_per_block: int = 2
     attention: tuple[Attention, ...] = ("none", "cross", "cross", "self")
-    """Per level: no transformer; both attentions on the text; self-attention, then text."""
+    """Per level: no transformer; both attentions on the text; self-attention, then
+    text.
+    """
     num_heads: int = 8
     text_channels: int = 1024
     norm: NormKind = "group"
-    """'group' has frame statistics; 'rms' normalises each pixel alone, so tiles and sizes agree."""
+    """'group' has frame statistics; 'rms' normalises each pixel alone, so tiles and
+    sizes agree.
+    """
     num_groups: int = 32
     patch: int = 1
-    """Latents and LR image are folded patch x patch into channels before the first convolution."""
+    """Latents and LR image are folded patch x patch into channels before the first
+    convolution.
+    """
 
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """ARTG: ControlNet fed with the warped previous SR frame (paper section on auto-regressive guidance)."""
+    """ARTG: ControlNet fed with the warped previous SR frame (paper section on
+    auto-regressive guidance).
+    """
 
     condition_channels: tuple[int, ...] = (64, 128, 256)
-    """One stride-2 stage per step; the product with `condition_fold` must equal scale * unet.patch."""
+    """One stride-2 stage per step; the product with `condition_fold` must equal scale *
+    unet.patch.
+    """
     condition_fold: int = 1
-    """The condition image is folded this much into channels before the first convolution."""
+    """The condition image is folded this much into channels before the first
+    convolution.
+    """
     mask_channel: bool = False
     """Append the validity of the warped frame to the condition (1 = trust)."""
 
@@ -60,25 +76,39 @@ class VAEConfig:
     scaling_factor: float = 1.0
     latent_magnitude: float = 3.0
     tpm: Literal["sequence", "spatial"] = "sequence"
-    """'sequence': the published raster-order module; 'spatial': convolutions on (current, previous, validity)."""
+    """'sequence': the published raster-order module; 'spatial': convolutions on
+    (current, previous, validity).
+    """
     residual: bool = False
-    """Code HR - bicubic(LR) instead of HR, with the LR frame as a second input of encoder and decoder."""
+    """Code HR - bicubic(LR) instead of HR, with the LR frame as a second input of
+    encoder and decoder.
+    """
     back_project: bool = False
-    """Add up(LR - down(SR)) to the decoded frame, so that the output agrees with its input."""
+    """Add up(LR - down(SR)) to the decoded frame, so that the output agrees with its
+    input.
+    """
 
 
 @dataclass(frozen=True)
 class RAFTConfig:
-    """RAFT-large (torchvision layout), run on the bicubically upsampled frames as published."""
+    """RAFT-large (torchvision layout), run on the bicubically upsampled frames as
+    published.
+    """
 
     num_updates: int = 12
     correlation: Literal["auto", "volume", "on_demand"] = "auto"
-    """All-pairs volume (quadratic memory) or looked up on demand (linear); the same values."""
+    """All-pairs volume (quadratic memory) or looked up on demand (linear); the same
+    values.
+    """
     channels: int = 64
-    """Width of the first stage, even; every other width is a multiple of its half (RAFT-large: 64)."""
+    """Width of the first stage, even; every other width is a multiple of its half
+    (RAFT-large: 64).
+    """
     resolution: Literal["sr", "lr"] = "sr"
-    """Of the frames that it compares. 'lr' (a sixteenth of the work at scale 4) is no published behaviour: the flow
-    is resized and its pixels rescaled, so small motion is lost."""
+    """Of the frames that it compares. 'lr' (a sixteenth of the work at scale 4) is no
+    published behaviour: the flow is resized and its pixels rescaled, so small motion is
+    lost.
+    """
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the convolutions; correlation, positions and flow are float32."""
     kind: Literal["raft"] = "raft"
@@ -92,7 +122,9 @@ class FlowNetConfig:
     num_levels: int = 4
     """Levels 1/2 ... 1/2**num_levels of the LR size, one decoder shared by all."""
     refinements: int = 0
-    """Least-squares steps (Lucas-Kanade) behind the network, on the frames at twice the LR size."""
+    """Least-squares steps (Lucas-Kanade) behind the network, on the frames at twice the
+    LR size.
+    """
     kind: Literal["flownet"] = "flownet"
 
 
@@ -106,24 +138,34 @@ class DiffusionConfig:
     num_steps: int = 4
     set_alpha_to_one: bool = False
     noise: Literal["frame", "stream"] = "frame"
-    """Initial latents: new ones for every frame, as published; 'stream': the same for all frames of a stream, so
-    that what is invented from them does not flicker."""
+    """Initial latents: new ones for every frame, as published; 'stream': the same for
+    all frames of a stream, so that what is invented from them does not flicker.
+    """
 
 
 @dataclass(frozen=True)
 class Quirks:
-    """Deviations that only the published weights need; docs/parity.md has a line and a test for each."""
+    """Deviations that only the published weights need; docs/parity.md has a line and a
+    test for each.
+    """
 
     warp_stretch: bool = False
-    """Warp samples at x*W/(W-1) - 0.5 with grey outside, instead of the exact position and border pixels."""
+    """Warp samples at x*W/(W-1) - 0.5 with grey outside, instead of the exact position
+    and border pixels.
+    """
     raw_tpm_input: bool = False
-    """TPM features are taken from the [-1, 1] image although the encoder is trained on [0, 1]."""
+    """TPM features are taken from the [-1, 1] image although the encoder is trained on
+    [0, 1].
+    """
     decode_last_sample: bool = False
     """Decode the last DDIM sample instead of the last clean estimate."""
     unclamped_feedback: bool = False
-    """Carry the raw decoder output to the next frame instead of clamping it to [-1, 1]."""
+    """Carry the raw decoder output to the next frame instead of clamping it to [-1, 1].
+    """
     bare_first_frame: bool = False
-    """Without a previous frame skip guidance and TPM, instead of guiding with the bicubic frame."""
+    """Without a previous frame skip guidance and TPM, instead of guiding with the
+    bicubic frame.
+    """
 
 
 @dataclass(frozen=True)
@@ -131,7 +173,9 @@ class HistoryConfig:
     """When the previous frame is trusted. Published behaviour: always (both zero)."""
 
     consistency_sigma: float = 0.0
-    """LR photometric error (units of [-1, 1]) at which the validity of a warped pixel falls to 1/e; 0: off."""
+    """LR photometric error (units of [-1, 1]) at which the validity of a warped pixel
+    falls to 1/e; 0: off.
+    """
     cut_validity: float = 0.0
     """A mean validity below this is a scene cut: the stream restarts its history."""
 
@@ -150,7 +194,9 @@ class ModelConfig:
     quirks: Quirks = field(default_factory=Quirks)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     size_multiple: int = 4
-    """LR frames are padded (edge pixels) to a multiple of this inside `step`; the output is cropped back."""
+    """LR frames are padded (edge pixels) to a multiple of this inside `step`; the
+    output is cropped back.
+    """
     min_size: int = 32
     """Smallest padded LR side."""
     use_guidance: bool = True
@@ -158,18 +204,31 @@ class ModelConfig:
     use_tpm: bool = True
     """False: decode without the temporal processor modules (ablation)."""
     guide_once: bool = False
-    """Guidance residuals of the first timestep serve all: less work, not what the model was trained for."""
+    """Guidance residuals of the first timestep serve all: less work, not what the model
+    was trained for.
+    """
     compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Activations of the networks; latents, DDIM, flow, warp and statistics stay float32."""
+    """Activations of the networks; latents, DDIM, flow, warp and statistics stay
+    float32.
+    """
     quantized: Literal["none", "int8", "float8"] = "none"
-    """Products of 8-bit numbers in U-Net, guidance and autoencoder, and with int8 convolutions: less exact."""
+    """Products of 8-bit numbers in U-Net, guidance and autoencoder, and with int8
+    convolutions: less exact.
+    """
     remat: bool = False
-    """Training: recompute each timestep's networks in the backward pass instead of keeping their activations."""
+    """Training: recompute each timestep's networks in the backward pass instead of
+    keeping their activations.
+    """
     unroll: bool = False
-    """Training: the sampling steps one after the other instead of a loop; the same values."""
+    """Training: the sampling steps one after the other instead of a loop; the same
+    values.
+    """
 
     def __post_init__(self) -> None:
-        downsampling = 2 ** (len(self.guidance.condition_channels) - 1) * self.guidance.condition_fold
+        downsampling = (
+            2 ** (len(self.guidance.condition_channels) - 1)
+            * self.guidance.condition_fold
+        )
         if downsampling != self.scale * self.unet.patch:
             raise ValueError(
                 f"guidance condition is reduced {downsampling}x, expected scale*patch = "
@@ -205,7 +264,9 @@ def nano() -> ModelConfig:
             norm="rms",
             patch=2,
         ),
-        guidance=GuidanceConfig(condition_channels=(48,), condition_fold=8, mask_channel=True),
+        guidance=GuidanceConfig(
+            condition_channels=(48,), condition_fold=8, mask_channel=True
+        ),
         vae=VAEConfig(
             latent_channels=8,
             encoder_channels=(48,),
@@ -235,33 +296,47 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
 
 
 def from_dict(data: dict[str, Any]) -> ModelConfig:
-    """Rebuild a config; unknown keys and wrong kinds are ValueErrors that name the path."""
+    """Rebuild a config; unknown keys and wrong kinds are ValueErrors that name the
+    path.
+    """
     return _build(ModelConfig, data, "config")
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
-        choices = {t.__dataclass_fields__["kind"].default: t for t in typing.get_args(kind)}
+        choices = {
+            t.__dataclass_fields__["kind"].default: t for t in typing.get_args(kind)
+        }
         tag = value.get("kind") if isinstance(value, dict) else None
         if tag not in choices:
-            raise ValueError(f"{path}.kind: found {tag!r}, expected one of {sorted(choices)}")
+            raise ValueError(
+                f"{path}.kind: found {tag!r}, expected one of {sorted(choices)}"
+            )
         return _build(choices[tag], value, path)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, dict):
-            raise ValueError(f"{path}: found {value!r}, expected the fields of {kind.__name__}")
+            raise ValueError(
+                f"{path}: found {value!r}, expected the fields of {kind.__name__}"
+            )
         hints = typing.get_type_hints(kind)
         if unknown := sorted(set(value) - set(hints)):
-            raise ValueError(f"{path}: unknown fields {unknown}, expected some of {sorted(hints)}")
+            raise ValueError(
+                f"{path}: unknown fields {unknown}, expected some of {sorted(hints)}"
+            )
         try:
-            return kind(**{k: _build(hints[k], v, f"{path}.{k}") for k, v in value.items()})
+            return kind(
+                **{k: _build(hints[k], v, f"{path}.{k}") for k, v in value.items()}
+            )
         except TypeError as error:
             raise ValueError(f"{path}: {error}") from None
     if origin is tuple:
         return tuple(_build(typing.get_args(kind)[0], v, path) for v in value)
     if origin is Literal:
         if value not in typing.get_args(kind):
-            raise ValueError(f"{path}: found {value!r}, expected one of {typing.get_args(kind)}")
+            raise ValueError(
+                f"{path}: found {value!r}, expected one of {typing.get_args(kind)}"
+            )
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)

@@ -1,10 +1,11 @@
 """Noise schedule, DDIM (v-prediction, eta 0, trailing spacing) and the denoising scan.
 
-With a = sqrt(alpha_bar), s = sqrt(1 - alpha_bar) at timestep t (Song et al. 2021, Salimans & Ho 2022):
+With a = sqrt(alpha_bar), s = sqrt(1 - alpha_bar) at timestep t (Song et al. 2021,
+Salimans & Ho 2022):
 
-    x0  = a x - s v          (1) clean estimate
-    eps = a v + s x          (2) noise estimate
-    x' = a' x0 + s' eps      (3) next sample, a', s' at t - num_train_timesteps // num_steps
+    x0  = a x - s v          (1) clean estimate eps = a v + s x          (2) noise
+    estimate x' = a' x0 + s' eps      (3) next sample, a', s' at t - num_train_timesteps
+    // num_steps
 """
 
 from collections.abc import Callable
@@ -29,7 +30,9 @@ class StepCoefficients(NamedTuple):
 
 def alphas_cumprod(config: DiffusionConfig) -> np.ndarray:
     """alpha_bar [num_train_timesteps] of the 'scaled_linear' schedule, float32."""
-    roots = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.num_train_timesteps)
+    roots = np.linspace(
+        config.beta_start**0.5, config.beta_end**0.5, config.num_train_timesteps
+    )
     return np.cumprod(1.0 - roots**2).astype(np.float32)
 
 
@@ -42,13 +45,20 @@ def timesteps(config: DiffusionConfig) -> np.ndarray:
 
 
 def step_coefficients(config: DiffusionConfig) -> StepCoefficients:
-    """Coefficients of (1)-(3) for every sampling step; after the last one alpha_bar[0] (or 1) is reached."""
+    """Coefficients of (1)-(3) for every sampling step; after the last one alpha_bar[0]
+    (or 1) is reached.
+    """
     alpha_bar = alphas_cumprod(config).astype(np.float64)
     now = timesteps(config)
     previous = now - config.num_train_timesteps // config.num_steps
     final = 1.0 if config.set_alpha_to_one else alpha_bar[0]
     next_bar = np.where(previous >= 0, alpha_bar[previous], final)
-    roots = (alpha_bar[now] ** 0.5, (1 - alpha_bar[now]) ** 0.5, next_bar**0.5, (1 - next_bar) ** 0.5)
+    roots = (
+        alpha_bar[now] ** 0.5,
+        (1 - alpha_bar[now]) ** 0.5,
+        next_bar**0.5,
+        (1 - next_bar) ** 0.5,
+    )
     return StepCoefficients(*(jnp.asarray(r, jnp.float32) for r in roots))
 
 
@@ -69,14 +79,19 @@ def denoise(
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
     """Run all sampling steps: (last sample, last clean estimate), float32.
 
-    ``per_step`` is a pytree with leading axis num_steps whose slice is handed to ``predict_v(x, slice)``.
+    ``per_step`` is a pytree with leading axis num_steps whose slice is handed to
+    ``predict_v(x, slice)``.
     """
 
-    def body(carry: tuple[Array, Array], xs: tuple[StepCoefficients, PyTree]) -> tuple[tuple[Array, Array], None]:
+    def body(
+        carry: tuple[Array, Array], xs: tuple[StepCoefficients, PyTree]
+    ) -> tuple[tuple[Array, Array], None]:
         coefficients, conditioning = xs
         v = predict_v(carry[0], conditioning).astype(jnp.float32)
         return ddim_update(carry[0], v, coefficients), None
 
     start = noise.astype(jnp.float32)
-    (sample, x0), _ = jax.lax.scan(body, (start, start), (step_coefficients(config), per_step), unroll=unroll)
+    (sample, x0), _ = jax.lax.scan(
+        body, (start, start), (step_coefficients(config), per_step), unroll=unroll
+    )
     return sample, x0

@@ -1,7 +1,9 @@
-"""Arithmetic of a traced function: convolutions and matrix products, a multiply-add counted as two operations.
+"""Arithmetic of a traced function: convolutions and matrix products, a multiply-add
+counted as two operations.
 
-XLA's own cost analysis counts the body of a loop once; this count multiplies it by the loop's length. Only a
-loop of unknown length (a training run's burn-in) counts once here too.
+XLA's own cost analysis counts the body of a loop once; this count multiplies it by the
+loop's length. Only a loop of unknown length (a training run's burn-in) counts once here
+too.
 """
 
 import functools
@@ -23,10 +25,14 @@ def frame_flops(config: ModelConfig, width: int, height: int) -> int:
 
 def traced_frame(config: ModelConfig, width: int, height: int) -> Any:
     """The jaxpr of one `step`."""
-    params = jax.eval_shape(functools.partial(prepare, config=config), abstract_params(config))
+    params = jax.eval_shape(
+        functools.partial(prepare, config=config), abstract_params(config)
+    )
     state = jax.eval_shape(lambda: init_state(config, 1, height, width))
     frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
-    return jax.make_jaxpr(functools.partial(step, config=config))(params, state, frame).jaxpr
+    return jax.make_jaxpr(functools.partial(step, config=config))(
+        params, state, frame
+    ).jaxpr
 
 
 def count(function: Callable, *args: Any) -> int:
@@ -55,18 +61,25 @@ def cost(equation: Any) -> int:
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         out_channels = kernel[params["dimension_numbers"].rhs_spec[0]]
-        # zeros between the inputs (gradients of strided convolutions) are not arithmetic
+        # zeros between the inputs (gradients of strided convolutions) are not
+        # arithmetic
         inserted = out_channels * math.prod(params["lhs_dilation"])
         return 2 * equation.outvars[0].aval.size * math.prod(kernel) // inserted
     if name == "dot_general":
         contracted = params["dimension_numbers"][0][0]
         shape = equation.invars[0].aval.shape
-        return 2 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+        return (
+            2
+            * equation.outvars[0].aval.size
+            * math.prod(shape[axis] for axis in contracted)
+        )
     return 0
 
 
 def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
-    """The programs inside an equation (loop bodies, branches, calls), from its ``params``."""
+    """The programs inside an equation (loop bodies, branches, calls), from its
+    ``params``.
+    """
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             inner = getattr(item, "jaxpr", item)

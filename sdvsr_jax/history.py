@@ -1,4 +1,6 @@
-"""The previous frame as the current one sees it: warped along the flow, and how far it can be trusted."""
+"""The previous frame as the current one sees it: warped along the flow, and how far it
+can be trusted.
+"""
 
 from typing import NamedTuple
 
@@ -6,15 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.models import raft
+from sdvsr_jax.models.flow import raft
 from sdvsr_jax.networks import Networks
-from sdvsr_jax.resize import mean_pool, pad_edges, resize_linear
+from sdvsr_jax.ops.resize import mean_pool, pad_edges, resize_linear
+from sdvsr_jax.ops.warp import inside, warp
 from sdvsr_jax.types import Array, Bool, Flow, HasPrev, LRFrame, Mask, PyTree, SRFrame
-from sdvsr_jax.warp import inside, warp
 
 
 class History(NamedTuple):
-    """``warped`` is the condition of ARTG and TPM; its validity in [0, 1] at LR size and (``trust``) at SR size.
+    """``warped`` is the condition of ARTG and TPM; its validity in [0, 1] at LR size
+    and (``trust``) at SR size.
 
     The published model has no map: there validity is [b, 1, 1, 1], 1 or 0.
     """
@@ -37,15 +40,18 @@ def align(
     config: ModelConfig,
     cut: HasPrev | None = None,
 ) -> History:
-    """Where ``has_prev`` is False nothing of the old frame (not even a NaN) reaches the result.
+    """Where ``has_prev`` is False nothing of the old frame (not even a NaN) reaches the
+    result.
 
-    ``cut`` replaces the decision from the mean validity whether this frame begins a new scene.
+    ``cut`` replaces the decision from the mean validity whether this frame begins a new
+    scene.
     """
     seen = look_back(nets, prev_lr, prev_features, has_prev, lr, up, config)
     if cut is None and config.history.cut_validity > 0:
         cut = seen.validity.mean((1, 2, 3)) < config.history.cut_validity
     has = (has_prev if cut is None else has_prev & ~cut)[:, None, None, None]
-    # barriers here and behind the flow: guidance and TPM read these images, and on a CPU each would compute them
+    # barriers here and behind the flow: guidance and TPM read these images, and on a
+    # CPU each would compute them
     validity = jnp.where(has, seen.validity, 0)
     prev_sr = jnp.where(has_prev[:, None, None, None], prev_sr, up)
     warped = warp(prev_sr, seen.flow, stretch=config.quirks.warp_stretch)
@@ -59,7 +65,9 @@ def align(
 
 
 class LookBack(NamedTuple):
-    """What two LR frames have in common: flow current -> previous at SR size, and its validity as in `History`."""
+    """What two LR frames have in common: flow current -> previous at SR size, and its
+    validity as in `History`.
+    """
 
     flow: Flow
     validity: Mask
@@ -79,19 +87,30 @@ def look_back(
     has = has_prev[:, None, None, None]
     features = nets.flow.features(flow_input(lr, up, config))
     prev_lr = jnp.where(has, prev_lr, lr)
-    prev_features = jax.tree.map(lambda old, new: jnp.where(has, old, new), prev_features, features)
+    prev_features = jax.tree.map(
+        lambda old, new: jnp.where(has, old, new), prev_features, features
+    )
     flow_lr, flow = _flows(nets, features, prev_features, lr, up, config)
     validity = has.astype(jnp.float32)
     if config.history.consistency_sigma > 0:
-        validity = validity * consistency(lr, prev_lr, flow_lr, config.history.consistency_sigma)
+        validity = validity * consistency(
+            lr, prev_lr, flow_lr, config.history.consistency_sigma
+        )
     return LookBack(flow, validity, features)
 
 
 def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask:
-    """exp(-(e / sigma)**2) with e the photometric error of the warped LR frame over 3x3 pixels; 0 outside."""
+    """exp(-(e / sigma)**2) with e the photometric error of the warped LR frame over 3x3
+    pixels; 0 outside.
+    """
     error = jnp.square(lr - warp(prev_lr, flow)).mean(-1, keepdims=True)
     padded = jnp.pad(error, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    local = jax.lax.reduce_window(padded, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "valid") / 9
+    local = (
+        jax.lax.reduce_window(
+            padded, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "valid"
+        )
+        / 9
+    )
     return jnp.exp(-local / sigma**2) * inside(flow)
 
 
@@ -101,15 +120,28 @@ def flow_input(lr: LRFrame, up: SRFrame, config: ModelConfig) -> Array:
         return lr
     if config.flow.resolution == "sr":
         return up
-    return pad_edges(lr, *(max(-(-size // raft.STRIDE) * raft.STRIDE, raft.MIN_SIZE) for size in lr.shape[1:3]))
+    return pad_edges(
+        lr,
+        *(
+            max(-(-size // raft.STRIDE) * raft.STRIDE, raft.MIN_SIZE)
+            for size in lr.shape[1:3]
+        ),
+    )
 
 
 def _flows(
-    nets: Networks, features: PyTree, prev_features: PyTree, lr: LRFrame, up: SRFrame, config: ModelConfig
+    nets: Networks,
+    features: PyTree,
+    prev_features: PyTree,
+    lr: LRFrame,
+    up: SRFrame,
+    config: ModelConfig,
 ) -> tuple[Flow, Flow]:
     """Flow current -> previous in LR pixels at LR size, and in SR pixels at SR size."""
     flow = nets.flow(flow_input(lr, up, config), features, prev_features)
     if not isinstance(config.flow, FlowNetConfig) and config.flow.resolution == "sr":
         return mean_pool(flow, config.scale) / config.scale, flow
     flow = flow[:, : lr.shape[1], : lr.shape[2]]
-    return flow, jax.lax.optimization_barrier(config.scale * resize_linear(flow, *up.shape[1:3]))
+    return flow, jax.lax.optimization_barrier(
+        config.scale * resize_linear(flow, *up.shape[1:3])
+    )

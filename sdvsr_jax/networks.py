@@ -1,4 +1,6 @@
-"""The networks of a model: built from its config, bound to its parameters, initialised, prepared."""
+"""The networks of a model: built from its config, bound to its parameters, initialised,
+prepared.
+"""
 
 import functools
 import itertools
@@ -8,17 +10,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sdvsr_jax import diffusion, quantized
-from sdvsr_jax.attention import device_kind
+from sdvsr_jax import diffusion
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.convert import flatten, unflatten
-from sdvsr_jax.models.flownet import FlowNet
+from sdvsr_jax.models.flow.flownet import FlowNet
+from sdvsr_jax.models.flow.raft import RAFT
 from sdvsr_jax.models.guidance import ControlNet
-from sdvsr_jax.models.raft import RAFT
 from sdvsr_jax.models.unet import UNet
 from sdvsr_jax.models.vae import SequenceBlock, TemporalAutoencoder
-from sdvsr_jax.subpixel import phase_kernels
+from sdvsr_jax.ops import quantized
+from sdvsr_jax.ops.attention import device_kind
+from sdvsr_jax.ops.subpixel import phase_kernels
 from sdvsr_jax.types import Array, Params, PyTree
+from sdvsr_jax.weights.torch_names import flatten, unflatten
 
 PROMPT_TOKENS = 77
 UPSAMPLING = re.compile(r"/upsamplers_\d+/conv/kernel$")
@@ -32,7 +35,9 @@ class Networks(NamedTuple):
     controlnet: ControlNet
     vae: TemporalAutoencoder
     flow: Any
-    """RAFT on SR-sized frames or FlowNet on LR frames: ``features(image)``, ``(image, features, previous)``."""
+    """RAFT on SR-sized frames or FlowNet on LR frames: ``features(image)``, ``(image,
+    features, previous)``.
+    """
 
 
 def build(config: ModelConfig) -> Networks:
@@ -53,7 +58,12 @@ def build(config: ModelConfig) -> Networks:
 
 def bind(params: Params, config: ModelConfig) -> Networks:
     """Modules with their parameters, to be called inside a pure function."""
-    return Networks(*(m.bind({"params": params[name]}) for name, m in build(config)._asdict().items()))
+    return Networks(
+        *(
+            m.bind({"params": params[name]})
+            for name, m in build(config)._asdict().items()
+        )
+    )
 
 
 def uses_text(config: ModelConfig) -> bool:
@@ -64,8 +74,8 @@ def uses_text(config: ModelConfig) -> bool:
 def init_params(key: Array, config: ModelConfig) -> Params:
     """Random float32 parameters.
 
-    Every part that corrects a plainer result (residual decoder, guidance, TPM, flow) starts at zero, so a fresh
-    residual model returns the back-projected bicubic frame.
+    Every part that corrects a plainer result (residual decoder, guidance, TPM, flow)
+    starts at zero, so a fresh residual model returns the back-projected bicubic frame.
     """
     nets = build(config)
     size = max(config.min_size, 8 * config.size_multiple)
@@ -94,21 +104,27 @@ def abstract_params(config: ModelConfig) -> Params:
 
 
 def prepare(params: Params, config: ModelConfig) -> Params:
-    """Fold what is the same for every frame, once: time embeddings (with the biases that they are added to), the
-    prompt's keys and values, kernels behind an upsampling.
+    """Fold what is the same for every frame, once: time embeddings (with the biases
+    that they are added to), the prompt's keys and values, kernels behind an upsampling.
 
-    Networks in a 16-bit ``compute_dtype`` get their weights cast here as well, so that they are read once in that
-    size (``quantized`` ones in 8 bits), and for an NVIDIA GPU the axes of kernels are put in the order that its
-    library reads. The result is what `stream.step` takes; differentiable, so training calls it inside its loss.
+    Networks in a 16-bit ``compute_dtype`` get their weights cast here as well, so that
+    they are read once in that size (``quantized`` ones in 8 bits), and for an NVIDIA
+    GPU the axes of kernels are put in the order that its library reads. The result is
+    what `stream.step` takes; differentiable, so training calls it inside its loss.
     """
     params = jax.tree.map(jnp.asarray, params)
     nets = bind(params, config)
     steps = jnp.asarray(diffusion.timesteps(config.diffusion))
     # Without transformers nothing looks at the text.
     text = params["prompt_embeds"] if uses_text(config) else jnp.zeros((1, 1, 1))
-    folded = {name: _fold(getattr(nets, name), steps, text) for name in ("unet", "controlnet")}
+    folded = {
+        name: _fold(getattr(nets, name), steps, text) for name in ("unet", "controlnet")
+    }
     dtype = jnp.dtype(config.compute_dtype)
-    cast = {name: _cast(params[name], dtype, config.quantized) for name in ("unet", "controlnet", "vae")}
+    cast = {
+        name: _cast(params[name], dtype, config.quantized)
+        for name in ("unet", "controlnet", "vae")
+    }
     cast["flow"] = params["flow"]
     if device_kind()[0] == "cuda":
         cast = _output_channel_first(cast)
@@ -116,11 +132,15 @@ def prepare(params: Params, config: ModelConfig) -> Params:
 
 
 def _cast(params: Params, dtype: jnp.dtype, kind: str) -> Params:
-    """Weights as the layers read them: in the precision of activations, or in 8 bits with a scale beside them."""
+    """Weights as the layers read them: in the precision of activations, or in 8 bits
+    with a scale beside them.
+    """
     cast = {}
     for path, leaf in flatten(params).items():
         if quantized.is_quantized(path, leaf.ndim, kind):
-            kernel, scale = quantized.quantize(leaf, tuple(range(leaf.ndim - 1)), quantized.DTYPES[kind])
+            kernel, scale = quantized.quantize(
+                leaf, tuple(range(leaf.ndim - 1)), quantized.DTYPES[kind]
+            )
             cast |= {path: kernel, (*path[:-1], "kernel_scale"): scale.reshape(-1)}
         else:
             cast[path] = leaf.astype(dtype)
@@ -130,22 +150,35 @@ def _cast(params: Params, dtype: jnp.dtype, kind: str) -> Params:
 
 
 def _output_channel_first(params: Params) -> Params:
-    """Kernels of convolutions as cuDNN reads them; of HWIO, XLA would make a copy of all of them in every frame."""
+    """Kernels of convolutions as cuDNN reads them; of HWIO, XLA would make a copy of
+    all of them in every frame.
+    """
     flat = flatten(params)
-    kernels = [path for path, leaf in flat.items() if path[-1] in ("kernel", "phases") and leaf.ndim == 4]
-    turned = {(*path[:-1], f"{path[-1]}_ohwi"): flat.pop(path).transpose(3, 0, 1, 2) for path in kernels}
+    kernels = [
+        path
+        for path, leaf in flat.items()
+        if path[-1] in ("kernel", "phases") and leaf.ndim == 4
+    ]
+    turned = {
+        (*path[:-1], f"{path[-1]}_ohwi"): flat.pop(path).transpose(3, 0, 1, 2)
+        for path in kernels
+    }
     return unflatten(flat | turned)
 
 
 def _fold(net: UNet | ControlNet, steps: Array, text: Array) -> PyTree:
-    # The extra axis is the batch that one timestep's shift is broadcast over. All shifts in one array: a GPU takes
-    # a timestep's out of it with one kernel a size, and with one kernel each out of an array of each.
+    # The extra axis is the batch that one timestep's shift is broadcast over. All
+    # shifts in one array: a GPU takes
+    # a timestep's out of it with one kernel a size, and with one kernel each out of an
+    # array of each.
     time = jnp.concatenate(jax.tree.leaves(net.fold_time(steps)), -1)[:, None]
     return {"time": time, "text": net.fold_text(text)}
 
 
 def shifts_of(net: UNet | ControlNet, time: Array) -> PyTree:
-    """What the network takes for one timestep, [1, all channels], out of ``folded[...]["time"]``."""
+    """What the network takes for one timestep, [1, all channels], out of
+    ``folded[...]["time"]``.
+    """
     shapes, tree = jax.tree.flatten(jax.eval_shape(net.fold_time, jnp.zeros(1)))
     ends = list(itertools.accumulate(s.shape[-1] for s in shapes))
     return jax.tree.unflatten(tree, jnp.split(time, ends[:-1], -1))
@@ -155,15 +188,20 @@ def _touch_unet(net: UNet, latents: Array, lr: Array, text: Array) -> Array:
     return net(latents, lr, net.fold_time(jnp.zeros(1)), net.fold_text(text))
 
 
-def _touch_controlnet(net: ControlNet, latents: Array, lr: Array, image: Array, text: Array) -> PyTree:
+def _touch_controlnet(
+    net: ControlNet, latents: Array, lr: Array, image: Array, text: Array
+) -> PyTree:
     condition = net.embed_condition(image, image[..., :1])
     return net(latents, lr, condition, net.fold_time(jnp.zeros(1)), net.fold_text(text))
 
 
 def _touch_vae(net: TemporalAutoencoder, image: Array, lr: Array) -> Array:
     latents, features = net.encode(image, image, lr), net.features(image, image, lr)
-    for layer, x in zip([m for m in net.encoder.layers if isinstance(m, SequenceBlock)], features[::-1]):
-        # Never used, but the published checkpoint carries TPM parameters in the encoder's blocks too.
+    for layer, x in zip(
+        [m for m in net.encoder.layers if isinstance(m, SequenceBlock)], features[::-1]
+    ):
+        # Never used, but the published checkpoint carries TPM parameters in the
+        # encoder's blocks too.
         layer(x, x, lr[..., :1])
     return net.decode(latents, image, lr, features, lr[..., :1])
 

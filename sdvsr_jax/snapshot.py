@@ -1,4 +1,6 @@
-"""A stream's state as plain numpy arrays, for a file or another process, and back, bit for bit."""
+"""A stream's state as plain numpy arrays, for a file or another process, and back, bit
+for bit.
+"""
 
 from collections.abc import Mapping
 
@@ -15,7 +17,8 @@ def to_arrays(state: StreamState) -> dict[str, np.ndarray]:
 
 
 def from_arrays(like: StreamState, arrays: Mapping[str, np.ndarray]) -> StreamState:
-    """The inverse; ``like`` is a state (or its shapes) of the same model, size and number of streams.
+    """The inverse; ``like`` is a state (or its shapes) of the same model, size and
+    number of streams.
 
     Raises ValueError if the arrays belong to another model or size.
     """
@@ -23,6 +26,8 @@ def from_arrays(like: StreamState, arrays: Mapping[str, np.ndarray]) -> StreamSt
     leaves, tree = jax.tree.flatten(raw)
     found = [arrays[name] for name in sorted(arrays)]
     if [(a.shape, a.dtype) for a in found] != [(s.shape, s.dtype) for s in leaves]:
-        raise ValueError("the saved state belongs to another model, frame size or number of streams")
+        raise ValueError(
+            "the saved state belongs to another model, frame size or number of streams"
+        )
     state: StreamState = tree.unflatten(found)
     return state._replace(key=jax.random.wrap_key_data(state.key))

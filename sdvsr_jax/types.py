@@ -1,8 +1,8 @@
 """Array aliases and the shape legend used in every annotation of the package.
 
-Legend: ``b`` independent streams, ``f`` frames, ``h w`` LR size, ``H W`` = ``scale*h scale*w`` SR size,
-``c`` channels. Images are NHWC float in [-1, 1]; SR frames are unclamped. Flow is ``(x, y)`` in pixels,
-current -> previous, for a backward warp.
+Legend: ``b`` independent streams, ``f`` frames, ``h w`` LR size, ``H W`` = ``scale*h
+scale*w`` SR size, ``c`` channels. Images are NHWC float in [-1, 1]; SR frames are
+unclamped. Flow is ``(x, y)`` in pixels, current -> previous, for a backward warp.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-# Frames may come straight from a decoder, as numpy arrays; a type checker would then miss every jax method.
+# Frames may come straight from a decoder, as numpy arrays; a type checker would then
+# miss every jax method.
 AnyArray = jax.Array if TYPE_CHECKING else jax.Array | np.ndarray
 
 LRFrame = Float[AnyArray, "b h w 3"]
@@ -30,6 +31,21 @@ Params = dict[str, Any]
 PyTree = Any
 
 __all__ = [
-    "Array", "Bool", "Features", "Float", "Flow", "FrameIndex", "Frames", "HasPrev", "Int", "Key", "LRFrame",
-    "Latents", "Mask", "Params", "PyTree", "SRFrame", "StreamKey",
-]  # fmt: skip
+    "Array",
+    "Bool",
+    "Features",
+    "Float",
+    "Flow",
+    "FrameIndex",
+    "Frames",
+    "HasPrev",
+    "Int",
+    "Key",
+    "LRFrame",
+    "Latents",
+    "Mask",
+    "Params",
+    "PyTree",
+    "SRFrame",
+    "StreamKey",
+]

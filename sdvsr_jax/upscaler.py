@@ -1,4 +1,5 @@
-"""Numpy frames in, numpy frames out: a convenience over `load`, `prepare`, `init_state` and `step`.
+"""Numpy frames in, numpy frames out: a convenience over `load`, `prepare`, `init_state`
+and `step`.
 
 with Upscaler("nano") as upscaler:
     for frame in camera:                  # uint8 [180, 320, 3]
@@ -19,46 +20,60 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from sdvsr_jax import checkpoint, snapshot
-from sdvsr_jax.attention import device_kind
-from sdvsr_jax.compiling import compiler_options
+from sdvsr_jax import snapshot
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import prepare
-from sdvsr_jax.pixels import from_pixels, to_pixels
+from sdvsr_jax.ops.attention import device_kind
+from sdvsr_jax.ops.pixels import from_pixels, to_pixels
+from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.stream import StreamState, init_state, reset, step
 from sdvsr_jax.types import Array, Params
+from sdvsr_jax.weights import load as checkpoint
 
 
 def step_pixels(
-    params: Params, state: StreamState, pixels: Array, active: Array, *, config: ModelConfig
+    params: Params,
+    state: StreamState,
+    pixels: Array,
+    active: Array,
+    *,
+    config: ModelConfig,
 ) -> tuple[StreamState, Array]:
-    """`step` on pixels [b, h, w, 3] as users have them; streams where ``active`` is False keep their state.
+    """`step` on pixels [b, h, w, 3] as users have them; streams where ``active`` is
+    False keep their state.
 
-    uint8, uint16 and float32 stand for 0..255, 0..65535 and 0..1; the result has the same type and range.
+    uint8, uint16 and float32 stand for 0..255, 0..65535 and 0..1; the result has the
+    same type and range.
     """
     new, sr = step(params, state, from_pixels(pixels), config=config)
 
     def choose(after: Array, before: Array) -> Array:
         return jnp.where(active.reshape(-1, *[1] * (after.ndim - 1)), after, before)
 
-    kept = jax.tree.map(choose, new._replace(key=None), state._replace(key=None))._replace(key=state.key)
+    kept = jax.tree.map(
+        choose, new._replace(key=None), state._replace(key=None)
+    )._replace(key=state.key)
     return kept, to_pixels(sr, pixels.dtype)
 
 
 class Upscaler:
-    """Upscales one or several independent video streams, frame by frame, each frame at once.
+    """Upscales one or several independent video streams, frame by frame, each frame at
+    once.
 
-    model: what `load` takes (a shipped name, a .safetensors file, a folder, a hub id), or its result, a pair
+    model: what `load` takes (a shipped name, a .safetensors file, a folder, a hub id),
+    or its result, a pair
         (config, params).
     streams: how many streams share one batch; their frames have one size.
     seed: of the noise. Equal seed, stream number and frames give equal output.
     device: a `jax.Device`; JAX's default one without it.
-    graphs: on an NVIDIA GPU, frames as CUDA graphs with the convolutions in them: less time for twice the temporary
+    graphs: on an NVIDIA GPU, frames as CUDA graphs with the convolutions in them: less
+    time for twice the temporary
         memory and a second compilation (docs/performance.md). Nothing elsewhere.
 
-    Frames are numpy arrays [h, w, 3] RGB: uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1). Results are
-    [scale*h, scale*w, 3] of the same type (float32 for floats), clipped to the same range. The first frame
-    (or `warm_up`) fixes size and type and compiles the program (seconds). Calls from several threads are taken one
+    Frames are numpy arrays [h, w, 3] RGB: uint8 (0 to 255), uint16 (0 to 65535) or
+    float (0 to 1). Results are [scale*h, scale*w, 3] of the same type (float32 for
+    floats), clipped to the same range. The first frame (or `warm_up`) fixes size and
+    type and compiles the program (seconds). Calls from several threads are taken one
     after the other.
     """
 
@@ -74,13 +89,19 @@ class Upscaler:
     ) -> None:
         if streams < 1:
             raise ValueError(f"streams={streams}: expected at least 1")
-        config, params = checkpoint.load(model, offline=offline) if isinstance(model, str) else model
+        config, params = (
+            checkpoint.load(model, offline=offline) if isinstance(model, str) else model
+        )
         self.config, self.num_streams = config, streams
         self.state: StreamState | None = None
         self._seed, self._device = seed, device or jax.devices()[0]
-        ready = jax.jit(prepare, static_argnums=1)(jax.device_put(params, self._device), config)
+        ready = jax.jit(prepare, static_argnums=1)(
+            jax.device_put(params, self._device), config
+        )
         self._params: Params | None = ready
-        jitted = functools.partial(jax.jit, functools.partial(step_pixels, config=config), donate_argnums=1)
+        jitted = functools.partial(
+            jax.jit, functools.partial(step_pixels, config=config), donate_argnums=1
+        )
         self._run = jitted(compiler_options=compiler_options())
         self._graphs = None
         if graphs and device_kind(self._device)[0] == "cuda":
@@ -89,37 +110,52 @@ class Upscaler:
         self._lock = threading.Lock()
 
     def warm_up(self, height: int, width: int, dtype: DTypeLike = np.uint8) -> None:
-        """Compile for LR frames of that size and type, and run once on nothing: no output changes.
+        """Compile for LR frames of that size and type, and run once on nothing: no
+        output changes.
 
-        Then the first frame takes as long as the others. Compiling alone is not enough on a GPU, where a program's
-        first call loads its kernels.
+        Then the first frame takes as long as the others. Compiling alone is not enough
+        on a GPU, where a program's first call loads its kernels.
         """
         blank = check_frame(np.zeros((height, width, 3), dtype))
         self._step([blank], np.zeros(self.num_streams, bool)).block_until_ready()
 
     def push(self, frame: np.ndarray) -> np.ndarray:
-        """The next frame of the only stream -> its upscaled frame. ValueError for another size, type or range."""
+        """The next frame of the only stream -> its upscaled frame. ValueError for
+        another size, type or range.
+        """
         if self.num_streams != 1:
-            raise ValueError(f"push takes one frame, but there are {self.num_streams} streams: use push_many")
+            raise ValueError(
+                f"push takes one frame, but there are {self.num_streams} streams: use push_many"
+            )
         return np.asarray(self._submit([frame]))[0]
 
     def push_many(self, frames: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
-        """One frame per stream, None for streams that have none now; results in the same places.
+        """One frame per stream, None for streams that have none now; results in the
+        same places.
 
-        A stream without a frame keeps its memory and its place: frames of different rates can share a batch.
+        A stream without a frame keeps its memory and its place: frames of different
+        rates can share a batch.
         """
         if len(frames) != self.num_streams:
-            raise ValueError(f"{len(frames)} frames for {self.num_streams} streams, expected one each (or None)")
+            raise ValueError(
+                f"{len(frames)} frames for {self.num_streams} streams, expected one each (or None)"
+            )
         if all(frame is None for frame in frames):
             return [None] * len(frames)
         results = np.asarray(self._submit(frames))
-        return [None if frame is None else result for frame, result in zip(frames, results, strict=True)]
+        return [
+            None if frame is None else result
+            for frame, result in zip(frames, results, strict=True)
+        ]
 
-    def upscale(self, frames: Iterable[np.ndarray], *, in_flight: int = 1) -> Iterator[np.ndarray]:
+    def upscale(
+        self, frames: Iterable[np.ndarray], *, in_flight: int = 1
+    ) -> Iterator[np.ndarray]:
         """Every frame of the only stream, upscaled, in order.
 
-        ``in_flight`` frames are given to the device ahead of the one that is yielded, so that reading, computing
-        and using the results overlap; 0 yields each before the next is read. It changes no output.
+        ``in_flight`` frames are given to the device ahead of the one that is yielded,
+        so that reading, computing and using the results overlap; 0 yields each before
+        the next is read. It changes no output.
         """
         pending: deque[Array] = deque()
         for frame in frames:
@@ -130,7 +166,9 @@ class Upscaler:
             yield np.asarray(result)[0]
 
     def reset(self, *streams: int) -> None:
-        """Start streams (without numbers: all) at frame 0 again: a viewer left, another joins in its place."""
+        """Start streams (without numbers: all) at frame 0 again: a viewer left, another
+        joins in its place.
+        """
         numbers = streams or range(self.num_streams)
         if wrong := [n for n in numbers if not 0 <= n < self.num_streams]:
             raise ValueError(f"stream {wrong[0]}: expected 0 to {self.num_streams - 1}")
@@ -140,17 +178,27 @@ class Upscaler:
                 self.state = reset(self.state, jax.device_put(mask, self._device))
 
     def export_state(self) -> dict[str, np.ndarray]:
-        """The memory of all streams as arrays, for `numpy.savez`, to go on later or elsewhere."""
+        """The memory of all streams as arrays, for `numpy.savez`, to go on later or
+        elsewhere.
+        """
         with self._lock:
             if self.state is None:
                 raise ValueError("no frame yet, so there is no state to export")
             return snapshot.to_arrays(self.state)
 
-    def restore_state(self, arrays: Mapping[str, np.ndarray], height: int, width: int) -> None:
-        """Go on from `export_state` with LR frames height x width; ValueError if it belongs to another model."""
-        like = jax.eval_shape(lambda: init_state(self.config, self.num_streams, height, width))
+    def restore_state(
+        self, arrays: Mapping[str, np.ndarray], height: int, width: int
+    ) -> None:
+        """Go on from `export_state` with LR frames height x width; ValueError if it
+        belongs to another model.
+        """
+        like = jax.eval_shape(
+            lambda: init_state(self.config, self.num_streams, height, width)
+        )
         with self._lock:
-            self.state = jax.device_put(snapshot.from_arrays(like, arrays), self._device)
+            self.state = jax.device_put(
+                snapshot.from_arrays(like, arrays), self._device
+            )
             self._kind = None
 
     def close(self) -> None:
@@ -162,7 +210,10 @@ class Upscaler:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -174,7 +225,9 @@ class Upscaler:
         return out
 
     def _step(self, given: Sequence[np.ndarray], active: np.ndarray) -> Array:
-        """The frames of the active streams, in their order; there is one at least, which fixes the kind."""
+        """The frames of the active streams, in their order; there is one at least,
+        which fixes the kind.
+        """
         with self._lock:
             if self._params is None:
                 raise ValueError("this Upscaler is closed: make a new one")
@@ -186,17 +239,25 @@ class Upscaler:
                     f"{self._kind[1]}: expected equal frames; make a new Upscaler for another size"
                 )
             if self.state is None:
-                fresh = init_state(self.config, self.num_streams, *first.shape[:2], seed=self._seed)
+                fresh = init_state(
+                    self.config, self.num_streams, *first.shape[:2], seed=self._seed
+                )
                 self.state = jax.device_put(fresh, self._device)
             filled = iter(given)
             blank = np.zeros(first.shape, first.dtype)
             pixels = np.stack([next(filled) if here else blank for here in active])
-            if self._graphs is not None:  # their kernels are loaded by the plain program, run on nothing
+            if (
+                self._graphs is not None
+            ):  # their kernels are loaded by the plain program, run on nothing
                 nothing = jax.device_put((pixels, np.zeros_like(active)), self._device)
                 self.state, out = self._run(self._params, self.state, *nothing)
                 out.block_until_ready()
                 self._run, self._graphs = self._graphs, None
-            self.state, out = self._run(self._params, self.state, *jax.device_put((pixels, active), self._device))
+            self.state, out = self._run(
+                self._params,
+                self.state,
+                *jax.device_put((pixels, active), self._device),
+            )
         return out
 
 
@@ -210,6 +271,10 @@ def check_frame(frame: np.ndarray) -> np.ndarray:
     if not np.issubdtype(frame.dtype, np.floating):
         raise ValueError(f"frame of {frame.dtype}, expected uint8, uint16 or float")
     low, high = float(frame.min()), float(frame.max())
-    if not (low >= -0.5 and high <= 1.5):  # filters overshoot a little; other ranges and NaN are mistakes
-        raise ValueError(f"float frame with values from {low:.6g} to {high:.6g}, expected 0 to 1")
+    if not (
+        low >= -0.5 and high <= 1.5
+    ):  # filters overshoot a little; other ranges and NaN are mistakes
+        raise ValueError(
+            f"float frame with values from {low:.6g} to {high:.6g}, expected 0 to 1"
+        )
     return frame.astype(np.float32)

@@ -1,17 +1,21 @@
-"""Shape annotations are checked in every test; real clips and fixtures beside the repository are found here."""
+"""Shape annotations are checked in every test; real clips and fixtures beside the
+repository are found here.
+"""
 
 import os
 import signal
 from pathlib import Path
 
-# Most of the time of a test is compilation, and tiny models run as fast without LLVM's optimisations.
+# Most of the time of a test is compilation, and tiny models run as fast without LLVM's
+# optimisations.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
-# A shell ignores SIGINT for what it starts in the background, and programs that tests start would inherit that.
+# A shell ignores SIGINT for what it starts in the background, and programs that tests
+# start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 install_import_hook(["sdvsr_jax"], "beartype.beartype")
@@ -32,9 +36,14 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Longest first, so that no worker is left with one at the end; a mark `heavy(seconds)` says how long."""
+    """Longest first, so that no worker is left with one at the end; a mark
+    `heavy(seconds)` says how long.
+    """
     items.sort(
-        key=lambda item: max((m.args[0] for m in item.iter_markers("heavy") if m.args), default=0), reverse=True
+        key=lambda item: max(
+            (m.args[0] for m in item.iter_markers("heavy") if m.args), default=0
+        ),
+        reverse=True,
     )
 
 
@@ -42,5 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared() -> Path:
     """Clips, photographs and reference outputs that are not part of the repository."""
     if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not there (set SDVSR_SHARED): needs the reference outputs and real clips")
+        pytest.skip(
+            f"{SHARED} is not there (set SDVSR_SHARED): needs the reference outputs and real clips"
+        )
     return SHARED

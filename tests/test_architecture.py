@@ -17,27 +17,34 @@ ALLOWED = {
 }
 """Which of our packages each may import."""
 
-FORBIDDEN = {"sdvsr_jax": {"av", "cv2", "torch", "tensorflow", "PIL", "tensorflow_datasets", "grain", "orbax"}}
+FORBIDDEN = {
+    "sdvsr_jax": {
+        "av",
+        "cv2",
+        "torch",
+        "tensorflow",
+        "PIL",
+        "tensorflow_datasets",
+        "grain",
+        "orbax",
+    }
+}
 
 COMPARED = {"torch_published.py", "torch_nano.py", "torch_stream.py"}
-"""PyTorch forms of the models, for comparison where it is installed; nothing imports them at the top."""
+"""PyTorch forms of the models, for comparison where it is installed; nothing imports
+them at the top.
+"""
 
 LAYERS = {
     name: level
     for level, names in enumerate(
         (
-            ("types", "config", "digest"),
-            ("state",),
-            ("resize", "warp", "diffusion", "convert"),
-            ("lucas_kanade",),
+            ("types", "config"),
+            ("state", "ops", "diffusion"),
             ("metrics",),
-            ("subpixel", "attention", "pixels"),
-            ("compiling", "quantized"),
             ("models",),
-            ("networks",),
-            ("history",),
-            ("stream", "published", "hub"),
-            ("checkpoint", "flops", "snapshot", "tiles", "memory"),
+            ("networks", "history", "stream", "weights"),
+            ("flops", "snapshot", "tiles", "memory"),
             ("upscaler",),
         )
     )
@@ -82,14 +89,18 @@ def test_inside_the_library_imports_point_downwards() -> None:
 
 
 def test_models_share_layers_and_never_import_each_other() -> None:
-    shared = {"linear", "layers", "blocks", "correlation", "raft_encoder"}
+    shared = {"linear", "layers", "blocks", "flow"}
     for path in (ROOT / "sdvsr_jax" / "models").glob("*.py"):
-        used = {n.split(".")[2] for n in imports(path) if n.startswith("sdvsr_jax.models.")}
+        used = {
+            n.split(".")[2] for n in imports(path) if n.startswith("sdvsr_jax.models.")
+        }
         assert used <= shared, path
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_files_fit_on_a_few_screens(package: str) -> None:
     for path in sources(package):
-        assert len(path.read_text("utf-8").splitlines()) <= 320, f"{path}: split it by concept"
+        assert len(path.read_text("utf-8").splitlines()) <= 450, (
+            f"{path}: split it by concept"
+        )
         assert path.stem not in {"utils", "common", "helpers", "misc"}, path

@@ -1,11 +1,13 @@
-"""cuDNN's kernel is taken exactly where it can run; the plain form does not depend on its chunks."""
+"""cuDNN's kernel is taken exactly where it can run; the plain form does not depend on
+its chunks.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax import attention
+from sdvsr_jax.ops import attention
 
 HOPPER = ("cuda", 9.0)
 
@@ -23,24 +25,40 @@ HOPPER = ("cuda", 9.0)
         ("bfloat16", 64, ("", 0.0), False),
     ],
 )
-def test_the_kernel_is_chosen_by_its_rules(dtype: str, head_dim: int, device: tuple, expected: bool) -> None:
+def test_the_kernel_is_chosen_by_its_rules(
+    dtype: str, head_dim: int, device: tuple, expected: bool
+) -> None:
     assert attention.runs_in_cudnn(dtype, head_dim, device) is expected
 
 
-def test_the_choice_asks_for_the_kernel_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    # This machine has no such GPU: JAX itself says so, which proves that it was asked for and not passed over.
+def test_the_choice_asks_for_the_kernel_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # This machine has no such GPU: JAX itself says so, which proves that it was asked
+    # for and not passed over.
     if jax.default_backend() != "cpu":
         pytest.skip("needs a machine without a GPU")
     monkeypatch.setattr(attention, "device_kind", lambda: HOPPER)
-    q, k = jnp.zeros((1, 8, 2, 64), jnp.bfloat16), jnp.zeros((1, 77, 2, 64), jnp.bfloat16)
+    q, k = (
+        jnp.zeros((1, 8, 2, 64), jnp.bfloat16),
+        jnp.zeros((1, 77, 2, 64), jnp.bfloat16),
+    )
     with pytest.raises(RuntimeError, match="cuDNN"):
         attention.attend(q, k, k)
-    assert attention.attend(q.astype(jnp.float32), k.astype(jnp.float32), k.astype(jnp.float32)).shape == q.shape
+    assert (
+        attention.attend(
+            q.astype(jnp.float32), k.astype(jnp.float32), k.astype(jnp.float32)
+        ).shape
+        == q.shape
+    )
 
 
 def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    q, k, v = (jnp.asarray(rng.standard_normal((2, n, 2, 8)), jnp.float32) for n in (23, 11, 11))
+    q, k, v = (
+        jnp.asarray(rng.standard_normal((2, n, 2, 8)), jnp.float32)
+        for n in (23, 11, 11)
+    )
     whole = attention.attend(q, k, v)
     monkeypatch.setattr(attention, "MAX_SCORES", 2 * 2 * 11 * 5)
     np.testing.assert_allclose(attention.attend(q, k, v), whole, atol=1e-6)

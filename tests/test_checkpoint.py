@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sdvsr_jax import ModelConfig, load, nano, published, save
-from sdvsr_jax.checkpoint import shipped
+from sdvsr_jax import ModelConfig, load, nano, save
 from sdvsr_jax.types import Params
+from sdvsr_jax.weights import diffusers_layout as published
+from sdvsr_jax.weights.load import shipped
 from tests.tiny_models import TINY, random_params, tiny_nano, tiny_published
 
 
@@ -31,7 +32,9 @@ def test_our_file_round_trips_bit_for_bit(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", TINY)
-def test_export_to_the_published_layout_round_trips_bit_for_bit(form: str, tmp_path: Path) -> None:
+def test_export_to_the_published_layout_round_trips_bit_for_bit(
+    form: str, tmp_path: Path
+) -> None:
     model = TINY[form](), random_params(TINY[form]())
     published.write(tmp_path, *model)
     assert_equal(load(str(tmp_path)), model)
@@ -80,7 +83,12 @@ def wrong_json(folder: Path) -> None:
 def wrong_prediction(folder: Path) -> None:
     (folder / published.OUR_CONFIG).unlink()
     path = folder / "scheduler" / "scheduler_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"prediction_type": "epsilon"}), "utf-8")
+    path.write_text(
+        json.dumps(
+            json.loads(path.read_text("utf-8")) | {"prediction_type": "epsilon"}
+        ),
+        "utf-8",
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +100,9 @@ def wrong_prediction(folder: Path) -> None:
         (wrong_prediction, "prediction_type is 'epsilon', expected 'v_prediction'"),
     ],
 )
-def test_a_damaged_folder_is_refused_in_one_line(damage, message: str, tmp_path: Path) -> None:
+def test_a_damaged_folder_is_refused_in_one_line(
+    damage, message: str, tmp_path: Path
+) -> None:
     published.write(tmp_path, tiny_published(), random_params(tiny_published()))
     damage(tmp_path)
     with pytest.raises(ValueError, match=message) as error:
@@ -100,13 +110,16 @@ def test_a_damaged_folder_is_refused_in_one_line(damage, message: str, tmp_path:
     assert "\n" not in str(error.value)
 
 
-def test_a_file_with_missing_and_misshaped_parameters_lists_them(tmp_path: Path) -> None:
+def test_a_file_with_missing_and_misshaped_parameters_lists_them(
+    tmp_path: Path,
+) -> None:
     config, params = tiny_nano(), random_params(tiny_nano())
     params["unet"]["conv_in"]["bias"] = np.zeros(3, np.float32)
     del params["vae"]["decoder"]["layers_0"]
     save(tmp_path / "m.safetensors", config, params)
     with pytest.raises(
-        ValueError, match=r"2 missing .vae/decoder/layers_0/bias.*unet/conv_in/bias is .3., expected"
+        ValueError,
+        match=r"2 missing .vae/decoder/layers_0/bias.*unet/conv_in/bias is .3., expected",
     ):
         load(str(tmp_path / "m.safetensors"))
 

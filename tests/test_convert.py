@@ -8,15 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdvsr_jax import convert
-from sdvsr_jax.convert import flatten, from_torch, is_ignored, to_torch, torch_key, unflatten
 from sdvsr_jax.networks import abstract_params
+from sdvsr_jax.weights import torch_names as convert
+from sdvsr_jax.weights.torch_names import (
+    flatten,
+    from_torch,
+    is_ignored,
+    to_torch,
+    torch_key,
+    unflatten,
+)
 from tests.tiny_models import TINY, random_params, tiny_nano, tiny_published
 
 NETWORKS = ("unet", "controlnet", "vae", "flow")
 names = st.text("abcdefghij", min_size=1, max_size=4)
 trees = st.recursive(
-    st.integers(), lambda inner: st.dictionaries(names, inner, min_size=1, max_size=3), max_leaves=8
+    st.integers(),
+    lambda inner: st.dictionaries(names, inner, min_size=1, max_size=3),
+    max_leaves=8,
 ).filter(lambda tree: isinstance(tree, dict))
 
 
@@ -49,8 +58,12 @@ def test_layouts_are_torchs() -> None:
     state = to_torch(random_params(tiny_published())["unet"])
     assert state["conv_in.weight"].shape == (8, 7, 3, 3)
     assert state["time_embedding.linear_1.weight"].shape == (32, 8)
-    assert state["down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"].shape == (8, 8)
-    assert "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj.weight" in state
+    assert state[
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    ].shape == (8, 8)
+    assert (
+        "down_blocks.0.attentions.0.transformer_blocks.0.ff.net.0.proj.weight" in state
+    )
     assert state["mid_block.resnets.0.norm1.weight"].shape == (16,)
 
 
@@ -61,21 +74,26 @@ def test_all_faults_are_reported_together() -> None:
     state["stray.weight"] = np.zeros(1, np.float32)
     state["conv_out.bias"] = np.zeros(3, np.float32)
     with pytest.raises(
-        ValueError, match=r"1 missing .conv_in.bias.*1 unexpected .stray.weight.*conv_out.bias is .3."
+        ValueError,
+        match=r"1 missing .conv_in.bias.*1 unexpected .stray.weight.*conv_out.bias is .3.",
     ):
         from_torch(state, params, "unet")
 
 
 def test_long_fault_lists_are_cut_with_a_count() -> None:
     params = random_params(tiny_nano())["unet"]
-    with pytest.raises(ValueError, match=rf"and {len(flatten(params)) - convert.MAX_LISTED} more"):
+    with pytest.raises(
+        ValueError, match=rf"and {len(flatten(params)) - convert.MAX_LISTED} more"
+    ):
         from_torch({}, params, "unet")
 
 
 def test_keys_that_carry_nothing_are_ignored_by_name() -> None:
     params = random_params(tiny_nano())["unet"]
     state = to_torch(params) | {"class_embedding.weight": np.zeros((2, 2), np.float32)}
-    assert jax.tree.structure(from_torch(state, params, "unet")) == jax.tree.structure(params)
+    assert jax.tree.structure(from_torch(state, params, "unet")) == jax.tree.structure(
+        params
+    )
 
 
 def test_half_precision_sources_become_float32() -> None:
@@ -91,7 +109,11 @@ def test_config_survives_json() -> None:
     from sdvsr_jax import nano, stream_diffvsr
     from sdvsr_jax.config import from_dict, to_dict
 
-    for config in (nano(), stream_diffvsr(), dataclasses.replace(tiny_nano(), name="x")):
+    for config in (
+        nano(),
+        stream_diffvsr(),
+        dataclasses.replace(tiny_nano(), name="x"),
+    ):
         assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
@@ -100,7 +122,10 @@ def test_config_survives_json() -> None:
     [
         ({"scale": "4"}, "config.scale: found '4'"),
         ({"speed": 1}, "unknown fields .'speed'."),
-        ({"flow": {"kind": "lucas"}}, "config.flow.kind: found 'lucas', expected one of"),
+        (
+            {"flow": {"kind": "lucas"}},
+            "config.flow.kind: found 'lucas', expected one of",
+        ),
         ({"unet": {"norm": "batch"}}, "config.unet.norm: found 'batch'"),
         ({"unet": 3}, "config.unet: found 3"),
         ({"unet": {"patch": 2}}, "reduced 4x, expected scale.patch = 8"),

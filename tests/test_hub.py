@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sdvsr_jax import published
+from sdvsr_jax.weights import diffusers_layout as published
 from tests.tiny_models import random_params, tiny_published
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -38,12 +38,32 @@ class Hub(BaseHTTPRequestHandler):
             files = sorted(f for f in self.folder.rglob("*") if f.is_file())
             self._send(json.dumps([self._entry(f) for f in files]).encode(), {})
         elif self.path.startswith(f"/api/models/{REPO}"):
-            names = sorted(str(f.relative_to(self.folder)) for f in self.folder.rglob("*") if f.is_file())
-            listing = {"id": REPO, "sha": COMMIT, "siblings": [{"rfilename": n} for n in names], "private": False}
-            self._send(json.dumps(listing | {"modelId": REPO, "tags": [], "downloads": 0}).encode(), {})
+            names = sorted(
+                str(f.relative_to(self.folder))
+                for f in self.folder.rglob("*")
+                if f.is_file()
+            )
+            listing = {
+                "id": REPO,
+                "sha": COMMIT,
+                "siblings": [{"rfilename": n} for n in names],
+                "private": False,
+            }
+            self._send(
+                json.dumps(
+                    listing | {"modelId": REPO, "tags": [], "downloads": 0}
+                ).encode(),
+                {},
+            )
         elif self.path.startswith(f"/{REPO}/resolve/"):
             data = (self.folder / self.path.split(f"{COMMIT}/")[1]).read_bytes()
-            self._send(data, {"X-Repo-Commit": COMMIT, "ETag": f'"{hashlib.sha256(data).hexdigest()}"'})
+            self._send(
+                data,
+                {
+                    "X-Repo-Commit": COMMIT,
+                    "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+                },
+            )
         else:
             self.send_response(404)
             self.send_header("X-Error-Code", "RepoNotFound")
@@ -54,8 +74,13 @@ class Hub(BaseHTTPRequestHandler):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         size = path.stat().st_size
         name = str(path.relative_to(self.folder))
-        return {"type": "file", "path": name, "oid": digest[:40], "size": size,
-                "lfs": {"oid": digest, "size": size, "pointerSize": 1}}  # fmt: skip
+        return {
+            "type": "file",
+            "path": name,
+            "oid": digest[:40],
+            "size": size,
+            "lfs": {"oid": digest, "size": size, "pointerSize": 1},
+        }
 
     def _send(self, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(200)
@@ -85,21 +110,35 @@ def load(home: Path, endpoint: str, arguments: str) -> subprocess.CompletedProce
         f"try: print(load({arguments})[0].unet.block_channels)\n"
         "except ValueError as error: print('ValueError:', error)"
     )
-    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home / "hf"), "XDG_CACHE_HOME": str(home / "cache")}
+    settings = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home / "hf"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+    }
     extra = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     environment = os.environ | settings | extra
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done
 
 
-def test_a_hub_model_is_fetched_pinned_kept_and_checked(server: str, tmp_path: Path) -> None:
+def test_a_hub_model_is_fetched_pinned_kept_and_checked(
+    server: str, tmp_path: Path
+) -> None:
     assert "(8, 16)" in load(tmp_path, server, repr(REPO)).stdout
-    pin = json.loads((tmp_path / "cache/sdvsr_jax/pins/someone--tiny-vsr.json").read_text("utf-8"))
+    pin = json.loads(
+        (tmp_path / "cache/sdvsr_jax/pins/someone--tiny-vsr.json").read_text("utf-8")
+    )
     assert pin["commit"] == COMMIT
-    assert set(pin["sha256"]) == {f"{n}/{published.WEIGHTS}" for n in ("unet", "controlnet", "vae")} | {
+    assert set(pin["sha256"]) == {
+        f"{n}/{published.WEIGHTS}" for n in ("unet", "controlnet", "vae")
+    } | {
         published.FLOW_FILE,
         published.PROMPT_FILE,
     }
@@ -111,12 +150,17 @@ def test_a_hub_model_is_fetched_pinned_kept_and_checked(server: str, tmp_path: P
     weights = next((tmp_path / "hf").rglob(f"vae/{published.WEIGHTS}")).resolve()
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    assert "changed since the first download" in load(tmp_path, nowhere, f"{REPO!r}, offline=True").stdout
+    assert (
+        "changed since the first download"
+        in load(tmp_path, nowhere, f"{REPO!r}, offline=True").stdout
+    )
 
 
 def test_what_is_neither_cached_nor_reachable_is_one_clear_line(tmp_path: Path) -> None:
     out = load(tmp_path, "http://127.0.0.1:9", f"{REPO!r}, offline=True").stdout
-    assert out.startswith(f"ValueError: model '{REPO}' is not in the local cache and --offline was given")
+    assert out.startswith(
+        f"ValueError: model '{REPO}' is not in the local cache and --offline was given"
+    )
     assert out.count("\n") == 1
     out = load(tmp_path, "http://127.0.0.1:9", repr(REPO)).stdout
     assert out.startswith(f"ValueError: model '{REPO}'")
@@ -125,5 +169,7 @@ def test_what_is_neither_cached_nor_reachable_is_one_clear_line(tmp_path: Path) 
 
 def test_an_unknown_revision_is_one_clear_line(server: str, tmp_path: Path) -> None:
     out = load(tmp_path, server, "'someone/other-model'").stdout
-    assert out.startswith("ValueError: model 'someone/other-model' cannot be downloaded")
+    assert out.startswith(
+        "ValueError: model 'someone/other-model' cannot be downloaded"
+    )
     assert out.count("\n") == 1

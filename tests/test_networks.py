@@ -7,14 +7,18 @@ import pytest
 import tiny_models
 
 from sdvsr_jax import diffusion, prepare
-from sdvsr_jax.convert import flatten
 from sdvsr_jax.networks import bind, shifts_of
-from sdvsr_jax.subpixel import phase_kernels
+from sdvsr_jax.ops.subpixel import phase_kernels
+from sdvsr_jax.weights.torch_names import flatten
 
 
 @pytest.mark.parametrize("form", tiny_models.TINY)
-def test_the_shifts_of_all_timesteps_lie_in_one_array_and_come_out_of_it(form: str) -> None:
-    """Each is the projected embedding plus the bias of the convolution that it is added to."""
+def test_the_shifts_of_all_timesteps_lie_in_one_array_and_come_out_of_it(
+    form: str,
+) -> None:
+    """Each is the projected embedding plus the bias of the convolution that it is added
+    to.
+    """
     config = tiny_models.TINY[form]()
     params = tiny_models.random_params(config)
     nets, prepared = bind(params, config), prepare(params, config)
@@ -23,12 +27,20 @@ def test_the_shifts_of_all_timesteps_lie_in_one_array_and_come_out_of_it(form: s
         for index, timestep in enumerate(diffusion.timesteps(config.diffusion)):
             expected = net.fold_time(jnp.asarray([timestep]))
             found = shifts_of(net, packed[index])
-            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+                found,
+                expected,
+            )
         resnet = net.down_blocks[0].resnets[0]
-        zero = jnp.full((1, resnet.time_emb_proj.variables["params"]["kernel"].shape[0]), -1e9)  # silu: 0
+        zero = jnp.full(
+            (1, resnet.time_emb_proj.variables["params"]["kernel"].shape[0]), -1e9
+        )  # silu: 0
         biases = params[name]["down_blocks_0"]["resnets_0"]
         np.testing.assert_allclose(
-            resnet.fold_time(zero)[0], biases["time_emb_proj"]["bias"] + biases["conv1"]["bias"], atol=1e-6
+            resnet.fold_time(zero)[0],
+            biases["time_emb_proj"]["bias"] + biases["conv1"]["bias"],
+            atol=1e-6,
         )
 
 
@@ -40,4 +52,6 @@ def test_kernels_behind_an_upsampling_are_collapsed_once() -> None:
     assert len(found) == len(config.unet.block_channels) - 1
     for path, phases in found.items():
         kernel = flatten(params)[*path[:-1], "kernel"]
-        np.testing.assert_allclose(phases, phase_kernels(jnp.asarray(kernel)), atol=1e-6)
+        np.testing.assert_allclose(
+            phases, phase_kernels(jnp.asarray(kernel)), atol=1e-6
+        )

@@ -6,14 +6,16 @@ import jax
 import numpy as np
 import pytest
 
-from sdvsr_jax.resize import resize_linear
+from sdvsr_jax.ops.resize import resize_linear
 
 resize = jax.jit(resize_linear, static_argnums=(1, 2))
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def general(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    return jax.image.resize(x, (x.shape[0], *size, x.shape[3]), "linear", antialias=False)
+    return jax.image.resize(
+        x, (x.shape[0], *size, x.shape[3]), "linear", antialias=False
+    )
 
 
 @pytest.mark.parametrize("size", [(5, 7), (1, 3)])

@@ -8,13 +8,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax import StreamState, compiled_step, init_state, prepare, reset, rollout, step, stream
+from sdvsr_jax import (
+    StreamState,
+    compiled_step,
+    init_state,
+    prepare,
+    reset,
+    rollout,
+    step,
+    stream,
+)
 from sdvsr_jax.stream import frame_noise, padded_size
 from tests.tiny_models import frames, random_params, tiny
 
 FORMS = ("published", "nano")
 TOLERANCE = 1e-5
-"""Two compiled programs of the same float32 arithmetic: rounding of outputs near 1, a few dozen operations deep."""
+"""Two compiled programs of the same float32 arithmetic: rounding of outputs near 1, a
+few dozen operations deep.
+"""
 
 
 def drive(form: str, clip: np.ndarray, state: StreamState | None = None) -> np.ndarray:
@@ -22,7 +33,9 @@ def drive(form: str, clip: np.ndarray, state: StreamState | None = None) -> np.n
     config, params = tiny(form)
     _, batch, height, width, _ = clip.shape
     state = init_state(config, batch, height, width) if state is None else state
-    return np.stack([np.asarray(sr) for sr in stream(params, state, clip, config=config)])
+    return np.stack(
+        [np.asarray(sr) for sr in stream(params, state, clip, config=config)]
+    )
 
 
 @functools.cache
@@ -38,7 +51,9 @@ def form(request: pytest.FixtureRequest) -> str:
 def test_scan_agrees_with_the_loop(form: str) -> None:
     config, params = tiny(form)
     state = init_state(config, 1, 32, 36)
-    final, scanned = jax.jit(functools.partial(rollout, config=config))(params, state, frames(4))
+    final, scanned = jax.jit(functools.partial(rollout, config=config))(
+        params, state, frames(4)
+    )
     np.testing.assert_allclose(scanned, reference(form), atol=TOLERANCE)
     assert int(final.frame_index[0]) == 4
 
@@ -58,7 +73,9 @@ def test_the_same_driver_gives_the_same_bytes_whatever_its_lookahead(form: str) 
     config, params = tiny(form)
     for in_flight in (0, 3):
         state = init_state(config, 1, 32, 36)
-        again = np.stack(list(stream(params, state, frames(4), config=config, in_flight=in_flight)))
+        again = np.stack(
+            list(stream(params, state, frames(4), config=config, in_flight=in_flight))
+        )
         assert again.tobytes() == reference(form).tobytes()
 
 
@@ -79,8 +96,12 @@ def test_derivatives_flow_forwards_in_time_only(form: str) -> None:
 
     clip = jnp.asarray(frames(3, height=32, width=32))
     # forward mode: the same derivative as training's, and several times sooner compiled
-    change = jax.jit(lambda direction: jax.jvp(energy_of_frame_1, (clip,), (direction,))[1])
-    changes = [float(change(jnp.zeros_like(clip).at[index].set(1.0))) for index in range(3)]
+    change = jax.jit(
+        lambda direction: jax.jvp(energy_of_frame_1, (clip,), (direction,))[1]
+    )
+    changes = [
+        float(change(jnp.zeros_like(clip).at[index].set(1.0))) for index in range(3)
+    ]
     assert changes[0] != 0
     assert changes[1] != 0
     assert changes[2] == 0
@@ -90,8 +111,13 @@ def test_derivatives_flow_forwards_in_time_only(form: str) -> None:
 def test_frame_0_ignores_whatever_the_state_holds(form: str) -> None:
     config, _ = tiny(form)
     fresh = init_state(config, 1, 32, 36)
-    poison = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), (fresh.prev_lr, fresh.prev_sr, fresh.flow_features))
-    poisoned = fresh._replace(prev_lr=poison[0], prev_sr=poison[1], flow_features=poison[2])
+    poison = jax.tree.map(
+        lambda x: jnp.full_like(x, jnp.nan),
+        (fresh.prev_lr, fresh.prev_sr, fresh.flow_features),
+    )
+    poisoned = fresh._replace(
+        prev_lr=poison[0], prev_sr=poison[1], flow_features=poison[2]
+    )
     assert drive(form, frames(2), poisoned).tobytes() == reference(form)[:2].tobytes()
 
 
@@ -120,9 +146,17 @@ def test_rows_of_a_batch_do_not_influence_each_other(form: str) -> None:
 def test_noise_depends_on_seed_stream_and_frame_alone() -> None:
     config, _ = tiny("published")
 
-    def drawn(seed: int, stream: int, index: int, size: tuple[int, int] = (4, 5)) -> np.ndarray:
-        state = init_state(config, 2, 32, 32, seed=seed, streams=jnp.array([77, stream]))
-        return np.asarray(frame_noise(state._replace(frame_index=jnp.array([3, index])), size, config)[1])
+    def drawn(
+        seed: int, stream: int, index: int, size: tuple[int, int] = (4, 5)
+    ) -> np.ndarray:
+        state = init_state(
+            config, 2, 32, 32, seed=seed, streams=jnp.array([77, stream])
+        )
+        return np.asarray(
+            frame_noise(
+                state._replace(frame_index=jnp.array([3, index])), size, config
+            )[1]
+        )
 
     noise = drawn(3, 5, 0)
     np.testing.assert_array_equal(noise, drawn(3, 5, 0))
@@ -135,10 +169,14 @@ def test_nano_keeps_the_noise_of_its_stream() -> None:
     config, _ = tiny("nano")
     first = init_state(config, 1, 32, 32, seed=3)
     later = first._replace(frame_index=jnp.array([9]))
-    np.testing.assert_array_equal(frame_noise(first, (4, 5), config), frame_noise(later, (4, 5), config))
+    np.testing.assert_array_equal(
+        frame_noise(first, (4, 5), config), frame_noise(later, (4, 5), config)
+    )
 
 
-def test_one_compilation_serves_every_frame_and_state_is_constant_in_size(form: str) -> None:
+def test_one_compilation_serves_every_frame_and_state_is_constant_in_size(
+    form: str,
+) -> None:
     config, params = tiny(form)
     traces = []
 
@@ -153,7 +191,9 @@ def test_one_compilation_serves_every_frame_and_state_is_constant_in_size(form: 
     state, _ = run(params, reset(state, jnp.array([True])), frames(1)[0])
     assert len(traces) == 1
     assert len(sizes) == 1
-    assert sizes.pop() == tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(init_state(config, 1, 32, 36)))
+    assert sizes.pop() == tuple(
+        (x.shape, str(x.dtype)) for x in jax.tree.leaves(init_state(config, 1, 32, 36))
+    )
 
 
 def test_the_step_gives_the_old_states_memory_away() -> None:
@@ -163,8 +203,12 @@ def test_the_step_gives_the_old_states_memory_away() -> None:
     assert state.prev_sr.is_deleted()
 
 
-@pytest.mark.parametrize(("form", "height", "width"), [("published", 1, 1), ("nano", 5, 7), ("nano", 33, 50)])
-def test_any_size_goes_in_and_four_times_that_comes_out(form: str, height: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("form", "height", "width"), [("published", 1, 1), ("nano", 5, 7), ("nano", 33, 50)]
+)
+def test_any_size_goes_in_and_four_times_that_comes_out(
+    form: str, height: int, width: int
+) -> None:
     clip = frames(2, height=height, width=width)
     out = drive(form, clip)
     assert out.shape == (2, 1, 4 * height, 4 * width, 3)
@@ -185,7 +229,9 @@ def test_padding_repeats_edges_and_never_crops() -> None:
 def test_each_temporal_part_matters_only_with_history(field: str) -> None:
     config, params = tiny("published")
     without = dataclasses.replace(config, **{field: False})
-    out = np.stack(list(stream(params, init_state(config, 1, 32, 36), frames(3), config=without)))
+    out = np.stack(
+        list(stream(params, init_state(config, 1, 32, 36), frames(3), config=without))
+    )
     difference = np.abs(out - reference("published")[:3]).max(axis=(1, 2, 3, 4))
     assert difference[0] <= TOLERANCE
     assert difference[1:].min() > 1e-3
@@ -195,21 +241,29 @@ def test_a_bfloat16_model_follows_the_float32_one(form: str) -> None:
     config, _ = tiny(form)
     half = dataclasses.replace(config, compute_dtype="bfloat16")
     params = prepare(random_params(config), half)
-    out = np.stack(list(stream(params, init_state(half, 1, 32, 36), frames(2), config=half)))
-    error = np.sqrt(np.mean((out - reference(form)[:2]) ** 2) / np.mean(reference(form)[:2] ** 2))
+    out = np.stack(
+        list(stream(params, init_state(half, 1, 32, 36), frames(2), config=half))
+    )
+    error = np.sqrt(
+        np.mean((out - reference(form)[:2]) ** 2) / np.mean(reference(form)[:2] ** 2)
+    )
     # 8 bits of mantissa (0.4 %) through about 40 layers of random, unnormalised weights
     assert 1e-5 < error < 0.1
 
 
 def test_a_cut_restarts_the_history_of_nano() -> None:
     config, params = tiny("nano")
-    strict = dataclasses.replace(config, history=dataclasses.replace(config.history, consistency_sigma=0.15))
+    strict = dataclasses.replace(
+        config, history=dataclasses.replace(config.history, consistency_sigma=0.15)
+    )
     before, after = frames(2), frames(2, seed=9)
     run = compiled_step(strict)
     state = init_state(strict, 1, 32, 36)
     for frame in before:
         state, _ = run(params, state, frame)
     _, spliced = run(params, state, after[0])
-    index = init_state(strict, 1, 32, 36)._replace(frame_index=jnp.array([2], jnp.int32))
+    index = init_state(strict, 1, 32, 36)._replace(
+        frame_index=jnp.array([2], jnp.int32)
+    )
     _, fresh = run(params, index, after[0])
     np.testing.assert_array_equal(spliced, fresh)

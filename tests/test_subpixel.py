@@ -1,4 +1,6 @@
-"""The convolution of an upsampled image equals its sub-pixel form, borders and cropped sizes included."""
+"""The convolution of an upsampled image equals its sub-pixel form, borders and cropped
+sizes included.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,20 +8,23 @@ import numpy as np
 import pytest
 
 from sdvsr_jax.flops import count
-from sdvsr_jax.resize import resize_nearest
-from sdvsr_jax.subpixel import phase_kernels, upsampled_conv
+from sdvsr_jax.ops.resize import resize_nearest
+from sdvsr_jax.ops.subpixel import phase_kernels, upsampled_conv
 
 
 def plain(x: jax.Array, kernel: jax.Array, height: int, width: int) -> jax.Array:
     y = resize_nearest(x, height, width)
-    return jax.lax.conv_general_dilated(y, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+        y, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def random(shape: tuple[int, ...], seed: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
-# doubled, the last row or column or both cut off, one pixel, and sizes that are not a doubling at all
+# doubled, the last row or column or both cut off, one pixel, and sizes that are not a
+# doubling at all
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -34,7 +39,9 @@ def random(shape: tuple[int, ...], seed: int) -> jax.Array:
         ((4, 5), (11, 13)),
     ],
 )
-def test_it_equals_resizing_and_convolving(old: tuple[int, int], new: tuple[int, int]) -> None:
+def test_it_equals_resizing_and_convolving(
+    old: tuple[int, int], new: tuple[int, int]
+) -> None:
     x, kernel = random((2, *old, 3), 0), random((3, 3, 3, 4), 1)
     expected = plain(x, kernel, *new)
     np.testing.assert_allclose(upsampled_conv(x, kernel, *new), expected, atol=1e-5)
@@ -47,7 +54,9 @@ def test_its_gradients_are_the_same() -> None:
     weight = random((1, 7, 6, 2), 4)
 
     def loss(function):
-        return jax.grad(lambda *a: (weight * function(*a, 7, 6)).sum(), argnums=(0, 1))(x, kernel)
+        return jax.grad(lambda *a: (weight * function(*a, 7, 6)).sum(), argnums=(0, 1))(
+            x, kernel
+        )
 
     for found, expected in zip(loss(upsampled_conv), loss(plain)):
         np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -70,6 +79,10 @@ def test_bfloat16_is_as_near_to_float32_as_the_plain_form() -> None:
     def error(function) -> float:
         y = function(*half, 32, 32)
         assert y.dtype == jnp.bfloat16
-        return float(jnp.sqrt(jnp.mean((y.astype(jnp.float32) - exact) ** 2) / jnp.mean(exact**2)))
+        return float(
+            jnp.sqrt(
+                jnp.mean((y.astype(jnp.float32) - exact) ** 2) / jnp.mean(exact**2)
+            )
+        )
 
     assert error(upsampled_conv) < 1.2 * error(plain) < 0.01

@@ -1,4 +1,6 @@
-"""Tiles: they cover the frame, see the frame's own stream and noise, and give the frame's pixels."""
+"""Tiles: they cover the frame, see the frame's own stream and noise, and give the
+frame's pixels.
+"""
 
 import functools
 
@@ -11,7 +13,15 @@ from hypothesis import strategies as st
 from sdvsr_jax import ModelConfig, init_state, prepare, step
 from sdvsr_jax.memory import peak_bytes
 from sdvsr_jax.stream import frame_noise
-from sdvsr_jax.tiles import _weights, add_tile, alignment, empty_state, finish_frame, make_grid, tile_validity
+from sdvsr_jax.tiles import (
+    _weights,
+    add_tile,
+    alignment,
+    empty_state,
+    finish_frame,
+    make_grid,
+    tile_validity,
+)
 from sdvsr_jax.types import Params
 from tests.tiny_models import frames, random_params, tiny, tiny_nano
 
@@ -33,13 +43,17 @@ def test_tiles_cover_every_frame_once(size, tile, overlap):
         assert top + grid.tile[0] <= grid.frame[0]
         assert left + grid.tile[1] <= grid.frame[1]
         weights = _weights(jnp.array(origin), jnp.array(bounds), grid.tile, 1.0)[..., 0]
-        total[top : top + grid.tile[0], left : left + grid.tile[1]] += np.asarray(weights)
+        total[top : top + grid.tile[0], left : left + grid.tile[1]] += np.asarray(
+            weights
+        )
     np.testing.assert_allclose(total, 1, atol=1e-4)
 
 
 @functools.cache
 def calm() -> tuple[ModelConfig, Params]:
-    """The tiny model with a quieter last layer: fully random networks amplify any rounding from frame to frame."""
+    """The tiny model with a quieter last layer: fully random networks amplify any
+    rounding from frame to frame.
+    """
     config = tiny_nano()
     params = random_params(config)
     last = params["vae"]["decoder"]["layers_4"]
@@ -49,7 +63,10 @@ def calm() -> tuple[ModelConfig, Params]:
 
 def whole(clip: np.ndarray, seed: int = 0) -> np.ndarray:
     config, params = calm()
-    state, run = init_state(config, 1, *clip.shape[2:4], seed=seed), jax.jit(step, static_argnames="config")
+    state, run = (
+        init_state(config, 1, *clip.shape[2:4], seed=seed),
+        jax.jit(step, static_argnames="config"),
+    )
     outputs = []
     for frame in clip:
         state, sr = run(params, state, frame, config=config)
@@ -65,10 +82,16 @@ def in_tiles(clip: np.ndarray, overlap: int) -> np.ndarray:
     see = jax.jit(lambda *args: tile_validity(*args, grid=grid, config=config))
     add = jax.jit(lambda *args: add_tile(*args, grid=grid, config=config))
     state, outputs = init_state(config, 1, height, width), []
-    tiles = [(jnp.array(o, jnp.int32), jnp.array(b)) for o, b in zip(grid.origins, grid.bounds)]
+    tiles = [
+        (jnp.array(o, jnp.int32), jnp.array(b))
+        for o, b in zip(grid.origins, grid.bounds)
+    ]
     for frame in map(jnp.asarray, clip):
         noise = frame_noise(state, grid.frame, config)
-        cut = sum(see(params, state, frame, *tile) for tile in tiles) < config.history.cut_validity
+        cut = (
+            sum(see(params, state, frame, *tile) for tile in tiles)
+            < config.history.cut_validity
+        )
         total = empty_state(state)
         for tile in tiles:
             total = add(params, state, total, frame, noise, cut, *tile)
@@ -78,7 +101,9 @@ def in_tiles(clip: np.ndarray, overlap: int) -> np.ndarray:
 
 
 def test_a_frame_in_tiles_is_the_frame():
-    """With noise, history and a scene cut, within one of 255 levels; other noise changes far more than that."""
+    """With noise, history and a scene cut, within one of 255 levels; other noise
+    changes far more than that.
+    """
     clip = np.concatenate([frames(3, 1, 96, 112), frames(2, 1, 96, 112, seed=5)])
     expected = whole(clip)
     assert np.abs(in_tiles(clip, 32) - expected).max() < 2 / 255
@@ -92,5 +117,13 @@ def test_memory_before_compilation_is_close_to_the_compiler_s():
     def run(params, state, frame):
         return step(params, state, frame, config=config)
 
-    compiled = jax.jit(run, donate_argnums=1).lower(params, state, frame).compile().memory_analysis()
-    assert abs(peak_bytes(run, params, state, frame) / compiled.temp_size_in_bytes - 1) < 0.2
+    compiled = (
+        jax.jit(run, donate_argnums=1)
+        .lower(params, state, frame)
+        .compile()
+        .memory_analysis()
+    )
+    assert (
+        abs(peak_bytes(run, params, state, frame) / compiled.temp_size_in_bytes - 1)
+        < 0.2
+    )

@@ -1,4 +1,6 @@
-"""The convenience class is the pure core and nothing else; streams in a batch are strangers to each other."""
+"""The convenience class is the pure core and nothing else; streams in a batch are
+strangers to each other.
+"""
 
 from pathlib import Path
 
@@ -14,15 +16,23 @@ MODEL = (tiny_nano(), random_params(tiny_nano()))
 SIZE = {"height": 16, "width": 20}
 
 
-def pixels(count: int, batch: int = 1, dtype: type = np.uint8, seed: int = 1) -> np.ndarray:
+def pixels(
+    count: int, batch: int = 1, dtype: type = np.uint8, seed: int = 1
+) -> np.ndarray:
     """[count, batch, h, w, 3] in the range of ``dtype``."""
     unit = frames(count, batch, seed=seed, **SIZE) / 2 + 0.5
-    return unit.astype(dtype) if dtype is np.float32 else np.round(unit * np.iinfo(dtype).max).astype(dtype)
+    return (
+        unit.astype(dtype)
+        if dtype is np.float32
+        else np.round(unit * np.iinfo(dtype).max).astype(dtype)
+    )
 
 
 @pytest.fixture(scope="module")
 def pair() -> Upscaler:
-    """Two streams, compiled once for the tests that need no more; each starts by resetting it."""
+    """Two streams, compiled once for the tests that need no more; each starts by
+    resetting it.
+    """
     return Upscaler(MODEL, streams=2, seed=3)
 
 
@@ -40,11 +50,15 @@ def test_push_is_the_pure_step(dtype: type, ready) -> None:
     run, state = compiled_step(config), init_state(config, 1, 16, 20, seed=5)
     with Upscaler(MODEL, seed=5) as upscaler:
         for frame in pixels(3, dtype=dtype):
-            state, sr = run(ready, state, jnp.asarray(frame, jnp.float32) * (2 / top) - 1)
+            state, sr = run(
+                ready, state, jnp.asarray(frame, jnp.float32) * (2 / top) - 1
+            )
             expected = top * np.clip(np.asarray(sr[0]) / 2 + 0.5, 0, 1)
             result = upscaler.push(frame[0])
             assert (result.shape, result.dtype) == ((64, 80, 3), dtype)
-            np.testing.assert_allclose(result, expected, atol=1e-5 * top + 0.5 * (top > 1))
+            np.testing.assert_allclose(
+                result, expected, atol=1e-5 * top + 0.5 * (top > 1)
+            )
 
 
 def test_warming_up_makes_the_program_and_changes_no_frame() -> None:
@@ -61,9 +75,11 @@ def test_warming_up_makes_the_program_and_changes_no_frame() -> None:
             warm.warm_up(8, 8)
 
 
-def test_graphs_begin_behind_the_plain_program_and_change_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_begin_behind_the_plain_program_and_change_no_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """On a CPU the options mean nothing, so that the two programs agree exactly."""
-    monkeypatch.setattr("sdvsr_jax.compiling.CPU_OPTIONS", {})
+    monkeypatch.setattr("sdvsr_jax.ops.xla.CPU_OPTIONS", {})
     monkeypatch.setattr("sdvsr_jax.upscaler.device_kind", lambda device: ("cuda", 9.0))
     given = pixels(3)[:, 0]
     with Upscaler(MODEL) as plain, Upscaler(MODEL, graphs=True) as upscaler:
@@ -89,11 +105,15 @@ def test_the_iterator_gives_what_push_gives_whatever_is_in_flight() -> None:
             read.clear()
             results = upscaler.upscale(source(), in_flight=in_flight)
             np.testing.assert_array_equal(next(results), pushed[0])
-            assert len(read) == min(1 + in_flight, 4)  # with 0 a frame comes out before the next is read
+            assert len(read) == min(
+                1 + in_flight, 4
+            )  # with 0 a frame comes out before the next is read
             np.testing.assert_array_equal(list(results), pushed[1:])
 
 
-def test_a_stream_that_joins_is_a_fresh_stream_and_its_neighbour_notices_nothing(pair: Upscaler) -> None:
+def test_a_stream_that_joins_is_a_fresh_stream_and_its_neighbour_notices_nothing(
+    pair: Upscaler,
+) -> None:
     ours, theirs = pixels(4)[:, 0], pixels(4, seed=9)[:, 0]
     pair.reset()
     alone = [pair.push_many([frame, None])[0] for frame in ours]
@@ -130,8 +150,13 @@ def test_state_goes_to_another_process_and_on(tmp_path: Path) -> None:
     with Upscaler(MODEL, seed=99) as other:
         with np.load(tmp_path / "state.npz") as saved:
             other.restore_state(saved, 16, 20)
-        np.testing.assert_array_equal([other.push(frame) for frame in clip[2:]], expected[2:])
-        with np.load(tmp_path / "state.npz") as saved, pytest.raises(ValueError, match="another model"):
+        np.testing.assert_array_equal(
+            [other.push(frame) for frame in clip[2:]], expected[2:]
+        )
+        with (
+            np.load(tmp_path / "state.npz") as saved,
+            pytest.raises(ValueError, match="another model"),
+        ):
             other.restore_state(saved, 64, 64)
 
 

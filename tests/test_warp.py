@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from sdvsr_jax.warp import sample_bilinear
+from sdvsr_jax.ops.warp import sample_bilinear
 
 
 def test_pixels_are_found_in_an_image_of_more_than_float32_can_number() -> None:

@@ -1,7 +1,9 @@
-"""The weak spots named in the paper, on real pictures: cuts, flashes, fades, occlusion, first frame, long streams.
+"""The weak spots named in the paper, on real pictures: cuts, flashes, fades, occlusion,
+first frame, long streams.
 
-Laws about what is carried over are tested with random networks around the shipped flow network and nano's own
-thresholds, so that whatever leaks shows; laws about quality are tested with the shipped weights.
+Laws about what is carried over are tested with random networks around the shipped flow
+network and nano's own thresholds, so that whatever leaks shows; laws about quality are
+tested with the shipped weights.
 """
 
 import dataclasses
@@ -19,24 +21,34 @@ from infer.evaluation.clips import Clip, make_lr, read_clip, to_float
 from infer.evaluation.drift import drift
 from infer.evaluation.measure import make_judge, measure
 from infer.evaluation.methods import bicubic, upscale
-from sdvsr_jax import checkpoint, compiled_step, init_state, nano, prepare
+from sdvsr_jax import compiled_step, init_state, nano, prepare
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import consistency
 from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.metrics.lpips_weights import load_lpips
 from sdvsr_jax.types import Params
+from sdvsr_jax.weights import load as checkpoint
 from tests.tiny_models import random_params, tiny_nano
 
 HEIGHT, WIDTH = 32, 48
-PHOTOGRAPHS = {"astronaut": (40, 140), "coffee": (60, 100), "chelsea": (40, 100), "rocket": (180, 200)}
+PHOTOGRAPHS = {
+    "astronaut": (40, 140),
+    "coffee": (60, 100),
+    "chelsea": (40, 100),
+    "rocket": (180, 200),
+}
 """Top left corner of the part that is panned over."""
 
 
 def pan(name: str, num_frames: int, scale: int = 1, speed: int = 1) -> np.ndarray:
-    """A photograph passing by, uint8 [f, scale*HEIGHT, scale*WIDTH, 3], `speed` pixels a frame."""
+    """A photograph passing by, uint8 [f, scale*HEIGHT, scale*WIDTH, 3], `speed` pixels
+    a frame.
+    """
     image, (top, left) = getattr(data, name)(), PHOTOGRAPHS[name]
     lefts = [left + speed * i for i in range(num_frames)]
-    return np.stack([image[top : top + scale * HEIGHT, x : x + scale * WIDTH] for x in lefts])
+    return np.stack(
+        [image[top : top + scale * HEIGHT, x : x + scale * WIDTH] for x in lefts]
+    )
 
 
 @functools.cache
@@ -47,25 +59,36 @@ def leaky() -> tuple[ModelConfig, Params]:
 
 
 def last_output(clip: np.ndarray, *, index: int = 0) -> np.ndarray:
-    """SR of the last frame of a clip [f, h, w, 3] (levels), the first one having that frame index (noise)."""
+    """SR of the last frame of a clip [f, h, w, 3] (levels), the first one having that
+    frame index (noise).
+    """
     config, params = leaky()
     state = init_state(config, 1, HEIGHT, WIDTH)
     state = state._replace(frame_index=jnp.full((1,), index, jnp.int32))
     sr = None
     for frame in clip:
-        state, sr = compiled_step(config)(params, state, jnp.asarray(to_float(frame)[None]))
+        state, sr = compiled_step(config)(
+            params, state, jnp.asarray(to_float(frame)[None])
+        )
     return np.asarray(sr)
 
 
 def assert_restarts(clip: np.ndarray) -> None:
-    np.testing.assert_array_equal(last_output(clip), last_output(clip[-1:], index=len(clip) - 1))
+    np.testing.assert_array_equal(
+        last_output(clip), last_output(clip[-1:], index=len(clip) - 1)
+    )
 
 
 def history_matters(clip: np.ndarray) -> bool:
-    return bool(np.abs(last_output(clip) - last_output(clip[-1:], index=len(clip) - 1)).mean() > 1e-3)
+    return bool(
+        np.abs(last_output(clip) - last_output(clip[-1:], index=len(clip) - 1)).mean()
+        > 1e-3
+    )
 
 
-@pytest.mark.parametrize(("before", "after"), list(itertools.permutations(PHOTOGRAPHS, 2)))
+@pytest.mark.parametrize(
+    ("before", "after"), list(itertools.permutations(PHOTOGRAPHS, 2))
+)
 def test_nothing_bleeds_over_a_cut(before: str, after: str) -> None:
     assert_restarts(np.concatenate([pan(before, 2), pan(after, 1)]))
 
@@ -85,7 +108,9 @@ def test_nothing_of_a_flash_or_a_black_frame_is_seen_after_it(level: int) -> Non
 
 def test_a_slow_fade_is_no_cut() -> None:
     scene = pan("coffee", 4, speed=0)
-    dimmed = [(frame * (1 - 0.03 * i)).astype(np.uint8) for i, frame in enumerate(scene)]
+    dimmed = [
+        (frame * (1 - 0.03 * i)).astype(np.uint8) for i, frame in enumerate(scene)
+    ]
     assert history_matters(np.stack(dimmed))
 
 
@@ -97,8 +122,14 @@ def test_uncovered_ground_is_not_trusted_and_still_ground_is() -> None:
         frame[:, 8:24, left : left + 16] = -cover[:, 8:24, :16]
     flow = np.zeros((1, HEIGHT, WIDTH, 2), np.float32)
     flow[:, 8:24, 16:32, 0] = -6
-    previous, current, flow = jnp.asarray(frames[0]), jnp.asarray(frames[1]), jnp.asarray(flow)
-    validity = np.asarray(consistency(current, previous, flow, nano().history.consistency_sigma))[0, ..., 0]
+    previous, current, flow = (
+        jnp.asarray(frames[0]),
+        jnp.asarray(frames[1]),
+        jnp.asarray(flow),
+    )
+    validity = np.asarray(
+        consistency(current, previous, flow, nano().history.consistency_sigma)
+    )[0, ..., 0]
     assert validity[10:22, 11:15].mean() < 0.2
     assert validity[:6].min() > 0.99
     assert validity[10:22, 18:30].min() > 0.99
@@ -109,12 +140,19 @@ def shipped_clip() -> tuple[Clip, dict[str, np.ndarray]]:
     """Twenty frames of a moving photograph through the shipped model."""
     hr = pan("astronaut", 20, scale=4, speed=3)
     clip = Clip("astronaut", make_lr(hr, 4), hr, None)
-    return clip, {"bicubic": bicubic(clip.lr, 4), "nano": upscale(clip.lr, checkpoint.load("nano"))}
+    return clip, {
+        "bicubic": bicubic(clip.lr, 4),
+        "nano": upscale(clip.lr, checkpoint.load("nano")),
+    }
 
 
 @pytest.mark.heavy
-def test_the_first_frame_does_not_pop(shipped_clip: tuple[Clip, dict[str, np.ndarray]]) -> None:
-    """LPIPS over bicubic's (which takes the content out of it): frame 0 within 10 % of frames 1-5."""
+def test_the_first_frame_does_not_pop(
+    shipped_clip: tuple[Clip, dict[str, np.ndarray]],
+) -> None:
+    """LPIPS over bicubic's (which takes the content out of it): frame 0 within 10 % of
+    frames 1-5.
+    """
     clip, rows = shipped_clip
     found = measure(clip, rows, 4, make_judge("squeeze", None, None))
     ratio = found["nano"]["lpips"] / found["bicubic"]["lpips"]
@@ -124,29 +162,45 @@ def test_the_first_frame_does_not_pop(shipped_clip: tuple[Clip, dict[str, np.nda
 @pytest.mark.heavy
 def test_colour_stays_with_bicubic_through_a_fade() -> None:
     scene = pan("coffee", 12, scale=4, speed=2)
-    faded = np.stack([(frame * (1 - i / 12)).astype(np.uint8) for i, frame in enumerate(scene)])
+    faded = np.stack(
+        [(frame * (1 - i / 12)).astype(np.uint8) for i, frame in enumerate(scene)]
+    )
     clip = Clip("fade", make_lr(faded, 4), faded, None)
-    rows = {"bicubic": bicubic(clip.lr, 4), "nano": upscale(clip.lr, checkpoint.load("nano"))}
+    rows = {
+        "bicubic": bicubic(clip.lr, 4),
+        "nano": upscale(clip.lr, checkpoint.load("nano")),
+    }
     found = measure(clip, rows, 4, make_judge("squeeze", None, None))["nano"]
     assert found["colour"].max() < 0.5
     assert found["lr_psnr"].min() > 40
 
 
 @pytest.mark.heavy(20)
-def test_quality_does_not_drift(shipped_clip: tuple[Clip, dict[str, np.ndarray]]) -> None:
-    """Frames 5-15 again 85 or more frames later: within 2 % in LPIPS; a frozen frame fed 300 times."""
-    report = drift(shipped_clip[0], checkpoint.load("nano"), make_judge("squeeze", None, None))
+def test_quality_does_not_drift(
+    shipped_clip: tuple[Clip, dict[str, np.ndarray]],
+) -> None:
+    """Frames 5-15 again 85 or more frames later: within 2 % in LPIPS; a frozen frame
+    fed 300 times.
+    """
+    report = drift(
+        shipped_clip[0], checkpoint.load("nano"), make_judge("squeeze", None, None)
+    )
     assert report["moving, change %"] < 2
     assert report["frozen, change %"] < 2
 
 
 @pytest.mark.heavy(55)
 def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
-    """Four photographs fed 300 times: each at most 2 % worse in LPIPS, and still from frame 100 on."""
+    """Four photographs fed 300 times: each at most 2 % worse in LPIPS, and still from
+    frame 100 on.
+    """
     config, params = checkpoint.load("nano")
     hr = np.concatenate([pan(name, 1, scale=4) for name in PHOTOGRAPHS])
     lr, truth = jnp.asarray(to_float(make_lr(hr, 4))), jnp.asarray(to_float(hr))
-    prepared, state = prepare(params, config), init_state(config, len(lr), HEIGHT, WIDTH)
+    prepared, state = (
+        prepare(params, config),
+        init_state(config, len(lr), HEIGHT, WIDTH),
+    )
     distance, metric, found = jax.jit(lpips), load_lpips(), {}
     for age in range(300):
         state, sr = compiled_step(config)(prepared, state, lr)
@@ -161,8 +215,13 @@ def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
 
 @pytest.mark.heavy
 def test_a_cut_between_real_clips_restarts(shared: Path) -> None:
-    clips = [read_clip(shared / "data/eval" / name, 2) for name in ("vid4_walk", "sintel_bandage")]
-    clips.append(read_clip(shared / "data/clips/lr_street_320x180", 2).repeat(4, 1).repeat(4, 2))
+    clips = [
+        read_clip(shared / "data/eval" / name, 2)
+        for name in ("vid4_walk", "sintel_bandage")
+    ]
+    clips.append(
+        read_clip(shared / "data/clips/lr_street_320x180", 2).repeat(4, 1).repeat(4, 2)
+    )
     small = [make_lr(clip[:, : 4 * HEIGHT, : 4 * WIDTH], 4) for clip in clips]
     for before, after in itertools.permutations(small, 2):
         assert_restarts(np.concatenate([before, after[:1]]))
@@ -173,7 +232,10 @@ def test_what_the_laws_above_look_at_can_leak() -> None:
     """With cut detection off the same splice does bleed over: the test can fail."""
     config, params = leaky()
     trusting = dataclasses.replace(
-        config, history=dataclasses.replace(config.history, consistency_sigma=0.0, cut_validity=0.0)
+        config,
+        history=dataclasses.replace(
+            config.history, consistency_sigma=0.0, cut_validity=0.0
+        ),
     )
     clip = np.concatenate([pan("coffee", 2), pan("rocket", 1)])
     state = init_state(trusting, 1, HEIGHT, WIDTH)

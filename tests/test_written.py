@@ -8,7 +8,9 @@ import pytest
 
 from sdvsr_jax.models.layers import GEGLU, GroupNorm
 
-pytest.importorskip("jax.experimental.pallas.triton", reason="this JAX has no Triton backend any more")
+pytest.importorskip(
+    "jax.experimental.pallas.triton", reason="this JAX has no Triton backend any more"
+)
 from benchmarks import written  # behind the check
 
 
@@ -42,10 +44,14 @@ def test_the_fastest_form_is_named_and_one_that_is_refused_is_not_in_the_way() -
     def refused(p: dict, x: jax.Array) -> jax.Array:
         raise NotImplementedError("no erf")
 
-    row = written.compared(forms | {"refused": refused}, weights, jnp.ones((2, 5, 3)), 2)
+    row = written.compared(
+        forms | {"refused": refused}, weights, jnp.ones((2, 5, 3)), 2
+    )
     assert row["tile"] == "other"
     assert row["difference"] < 1e-6
     assert (
-        written.compared({"XLA": forms["XLA"], "r": refused}, weights, jnp.ones((2, 5, 3)), 2)["refused"]
+        written.compared(
+            {"XLA": forms["XLA"], "r": refused}, weights, jnp.ones((2, 5, 3)), 2
+        )["refused"]
         == "no erf"
     )

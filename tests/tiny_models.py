@@ -6,9 +6,9 @@ import functools
 import numpy as np
 
 from sdvsr_jax import ModelConfig, nano, prepare, stream_diffvsr
-from sdvsr_jax.convert import flatten, unflatten
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.types import Params
+from sdvsr_jax.weights.torch_names import flatten, unflatten
 
 
 def tiny_published() -> ModelConfig:
@@ -18,20 +18,30 @@ def tiny_published() -> ModelConfig:
         base,
         name="tiny_published",
         unet=dataclasses.replace(
-            base.unet, block_channels=(8, 16), attention=("cross", "self"), layers_per_block=1, num_heads=2,
-            text_channels=8, num_groups=4,
+            base.unet,
+            block_channels=(8, 16),
+            attention=("cross", "self"),
+            layers_per_block=1,
+            num_heads=2,
+            text_channels=8,
+            num_groups=4,
         ),
         guidance=dataclasses.replace(base.guidance, condition_channels=(4, 6, 8)),
         vae=dataclasses.replace(
-            base.vae, encoder_channels=(8, 8, 8), encoder_blocks=(1, 1, 1),
-            decoder_channels=(8, 8, 8), decoder_blocks=(1, 1, 1),
+            base.vae,
+            encoder_channels=(8, 8, 8),
+            encoder_blocks=(1, 1, 1),
+            decoder_channels=(8, 8, 8),
+            decoder_blocks=(1, 1, 1),
         ),
         flow=dataclasses.replace(base.flow, channels=8, num_updates=3),
-    )  # fmt: skip
+    )
 
 
 def tiny_nano() -> ModelConfig:
-    """The nano form at toy width: residual autoencoder, validity maps, cut detection, our flow network."""
+    """The nano form at toy width: residual autoencoder, validity maps, cut detection,
+    our flow network.
+    """
     base = nano()
     return dataclasses.replace(
         base,
@@ -39,11 +49,18 @@ def tiny_nano() -> ModelConfig:
         unet=dataclasses.replace(base.unet, latent_channels=4, block_channels=(8, 16)),
         guidance=dataclasses.replace(base.guidance, condition_channels=(8,)),
         vae=dataclasses.replace(
-            base.vae, latent_channels=4, encoder_channels=(8,), decoder_channels=(8,), decoder_blocks=(2,)
+            base.vae,
+            latent_channels=4,
+            encoder_channels=(8,),
+            decoder_channels=(8,),
+            decoder_blocks=(2,),
         ),
         flow=dataclasses.replace(base.flow, channels=4, num_levels=3),
-        # Random frames are never photometrically consistent; a wide sigma keeps their history in use.
-        history=dataclasses.replace(base.history, consistency_sigma=2.0, cut_validity=0.05),
+        # Random frames are never photometrically consistent; a wide sigma keeps their
+        # history in use.
+        history=dataclasses.replace(
+            base.history, consistency_sigma=2.0, cut_validity=0.05
+        ),
     )
 
 
@@ -51,7 +68,9 @@ TINY = {"published": tiny_published, "nano": tiny_nano}
 
 
 def random_params(config: ModelConfig, seed: int = 0) -> Params:
-    """Every leaf random (nothing starts at zero, unlike `init_params`), scaled so that outputs stay moderate."""
+    """Every leaf random (nothing starts at zero, unlike `init_params`), scaled so that
+    outputs stay moderate.
+    """
     rng = np.random.default_rng(seed)
     shapes = flatten(abstract_params(config))
 
@@ -68,16 +87,22 @@ def random_params(config: ModelConfig, seed: int = 0) -> Params:
 
 @functools.cache
 def tiny(form: str) -> tuple[ModelConfig, Params]:
-    """Config and prepared parameters of the tiny model of that form, for the laws of the stream.
+    """Config and prepared parameters of the tiny model of that form, for the laws of
+    the stream.
 
-    Both have the small flow network: RAFT compiles for long, and tests/parity runs it in the pipeline.
+    Both have the small flow network: RAFT compiles for long, and tests/parity runs it
+    in the pipeline.
     """
     config = dataclasses.replace(TINY[form](), flow=tiny_nano().flow)
     return config, prepare(random_params(config), config)
 
 
-def frames(count: int, batch: int = 1, height: int = 32, width: int = 36, seed: int = 1) -> np.ndarray:
-    """A drifting random texture [count, batch, h, w, 3] in [-1, 1]; a shorter clip is the beginning of a longer."""
+def frames(
+    count: int, batch: int = 1, height: int = 32, width: int = 36, seed: int = 1
+) -> np.ndarray:
+    """A drifting random texture [count, batch, h, w, 3] in [-1, 1]; a shorter clip is
+    the beginning of a longer.
+    """
     rng = np.random.default_rng(seed)
     canvas = rng.uniform(-1, 1, (batch, height + 8, width + 8, 3)).astype(np.float32)
     for axis in (1, 2):

@@ -1,1 +1,3 @@
-"""Training: data (`train.prepare`, `train.pipeline`), losses, stages and the loop (`python -m train`)."""
+"""Training: data (`train.prepare`, `train.pipeline`), losses, stages and the loop
+(`python -m train`).
+"""

@@ -1,8 +1,8 @@
 """Train a stage, or a chain of stages.
 
-    python -m train --config=smoke
-    python -m train --config=distill --optimizer.learning-rate=1e-4 --init runs/teacher/weights.safetensors
-    python -m train --config=nano_all --data.path data/train
+    python -m train --config=smoke python -m train --config=distill
+    --optimizer.learning-rate=1e-4 --init runs/teacher/weights.safetensors python -m
+    train --config=nano_all --data.path data/train
 
 A run that finds its own checkpoint in --out continues from it.
 Exit status: 0, 1 (failed), 2 (bad usage), 130 (interrupted).
@@ -17,21 +17,32 @@ import configs
 
 
 def parse(arguments: list[str]) -> list[tuple[str, configs.RunConfig]]:
-    """[(name, run)] of --config=NAME with the other arguments as typed overrides; a chain gives several."""
+    """[(name, run)] of --config=NAME with the other arguments as typed overrides; a
+    chain gives several.
+    """
     import tyro
 
     names, rest = _config_name(arguments)
     if names is None:
         if not {"-h", "--help"} & set(rest):
-            raise ValueError(f"expected --config=NAME; there are: {', '.join(configs.names())}")
+            raise ValueError(
+                f"expected --config=NAME; there are: {', '.join(configs.names())}"
+            )
         print(
-            __doc__, f"\nConfigs: {', '.join(configs.names())}; their options: python -m train --config=NAME --help"
+            __doc__,
+            f"\nConfigs: {', '.join(configs.names())}; their options: python -m train --config=NAME --help",
         )
         raise SystemExit(0)
     runs = []
     for name, base in configs.load(names).items():
-        # AvoidSubcommands: nested settings are flags; a wrong flag ends with tyro's own hint and status 2
-        run = tyro.cli(configs.RunConfig, default=base, args=rest, prog=f"python -m train --config={names}")
+        # AvoidSubcommands: nested settings are flags; a wrong flag ends with tyro's own
+        # hint and status 2
+        run = tyro.cli(
+            configs.RunConfig,
+            default=base,
+            args=rest,
+            prog=f"python -m train --config={names}",
+        )
         runs.append((name, run))
     return runs
 
@@ -48,18 +59,28 @@ def _config_name(arguments: list[str]) -> tuple[str | None, list[str]]:
 
 def explain(error: BaseException) -> str:
     """One line: what happened and what to do."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
-        return (
-            f"out of memory: lower --data.batch-size, raise --optimizer.accumulation, or use --remat ({text[:120]})"
-        )
-    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in text:
+    text = (
+        str(error).strip().splitlines()[0]
+        if str(error).strip()
+        else type(error).__name__
+    )
+    if (
+        isinstance(error, MemoryError)
+        or "RESOURCE_EXHAUSTED" in text
+        or "Out of memory" in text
+    ):
+        return f"out of memory: lower --data.batch-size, raise --optimizer.accumulation, or use --remat ({text[:120]})"
+    if (
+        isinstance(error, OSError) and error.errno == errno.ENOSPC
+    ) or "No space left" in text:
         return "the disk is full: free space and start again, the run continues from its last complete checkpoint"
     return text
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what the command line says; one line on standard error when it fails (traceback with SDVSR_DEBUG=1)."""
+    """Run what the command line says; one line on standard error when it fails
+    (traceback with SDVSR_DEBUG=1).
+    """
     from train.chain import run_chain
     from train.mesh import start_processes
 

@@ -1,4 +1,6 @@
-"""Stages one after the other, each from the last one's weights, and a table of what each of them changed."""
+"""Stages one after the other, each from the last one's weights, and a table of what
+each of them changed.
+"""
 
 import dataclasses
 import json
@@ -7,11 +9,18 @@ from pathlib import Path
 from configs import RunConfig
 from train.loop import Outcome, train
 
-COLUMNS = ("loss", "psnr", "stream_psnr_over_bicubic", "stream_lpips", "stream_psnr_drift")
+COLUMNS = (
+    "loss",
+    "psnr",
+    "stream_psnr_over_bicubic",
+    "stream_lpips",
+    "stream_psnr_drift",
+)
 
 
 def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
-    """Run them, each in its folder below `root` (or the runs' own `out`, which a single run has for itself).
+    """Run them, each in its folder below `root` (or the runs' own `out`, which a single
+    run has for itself).
 
     A stage that is already done is only read. 0, or 130 if one was interrupted.
     """
@@ -22,7 +31,10 @@ def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
         folder = root if out and len(runs) == 1 else root / name
         if weights:
             run = dataclasses.replace(run, init=weights)
-        print(f"== {name}: {run.steps} steps of {run.objective}, {', '.join(run.trained)} -> {folder}", flush=True)
+        print(
+            f"== {name}: {run.steps} steps of {run.objective}, {', '.join(run.trained)} -> {folder}",
+            flush=True,
+        )
         outcome = finished(folder, run) or train(run, folder)
         rows.append(_row(name, run, outcome))
         weights = outcome.weights
@@ -50,7 +62,9 @@ def _row(name: str, run: RunConfig, outcome: Outcome) -> list[str]:
     cells = [name, str(run.steps), f"{outcome.seconds:.0f}"]
     for column in COLUMNS:
         before, after = outcome.before.get(column), outcome.after.get(column)
-        cells.append("" if before is None or after is None else f"{before:.3f} -> {after:.3f}")
+        cells.append(
+            "" if before is None or after is None else f"{before:.3f} -> {after:.3f}"
+        )
     return cells
 
 
@@ -63,5 +77,7 @@ def table(rows: list[list[str]]) -> str:
 
 def read_log(folder: Path, kind: str) -> list[dict]:
     """Records of one kind from a run's log.jsonl."""
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()
+    ]
     return [record for record in records if record["kind"] == kind]

@@ -1,4 +1,6 @@
-"""Real video compression of a window: codec contexts used directly, one thread, the frame count kept."""
+"""Real video compression of a window: codec contexts used directly, one thread, the
+frame count kept.
+"""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -6,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
-# no x265: the one in the wheel of PyAV 18.1 corrupts the heap at preset ultrafast (LR crops of 48 to 96 pixels)
+# no x265: the one in the wheel of PyAV 18.1 corrupts the heap at preset ultrafast (LR
+# crops of 48 to 96 pixels)
 DECODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
 
 
 @dataclass(frozen=True)
 class CodecSettings:
-    """One encode. `crf` 18 is barely visible and 40 ugly; for mpeg4 it sets the equivalent quantiser."""
+    """One encode. `crf` 18 is barely visible and 40 ugly; for mpeg4 it sets the
+    equivalent quantiser.
+    """
 
     codec: str = "libx264"
     crf: float = 28.0
@@ -39,15 +44,21 @@ def random_settings(rng: np.random.Generator) -> list[CodecSettings]:
 
 
 def compress(frames: np.ndarray, settings: CodecSettings) -> np.ndarray:
-    """uint8[f,h,w,3] -> the same after encoding and decoding. RuntimeError if the codec loses a frame."""
+    """uint8[f,h,w,3] -> the same after encoding and decoding. RuntimeError if the codec
+    loses a frame.
+    """
     import av
 
     height, width = frames.shape[1:3]
-    padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    padded = np.pad(
+        frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge"
+    )
     encoder = _encoder(settings, padded.shape[2], padded.shape[1])
     decoder: Any = av.CodecContext.create(DECODERS[settings.codec], "r")
     decoder.thread_count = 1
-    packets = [p for f in padded for p in encoder.encode(_to_yuv(f))] + encoder.encode(None)
+    packets = [p for f in padded for p in encoder.encode(_to_yuv(f))] + encoder.encode(
+        None
+    )
     decoded = [f for p in packets for f in decoder.decode(p)] + decoder.decode(None)
     if len(decoded) != len(frames):
         raise RuntimeError(f"{settings}: {len(frames)} frames in, {len(decoded)} out")
@@ -69,7 +80,11 @@ def _encoder(settings: CodecSettings, width: int, height: int) -> Any:
 def _options(settings: CodecSettings) -> dict[str, str]:
     if settings.codec == "mpeg4":
         quantiser = round(np.interp(settings.crf, [18, 40], [2, 24]))
-        return {"qmin": str(quantiser), "qmax": str(quantiser), "bf": "0" if settings.low_latency else "2"}
+        return {
+            "qmin": str(quantiser),
+            "qmax": str(quantiser),
+            "bf": "0" if settings.low_latency else "2",
+        }
     options = {"preset": settings.preset, "crf": f"{settings.crf:.2f}"}
     if settings.low_latency:
         options["tune"] = "zerolatency"
@@ -79,7 +94,9 @@ def _options(settings: CodecSettings) -> dict[str, str]:
 def _to_yuv(frame: np.ndarray):
     import av
 
-    video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    video_frame = av.VideoFrame.from_ndarray(
+        np.ascontiguousarray(frame), format="rgb24"
+    )
     return video_frame.reformat(format="yuv420p", interpolation=_quality())
 
 

@@ -1,10 +1,12 @@
-"""What a stage costs on these devices: arithmetic, memory per device, step time (compiler, clock).
+"""What a stage costs on these devices: arithmetic, memory per device, step time
+(compiler, clock).
 
     python -m train.cost --config=official_stage1 --init "" --compile
-    JAX_NUM_CPU_DEVICES=8 python -m train.cost --config=official_stage1 --init "" --fsdp 8 --compile
+    JAX_NUM_CPU_DEVICES=8 python -m train.cost --config=official_stage1 --init "" --fsdp
+    8 --compile
 
-Memory is the compiler's plan for the devices at hand; --run also takes the time of a step, and --loader that of the
-data of --data.path alone.
+Memory is the compiler's plan for the devices at hand; --run also takes the time of a
+step, and --loader that of the data of --data.path alone.
 """
 
 import dataclasses
@@ -19,10 +21,10 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from configs import RunConfig
-from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import PRESETS
 from sdvsr_jax.flops import count
 from sdvsr_jax.networks import abstract_params
+from sdvsr_jax.ops.xla import compiler_options
 from train.loop import training_config
 from train.mesh import BATCH, make_mesh, parameter_shardings
 from train.objectives import Context
@@ -33,41 +35,75 @@ from train.step import train_step
 
 
 def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
-    """(the step without perceptual loss, its abstract arguments as they lie on the mesh): nothing is allocated."""
+    """(the step without perceptual loss, its abstract arguments as they lie on the
+    mesh): nothing is allocated.
+    """
     run = dataclasses.replace(run, loss=dataclasses.replace(run.loss, perceptual=0.0))
     config = training_config(PRESETS[run.model](), run)
     trained, frozen = select(abstract_params(config), run.trained)
     state = jax.eval_shape(lambda t: init_train_state(run, t), trained)
     side = 4 * run.data.crop
-    hr = jax.ShapeDtypeStruct((run.data.batch_size, run.window, side, side, 3), jnp.uint8)
-    lr = jax.ShapeDtypeStruct((run.data.batch_size, run.window, run.data.crop, run.data.crop, 3), jnp.uint8)
+    hr = jax.ShapeDtypeStruct(
+        (run.data.batch_size, run.window, side, side, 3), jnp.uint8
+    )
+    lr = jax.ShapeDtypeStruct(
+        (run.data.batch_size, run.window, run.data.crop, run.data.crop, 3), jnp.uint8
+    )
     mesh = make_mesh(run.fsdp)
     kept, batch = (state, frozen), (hr, lr)
-    shardings = (parameter_shardings(kept, mesh), jax.tree.map(lambda _: NamedSharding(mesh, BATCH), batch))
-    placed = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), (kept, batch), shardings)
-    function = functools.partial(train_step, context=Context(run, config, None), with_gan=False)
+    shardings = (
+        parameter_shardings(kept, mesh),
+        jax.tree.map(lambda _: NamedSharding(mesh, BATCH), batch),
+    )
+    placed = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        (kept, batch),
+        shardings,
+    )
+    function = functools.partial(
+        train_step, context=Context(run, config, None), with_gan=False
+    )
     return function, (*placed[0], *placed[1])
 
 
-def measure(run: RunConfig, compile_step: bool, run_step: bool, repeats: int = 5) -> dict[str, float]:
-    """TFLOP of a step over all devices; GB per device of what is kept and of activations; seconds per step."""
+def measure(
+    run: RunConfig, compile_step: bool, run_step: bool, repeats: int = 5
+) -> dict[str, float]:
+    """TFLOP of a step over all devices; GB per device of what is kept and of
+    activations; seconds per step.
+    """
     function, arguments = abstract_step(run)
     kept = jax.tree.leaves(arguments[:2])
-    size = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in kept)
-    found = {"devices": jax.device_count(), "TFLOP": count(function, *arguments) / 1e12, "state GB": size / 1e9}
+    size = sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in kept
+    )
+    found = {
+        "devices": jax.device_count(),
+        "TFLOP": count(function, *arguments) / 1e12,
+        "state GB": size / 1e9,
+    }
     if not (compile_step or run_step):
         return found
     out = jax.tree.map(lambda x: x.sharding, arguments[0]), None
-    step = jax.jit(function, donate_argnums=0, out_shardings=out, compiler_options=compiler_options())
+    step = jax.jit(
+        function,
+        donate_argnums=0,
+        out_shardings=out,
+        compiler_options=compiler_options(),
+    )
     compiled = step.lower(*arguments).compile()
     plan: Any = compiled.memory_analysis()
     found["temporary GB"] = plan.temp_size_in_bytes / 1e9
-    return found | {"s/step": seconds(compiled, arguments, repeats)} if run_step else found
+    return (
+        found | {"s/step": seconds(compiled, arguments, repeats)} if run_step else found
+    )
 
 
 def seconds(compiled: Any, arguments: tuple, repeats: int) -> float:
     """Shortest of `repeats` steps on zeros."""
-    state, *rest = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding), arguments)
+    state, *rest = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding), arguments
+    )
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -99,7 +135,11 @@ def main(arguments: list[str]) -> None:
         found = measure(run, "--compile" in arguments, "--run" in arguments)
         if "--loader" in arguments:
             found["s/batch loaded"] = loader_seconds(run)
-        print(name, "  ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+        print(
+            name,
+            "  ".join(f"{key} {value:.4g}" for key, value in found.items()),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""HR window -> LR window, uint8 to uint8, as a pure function of the generator it is given.
+"""HR window -> LR window, uint8 to uint8, as a pure function of the generator it is
+given.
 
-`bicubic` is the benchmarks' antialiased reduction (Pillow's, the 8-bit form of `resize.downsample_bicubic`).
-`blind` mixes plain bicubic (30 %), one pass (35 %) and two passes (35 %) of blur, resize, noise and JPEG, then a
-real video encoder for 70 % of the windows: RealBasicVSR's scheme (Chan et al., CVPR 2022) with strength set by CRF.
+`bicubic` is the benchmarks' antialiased reduction (Pillow's, the 8-bit form of
+`resize.downsample_bicubic`). `blind` mixes plain bicubic (30 %), one pass (35 %) and
+two passes (35 %) of blur, resize, noise and JPEG, then a real video encoder for 70 % of
+the windows: RealBasicVSR's scheme (Chan et al., CVPR 2022) with strength set by CRF.
 """
 
 import io
@@ -16,7 +18,9 @@ from train.codec import compress, random_settings
 
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BOX, Image.Resampling.BICUBIC)
 CONTEXT = 12
-"""Frames encoded beyond the window at least; up to twice as many, so that I/P/B phase varies at frame 0."""
+"""Frames encoded beyond the window at least; up to twice as many, so that I/P/B phase
+varies at frame 0.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,30 @@ class PassStrength:
 
 
 FIRST = PassStrength(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1, 30), (0.05, 3))
-SECOND = PassStrength(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5))
+SECOND = PassStrength(
+    0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5)
+)
 
 
 def bicubic(frames: np.ndarray, scale: int = 4) -> np.ndarray:
     """uint8[f,H,W,3] -> uint8[f,H/scale,W/scale,3]."""
-    return resize(frames, (frames.shape[1] // scale, frames.shape[2] // scale), Image.Resampling.BICUBIC)
+    return resize(
+        frames,
+        (frames.shape[1] // scale, frames.shape[2] // scale),
+        Image.Resampling.BICUBIC,
+    )
 
 
-def resize(frames: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+def resize(
+    frames: np.ndarray, size: tuple[int, int], method: Image.Resampling
+) -> np.ndarray:
     """uint8[f,h,w,3] -> uint8[f,*size,3], antialiased."""
-    return np.stack([np.asarray(Image.fromarray(f).resize((size[1], size[0]), method)) for f in frames])
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(f).resize((size[1], size[0]), method))
+            for f in frames
+        ]
+    )
 
 
 def context_frames(rng: np.random.Generator) -> tuple[int, int]:
@@ -52,7 +69,9 @@ def context_frames(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def blind(frames: np.ndarray, rng: np.random.Generator, scale: int = 4) -> np.ndarray:
-    """uint8[f,H,W,3] -> uint8[f,H/scale,W/scale,3]; all frames share the drawn settings, which walk slowly."""
+    """uint8[f,H,W,3] -> uint8[f,H/scale,W/scale,3]; all frames share the drawn
+    settings, which walk slowly.
+    """
     size = frames.shape[1] // scale, frames.shape[2] // scale
     passes = int(rng.choice([0, 1, 2], p=[0.3, 0.35, 0.35]))
     lr = frames
@@ -61,7 +80,8 @@ def blind(frames: np.ndarray, rng: np.random.Generator, scale: int = 4) -> np.nd
     steps = [lambda x: _finish(x, rng, size, sharpen=passes == 2)]
     if rng.random() < 0.7:
         settings = random_settings(rng)
-        # encoded at the final size, or before the last reduction as a player that downscales would show it
+        # encoded at the final size, or before the last reduction as a player that
+        # downscales would show it
         if passes < 2 or rng.random() < 0.5:
             steps.append(lambda x: _encode(x, settings))
         else:
@@ -72,9 +92,14 @@ def blind(frames: np.ndarray, rng: np.random.Generator, scale: int = 4) -> np.nd
 
 
 def degrade_once(
-    frames: np.ndarray, rng: np.random.Generator, strength: PassStrength, base: tuple[int, int]
+    frames: np.ndarray,
+    rng: np.random.Generator,
+    strength: PassStrength,
+    base: tuple[int, int],
 ) -> np.ndarray:
-    """Blur, resize by a random factor of `base`, noise, JPEG. uint8[f,h,w,3] -> uint8[f,h',w',3]."""
+    """Blur, resize by a random factor of `base`, noise, JPEG. uint8[f,h,w,3] ->
+    uint8[f,h',w',3].
+    """
     count = len(frames)
     if rng.random() < strength.blur:
         frames = filter_frames(frames, random_kernels(rng, strength.sigma, count))
@@ -84,14 +109,24 @@ def degrade_once(
         factor = rng.uniform(1, strength.scale[1])
     else:
         factor = rng.uniform(strength.scale[0], 1) if pick < up + down else 1.0
-    # the second pass scales what the first left; never below the final size over two, where nothing would survive
-    sides = [max(int(side * factor), other // 8) for side, other in zip(frames.shape[1:3], base)]
-    frames = resize(frames, (sides[0] // 2 * 2, sides[1] // 2 * 2), FILTERS[rng.integers(3)])
+    # the second pass scales what the first left; never below the final size over two,
+    # where nothing would survive
+    sides = [
+        max(int(side * factor), other // 8)
+        for side, other in zip(frames.shape[1:3], base)
+    ]
+    frames = resize(
+        frames, (sides[0] // 2 * 2, sides[1] // 2 * 2), FILTERS[rng.integers(3)]
+    )
     return add_jpeg(add_noise(frames, rng, strength), rng)
 
 
-def add_noise(frames: np.ndarray, rng: np.random.Generator, strength: PassStrength) -> np.ndarray:
-    """Gaussian (sigma of 255) or Poisson noise, half each; grey (one value for R, G and B) in 40 %."""
+def add_noise(
+    frames: np.ndarray, rng: np.random.Generator, strength: PassStrength
+) -> np.ndarray:
+    """Gaussian (sigma of 255) or Poisson noise, half each; grey (one value for R, G and
+    B) in 40 %.
+    """
     channels = 1 if rng.random() < 0.4 else 3
     shape = (*frames.shape[:3], channels)
     values = frames.astype(np.float32)
@@ -117,10 +152,16 @@ def add_jpeg(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack(out)
 
 
-def _finish(frames: np.ndarray, rng: np.random.Generator, size: tuple[int, int], sharpen: bool) -> np.ndarray:
-    frames = resize(frames, size, FILTERS[rng.integers(3)] if sharpen else Image.Resampling.BICUBIC)
+def _finish(
+    frames: np.ndarray, rng: np.random.Generator, size: tuple[int, int], sharpen: bool
+) -> np.ndarray:
+    frames = resize(
+        frames, size, FILTERS[rng.integers(3)] if sharpen else Image.Resampling.BICUBIC
+    )
     if sharpen and rng.random() < 0.8:
-        kernel = sinc_kernel(int(rng.choice(np.arange(7, 22, 2))), rng.uniform(np.pi / 3, np.pi))
+        kernel = sinc_kernel(
+            int(rng.choice(np.arange(7, 22, 2))), rng.uniform(np.pi / 3, np.pi)
+        )
         frames = filter_frames(frames, np.repeat(kernel[None], len(frames), 0))
     return frames
 

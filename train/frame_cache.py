@@ -1,4 +1,6 @@
-"""Decoded frames kept in memory, oldest use dropped first; shared by the loader threads of one process."""
+"""Decoded frames kept in memory, oldest use dropped first; shared by the loader threads
+of one process.
+"""
 
 import threading
 from collections import OrderedDict
@@ -13,7 +15,9 @@ from train.datasets.records import Shot, from_example
 
 
 class FrameCache:
-    """Shots of a prepared dataset with decoded frames cached up to `limit_mb`. Caching changes speed only."""
+    """Shots of a prepared dataset with decoded frames cached up to `limit_mb`. Caching
+    changes speed only.
+    """
 
     def __init__(self, path: str, split: str, limit_mb: int):
         self._source = open_source(path, split)
@@ -57,15 +61,21 @@ class FrameCache:
 
 
 def open_source(path: str, split: str) -> Sequence:
-    """The random-access source of a prepared dataset. ValueErrors name the missing folder or split."""
+    """The random-access source of a prepared dataset. ValueErrors name the missing
+    folder or split.
+    """
     from pathlib import Path
 
     folders = [p.parent for p in sorted(Path(path).rglob("dataset_info.json"))]
     if len(folders) != 1:
         found = "no dataset" if not folders else f"{len(folders)} datasets"
-        raise ValueError(f"data.path={path}: found {found}, expected one; make it: python -m train.prepare --help")
+        raise ValueError(
+            f"data.path={path}: found {found}, expected one; make it: python -m train.prepare --help"
+        )
     builder = tfds.builder_from_directory(str(folders[0]))
     if split not in builder.info.splits:
-        raise ValueError(f"data.split={split}: not in {path}, which has {sorted(builder.info.splits)}")
+        raise ValueError(
+            f"data.split={split}: not in {path}, which has {sorted(builder.info.splits)}"
+        )
     as_data_source: Any = builder.as_data_source
     return as_data_source(split)

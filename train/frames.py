@@ -1,18 +1,22 @@
-"""uint8 batches of the loader -> float frames on the device, and what is done to them there."""
+"""uint8 batches of the loader -> float frames on the device, and what is done to them
+there.
+"""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from sdvsr_jax.resize import downsample_bicubic
+from sdvsr_jax.ops.resize import downsample_bicubic
 from sdvsr_jax.types import Array, Frames
 
 SCALE = 4
 
 
 class Video(NamedTuple):
-    """Time first: `lr` [f,b,h,w,3] and `hr` [f,b,H,W,3] in [-1, 1]; `is_start` [f,b]: a new scene begins here."""
+    """Time first: `lr` [f,b,h,w,3] and `hr` [f,b,H,W,3] in [-1, 1]; `is_start` [f,b]: a
+    new scene begins here.
+    """
 
     lr: Frames
     hr: Frames
@@ -20,10 +24,16 @@ class Video(NamedTuple):
 
 
 def to_video(hr: Array, lr: Array | None) -> Video:
-    """uint8 [b,f,H,W,3] (and [b,f,h,w,3]; None: 8-bit antialiased bicubic made here) -> Video."""
+    """uint8 [b,f,H,W,3] (and [b,f,h,w,3]; None: 8-bit antialiased bicubic made here) ->
+    Video.
+    """
     frames = jnp.swapaxes(hr, 0, 1)
     high = frames.astype(jnp.float32) / 127.5 - 1
-    low = reduce_frames(high) if lr is None else jnp.swapaxes(lr, 0, 1).astype(jnp.float32) / 127.5 - 1
+    low = (
+        reduce_frames(high)
+        if lr is None
+        else jnp.swapaxes(lr, 0, 1).astype(jnp.float32) / 127.5 - 1
+    )
     starts = jnp.zeros(high.shape[:2], bool).at[0].set(True)
     return Video(low, high, starts)
 

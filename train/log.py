@@ -1,4 +1,6 @@
-"""Where a run's numbers go: the terminal, log.jsonl, and TensorBoard where tensorboardX is installed."""
+"""Where a run's numbers go: the terminal, log.jsonl, and TensorBoard where tensorboardX
+is installed.
+"""
 
 import importlib.util
 import json
@@ -11,7 +13,9 @@ import numpy as np
 class Log:
     """Numbers by step. Only process 0 writes."""
 
-    def __init__(self, folder: Path, total_steps: int, images_per_step: int, is_main: bool):
+    def __init__(
+        self, folder: Path, total_steps: int, images_per_step: int, is_main: bool
+    ):
         self._is_main, self._total, self._images = is_main, total_steps, images_per_step
         self._started: tuple[float, int] | None = None
         if not is_main:

@@ -1,4 +1,6 @@
-"""The training loop: load, step, log, validate, save; resume where a killed run stopped."""
+"""The training loop: load, step, log, validate, save; resume where a killed run
+stopped.
+"""
 
 import dataclasses
 import functools
@@ -16,12 +18,12 @@ import numpy as np
 from flax import traverse_util
 
 from configs import RunConfig
-from sdvsr_jax import checkpoint
-from sdvsr_jax.compiling import compiler_options
 from sdvsr_jax.config import PRESETS, ModelConfig
 from sdvsr_jax.metrics.lpips_weights import load_lpips
 from sdvsr_jax.networks import init_params
+from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.types import Params
+from sdvsr_jax.weights import load as checkpoint
 from train import mesh as meshes
 from train import validate
 from train.checkpoints import open_checkpoints
@@ -35,7 +37,9 @@ from train.step import train_step
 
 @dataclass
 class Outcome:
-    """How a run ended: 'done' or 'interrupted', its exported weights, and validation before and after."""
+    """How a run ended: 'done' or 'interrupted', its exported weights, and validation
+    before and after.
+    """
 
     status: str
     steps: int
@@ -48,12 +52,18 @@ class Outcome:
 def start_model(run: RunConfig) -> tuple[ModelConfig, Params]:
     """The model the run starts from, with the run's sampling steps."""
     if run.init:
-        config, params = checkpoint.load(run.init, flow_weights=run.flow_weights or None)
+        config, params = checkpoint.load(
+            run.init, flow_weights=run.flow_weights or None
+        )
     elif run.model in PRESETS:
         config = PRESETS[run.model]()
-        params = jax.jit(init_params, static_argnums=1)(jax.random.key(run.seed), config)
+        params = jax.jit(init_params, static_argnums=1)(
+            jax.random.key(run.seed), config
+        )
     else:
-        raise ValueError(f"model={run.model!r}: expected one of {sorted(PRESETS)}, or give weights with --init")
+        raise ValueError(
+            f"model={run.model!r}: expected one of {sorted(PRESETS)}, or give weights with --init"
+        )
     if run.num_timesteps:
         diffusion = dataclasses.replace(config.diffusion, num_steps=run.num_timesteps)
         config = dataclasses.replace(config, diffusion=diffusion)
@@ -92,14 +102,20 @@ class Trainer:
         self.is_main = jax.process_index() == 0
         self.mesh = meshes.make_mesh(run.fsdp)
         self.config, params = self._start()
-        self.context = Context(run, training_config(self.config, run), perceptual_metric(run))
+        self.context = Context(
+            run, training_config(self.config, run), perceptual_metric(run)
+        )
         trained, frozen = select(params, run.trained)
         self.frozen = meshes.place(frozen, self.mesh)
         self.state: TrainState = meshes.place(init_train_state(run, trained), self.mesh)
         data = dataclasses.replace(run.data, frames=run.window)
-        self.batches = open_batches(data, run.seed, jax.process_index(), jax.process_count())
+        self.batches = open_batches(
+            data, run.seed, jax.process_index(), jax.process_count()
+        )
         self.checkpoints = open_checkpoints(folder / "checkpoints")
-        self.log = Log(folder, run.steps, run.data.batch_size * run.window, self.is_main)
+        self.log = Log(
+            folder, run.steps, run.data.batch_size * run.window, self.is_main
+        )
         self.best = math.inf
         self.stop_signal: int | None = None
         self._validation = list(validate.windows(run)) if run.validation_windows else []
@@ -107,14 +123,18 @@ class Trainer:
         self._steps: dict[bool, Any] = {}
 
     def _start(self) -> tuple[ModelConfig, Params]:
-        """The start weights; kept beside the checkpoints, so that a resumed run has the same frozen parameters."""
+        """The start weights; kept beside the checkpoints, so that a resumed run has the
+        same frozen parameters.
+        """
         kept = self.folder / "start.safetensors"
         if kept.exists():
             return checkpoint.load(str(kept))
         config, params = start_model(self.run)
         if self.is_main:
             checkpoint.save(kept, config, params)
-            (self.folder / "run.json").write_text(json.dumps(dataclasses.asdict(self.run), indent=1))
+            (self.folder / "run.json").write_text(
+                json.dumps(dataclasses.asdict(self.run), indent=1)
+            )
         return config, params
 
     def resume(self) -> int:
@@ -124,16 +144,24 @@ class Trainer:
             return 0
         state, notes = self.checkpoints.restore(latest, self.state)
         self._check_same_run(notes["run"])
-        self.state = meshes.place(state, self.mesh) if isinstance(state.step, np.ndarray) else state
+        self.state = (
+            meshes.place(state, self.mesh)
+            if isinstance(state.step, np.ndarray)
+            else state
+        )
         self.batches.set_state(notes["data"])
         self.best = notes["best"] if notes["best"] is not None else math.inf
         return latest
 
     def _check_same_run(self, saved: dict[str, Any]) -> None:
-        # json turns tuples into lists; lengths of a run, logging and paths may change, what is computed may not
+        # json turns tuples into lists; lengths of a run, logging and paths may change,
+        # what is computed may not
         now = json.loads(json.dumps(dataclasses.asdict(self.run)))
         names = ("objective", "trained", "seed", "loss", "rollout", "num_timesteps")
-        now, saved = (traverse_util.flatten_dict({n: d[n] for n in names}, sep=".") for d in (now, saved))
+        now, saved = (
+            traverse_util.flatten_dict({n: d[n] for n in names}, sep=".")
+            for d in (now, saved)
+        )
         for name in now | saved:
             if now.get(name) != saved.get(name):
                 raise ValueError(
@@ -144,10 +172,15 @@ class Trainer:
     def compiled(self, with_gan: bool):
         """The jitted step; the old state's memory is given to the new one."""
         if with_gan not in self._steps:
-            function = functools.partial(train_step, context=self.context, with_gan=with_gan)
+            function = functools.partial(
+                train_step, context=self.context, with_gan=with_gan
+            )
             out = jax.tree.map(lambda x: x.sharding, self.state), None
             self._steps[with_gan] = jax.jit(
-                function, donate_argnums=0, out_shardings=out, compiler_options=compiler_options()
+                function,
+                donate_argnums=0,
+                out_shardings=out,
+                compiler_options=compiler_options(),
             )
         return self._steps[with_gan]
 
@@ -162,7 +195,9 @@ class Trainer:
         self.export()
 
     def export(self) -> Path:
-        """weights.safetensors: the averaged parameters (the raw ones without an average)."""
+        """weights.safetensors: the averaged parameters (the raw ones without an
+        average).
+        """
         path = self.folder / "weights.safetensors"
         params = meshes.to_host(self.params())
         if self.is_main:
@@ -174,14 +209,20 @@ class Trainer:
         return merge(self.state.ema or self.state.trained, self.frozen)
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """Numbers of the fixed windows; the drift curve goes to drift.jsonl and a picture beside it."""
+        """Numbers of the fixed windows; the drift curve goes to drift.jsonl and a
+        picture beside it.
+        """
         if not self._validation:
             return {}
         params = jax.tree.map(jnp.asarray, meshes.to_host(self.params()))
         windows = dict(self._validation)
         numbers = validate.stage_loss(params, windows["loss"], self.context)
-        found = validate.drift(params, windows["drift"], self.context, self._drift_metric)
-        numbers = numbers | {f"stream_{name}": value for name, value in validate.summary(found).items()}
+        found = validate.drift(
+            params, windows["drift"], self.context, self._drift_metric
+        )
+        numbers = numbers | {
+            f"stream_{name}": value for name, value in validate.summary(found).items()
+        }
         if self.is_main:
             self._write_drift(step, found)
         self.log.write(step, numbers, "validation")
@@ -189,7 +230,11 @@ class Trainer:
         return numbers
 
     def _write_drift(self, step: int, found: validate.Drift) -> None:
-        curve = {"step": step, "psnr": found.psnr.tolist(), "lpips": found.lpips.tolist()}
+        curve = {
+            "step": step,
+            "psnr": found.psnr.tolist(),
+            "lpips": found.lpips.tolist(),
+        }
         with (self.folder / "drift.jsonl").open("a") as file:
             file.write(json.dumps(curve) + "\n")
         self.log.picture(step, "bicubic_ours_truth", found.sample)
@@ -207,9 +252,14 @@ class Trainer:
 
 
 def train(run: RunConfig, folder: Path) -> Outcome:
-    """Train to `run.steps`, or until SIGINT/SIGTERM. FloatingPointError when the loss is not finite."""
+    """Train to `run.steps`, or until SIGINT/SIGTERM. FloatingPointError when the loss
+    is not finite.
+    """
     trainer = Trainer(run, folder)
-    handlers = {s: signal.signal(s, lambda n, _: setattr(trainer, "stop_signal", n)) for s in _signals()}
+    handlers = {
+        s: signal.signal(s, lambda n, _: setattr(trainer, "stop_signal", n))
+        for s in _signals()
+    }
     started = time.monotonic()
     try:
         step = trainer.resume()
@@ -217,10 +267,17 @@ def train(run: RunConfig, folder: Path) -> Outcome:
         after = _steps(trainer, step, before)
         status = "interrupted" if trainer.stop_signal else "done"
         outcome = Outcome(
-            status, run.steps, str(folder / "weights.safetensors"), before, after, time.monotonic() - started
+            status,
+            run.steps,
+            str(folder / "weights.safetensors"),
+            before,
+            after,
+            time.monotonic() - started,
         )
         if trainer.is_main:
-            (folder / "outcome.json").write_text(json.dumps(dataclasses.asdict(outcome), indent=1))
+            (folder / "outcome.json").write_text(
+                json.dumps(dataclasses.asdict(outcome), indent=1)
+            )
         return outcome
     finally:
         for number, handler in handlers.items():
@@ -242,7 +299,9 @@ def _steps(trainer: Trainer, step: int, numbers: dict[str, float]) -> dict[str, 
         batch = next(trainer.batches)
         placed = meshes.place_batch((batch.hr, batch.lr), trainer.mesh)
         with_gan = run.loss.gan.weight > 0 and step % run.loss.gan.every == 0
-        trainer.state, metrics = trainer.compiled(with_gan)(trainer.state, trainer.frozen, *placed)
+        trainer.state, metrics = trainer.compiled(with_gan)(
+            trainer.state, trainer.frozen, *placed
+        )
         step += 1
         if step == first + 1:
             jax.block_until_ready(metrics)
@@ -250,7 +309,9 @@ def _steps(trainer: Trainer, step: int, numbers: dict[str, float]) -> dict[str, 
         is_last = step == run.steps or trainer.stop_signal
         if step % run.log_every == 0 or step % run.checkpoint_every == 0 or is_last:
             _check_finite(metrics, step)
-            trainer.log.write(step, {name: float(value) for name, value in metrics.items()})
+            trainer.log.write(
+                step, {name: float(value) for name, value in metrics.items()}
+            )
         if step % run.validate_every == 0 or step == run.steps:
             numbers = trainer.evaluate(step)
         if step % run.checkpoint_every == 0 or is_last:

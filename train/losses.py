@@ -1,12 +1,14 @@
-"""Losses, one function each. Images are [-1, 1] NHWC; every loss is a float32 scalar (a mean)."""
+"""Losses, one function each. Images are [-1, 1] NHWC; every loss is a float32 scalar (a
+mean).
+"""
 
 import jax
 import jax.numpy as jnp
 
 from sdvsr_jax.config import DiffusionConfig
 from sdvsr_jax.diffusion import step_coefficients
+from sdvsr_jax.ops.warp import inside, warp
 from sdvsr_jax.types import Array, Flow, Latents, LRFrame, Mask, SRFrame
-from sdvsr_jax.warp import inside, warp
 
 
 def latent_x0(x0: Latents, z: Latents) -> Array:
@@ -14,26 +16,36 @@ def latent_x0(x0: Latents, z: Latents) -> Array:
     return jnp.mean((x0 - z) ** 2)
 
 
-def latent_v(sample: Latents, x0: Latents, z: Latents, noise: Latents, config: DiffusionConfig) -> Array:
-    """mean (v - (a n - s z))^2 with v the network's last prediction (released training code).
+def latent_v(
+    sample: Latents, x0: Latents, z: Latents, noise: Latents, config: DiffusionConfig
+) -> Array:
+    """mean (v - (a n - s z))^2 with v the network's last prediction (released training
+    code).
 
-    The scan returns x' = a' x0 + s' eps and x0, so eps = (x' - a' x0) / s' and v = a eps - s x0.
+    The scan returns x' = a' x0 + s' eps and x0, so eps = (x' - a' x0) / s' and v = a
+    eps - s x0.
     """
     c = jax.tree.map(lambda x: x[-1], step_coefficients(config))
     if config.set_alpha_to_one:
-        raise ValueError("the v form of the latent loss needs set_alpha_to_one=False (s' > 0): use latent_form=x0")
+        raise ValueError(
+            "the v form of the latent loss needs set_alpha_to_one=False (s' > 0): use latent_form=x0"
+        )
     eps = (sample - c.next_alpha * x0) / c.next_sigma
     v = c.alpha * eps - c.sigma * x0
     return velocity(v, z, noise, c.alpha, c.sigma)
 
 
-def velocity(v: Latents, z: Latents, noise: Latents, alpha: Array, sigma: Array) -> Array:
+def velocity(
+    v: Latents, z: Latents, noise: Latents, alpha: Array, sigma: Array
+) -> Array:
     """mean (v - (a n - s z))^2: v-prediction at one noise level."""
     return jnp.mean((v - (alpha * noise - sigma * z)) ** 2)
 
 
 def moments(z: Latents) -> Array:
-    """mean_c m_c^2 + (d_c - 1)^2 with m, d the batch mean and deviation of channel c: latents the noise fits."""
+    """mean_c m_c^2 + (d_c - 1)^2 with m, d the batch mean and deviation of channel c:
+    latents the noise fits.
+    """
     mean = z.mean((0, 1, 2))
     deviation = jnp.sqrt(((z - mean) ** 2).mean((0, 1, 2)) + 1e-6)
     return jnp.mean(mean**2 + (deviation - 1) ** 2)
@@ -51,9 +63,11 @@ def smooth_l1(x: Array, y: Array, beta: float = 0.1) -> Array:
 
 
 def occlusion_mask(flow: Flow, backward: Flow) -> Mask:
-    """1 where the flow can be trusted (Ruder et al. 2016): in bounds, consistent, and not at a motion border.
+    """1 where the flow can be trusted (Ruder et al. 2016): in bounds, consistent, and
+    not at a motion border.
 
-    |F + W(B)|^2 < 0.01 (|F|^2 + |W(B)|^2) + 0.5  and  |grad u|^2 + |grad v|^2 <= 0.01 |F|^2 + 0.002.
+    |F + W(B)|^2 < 0.01 (|F|^2 + |W(B)|^2) + 0.5  and  |grad u|^2 + |grad v|^2 <= 0.01
+    |F|^2 + 0.002.
     """
 
     def squared(x: Array) -> Array:
@@ -68,11 +82,19 @@ def occlusion_mask(flow: Flow, backward: Flow) -> Mask:
 
 
 def temporal_residual(
-    sr: SRFrame, prev_sr: SRFrame, hr: SRFrame, prev_hr: SRFrame, flow: Flow, mask: Mask, epsilon: float = 1e-3
+    sr: SRFrame,
+    prev_sr: SRFrame,
+    hr: SRFrame,
+    prev_hr: SRFrame,
+    flow: Flow,
+    mask: Mask,
+    epsilon: float = 1e-3,
 ) -> Array:
-    """sum M rho((Y - W sg(Y')) - (X - W X')) / (3 sum M + 1e-6), rho(d) = sqrt(d^2 + eps^2).
+    """sum M rho((Y - W sg(Y')) - (X - W X')) / (3 sum M + 1e-6), rho(d) = sqrt(d^2 +
+    eps^2).
 
-    The change of the output against the change of the truth: blur is not rewarded and true lighting change stays.
+    The change of the output against the change of the truth: blur is not rewarded and
+    true lighting change stays.
     """
     change = sr - warp(jax.lax.stop_gradient(prev_sr), flow)
     true_change = hr - warp(prev_hr, flow)
@@ -80,15 +102,21 @@ def temporal_residual(
     return jnp.sum(mask * error) / (3 * jnp.sum(mask) + 1e-6)
 
 
-def photometric(frame: SRFrame, previous: SRFrame, flow: Flow, alpha: float = 0.45) -> Array:
-    """mean over the inside of ((F - W F')^2 + 0.01^2)^alpha: the flow explains the frame (Sun et al. 2014)."""
+def photometric(
+    frame: SRFrame, previous: SRFrame, flow: Flow, alpha: float = 0.45
+) -> Array:
+    """mean over the inside of ((F - W F')^2 + 0.01^2)^alpha: the flow explains the
+    frame (Sun et al. 2014).
+    """
     error = ((frame - warp(previous, flow)) ** 2 + 1e-4) ** alpha
     valid = inside(flow).astype(jnp.float32)
     return jnp.sum(valid * error) / (3 * jnp.sum(valid) + 1e-6)
 
 
 def flow_smoothness(flow: Flow, lr: LRFrame, edge: float = 10.0) -> Array:
-    """mean exp(-edge |grad L|) |grad F| over both axes: flow may break where the picture does."""
+    """mean exp(-edge |grad L|) |grad F| over both axes: flow may break where the
+    picture does.
+    """
     total = jnp.zeros(())
     for axis in (1, 2):
         step = jnp.abs(jnp.diff(flow, axis=axis))
@@ -104,11 +132,15 @@ def generator_adversarial(fake_logits: Array) -> Array:
 
 def discriminator(real_logits: Array, fake_logits: Array) -> Array:
     """mean softplus(-D(real)) + mean softplus(D(fake))."""
-    return jnp.mean(jax.nn.softplus(-real_logits)) + jnp.mean(jax.nn.softplus(fake_logits))
+    return jnp.mean(jax.nn.softplus(-real_logits)) + jnp.mean(
+        jax.nn.softplus(fake_logits)
+    )
 
 
 def adaptive_weight(rec_gradient: list[Array], adv_gradient: list[Array]) -> Array:
-    """min(|d rec/dW| / (|d adv/dW| + 1e-4), 1e4), no gradient: the adversarial term pulls W as hard as the rest."""
+    """min(|d rec/dW| / (|d adv/dW| + 1e-4), 1e4), no gradient: the adversarial term
+    pulls W as hard as the rest.
+    """
 
     def norm(leaves: list[Array]) -> Array:
         return jnp.sqrt(sum(jnp.sum(g.astype(jnp.float32) ** 2) for g in leaves))

@@ -1,4 +1,6 @@
-"""A photograph set in motion: a smooth seeded pan, zoom and hand shake over the still image."""
+"""A photograph set in motion: a smooth seeded pan, zoom and hand shake over the still
+image.
+"""
 
 import numpy as np
 from PIL import Image
@@ -8,16 +10,27 @@ REACH = 1.22
 
 
 def camera_path(num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """float[f, 4] = (x, y) offset in pixels, zoom, rotation in radians, all relative to the first frame.
+    """float[f, 4] = (x, y) offset in pixels, zoom, rotation in radians, all relative to
+    the first frame.
 
-    Constant velocity up to 6 px per frame in any direction, zoom and roll drifts, and a shake that is an
-    autoregressive walk; one window in five stands on a tripod (shake of at most a tenth of a pixel).
+    Constant velocity up to 6 px per frame in any direction, zoom and roll drifts, and a
+    shake that is an autoregressive walk; one window in five stands on a tripod (shake
+    of at most a tenth of a pixel).
     """
     time = np.arange(num_frames)[:, None]
     angle, speed = rng.uniform(0, 2 * np.pi), 6 * rng.beta(1, 2)
     is_still = rng.random() < 0.2
-    velocity = [speed * np.cos(angle), speed * np.sin(angle), rng.normal(0, 0.003), rng.normal(0, 0.002)]
-    shake_size = np.array([0.03, 0.03, 0, 0]) if is_still else np.array([0.6, 0.6, 0.001, 0.001]) * rng.random()
+    velocity = [
+        speed * np.cos(angle),
+        speed * np.sin(angle),
+        rng.normal(0, 0.003),
+        rng.normal(0, 0.002),
+    ]
+    shake_size = (
+        np.array([0.03, 0.03, 0, 0])
+        if is_still
+        else np.array([0.6, 0.6, 0.001, 0.001]) * rng.random()
+    )
     shake = np.zeros((num_frames, 4))
     for frame in range(1, num_frames):
         shake[frame] = 0.8 * shake[frame - 1] + shake_size * rng.normal(size=4)
@@ -28,15 +41,21 @@ def camera_path(num_frames: int, rng: np.random.Generator) -> np.ndarray:
     return path
 
 
-def moving_crops(photo: np.ndarray, num_frames: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8[h,w,3] -> uint8[f,size,size,3]: bicubic crops along a camera path that stays inside the photograph."""
+def moving_crops(
+    photo: np.ndarray, num_frames: int, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """uint8[h,w,3] -> uint8[f,size,size,3]: bicubic crops along a camera path that
+    stays inside the photograph.
+    """
     path = camera_path(num_frames, rng)
     sides = np.array(photo.shape[1::-1])
     needed = REACH * size + 2
-    # more scene per crop, and the antialiased reduction hides JPEG noise; a small picture is enlarged instead
+    # more scene per crop, and the antialiased reduction hides JPEG noise; a small
+    # picture is enlarged instead
     reduction = max(rng.uniform(0.5, 1.0), needed / sides.min())
     room = (sides * reduction - needed) / 2
-    # the path may wander only as far as the picture goes: scale it down rather than show a border
+    # the path may wander only as far as the picture goes: scale it down rather than
+    # show a border
     wander = np.abs(path[:, :2]).max(0)
     path[:, :2] *= np.minimum(1.0, room / (wander + 1e-6))
     reach = needed / 2 + np.abs(path[:, :2]).max(0)
@@ -45,14 +64,24 @@ def moving_crops(photo: np.ndarray, num_frames: int, size: int, rng: np.random.G
     box = np.concatenate([centre - reach, centre + reach]) / reduction
     box = np.clip(box, 0, np.tile(sides, 2))
     part = Image.fromarray(photo).resize(
-        (round(2 * float(reach[0])), round(2 * float(reach[1]))), Image.Resampling.BICUBIC, box=tuple(box.tolist())
+        (round(2 * float(reach[0])), round(2 * float(reach[1]))),
+        Image.Resampling.BICUBIC,
+        box=tuple(box.tolist()),
     )
-    return np.stack([_view(part, reach + step[:2], step[2], step[3], size) for step in path])
+    return np.stack(
+        [_view(part, reach + step[:2], step[2], step[3], size) for step in path]
+    )
 
 
-def _view(image: Image.Image, centre: np.ndarray, zoom: float, roll: float, size: int) -> np.ndarray:
+def _view(
+    image: Image.Image, centre: np.ndarray, zoom: float, roll: float, size: int
+) -> np.ndarray:
     cos, sin = np.cos(roll) * zoom, np.sin(roll) * zoom
     half = size / 2
     x0, y0 = centre[0] - cos * half + sin * half, centre[1] - sin * half - cos * half
     matrix = (cos, -sin, x0, sin, cos, y0)
-    return np.asarray(image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC))
+    return np.asarray(
+        image.transform(
+            (size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+        )
+    )

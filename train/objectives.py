@@ -1,6 +1,8 @@
-"""What each stage minimises on one batch; all networks are the package's own, bound to the stage's parameters.
+"""What each stage minimises on one batch; all networks are the package's own, bound to
+the stage's parameters.
 
-An objective is `f(params, inputs) -> Result`; video training (`train.rollout`) calls the same `frame_loss` per hop.
+An objective is `f(params, inputs) -> Result`; video training (`train.rollout`) calls
+the same `frame_loss` per hop.
 """
 
 from typing import Any, NamedTuple
@@ -14,16 +16,18 @@ from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.history import align
 from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.networks import Networks, bind, prepare
-from sdvsr_jax.resize import resize_linear, upsample_bicubic
+from sdvsr_jax.ops.resize import resize_linear, upsample_bicubic
+from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.stream import decode_latents
 from sdvsr_jax.types import Array, Flow, Latents, LRFrame, Params, PyTree, SRFrame
-from sdvsr_jax.warp import warp
 from train import losses
 from train.frames import Video
 
 
 class Context(NamedTuple):
-    """What does not change over a run: `metric` holds the LPIPS parameters (None: not used)."""
+    """What does not change over a run: `metric` holds the LPIPS parameters (None: not
+    used).
+    """
 
     run: RunConfig
     config: ModelConfig
@@ -31,7 +35,9 @@ class Context(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Loss, its unweighted terms, and the pictures it was computed on (`carry`: a rollout's state)."""
+    """Loss, its unweighted terms, and the pictures it was computed on (`carry`: a
+    rollout's state).
+    """
 
     loss: Array
     terms: dict[str, Array]
@@ -46,17 +52,25 @@ def image_terms(context: Context, sr: SRFrame, hr: SRFrame) -> dict[str, Array]:
     weights = context.run.loss
     terms = {}
     if weights.pixel:
-        form = losses.charbonnier if weights.pixel_form == "charbonnier" else losses.smooth_l1
+        form = (
+            losses.charbonnier
+            if weights.pixel_form == "charbonnier"
+            else losses.smooth_l1
+        )
         terms["pixel"] = form(sr, hr)
     if weights.perceptual:
         assert context.metric is not None
-        terms["perceptual"] = lpips(context.metric, jnp.clip(sr, -1, 1), hr, weights.perceptual_net).mean()
+        terms["perceptual"] = lpips(
+            context.metric, jnp.clip(sr, -1, 1), hr, weights.perceptual_net
+        ).mean()
     return terms
 
 
 def weighted(terms: dict[str, Array], weights: LossConfig) -> Array:
     """sum of weight * term, by name."""
-    return sum((getattr(weights, name) * term for name, term in terms.items()), jnp.zeros(()))
+    return sum(
+        (getattr(weights, name) * term for name, term in terms.items()), jnp.zeros(())
+    )
 
 
 def encode(nets: Networks, hr: SRFrame, lr: LRFrame) -> Latents:
@@ -65,14 +79,18 @@ def encode(nets: Networks, hr: SRFrame, lr: LRFrame) -> Latents:
 
 
 def autoencode(params: Params, video: Video, key: Array, context: Context) -> Result:
-    """Encode and decode single frames, the latents disturbed as the denoiser will disturb them."""
+    """Encode and decode single frames, the latents disturbed as the denoiser will
+    disturb them.
+    """
     run, config = context.run, context.config
     nets = bind(prepare(params, config), config)
     lr, hr = video.lr[0], video.hr[0]
     up = upsample_bicubic(lr, config.scale)
     z = nets.vae.encode(hr, up, lr)
     noise_key, drop_key = jax.random.split(key)
-    keep = jax.random.bernoulli(drop_key, 1 - run.rollout.latent_drop, (len(z), 1, 1, 1))
+    keep = jax.random.bernoulli(
+        drop_key, 1 - run.rollout.latent_drop, (len(z), 1, 1, 1)
+    )
     disturbed = disturb(noise_key, z, run.rollout.latent_noise) * keep
     sr = nets.vae.decode(disturbed, up, lr, [], jnp.zeros((*lr.shape[:3], 1)))
     terms = image_terms(context, sr, hr)
@@ -98,9 +116,13 @@ def denoise(params: Params, video: Video, key: Array, context: Context) -> Resul
     lr, hr = video.lr[0], video.hr[0]
     z = jax.lax.stop_gradient(encode(nets, hr, lr))
     time_key, noise_key = jax.random.split(key)
-    timestep = jax.random.randint(time_key, (len(z),), 0, config.diffusion.num_train_timesteps)
+    timestep = jax.random.randint(
+        time_key, (len(z),), 0, config.diffusion.num_train_timesteps
+    )
     noise = jax.random.normal(noise_key, z.shape)
-    alpha_bar = jnp.asarray(diffusion.alphas_cumprod(config.diffusion))[timestep][:, None, None, None]
+    alpha_bar = jnp.asarray(diffusion.alphas_cumprod(config.diffusion))[timestep][
+        :, None, None, None
+    ]
     alpha, sigma = jnp.sqrt(alpha_bar), jnp.sqrt(1 - alpha_bar)
     x = alpha * z + sigma * noise
     time = nets.unet.fold_time(timestep)
@@ -109,22 +131,31 @@ def denoise(params: Params, video: Video, key: Array, context: Context) -> Resul
     up = upsample_bicubic(lr, config.scale)
     x0 = jax.lax.stop_gradient(alpha * x - sigma * v)
     sr = nets.vae.decode(x0, up, lr, [], jnp.zeros((*lr.shape[:3], 1)))
-    return Result(weighted(terms, context.run.loss), terms, jax.lax.stop_gradient(sr), hr, up)
+    return Result(
+        weighted(terms, context.run.loss), terms, jax.lax.stop_gradient(sr), hr, up
+    )
 
 
-def decode(params: Params, video: Video, key: Array, context: Context, step: Array | int = 0) -> Result:
+def decode(
+    params: Params, video: Video, key: Array, context: Context, step: Array | int = 0
+) -> Result:
     """Decode the true latents with the previous frame's features: what the TPMs learn."""
     run, config = context.run, context.config
     nets = bind(prepare(params, config), config)
     (prev_lr, lr), (prev_hr, hr) = video.lr, video.hr
     up, prev_up = (upsample_bicubic(x, config.scale) for x in (lr, prev_lr))
     blank = jnp.zeros((*lr.shape[:3], 1))
-    prev_plain = nets.vae.decode(encode(nets, prev_hr, prev_lr), prev_up, prev_lr, [], blank)
+    prev_plain = nets.vae.decode(
+        encode(nets, prev_hr, prev_lr), prev_up, prev_lr, [], blank
+    )
     from_truth = run.rollout.decode_from == "hr"
     prev_sr = prev_hr if from_truth else jax.lax.stop_gradient(prev_plain)
-    # the released stage takes its flow from the ground truth, ours from what inference will have
+    # the released stage takes its flow from the ground truth, ours from what inference
+    # will have
     image, prev_image = (hr, prev_hr) if from_truth else (up, prev_up)
-    features = nets.flow.features(prev_lr if isinstance(config.flow, FlowNetConfig) else prev_image)
+    features = nets.flow.features(
+        prev_lr if isinstance(config.flow, FlowNetConfig) else prev_image
+    )
     has_prev = jnp.ones(len(lr), bool)
     history = align(nets, prev_lr, prev_sr, features, has_prev, lr, image, config)
     z = disturb(key, encode(nets, hr, lr), run.rollout.latent_noise)
@@ -132,13 +163,23 @@ def decode(params: Params, video: Video, key: Array, context: Context, step: Arr
     terms = image_terms(context, sr, hr)
     loss = weighted(terms, run.loss)
     if run.loss.flow_match:
-        terms["flow_match"] = flow_match(nets, sr, jax.lax.stop_gradient(prev_plain), hr, prev_hr, context)
-        loss += jnp.where(step >= run.loss.flow_match_start, run.loss.flow_match, 0) * terms["flow_match"]
+        terms["flow_match"] = flow_match(
+            nets, sr, jax.lax.stop_gradient(prev_plain), hr, prev_hr, context
+        )
+        loss += (
+            jnp.where(step >= run.loss.flow_match_start, run.loss.flow_match, 0)
+            * terms["flow_match"]
+        )
     return Result(loss, terms, sr, hr, up)
 
 
 def flow_match(
-    nets: Networks, sr: SRFrame, prev: SRFrame, hr: SRFrame, prev_hr: SRFrame, context: Context
+    nets: Networks,
+    sr: SRFrame,
+    prev: SRFrame,
+    hr: SRFrame,
+    prev_hr: SRFrame,
+    context: Context,
 ) -> Array:
     """smooth L1 between flow(SR, previous) and flow(HR, previous HR), beta 0.1."""
     images = (sr, prev, hr, prev_hr)
@@ -149,21 +190,29 @@ def flow_match(
 
 
 def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
-    """The small flow network learns, unsupervised, to explain each frame by its predecessor, in both directions.
+    """The small flow network learns, unsupervised, to explain each frame by its
+    predecessor, in both directions.
 
-    Its picture is the true previous frame where the flow takes it: what the stream could have at best.
+    Its picture is the true previous frame where the flow takes it: what the stream
+    could have at best.
     """
     del key
     config = context.config
     if not isinstance(config.flow, FlowNetConfig):
-        raise ValueError(f"objective 'flow' trains the small flow network, {config.name} has {config.flow.kind}")
+        raise ValueError(
+            f"objective 'flow' trains the small flow network, {config.name} has {config.flow.kind}"
+        )
     nets = bind(params, config)
-    terms: dict[str, Array] = {"photometric": jnp.zeros(()), "smoothness": jnp.zeros(())}
+    terms: dict[str, Array] = {
+        "photometric": jnp.zeros(()),
+        "smoothness": jnp.zeros(()),
+    }
     warped = video.hr[0]
     for before, now in ((1, 0), (0, 1)):
         lr, hr = video.lr[now], video.hr[now]
         found = find_flow(nets, lr, video.lr[before])
-        # judged where the stream uses it: a quarter of an LR pixel is a whole one of the frame that is warped
+        # judged where the stream uses it: a quarter of an LR pixel is a whole one of
+        # the frame that is warped
         found_hr = config.scale * resize_linear(found, *hr.shape[1:3])
         terms["photometric"] += losses.photometric(hr, video.hr[before], found_hr) / 2
         terms["smoothness"] += losses.flow_smoothness(found, lr) / 2
@@ -173,9 +222,16 @@ def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
 
 
 def true_flow(
-    nets: Networks, lr: LRFrame, prev_lr: LRFrame, hr: SRFrame, prev_hr: SRFrame, config: ModelConfig
+    nets: Networks,
+    lr: LRFrame,
+    prev_lr: LRFrame,
+    hr: SRFrame,
+    prev_hr: SRFrame,
+    config: ModelConfig,
 ) -> Flow:
-    """Flow current -> previous in HR pixels, from the truth as far as the model's flow network allows."""
+    """Flow current -> previous in HR pixels, from the truth as far as the model's flow
+    network allows.
+    """
     if isinstance(config.flow, FlowNetConfig):
         found = find_flow(nets, lr, prev_lr)
         return config.scale * resize_linear(found, *hr.shape[1:3])

@@ -1,6 +1,8 @@
-"""Packed form: one .npy of pre-cropped HR windows, for machines with nothing but jax, flax, optax and numpy.
+"""Packed form: one .npy of pre-cropped HR windows, for machines with nothing but jax,
+flax, optax and numpy.
 
-Same interface as `train.pipeline.GrainBatches`. LR frames are left to the device (antialiased bicubic, 8 bit).
+Same interface as `train.pipeline.GrainBatches`. LR frames are left to the device
+(antialiased bicubic, 8 bit).
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,14 +17,20 @@ from train.windows import crop_origin, window_indices
 
 
 class Batch(NamedTuple):
-    """uint8 windows: `hr` [b,f,H,W,3] and `lr` [b,f,h,w,3] (None: to be reduced on the device)."""
+    """uint8 windows: `hr` [b,f,H,W,3] and `lr` [b,f,h,w,3] (None: to be reduced on the
+    device).
+    """
 
     hr: np.ndarray
     lr: np.ndarray | None = None
 
 
-def write_packed(path: Path, windows: Iterable[np.ndarray], count: int) -> tuple[int, ...]:
-    """Write `count` windows uint8[f,H,W,3] as one uint8[n,f,H,W,3] file; returns its shape."""
+def write_packed(
+    path: Path, windows: Iterable[np.ndarray], count: int
+) -> tuple[int, ...]:
+    """Write `count` windows uint8[f,H,W,3] as one uint8[n,f,H,W,3] file; returns its
+    shape.
+    """
     iterator = iter(windows)
     first = next(iterator)
     shape = (count, *first.shape)
@@ -38,15 +46,24 @@ def write_packed(path: Path, windows: Iterable[np.ndarray], count: int) -> tuple
 
 
 class PackedBatches:
-    """Windows in a fresh order each epoch; random sub-crop, sub-window, flip and reversal per (seed, index).
+    """Windows in a fresh order each epoch; random sub-crop, sub-window, flip and
+    reversal per (seed, index).
 
     A run of more frames than were packed sees them there and back: 0 1 2 1 0 ...
     """
 
-    def __init__(self, config: DataConfig, seed: int = 0, process_index: int = 0, process_count: int = 1):
+    def __init__(
+        self,
+        config: DataConfig,
+        seed: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
         self._array = _open(config)
         if config.batch_size % process_count:
-            raise ValueError(f"data.batch_size {config.batch_size} is not a multiple of {process_count} processes")
+            raise ValueError(
+                f"data.batch_size {config.batch_size} is not a multiple of {process_count} processes"
+            )
         self._config, self._seed = config, seed
         self._stride, self._offset = process_count, process_index
         self._next = 0
@@ -59,21 +76,34 @@ class PackedBatches:
         size = self._config.batch_size // self._stride
         first = self._next * self._config.batch_size + self._offset
         self._next += 1
-        return Batch(np.stack([self._window(first + k * self._stride) for k in range(size)]))
+        return Batch(
+            np.stack([self._window(first + k * self._stride) for k in range(size)])
+        )
 
     def _window(self, index: int) -> np.ndarray:
         epoch, place = divmod(index, len(self._array))
         if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._array))
+            self._order = (
+                epoch,
+                np.random.default_rng([self._seed, 1, epoch]).permutation(
+                    len(self._array)
+                ),
+            )
         rng = np.random.default_rng([self._seed, 3, index])
         window = self._array[self._order[1][place]]
-        frames = window_indices(len(window), self._config.frames, rng, self._config.reverse)
+        frames = window_indices(
+            len(window), self._config.frames, rng, self._config.reverse
+        )
         crop, side = self._config.crop, SCALE * self._config.crop
         top, left = crop_origin(window.shape[1:3], crop, SCALE, rng)
         window = window[frames, top : top + side, left : left + side]
         if rng.random() < self._config.flip:
             window = window[:, :, ::-1]
-        return np.repeat(window[:1], len(window), 0) if rng.random() < self._config.static else window
+        return (
+            np.repeat(window[:1], len(window), 0)
+            if rng.random() < self._config.static
+            else window
+        )
 
     def get_state(self) -> dict[str, Any]:
         """JSON-ready cursor."""
@@ -94,7 +124,9 @@ class PackedBatches:
 def _open(config: DataConfig) -> np.ndarray:
     path = Path(config.path)
     if not path.is_file():
-        raise ValueError(f"data.path={path}: no such file; make it: python -m train.prepare --pack {path}")
+        raise ValueError(
+            f"data.path={path}: no such file; make it: python -m train.prepare --pack {path}"
+        )
     array = np.load(path, mmap_mode="r")
     if array.ndim != 5 or array.dtype != np.uint8 or array.shape[-1] != 3:
         raise ValueError(
@@ -107,14 +139,22 @@ def _open(config: DataConfig) -> np.ndarray:
             "or pack larger windows"
         )
     if config.degradation != "bicubic":
-        raise ValueError("a packed file holds HR only, so data.degradation must be bicubic")
+        raise ValueError(
+            "a packed file holds HR only, so data.degradation must be bicubic"
+        )
     return array
 
 
-def open_batches(config: DataConfig, seed: int = 0, process_index: int = 0, process_count: int = 1):
-    """The iterator for `config.path`: packed for a .npy file, else grain over a prepared dataset."""
+def open_batches(
+    config: DataConfig, seed: int = 0, process_index: int = 0, process_count: int = 1
+):
+    """The iterator for `config.path`: packed for a .npy file, else grain over a
+    prepared dataset.
+    """
     if config.path.endswith(".npy"):
         return PackedBatches(config, seed, process_index, process_count)
-    from train.pipeline import GrainBatches  # grain and tfds are absent on a bare machine
+    from train.pipeline import (
+        GrainBatches,
+    )  # grain and tfds are absent on a bare machine
 
     return GrainBatches(config, seed, process_index, process_count)

@@ -1,6 +1,8 @@
-"""grain pipeline: prepared dataset -> batches of paired LR and HR windows, resumable at any batch.
+"""grain pipeline: prepared dataset -> batches of paired LR and HR windows, resumable at
+any batch.
 
-Window i is a pure function of (seed, i), whatever the threads do; only `num_workers` changes the order.
+Window i is a pure function of (seed, i), whatever the threads do; only `num_workers`
+changes the order.
 """
 
 from collections.abc import Iterator
@@ -18,19 +20,25 @@ from train.windows import crop_origin, draw, window_indices
 
 SCALE = 4
 MARGIN = {"bicubic": 4, "blind": 16}
-"""LR pixels degraded around the crop and cut away: filters and motion vectors reach across a crop's border."""
+"""LR pixels degraded around the crop and cut away: filters and motion vectors reach
+across a crop's border.
+"""
 
 
 class Windows:
     """A random-access source of windows for one process out of `process_count`."""
 
-    def __init__(self, config: DataConfig, seed: int, process_index: int, process_count: int):
+    def __init__(
+        self, config: DataConfig, seed: int, process_index: int, process_count: int
+    ):
         self.config, self.seed = config, seed
         self.process_index, self.process_count = process_index, process_count
         self._cache: FrameCache | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_cache": None}  # each worker process opens the files itself
+        return self.__dict__ | {
+            "_cache": None
+        }  # each worker process opens the files itself
 
     def __len__(self) -> int:
         return 2**40
@@ -38,32 +46,57 @@ class Windows:
     @property
     def cache(self) -> FrameCache:
         if self._cache is None:
-            self._cache = FrameCache(self.config.path, self.config.split, self.config.cache_mb)
+            self._cache = FrameCache(
+                self.config.path, self.config.split, self.config.cache_mb
+            )
         return self._cache
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """{'hr', 'lr'} of one window. The error of a broken record names it."""
-        shot, rng = draw(index * self.process_count + self.process_index, len(self.cache), self.seed)
-        config, crop = self.config, self.config.crop + 2 * MARGIN[self.config.degradation]
-        extra, before = degrade.context_frames(rng) if config.degradation == "blind" else (0, 0)
+        shot, rng = draw(
+            index * self.process_count + self.process_index, len(self.cache), self.seed
+        )
+        config, crop = (
+            self.config,
+            self.config.crop + 2 * MARGIN[self.config.degradation],
+        )
+        extra, before = (
+            degrade.context_frames(rng) if config.degradation == "blind" else (0, 0)
+        )
         hr = self._moving_window(shot, config.frames + extra, crop * SCALE, rng)
         if rng.random() < config.flip:
             hr = hr[:, :, ::-1]
         if rng.random() < config.static:
             hr = np.repeat(hr[before : before + 1], len(hr), 0)
-        lr = degrade.bicubic(hr, SCALE) if config.degradation == "bicubic" else degrade.blind(hr, rng, SCALE)
-        window, inner = slice(before, before + config.frames), MARGIN[config.degradation]
+        lr = (
+            degrade.bicubic(hr, SCALE)
+            if config.degradation == "bicubic"
+            else degrade.blind(hr, rng, SCALE)
+        )
+        window, inner = (
+            slice(before, before + config.frames),
+            MARGIN[config.degradation],
+        )
         return {"hr": _trim(hr[window], inner * SCALE), "lr": _trim(lr[window], inner)}
 
-    def _moving_window(self, shot: int, length: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    def _moving_window(
+        self, shot: int, length: int, side: int, rng: np.random.Generator
+    ) -> np.ndarray:
         count = len(self.cache.shot(shot).frames)
         if count == 1:
             return moving_crops(self.cache.frame(shot, 0), length, side, rng)
-        indices = window_indices(count, length, rng, self.config.reverse, self.config.max_start)
+        indices = window_indices(
+            count, length, rng, self.config.reverse, self.config.max_start
+        )
         margin = (side - self.config.crop * SCALE) // 2
         height, width = self.cache.frame(shot, int(indices[0])).shape[:2]
         top, left = crop_origin((height, width), self.config.crop, SCALE, rng)
-        return np.stack([_cut(self.cache.frame(shot, int(i)), top - margin, left - margin, side) for i in indices])
+        return np.stack(
+            [
+                _cut(self.cache.frame(shot, int(i)), top - margin, left - margin, side)
+                for i in indices
+            ]
+        )
 
 
 def _cut(frame: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
@@ -72,7 +105,11 @@ def _cut(frame: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
     part = frame[max(top, 0) : top + side, max(left, 0) : left + side]
     if min(top, left, -bottom, -right) >= 0:
         return part
-    return np.pad(part, [(max(-top, 0), max(bottom, 0)), (max(-left, 0), max(right, 0)), (0, 0)], mode="symmetric")
+    return np.pad(
+        part,
+        [(max(-top, 0), max(bottom, 0)), (max(-left, 0), max(right, 0)), (0, 0)],
+        mode="symmetric",
+    )
 
 
 def _trim(frames: np.ndarray, margin: int) -> np.ndarray:
@@ -80,15 +117,29 @@ def _trim(frames: np.ndarray, margin: int) -> np.ndarray:
 
 
 class GrainBatches:
-    """Iterator of `Batch` with exact resume: `get_state()` / `set_state()` at any batch; `close()` when done."""
+    """Iterator of `Batch` with exact resume: `get_state()` / `set_state()` at any
+    batch; `close()` when done.
+    """
 
-    def __init__(self, config: DataConfig, seed: int = 0, process_index: int = 0, process_count: int = 1):
+    def __init__(
+        self,
+        config: DataConfig,
+        seed: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
         if config.batch_size % process_count:
-            raise ValueError(f"data.batch_size {config.batch_size} is not a multiple of {process_count} processes")
+            raise ValueError(
+                f"data.batch_size {config.batch_size} is not a multiple of {process_count} processes"
+            )
         source = Windows(config, seed, process_index, process_count)
         if not len(source.cache):
-            raise ValueError(f"data.path={config.path}: split {config.split!r} is empty")
-        options = grain.ReadOptions(num_threads=config.num_threads, prefetch_buffer_size=2 * config.batch_size)
+            raise ValueError(
+                f"data.path={config.path}: split {config.split!r} is empty"
+            )
+        options = grain.ReadOptions(
+            num_threads=config.num_threads, prefetch_buffer_size=2 * config.batch_size
+        )
         dataset = grain.MapDataset.source(source).to_iter_dataset(options)
         dataset = dataset.batch(config.batch_size // process_count)
         if config.num_workers:
@@ -108,7 +159,9 @@ class GrainBatches:
         return {"num_workers": self._num_workers, "grain": self._iterator.get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue where `get_state` was called; the number of workers must be the same."""
+        """Continue where `get_state` was called; the number of workers must be the
+        same.
+        """
         if state["num_workers"] != self._num_workers:
             raise ValueError(
                 f"data.num_workers is {self._num_workers}, the checkpoint was written with {state['num_workers']}: "
@@ -125,6 +178,8 @@ class GrainBatches:
 def _with_workers(dataset: grain.IterDataset, num_workers: int) -> grain.IterDataset:
     from absl import flags
 
-    if not flags.FLAGS.is_parsed():  # grain's workers read absl flags, which only absl.app.run would parse
+    if (
+        not flags.FLAGS.is_parsed()
+    ):  # grain's workers read absl flags, which only absl.app.run would parse
         flags.FLAGS.mark_as_parsed()
     return dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))

@@ -1,10 +1,12 @@
 """Make a training dataset from video files, photographs, REDS or Vimeo-90K.
 
-    python -m train.prepare ~/clips --out data/train            # any folder of clips and photographs
-    python -m train.prepare ~/REDS/train_sharp --out data/reds --dataset reds
-    python -m train.prepare --out data/train --pack data/train.npy --windows 2000 --frames 8 --size 128
+    python -m train.prepare ~/clips --out data/train            # any folder of clips
+    and photographs python -m train.prepare ~/REDS/train_sharp --out data/reds --dataset
+    reds python -m train.prepare --out data/train --pack data/train.npy --windows 2000
+    --frames 8 --size 128
 
-Writes ArrayRecords, lists what it had to skip, and draws a contact sheet of LR/HR pairs to look at.
+Writes ArrayRecords, lists what it had to skip, and draws a contact sheet of LR/HR pairs
+to look at.
 """
 
 import dataclasses
@@ -17,7 +19,13 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from configs import DataConfig
@@ -25,7 +33,9 @@ from configs import DataConfig
 
 @dataclass(frozen=True)
 class Prepare:
-    """Build a dataset (when SOURCE is given), draw its contact sheet, and optionally pack it into one file."""
+    """Build a dataset (when SOURCE is given), draw its contact sheet, and optionally
+    pack it into one file.
+    """
 
     source: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder with the files; without it an already built --out is used."""
@@ -35,7 +45,9 @@ class Prepare:
     validation: float = 0.1
     """Share of the files held out (REDS and Vimeo-90K have their own lists)."""
     shrink: float = 2.0
-    """Clips are reduced by this, so that their compression does not become ground truth; 1 for clean sources."""
+    """Clips are reduced by this, so that their compression does not become ground
+    truth; 1 for clean sources.
+    """
     trim: float = 0.0
     """Cut this share of every side of clips away (burned-in text)."""
     max_frames: int = 32
@@ -57,19 +69,30 @@ class Prepare:
 
 
 def build(settings: Prepare, console: Console) -> None:
-    """Build the dataset and print what is in it and what was skipped. ValueError when nothing is usable."""
+    """Build the dataset and print what is in it and what was skipped. ValueError when
+    nothing is usable.
+    """
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
     logging.getLogger("absl").setLevel(logging.ERROR)
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
     ) as progress:
         task = progress.add_task("reading")
-        builder = _builder(settings, lambda name: progress.update(task, advance=1, description=name[-40:]))
+        builder = _builder(
+            settings,
+            lambda name: progress.update(task, advance=1, description=name[-40:]),
+        )
         progress.update(task, total=len(builder.items))
         if Path(builder.data_path).exists():
-            raise ValueError(f"{builder.data_path} already exists: remove it, or choose another --out")
+            raise ValueError(
+                f"{builder.data_path} already exists: remove it, or choose another --out"
+            )
         builder.download_and_prepare()
     _report(builder, console)
 
@@ -93,15 +116,21 @@ def _report(builder, console: Console) -> None:
     for column in ("split", "files", "shots", "frames"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, counts in builder.counts.items():
-        table.add_row(split, str(counts["items"]), str(counts["shots"]), str(counts["frames"]))
+        table.add_row(
+            split, str(counts["items"]), str(counts["shots"]), str(counts["frames"])
+        )
     console.print(table)
-    console.print(f"skipped {len(builder.skipped)} bad files" + (":" if builder.skipped else ""))
+    console.print(
+        f"skipped {len(builder.skipped)} bad files" + (":" if builder.skipped else "")
+    )
     for name, reason in builder.skipped:
         console.print(f"  {name}: {reason}", markup=False)
 
 
 def contact_sheet(data: DataConfig, seed: int, rows: int = 6) -> np.ndarray:
-    """uint8[h,w,3] picture: per row one window, first/middle/last frame as LR (nearest x4) beside HR."""
+    """uint8[h,w,3] picture: per row one window, first/middle/last frame as LR (nearest
+    x4) beside HR.
+    """
     from train.pipeline import GrainBatches
 
     batches = GrainBatches(data, seed)
@@ -112,7 +141,10 @@ def contact_sheet(data: DataConfig, seed: int, rows: int = 6) -> np.ndarray:
             assert batch.lr is not None
             for hr, lr in zip(batch.hr, batch.lr):
                 picks = (0, len(hr) // 2, len(hr) - 1)
-                pairs = [np.concatenate([lr[i].repeat(4, 0).repeat(4, 1), hr[i]], 1) for i in picks]
+                pairs = [
+                    np.concatenate([lr[i].repeat(4, 0).repeat(4, 1), hr[i]], 1)
+                    for i in picks
+                ]
                 lines.append(np.concatenate(pairs, 1))
         return np.concatenate(lines[:rows])
     finally:
@@ -124,12 +156,19 @@ def draw_sheet(settings: Prepare, console: Console) -> None:
     from PIL import Image
 
     path = settings.sheet or settings.out / "contact_sheet.png"
-    data = DataConfig(path=str(settings.out), frames=5, crop=min(48, settings.min_side // 4), batch_size=1)
+    data = DataConfig(
+        path=str(settings.out),
+        frames=5,
+        crop=min(48, settings.min_side // 4),
+        batch_size=1,
+    )
     blind = dataclasses.replace(data, degradation="blind")
     parts = [contact_sheet(d, settings.seed) for d in (data, blind)]
     parts = [np.pad(p, ((0, 8), (0, 0), (0, 0))) for p in parts]
     Image.fromarray(np.concatenate(parts)).save(path)
-    console.print(f"contact sheet (LR | HR, first, middle and last frame; bicubic above, blind below): {path}")
+    console.print(
+        f"contact sheet (LR | HR, first, middle and last frame; bicubic above, blind below): {path}"
+    )
 
 
 def pack(settings: Prepare, console: Console) -> None:
@@ -139,23 +178,35 @@ def pack(settings: Prepare, console: Console) -> None:
 
     assert settings.pack is not None
     data = DataConfig(
-        path=str(settings.out), split=settings.pack_split, frames=settings.frames, crop=settings.size // 4,
-        batch_size=1, flip=0.0, reverse=0.0,
-    )  # fmt: skip
+        path=str(settings.out),
+        split=settings.pack_split,
+        frames=settings.frames,
+        crop=settings.size // 4,
+        batch_size=1,
+        flip=0.0,
+        reverse=0.0,
+    )
     batches = GrainBatches(data, settings.seed)
     try:
         with Progress(console=console) as progress:
             task = progress.add_task("packing", total=settings.windows)
-            windows = (next(batches).hr[0] for _ in progress.track(range(settings.windows), task_id=task))
+            windows = (
+                next(batches).hr[0]
+                for _ in progress.track(range(settings.windows), task_id=task)
+            )
             shape = write_packed(settings.pack, windows, settings.windows)
     finally:
         batches.close()
-    console.print(f"packed {list(shape)} uint8, {settings.pack.stat().st_size / 2**20:.0f} MiB: {settings.pack}")
+    console.print(
+        f"packed {list(shape)} uint8, {settings.pack.stat().st_size / 2**20:.0f} MiB: {settings.pack}"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0, 1 (failed), 2 (bad usage, from tyro), 130 (interrupted)."""
-    settings = tyro.cli(Prepare, args=arguments, prog="python -m train.prepare", description=__doc__)
+    settings = tyro.cli(
+        Prepare, args=arguments, prog="python -m train.prepare", description=__doc__
+    )
     console = Console()
     try:
         if settings.source is not None:

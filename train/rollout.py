@@ -1,8 +1,11 @@
-"""Video training: the inference step unrolled over a window, gradients taken inside the scan body.
+"""Video training: the inference step unrolled over a window, gradients taken inside the
+scan body.
 
-    burn-in (no gradient) -> segments of hops; each segment: value_and_grad, its gradient added to the carry
+    burn-in (no gradient) -> segments of hops; each segment: value_and_grad, its
+    gradient added to the carry
 
-so memory does not grow with the number of hops (`jax.lax.stop_gradient` on the state would save none).
+so memory does not grow with the number of hops (`jax.lax.stop_gradient` on the state
+would save none).
 """
 
 from collections.abc import Callable
@@ -13,17 +16,19 @@ import jax.numpy as jnp
 
 from sdvsr_jax.diffusion import step_coefficients
 from sdvsr_jax.networks import bind, prepare
-from sdvsr_jax.resize import upsample_bicubic
+from sdvsr_jax.ops.resize import upsample_bicubic
+from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.stream import StreamState, advance, frame_noise, init_state, reset
 from sdvsr_jax.types import Array, HasPrev, Params, SRFrame
-from sdvsr_jax.warp import warp
 from train import losses
 from train.frames import Video
 from train.objectives import Context, Result, encode, image_terms, true_flow, weighted
 
 
 class Hop(NamedTuple):
-    """State between frames of a window: the stream's own, and the last truth and output for the temporal loss."""
+    """State between frames of a window: the stream's own, and the last truth and output
+    for the temporal loss.
+    """
 
     state: StreamState
     prev_hr: SRFrame
@@ -39,60 +44,84 @@ def first_hop(video: Video, key: Array, context: Context) -> Hop:
     return Hop(state._replace(key=keys), blank, blank)
 
 
-def burn_in(params: Params, hop: Hop, video: Video, count: Array, context: Context) -> Hop:
+def burn_in(
+    params: Params, hop: Hop, video: Video, count: Array, context: Context
+) -> Hop:
     """The last `count` (traced) frames of the first `burn_in`, without gradient."""
     config, total = context.config, context.run.rollout.burn_in
     prepared = jax.lax.stop_gradient(prepare(params, config))
 
     def body(index: Array, hop: Hop) -> Hop:
         frame, start = video.lr[index], video.is_start[index]
-        state, sr, _ = advance(prepared, at_cut(hop.state, start, context), frame, config=config)
+        state, sr, _ = advance(
+            prepared, at_cut(hop.state, start, context), frame, config=config
+        )
         return Hop(state, video.hr[index], sr)
 
     return jax.lax.fori_loop(total - count, total, body, hop)
 
 
 def at_cut(state: StreamState, is_start: HasPrev, context: Context) -> StreamState:
-    """Streams restart at a cut, unless the model finds its cuts itself: then it meets them as they come."""
+    """Streams restart at a cut, unless the model finds its cuts itself: then it meets
+    them as they come.
+    """
     return state if context.config.history.cut_validity else reset(state, is_start)
 
 
-def corrupt(key: Array, state: StreamState, prev_hr: SRFrame, context: Context) -> StreamState:
-    """The fed-back frame, or the truth, with noise, gain and offset; some streams forget it altogether."""
+def corrupt(
+    key: Array, state: StreamState, prev_hr: SRFrame, context: Context
+) -> StreamState:
+    """The fed-back frame, or the truth, with noise, gain and offset; some streams
+    forget it altogether.
+    """
     settings = context.run.rollout
     keys = jax.random.split(key, 5)
     batch = len(state.has_prev)
     shape = (batch, 1, 1, 1)
     sr = state.prev_sr
     if settings.feedback_truth:
-        is_true = jax.random.bernoulli(jax.random.fold_in(key, 1), settings.feedback_truth, shape)
+        is_true = jax.random.bernoulli(
+            jax.random.fold_in(key, 1), settings.feedback_truth, shape
+        )
         sr = jnp.where(is_true, prev_hr, sr)
     if settings.feedback_noise:
         size = jax.random.uniform(keys[0], shape, maxval=settings.feedback_noise)
         size *= jax.random.bernoulli(keys[1], 0.5, shape)
         sr = sr + size * jax.random.normal(keys[2], sr.shape)
     if settings.feedback_gain:
-        gain, offset = settings.feedback_gain * jax.random.uniform(keys[3], (2, batch, 1, 1, 3), minval=-1)
+        gain, offset = settings.feedback_gain * jax.random.uniform(
+            keys[3], (2, batch, 1, 1, 3), minval=-1
+        )
         sr = sr * (1 + gain) + offset
     forgets = jax.random.bernoulli(keys[4], settings.drop, (batch,))
     return state._replace(prev_sr=sr, has_prev=state.has_prev & ~forgets)
 
 
-def hop_loss(params: Params, hop: Hop, frame: Video, key: Array, context: Context) -> Result:
-    """One gradient hop: the inference step on a (disturbed) state, and the losses of its frame."""
+def hop_loss(
+    params: Params, hop: Hop, frame: Video, key: Array, context: Context
+) -> Result:
+    """One gradient hop: the inference step on a (disturbed) state, and the losses of
+    its frame.
+    """
     run, config = context.run, context.config
-    state = corrupt(key, at_cut(hop.state, frame.is_start, context), hop.prev_hr, context)
+    state = corrupt(
+        key, at_cut(hop.state, frame.is_start, context), hop.prev_hr, context
+    )
     prepared = prepare(params, config)
     nets = bind(prepared, config)
     z = jax.lax.stop_gradient(encode(nets, frame.hr, frame.lr))
     normal = frame_noise(state, z.shape[1:3], config)
     noise = _start(normal, z, context)
-    new_state, sr, denoised = advance(prepared, state, frame.lr, config=config, noise=noise)
+    new_state, sr, denoised = advance(
+        prepared, state, frame.lr, config=config, noise=noise
+    )
     terms = image_terms(context, sr, frame.hr)
     if run.loss.latent and run.loss.latent_form == "x0":
         terms["latent"] = losses.latent_x0(denoised.x0, z)
     elif run.loss.latent:
-        terms["latent"] = losses.latent_v(denoised.sample, denoised.x0, z, normal, config.diffusion)
+        terms["latent"] = losses.latent_v(
+            denoised.sample, denoised.x0, z, normal, config.diffusion
+        )
     if run.loss.temporal:
         has_prev = hop.state.has_prev & ~frame.is_start
         terms["temporal"] = temporal_term(prepared, sr, hop, frame, has_prev, context)
@@ -102,18 +131,31 @@ def hop_loss(params: Params, hop: Hop, frame: Video, key: Array, context: Contex
 
 
 def temporal_term(
-    prepared: Params, sr: SRFrame, hop: Hop, frame: Video, has_prev: HasPrev, context: Context
+    prepared: Params,
+    sr: SRFrame,
+    hop: Hop,
+    frame: Video,
+    has_prev: HasPrev,
+    context: Context,
 ) -> Array:
-    """Masked temporal residual along the flow of the truth; streams without a past count nothing."""
+    """Masked temporal residual along the flow of the truth; streams without a past
+    count nothing.
+    """
     nets = bind(jax.lax.stop_gradient(prepared), context.config)
-    lr, prev_lr = frame.lr, hop.state.prev_lr[:, : frame.lr.shape[1], : frame.lr.shape[2]]
+    lr, prev_lr = (
+        frame.lr,
+        hop.state.prev_lr[:, : frame.lr.shape[1], : frame.lr.shape[2]],
+    )
     flow = true_flow(nets, lr, prev_lr, frame.hr, hop.prev_hr, context.config)
     back = true_flow(nets, prev_lr, lr, hop.prev_hr, frame.hr, context.config)
     mask = losses.occlusion_mask(flow, back) * has_prev[:, None, None, None]
-    # where the flow does not explain the truth itself, it says nothing about the output (Lai et al. 2018; [0, 1])
+    # where the flow does not explain the truth itself, it says nothing about the output
+    # (Lai et al. 2018; [0, 1])
     error = jnp.square((frame.hr - warp(hop.prev_hr, flow)) / 2).sum(-1, keepdims=True)
     mask = jax.lax.stop_gradient(mask * jnp.exp(-50 * error))
-    return losses.temporal_residual(sr, hop.prev_sr, frame.hr, hop.prev_hr, jax.lax.stop_gradient(flow), mask)
+    return losses.temporal_residual(
+        sr, hop.prev_sr, frame.hr, hop.prev_hr, jax.lax.stop_gradient(flow), mask
+    )
 
 
 def _start(normal: Array, z: Array, context: Context) -> Array:
@@ -130,9 +172,11 @@ def unroll(
     key: Array,
     context: Context,
 ) -> tuple[dict, Result, dict]:
-    """Burn-in, then the hops; `gradients` differentiates one segment. (gradient, last result, mean metrics).
+    """Burn-in, then the hops; `gradients` differentiates one segment. (gradient, last
+    result, mean metrics).
 
-    `merge()` are the parameters without gradient. The mean over hops is what is differentiated.
+    `merge()` are the parameters without gradient. The mean over hops is what is
+    differentiated.
     """
     settings = context.run.rollout
     count_key, first_key, hop_key = jax.random.split(key, 3)
@@ -149,39 +193,62 @@ def unroll(
     keys = jax.random.split(hop_key, (segments, settings.segment))
 
     def body(hop: Hop, xs: tuple[Video, Array]) -> tuple[Hop, tuple]:
-        grads, result, metrics = gradients(lambda params: _segment(params, hop, *xs, context))
-        return jax.lax.stop_gradient(result.carry), (grads, result._replace(carry=()), metrics)
+        grads, result, metrics = gradients(
+            lambda params: _segment(params, hop, *xs, context)
+        )
+        return jax.lax.stop_gradient(result.carry), (
+            grads,
+            result._replace(carry=()),
+            metrics,
+        )
 
     if segments == 1:
-        _, (grads, result, metrics) = body(hop, jax.tree.map(lambda x: x[0], (frames, keys)))
+        _, (grads, result, metrics) = body(
+            hop, jax.tree.map(lambda x: x[0], (frames, keys))
+        )
         return grads, result, metrics
     return _accumulate(body, hop, (frames, keys), segments, context.run.unroll)
 
 
-def _segment(params: Params, hop: Hop, frames: Video, keys: Array, context: Context) -> Result:
-    """Mean loss over the hops of a segment, differentiated through the feedback between them."""
+def _segment(
+    params: Params, hop: Hop, frames: Video, keys: Array, context: Context
+) -> Result:
+    """Mean loss over the hops of a segment, differentiated through the feedback between
+    them.
+    """
     total: Result | None = None
     for index in range(len(keys)):
         frame = jax.tree.map(lambda x: x[index], frames)  # noqa: B023
         result = hop_loss(params, hop, frame, keys[index], context)
         hop = result.carry
         if total is not None:
-            terms = {name: result.terms[name] + total.terms[name] for name in result.terms}
+            terms = {
+                name: result.terms[name] + total.terms[name] for name in result.terms
+            }
             result = result._replace(loss=result.loss + total.loss, terms=terms)
         total = result
     assert total is not None
     count = len(keys)
-    return total._replace(loss=total.loss / count, terms={k: v / count for k, v in total.terms.items()})
+    return total._replace(
+        loss=total.loss / count, terms={k: v / count for k, v in total.terms.items()}
+    )
 
 
-def _accumulate(body: Callable, hop: Hop, xs: tuple, segments: int, unroll: bool) -> tuple[dict, Result, dict]:
-    shapes = jax.eval_shape(lambda h, x: body(h, x)[1], hop, jax.tree.map(lambda a: a[0], xs))
+def _accumulate(
+    body: Callable, hop: Hop, xs: tuple, segments: int, unroll: bool
+) -> tuple[dict, Result, dict]:
+    shapes = jax.eval_shape(
+        lambda h, x: body(h, x)[1], hop, jax.tree.map(lambda a: a[0], xs)
+    )
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
     def scan_body(carry: tuple, x: tuple) -> tuple[tuple, None]:
         hop, (sum_grads, _, sum_metrics) = carry
         hop, (grads, result, metrics) = body(hop, x)
-        add = lambda a, b: jax.tree.map(lambda p, q: p + q / segments, a, b)  # noqa: E731
+
+        def add(a, b):
+            return jax.tree.map(lambda p, q: p + q / segments, a, b)
+
         return (hop, (add(sum_grads, grads), result, add(sum_metrics, metrics))), None
 
     (_, total), _ = jax.lax.scan(scan_body, (hop, zeros), xs, unroll=unroll)

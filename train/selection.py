@@ -19,13 +19,21 @@ def flatten(params: Params) -> Flat:
 
 
 def select(params: Params, patterns: Iterable[str]) -> tuple[Flat, Flat]:
-    """(trained, frozen): trained paths match a pattern ('unet/*'). A pattern without a match is a ValueError."""
+    """(trained, frozen): trained paths match a pattern ('unet/*'). A pattern without a
+    match is a ValueError.
+    """
     flat = flatten(params)
     trained: Flat = {}
     for pattern in patterns:
-        matches = {path: value for path, value in flat.items() if fnmatch.fnmatchcase(path, pattern)}
+        matches = {
+            path: value
+            for path, value in flat.items()
+            if fnmatch.fnmatchcase(path, pattern)
+        }
         if not matches:
-            raise ValueError(f"trained={pattern!r} matches no parameter; the parts are {sorted(params)}")
+            raise ValueError(
+                f"trained={pattern!r} matches no parameter; the parts are {sorted(params)}"
+            )
         trained |= matches
     return trained, {path: value for path, value in flat.items() if path not in trained}
 
@@ -36,7 +44,9 @@ def merge(trained: Flat, frozen: Flat) -> Params:
 
 
 def guidance_from_unet(params: Params) -> Params:
-    """The guidance branch starts as the U-Net's encoder half; its own zero convolutions and condition stay."""
+    """The guidance branch starts as the U-Net's encoder half; its own zero convolutions
+    and condition stay.
+    """
     unet, controlnet = flatten(params["unet"]), flatten(params["controlnet"])
     own = ("controlnet_",)
     missing = sorted(p for p in controlnet if p not in unet and not p.startswith(own))

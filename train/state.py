@@ -13,7 +13,9 @@ from train.selection import Flat
 
 
 class TrainState(NamedTuple):
-    """Everything a checkpoint holds besides the data cursor; `critic` and its optimiser are empty without a GAN."""
+    """Everything a checkpoint holds besides the data cursor; `critic` and its optimiser
+    are empty without a GAN.
+    """
 
     step: Array
     trained: Flat
@@ -24,10 +26,14 @@ class TrainState(NamedTuple):
 
 
 def learning_rate(settings: OptimizerConfig, steps: int) -> optax.Schedule:
-    """base * min(1, k / warmup) with k the steps done; 'cosine' ends the last fifth at zero."""
+    """base * min(1, k / warmup) with k the steps done; 'cosine' ends the last fifth at
+    zero.
+    """
 
     def schedule(count: Any) -> Array:
-        rate = settings.learning_rate * jnp.minimum(1.0, count / max(settings.warmup, 1))
+        rate = settings.learning_rate * jnp.minimum(
+            1.0, count / max(settings.warmup, 1)
+        )
         if settings.decay == "cosine":
             tail = jnp.clip((count - 0.8 * steps) / (0.2 * steps), 0, 1)
             rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * tail))
@@ -37,11 +43,15 @@ def learning_rate(settings: OptimizerConfig, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(run: RunConfig) -> optax.GradientTransformation:
-    """Global-norm clip, then AdamW (0.9, 0.999, 1e-8) with decoupled decay on every trained tensor."""
+    """Global-norm clip, then AdamW (0.9, 0.999, 1e-8) with decoupled decay on every
+    trained tensor.
+    """
     settings = run.optimizer
     return optax.chain(
         optax.clip_by_global_norm(settings.clip),
-        optax.adamw(learning_rate(settings, run.steps), weight_decay=settings.weight_decay),
+        optax.adamw(
+            learning_rate(settings, run.steps), weight_decay=settings.weight_decay
+        ),
     )
 
 
@@ -56,7 +66,9 @@ def init_train_state(run: RunConfig, trained: Flat) -> TrainState:
     if run.loss.gan.weight:
         channels = 6 if run.loss.gan.conditional else 3
         net = PatchGAN(run.loss.gan.norm)
-        critic = net.init(jax.random.key(run.seed + 1), jnp.zeros((1, 64, 64, channels)))
+        critic = net.init(
+            jax.random.key(run.seed + 1), jnp.zeros((1, 64, 64, channels))
+        )
         critic_state = critic_optimizer(run.loss.gan).init(critic["params"])
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -1,4 +1,6 @@
-"""One optimiser step of any stage, as a pure function: compiled once (twice if the GAN acts every k-th step)."""
+"""One optimiser step of any stage, as a pure function: compiled once (twice if the GAN
+acts every k-th step).
+"""
 
 import functools
 from collections.abc import Callable
@@ -21,34 +23,58 @@ Metrics = dict[str, Array]
 
 
 def train_step(
-    state: TrainState, frozen: Flat, hr: Array, lr: Array | None, *, context: Context, with_gan: bool
+    state: TrainState,
+    frozen: Flat,
+    hr: Array,
+    lr: Array | None,
+    *,
+    context: Context,
+    with_gan: bool,
 ) -> tuple[TrainState, Metrics]:
-    """uint8 batch -> new state and scalar metrics. All randomness comes from (seed, step)."""
+    """uint8 batch -> new state and scalar metrics. All randomness comes from (seed,
+    step).
+    """
     run = context.run
     key = jax.random.fold_in(jax.random.key(run.seed), state.step)
     grads, result, metrics = accumulate(state, frozen, hr, lr, key, context, with_gan)
-    updates, optimizer = make_optimizer(run).update(grads, state.optimizer, state.trained)
+    updates, optimizer = make_optimizer(run).update(
+        grads, state.optimizer, state.trained
+    )
     trained = cast(Flat, optax.apply_updates(state.trained, updates))
     metrics["gradient_norm"] = jnp.sqrt(sum(jnp.sum(g**2) for g in grads.values()))
     new = state._replace(step=state.step + 1, trained=trained, optimizer=optimizer)
     if run.optimizer.ema:
-        new = new._replace(ema=average(state.ema, trained, state.step, run.optimizer.ema))
+        new = new._replace(
+            ema=average(state.ema, trained, state.step, run.optimizer.ema)
+        )
     if with_gan:
-        new, critic_metrics = _train_critic(new, result, jax.random.fold_in(key, 1), context)
+        new, critic_metrics = _train_critic(
+            new, result, jax.random.fold_in(key, 1), context
+        )
         metrics |= critic_metrics
     return new, metrics
 
 
 def accumulate(
-    state: TrainState, frozen: Flat, hr: Array, lr: Array | None, key: Array, context: Context, with_gan: bool
+    state: TrainState,
+    frozen: Flat,
+    hr: Array,
+    lr: Array | None,
+    key: Array,
+    context: Context,
+    with_gan: bool,
 ) -> tuple[Flat, Result, Metrics]:
     """Mean gradient over the parts of the batch, computed one after the other."""
     parts = context.run.optimizer.accumulation
-    compute = functools.partial(batch_gradient, state, frozen, context=context, with_gan=with_gan)
+    compute = functools.partial(
+        batch_gradient, state, frozen, context=context, with_gan=with_gan
+    )
     if parts == 1:
         return compute(hr, lr, key)
 
-    def split(x: Array) -> Array:  # every device keeps its own rows: part k takes row k of each group
+    def split(
+        x: Array,
+    ) -> Array:  # every device keeps its own rows: part k takes row k of each group
         return jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
 
     xs = (*jax.tree.map(split, (hr, lr)), jax.random.split(key, parts))
@@ -59,50 +85,77 @@ def accumulate(
 
     def body(total: tuple, x: tuple) -> tuple[tuple, None]:
         grads, result, metrics = compute(*x)
-        mean = jax.tree.map(lambda a, b: a + b / parts, (total[0], total[2]), (grads, metrics))
+        mean = jax.tree.map(
+            lambda a, b: a + b / parts, (total[0], total[2]), (grads, metrics)
+        )
         return (mean[0], result, mean[1]), None
 
     return jax.lax.scan(body, zeros, xs)[0]
 
 
 def batch_gradient(
-    state: TrainState, frozen: Flat, hr: Array, lr: Array | None, key: Array, *, context: Context, with_gan: bool
+    state: TrainState,
+    frozen: Flat,
+    hr: Array,
+    lr: Array | None,
+    key: Array,
+    *,
+    context: Context,
+    with_gan: bool,
 ) -> tuple[Flat, Result, Metrics]:
     """Gradient with respect to the trained parameters, the last result and its metrics."""
     run = context.run
     cut_key, key = jax.random.split(key)
     video = splice(cut_key, to_video(hr, lr), run.rollout.cut)
 
-    def gradients(objective: Callable[[Params], Result]) -> tuple[Flat, Result, Metrics]:
+    def gradients(
+        objective: Callable[[Params], Result],
+    ) -> tuple[Flat, Result, Metrics]:
         def of_trained(trained: Flat) -> Result:
             return objective(merge(trained, frozen))
 
         if with_gan:
-            weight = jnp.where(state.step >= run.loss.gan.start, run.loss.gan.weight**run.loss.gan.power, 0.0)
+            weight = jnp.where(
+                state.step >= run.loss.gan.start,
+                run.loss.gan.weight**run.loss.gan.power,
+                0.0,
+            )
             grads, result, metrics = generator_gradient(
                 of_trained, state.trained, state.critic, weight, run.loss.gan
             )
         else:
-            loss_and_result = jax.value_and_grad(lambda t: ((r := of_trained(t)).loss, r), has_aux=True)
+            loss_and_result = jax.value_and_grad(
+                lambda t: ((r := of_trained(t)).loss, r), has_aux=True
+            )
             (_, result), grads = loss_and_result(state.trained)
             metrics = {}
         return grads, result, {"loss": result.loss} | result.terms | metrics
 
     if run.objective == "rollout":
-        return unroll(gradients, lambda: merge(state.trained, frozen), video, key, context)
+        return unroll(
+            gradients, lambda: merge(state.trained, frozen), video, key, context
+        )
     objective = getattr(objectives, run.objective)
     extra = {"step": state.step} if run.objective == "decode" else {}
-    grads, result, metrics = gradients(lambda params: objective(params, video, key, context, **extra))
+    grads, result, metrics = gradients(
+        lambda params: objective(params, video, key, context, **extra)
+    )
     return grads, result._replace(carry=()), metrics
 
 
-def _train_critic(state: TrainState, result: Result, key: Array, context: Context) -> tuple[TrainState, Metrics]:
+def _train_critic(
+    state: TrainState, result: Result, key: Array, context: Context
+) -> tuple[TrainState, Metrics]:
     settings = context.run.loss.gan
     gradient, stats, metrics = critic_gradient(key, state.critic, result, settings)
-    updates, optimizer = critic_optimizer(settings).update(gradient, state.critic_optimizer, state.critic["params"])
+    updates, optimizer = critic_optimizer(settings).update(
+        gradient, state.critic_optimizer, state.critic["params"]
+    )
     new = {**stats, "params": optax.apply_updates(state.critic["params"], updates)}
     learns = metrics["critic"] > settings.gate
     kept, kept_optimizer = jax.tree.map(
-        lambda a, b: jnp.where(learns, a, b), (new, optimizer), (state.critic, state.critic_optimizer)
+        lambda a, b: jnp.where(learns, a, b),
+        (new, optimizer),
+        (state.critic, state.critic_optimizer),
     )
     return state._replace(critic=kept, critic_optimizer=kept_optimizer), metrics

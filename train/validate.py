@@ -1,4 +1,6 @@
-"""Validation on fixed windows: the stage's own loss, and the model as it is used - a stream from a fresh state."""
+"""Validation on fixed windows: the stage's own loss, and the model as it is used - a
+stream from a fresh state.
+"""
 
 import functools
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import numpy as np
 from configs import DataConfig, RunConfig
 from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.networks import prepare
-from sdvsr_jax.resize import upsample_bicubic
+from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Array, Params
 from train import objectives
@@ -24,7 +26,9 @@ from train.rollout import burn_in, first_hop, hop_loss
 
 
 class Drift(NamedTuple):
-    """Per frame of a long window: PSNR and LPIPS of the stream, and PSNR of bicubic. Each [frames]."""
+    """Per frame of a long window: PSNR and LPIPS of the stream, and PSNR of bicubic.
+    Each [frames].
+    """
 
     psnr: np.ndarray
     lpips: np.ndarray
@@ -34,8 +38,17 @@ class Drift(NamedTuple):
 
 
 def validation_config(run: RunConfig) -> DataConfig:
-    """The held-out split of a dataset, or `NAME.validation.npy` beside a packed file; else training data."""
-    data = replace(run.data, batch_size=run.validation_windows, flip=0.0, reverse=0.0, static=0.0, num_workers=0)
+    """The held-out split of a dataset, or `NAME.validation.npy` beside a packed file;
+    else training data.
+    """
+    data = replace(
+        run.data,
+        batch_size=run.validation_windows,
+        flip=0.0,
+        reverse=0.0,
+        static=0.0,
+        num_workers=0,
+    )
     if data.path.endswith(".npy"):
         held_out = Path(data.path).with_suffix(".validation.npy")
         return replace(data, path=str(held_out)) if held_out.exists() else data
@@ -68,19 +81,36 @@ def _stage_loss(
     key = jax.random.key(0)
     if run.objective == "rollout":
         before = len(video.lr) - 1
-        settled = context._replace(run=replace(run, rollout=replace(run.rollout, burn_in=before)))
-        hop = burn_in(params, first_hop(video, key, context), video, jnp.asarray(before), settled)
-        result = hop_loss(params, hop, jax.tree.map(lambda x: x[-1], video), key, context)
+        settled = context._replace(
+            run=replace(run, rollout=replace(run.rollout, burn_in=before))
+        )
+        hop = burn_in(
+            params, first_hop(video, key, context), video, jnp.asarray(before), settled
+        )
+        result = hop_loss(
+            params, hop, jax.tree.map(lambda x: x[-1], video), key, context
+        )
     else:
         result = getattr(objectives, run.objective)(params, video, key, context)
     error = jnp.mean((jnp.clip(result.sr, -1, 1) - result.hr) ** 2, (1, 2, 3)) / 4
-    return {"loss": result.loss, **result.terms, "psnr": jnp.mean(-10 * jnp.log10(error + 1e-10))}
+    return {
+        "loss": result.loss,
+        **result.terms,
+        "psnr": jnp.mean(-10 * jnp.log10(error + 1e-10)),
+    }
 
 
 def stage_loss(params: Params, video: Video, context: Context) -> dict[str, float]:
-    """Loss, its terms and the PSNR of its picture, with a fixed key; of a rollout, the window's last frame."""
+    """Loss, its terms and the PSNR of its picture, with a fixed key; of a rollout, the
+    window's last frame.
+    """
     quiet = replace(
-        context.run.rollout, drop=0.0, cut=0.0, feedback_noise=0.0, feedback_gain=0.0, feedback_truth=0.0
+        context.run.rollout,
+        drop=0.0,
+        cut=0.0,
+        feedback_noise=0.0,
+        feedback_gain=0.0,
+        feedback_truth=0.0,
     )
     run = replace(context.run, rollout=quiet)
     found = _stage_loss(params, context.metric, video, run, context.config)
@@ -88,18 +118,26 @@ def stage_loss(params: Params, video: Video, context: Context) -> dict[str, floa
 
 
 @functools.partial(jax.jit, static_argnums=5)
-def _stream_frame(params: Params, metric: Params, state: Any, lr: Array, hr: Array, config: Any) -> tuple:
+def _stream_frame(
+    params: Params, metric: Params, state: Any, lr: Array, hr: Array, config: Any
+) -> tuple:
     state, sr = step(params, state, lr, config=config)
     up, sr = jnp.clip(upsample_bicubic(lr, config.scale), -1, 1), jnp.clip(sr, -1, 1)
 
     def psnr(x: Array) -> Array:
         return jnp.mean(-10 * jnp.log10(jnp.mean((x - hr) ** 2, (1, 2, 3)) / 4 + 1e-10))
 
-    return state, jnp.stack([psnr(sr), lpips(metric, sr, hr).mean(), psnr(up)]), jnp.stack([up[0], sr[0], hr[0]])
+    return (
+        state,
+        jnp.stack([psnr(sr), lpips(metric, sr, hr).mean(), psnr(up)]),
+        jnp.stack([up[0], sr[0], hr[0]]),
+    )
 
 
 def drift(params: Params, video: Video, context: Context, metric: Params) -> Drift:
-    """Stream the windows from a fresh state and measure every frame (metric: LPIPS squeeze parameters)."""
+    """Stream the windows from a fresh state and measure every frame (metric: LPIPS
+    squeeze parameters).
+    """
     config = context.config
     prepared = jax.jit(prepare, static_argnums=1)(params, config)
     _, batch, height, width = video.lr.shape[:4]
@@ -110,15 +148,23 @@ def drift(params: Params, video: Video, context: Context, metric: Params) -> Dri
         rows.append(np.asarray(row))
     psnr, distance, bicubic = np.array(rows).T
     sample = np.concatenate(list(np.asarray(pictures)), 1)
-    return Drift(psnr, distance, bicubic, np.rint((sample + 1) * 127.5).astype(np.uint8))
+    return Drift(
+        psnr, distance, bicubic, np.rint((sample + 1) * 127.5).astype(np.uint8)
+    )
 
 
 def summary(found: Drift) -> dict[str, float]:
-    """First frame, mean, and the slope in dB (and LPIPS) per 100 frames of the frames after the fifth."""
+    """First frame, mean, and the slope in dB (and LPIPS) per 100 frames of the frames
+    after the fifth.
+    """
     frames = np.arange(len(found.psnr))
 
     def slope(values: np.ndarray) -> float:
-        return float(np.polyfit(frames[5:], values[5:], 1)[0] * 100) if len(values) > 8 else 0.0
+        return (
+            float(np.polyfit(frames[5:], values[5:], 1)[0] * 100)
+            if len(values) > 8
+            else 0.0
+        )
 
     return {
         "psnr_first": float(found.psnr[0]),
@@ -131,13 +177,25 @@ def summary(found: Drift) -> dict[str, float]:
 
 
 def windows(run: RunConfig) -> Iterator[tuple[str, Video]]:
-    """('loss', window of the stage) and ('drift', window of at most 16 frames, played to and fro)."""
+    """('loss', window of the stage) and ('drift', window of at most 16 frames, played
+    to and fro).
+    """
     data = validation_config(run)
     batch = first_batch(data, run.window)
-    yield "loss", to_video(jnp.asarray(batch.hr), None if batch.lr is None else jnp.asarray(batch.lr))
+    yield (
+        "loss",
+        to_video(
+            jnp.asarray(batch.hr), None if batch.lr is None else jnp.asarray(batch.lr)
+        ),
+    )
     available = 16
     if data.path.endswith(".npy"):
         available = np.load(data.path, mmap_mode="r").shape[1]
-    batch = first_batch(replace(data, batch_size=min(4, data.batch_size)), min(available, run.drift_frames))
-    video = to_video(jnp.asarray(batch.hr), None if batch.lr is None else jnp.asarray(batch.lr))
+    batch = first_batch(
+        replace(data, batch_size=min(4, data.batch_size)),
+        min(available, run.drift_frames),
+    )
+    video = to_video(
+        jnp.asarray(batch.hr), None if batch.lr is None else jnp.asarray(batch.lr)
+    )
     yield "drift", ping_pong(video, run.drift_frames)

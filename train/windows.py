@@ -7,18 +7,23 @@ import numpy as np
 GROUP = 16
 """Shots drawn from together: their decoded frames stay in the cache ..."""
 WINDOWS_PER_SHOT = 8
-"""... while this many windows are taken from each (one epoch = that many windows per shot)."""
+"""... while this many windows are taken from each (one epoch = that many windows per
+shot).
+"""
 
 
 class Draw(NamedTuple):
-    """One window to load: a shot, and the random generator everything else about the window comes from."""
+    """One window to load: a shot, and the random generator everything else about the
+    window comes from.
+    """
 
     shot: int
     rng: np.random.Generator
 
 
 def draw(index: int, num_shots: int, seed: int) -> Draw:
-    """Window `index` of the endless stream: shots are permuted per epoch, then mixed within groups of GROUP.
+    """Window `index` of the endless stream: shots are permuted per epoch, then mixed
+    within groups of GROUP.
 
     Each epoch visits every shot exactly WINDOWS_PER_SHOT times.
     """
@@ -26,20 +31,32 @@ def draw(index: int, num_shots: int, seed: int) -> Draw:
     order = np.random.default_rng([seed, 1, epoch]).permutation(num_shots)
     group, offset = divmod(place, GROUP * WINDOWS_PER_SHOT)
     members = order[group * GROUP : (group + 1) * GROUP]
-    mixed = np.random.default_rng([seed, 2, epoch, group]).permutation(len(members) * WINDOWS_PER_SHOT)
-    return Draw(int(members[mixed[offset] % len(members)]), np.random.default_rng([seed, 3, index]))
+    mixed = np.random.default_rng([seed, 2, epoch, group]).permutation(
+        len(members) * WINDOWS_PER_SHOT
+    )
+    return Draw(
+        int(members[mixed[offset] % len(members)]),
+        np.random.default_rng([seed, 3, index]),
+    )
 
 
 def window_indices(
-    num_frames: int, length: int, rng: np.random.Generator, reverse: float = 0.5, max_start: int | None = None
+    num_frames: int,
+    length: int,
+    rng: np.random.Generator,
+    reverse: float = 0.5,
+    max_start: int | None = None,
 ) -> np.ndarray:
-    """`length` consecutive frame numbers of a shot, int[length]; a shot too short is mirrored (0 1 2 1 0 ...).
+    """`length` consecutive frame numbers of a shot, int[length]; a shot too short is
+    mirrored (0 1 2 1 0 ...).
 
-    The start is uniform. (The released REDS loader takes the item's own number, or a uniform one where the window
-    would not fit: summed over items that is uniform too.)
+    The start is uniform. (The released REDS loader takes the item's own number, or a
+    uniform one where the window would not fit: summed over items that is uniform too.)
     """
     last = max(num_frames - length, 0)
-    start = int(rng.integers(0, (last if max_start is None else min(last, max_start)) + 1))
+    start = int(
+        rng.integers(0, (last if max_start is None else min(last, max_start)) + 1)
+    )
     frames = np.arange(start, start + length)
     period = max(2 * num_frames - 2, 1)
     frames = frames % period
@@ -47,8 +64,12 @@ def window_indices(
     return frames[::-1] if rng.random() < reverse else frames
 
 
-def crop_origin(size: tuple[int, int], crop: int, scale: int, rng: np.random.Generator) -> tuple[int, int]:
-    """(top, left) in HR pixels, multiples of `scale`, of a uniform crop of `crop` LR pixels."""
+def crop_origin(
+    size: tuple[int, int], crop: int, scale: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    """(top, left) in HR pixels, multiples of `scale`, of a uniform crop of `crop` LR
+    pixels.
+    """
     spare = [side // scale - crop for side in size]
     if min(spare) < 0:
         raise ValueError(

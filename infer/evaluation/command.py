@@ -1,12 +1,13 @@
 """`python -m infer evaluate`: how good is a model on a clip, beside bicubic.
 
-    python -m infer evaluate --hr clips/walk clips/city.mp4 --json result.json --compare look.png
-    python -m infer evaluate --hr walk --sr walk_sr.mp4
-    python -m infer evaluate --hr walk --ablate --drift
-    python -m infer evaluate --lr old_film.mp4 --compare look.png
+    python -m infer evaluate --hr clips/walk clips/city.mp4 --json result.json --compare
+    look.png python -m infer evaluate --hr walk --sr walk_sr.mp4 python -m infer
+    evaluate --hr walk --ablate --drift python -m infer evaluate --lr old_film.mp4
+    --compare look.png
 
-With HR alone the LR is made by the standard bicubic and the model is run; with HR and SR the SR is judged; with LR
-alone only the metrics that need no ground truth are. docs/evaluation.md states every convention.
+With HR alone the LR is made by the standard bicubic and the model is run; with HR and
+SR the SR is judged; with LR alone only the metrics that need no ground truth are.
+docs/evaluation.md states every convention.
 """
 
 from collections.abc import Sequence
@@ -47,9 +48,13 @@ class Evaluate:
     tpm: bool = True
     """Without: temporal processor modules switched off."""
     ablate: bool = False
-    """Add rows with fewer steps, without guidance, without TPM, with new noise every frame, with unrefined flow."""
+    """Add rows with fewer steps, without guidance, without TPM, with new noise every
+    frame, with unrefined flow.
+    """
     drift: bool = False
-    """Add the drift report: the same frames young and old, and a frozen frame (needs HR, takes minutes)."""
+    """Add the drift report: the same frames young and old, and a frozen frame (needs
+    HR, takes minutes).
+    """
     seed: int = 0
     scale: int = 4
     """Of the LR made from HR, and of --sr."""
@@ -63,7 +68,9 @@ class Evaluate:
     plot: Path | None = None
     """PNG with every metric over the frames."""
     compare: Path | None = None
-    """PNG with zoomed strips; beside it <name>_xt.png (x-t slice) and <name>_sheet.png (whole frames)."""
+    """PNG with zoomed strips; beside it <name>_xt.png (x-t slice) and <name>_sheet.png
+    (whole frames).
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,20 +86,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results[clip.name] = measure(clip, rows, options.scale, judge)
         _look(clip, rows, options, single=len(options.hr + options.lr) == 1)
         if options.drift:
-            ages[clip.name] = {name: drift(clip, model, judge) for name, model in models.items()}
+            ages[clip.name] = {
+                name: drift(clip, model, judge) for name, model in models.items()
+            }
     _report(options, results, ages, judge)
     return 0
 
 
 def _check(options: Evaluate) -> None:
     if bool(options.hr) == bool(options.lr):
-        raise ValueError("expected --hr (with ground truth) or --lr (without), and not both")
+        raise ValueError(
+            "expected --hr (with ground truth) or --lr (without), and not both"
+        )
     if options.sr and len(options.sr) != len(options.hr):
-        raise ValueError(f"--sr has {len(options.sr)} clips and --hr {len(options.hr)}: give one SR per HR clip")
+        raise ValueError(
+            f"--sr has {len(options.sr)} clips and --hr {len(options.hr)}: give one SR per HR clip"
+        )
     if options.frames < 0:
         raise ValueError(f"--frames {options.frames}: expected 0 (all) or more")
     if options.drift and (options.sr or not options.hr):
-        raise ValueError("--drift runs the model on ground truth: use it with --hr and without --sr")
+        raise ValueError(
+            "--drift runs the model on ground truth: use it with --hr and without --sr"
+        )
     for path in (options.plot, options.compare):
         if path is not None and path.suffix.lower() != ".png":
             raise ValueError(f"{path}: pictures are written as .png")
@@ -114,7 +129,9 @@ def _models(options: Evaluate) -> dict[str, Model]:
     )
     for name, (config, _) in models.items():
         if config.scale != options.scale:
-            raise ValueError(f"{name} is a {config.scale}x model, but --scale is {options.scale}")
+            raise ValueError(
+                f"{name} is a {config.scale}x model, but --scale is {options.scale}"
+            )
     return models
 
 
@@ -143,16 +160,22 @@ def _look(clip: Clip, rows: dict, options: Evaluate, single: bool) -> None:
     stem = options.compare.stem if single else f"{options.compare.stem}_{clip.name}"
     pictures.strip(shown, frames).save(options.compare.with_name(f"{stem}.png"))
     pictures.time_slice(shown).save(options.compare.with_name(f"{stem}_xt.png"))
-    pictures.sheet(shown, frames[-1:]).save(options.compare.with_name(f"{stem}_sheet.png"))
+    pictures.sheet(shown, frames[-1:]).save(
+        options.compare.with_name(f"{stem}_sheet.png")
+    )
 
 
-def _report(options: Evaluate, results: Results, ages: dict[str, Any], judge: Judge) -> None:
+def _report(
+    options: Evaluate, results: Results, ages: dict[str, Any], judge: Judge
+) -> None:
     protocol = _protocol(options, judge)
     print_table(results, protocol)
     for clip, rows in ages.items():
         for row, numbers in rows.items():
             text = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-            Console().print(f"drift of {row} on {clip} (LPIPS): {text}", highlight=False)
+            Console().print(
+                f"drift of {row} on {clip} (LPIPS): {text}", highlight=False
+            )
     if options.json:
         write_json(options.json, results, protocol, {"drift": ages} if ages else {})
     if options.csv:
@@ -162,7 +185,11 @@ def _report(options: Evaluate, results: Results, ages: dict[str, Any], judge: Ju
 
 
 def _protocol(options: Evaluate, judge: Judge) -> dict[str, Any]:
-    source = "the clip itself" if options.lr else f"antialiased bicubic 1/{options.scale} of HR, 8 bit"
+    source = (
+        "the clip itself"
+        if options.lr
+        else f"antialiased bicubic 1/{options.scale} of HR, 8 bit"
+    )
     return {
         "LR": source,
         "PSNR-Y, SSIM-Y": f"BT.601 luma of 8-bit frames, {options.scale} pixels cropped at every edge",

@@ -1,7 +1,9 @@
-"""Does quality change with the age of a stream? The same frames are judged young and old.
+"""Does quality change with the age of a stream? The same frames are judged young and
+old.
 
-A clip is played forwards and backwards for ever, so that frames 5-15 come again at a known age with the same
-content and the same motion before them; a frozen frame is fed 300 times.
+A clip is played forwards and backwards for ever, so that frames 5-15 come again at a
+known age with the same content and the same motion before them; a frozen frame is fed
+300 times.
 """
 
 import functools
@@ -34,18 +36,29 @@ def old_frames(num_frames: int) -> range:
 
 
 def drift(clip: Clip, model: Model, judge: Judge) -> dict[str, float]:
-    """LPIPS against HR of frames 5-15 young and old, moving and frozen, and the change in per cent.
+    """LPIPS against HR of frames 5-15 young and old, moving and frozen, and the change
+    in per cent.
 
     Raises ValueError for a clip without ground truth or of fewer than 17 frames.
     """
     if clip.hr is None or len(clip.lr) <= YOUNG.stop:
-        raise ValueError(f"{clip.name}: the drift report needs HR and at least {YOUNG.stop + 1} frames")
+        raise ValueError(
+            f"{clip.name}: the drift report needs HR and at least {YOUNG.stop + 1} frames"
+        )
     old = old_frames(len(clip.lr))
     order = ping_pong(len(clip.lr), old.stop)
-    moving = _distances(clip.hr, upscale(clip.lr[order], model), order, judge, [*YOUNG, *old])
+    moving = _distances(
+        clip.hr, upscale(clip.lr[order], model), order, judge, [*YOUNG, *old]
+    )
     frozen_order = np.zeros(FROZEN_FRAMES, int)
     end = range(FROZEN_FRAMES - len(YOUNG), FROZEN_FRAMES)
-    frozen = _distances(clip.hr, upscale(clip.lr[frozen_order], model), frozen_order, judge, [*YOUNG, *end])
+    frozen = _distances(
+        clip.hr,
+        upscale(clip.lr[frozen_order], model),
+        frozen_order,
+        judge,
+        [*YOUNG, *end],
+    )
     report = {}
     for name, values, age in (("moving", moving, old), ("frozen", frozen, end)):
         young, aged = np.split(values, 2)
@@ -57,9 +70,16 @@ def drift(clip: Clip, model: Model, judge: Judge) -> dict[str, float]:
     return report
 
 
-def _distances(hr: np.ndarray, sr: np.ndarray, order: np.ndarray, judge: Judge, frames: list[int]) -> np.ndarray:
+def _distances(
+    hr: np.ndarray, sr: np.ndarray, order: np.ndarray, judge: Judge, frames: list[int]
+) -> np.ndarray:
     distance = jax.jit(functools.partial(lpips, net=judge.net))
     found = [
-        distance(judge.weights["lpips"], to_float(sr[i : i + 1]), to_float(hr[order[i]][None])) for i in frames
+        distance(
+            judge.weights["lpips"],
+            to_float(sr[i : i + 1]),
+            to_float(hr[order[i]][None]),
+        )
+        for i in frames
     ]
     return np.concatenate([np.asarray(value) for value in found])

@@ -43,7 +43,9 @@ METRICS = {
 }
 
 PerFrame = dict[str, np.ndarray]
-"""Metric name -> one value per frame; NaN where it is not defined (temporal metrics of frame 0)."""
+"""Metric name -> one value per frame; NaN where it is not defined (temporal metrics of
+frame 0).
+"""
 
 
 class Motion(NamedTuple):
@@ -60,33 +62,53 @@ class Judge(NamedTuple):
     net: str = "squeeze"
 
 
-def make_judge(net: str, lpips_weights: Path | None, dists_weights: Path | None) -> Judge:
-    """Load what the metrics need; LPIPS has shipped weights for 'squeeze' only, DISTS none."""
+def make_judge(
+    net: str, lpips_weights: Path | None, dists_weights: Path | None
+) -> Judge:
+    """Load what the metrics need; LPIPS has shipped weights for 'squeeze' only, DISTS
+    none.
+    """
     weights = {"lpips": load_lpips(lpips_weights, net)}
-    return Judge(weights | ({"dists": load_dists(dists_weights)} if dists_weights else {}), net)
+    return Judge(
+        weights | ({"dists": load_dists(dists_weights)} if dists_weights else {}), net
+    )
 
 
-def measure(clip: Clip, rows: dict[str, np.ndarray], scale: int, judge: Judge) -> dict[str, PerFrame]:
+def measure(
+    clip: Clip, rows: dict[str, np.ndarray], scale: int, judge: Judge
+) -> dict[str, PerFrame]:
     """`rows`: name -> uint8 SR [f, H, W, 3], "bicubic" among them.
 
-    With ground truth a row "HR" shows what it scores itself where that says something. Without it only the metrics
-    that need none are returned; the motion is then that of the bicubic row.
+    With ground truth a row "HR" shows what it scores itself where that says something.
+    Without it only the metrics that need none are returned; the motion is then that of
+    the bicubic row.
     """
     truth = {} if clip.hr is None else {"HR": clip.hr}
     values: dict[str, list[dict[str, float]]] = {name: [] for name in rows | truth}
-    # on a GPU float32 convolutions would be rounded to TF32, which moves LPIPS in the third digit
+    # on a GPU float32 convolutions would be rounded to TF32, which moves LPIPS in the
+    # third digit
     with jax.default_matmul_precision("highest"):
         for frame in range(len(clip.lr)):
             lr = to_float(clip.lr[frame : frame + 1])
-            images = {n: to_float(row[max(frame - 1, 0) : frame + 1]) for n, row in (rows | truth).items()}
+            images = {
+                n: to_float(row[max(frame - 1, 0) : frame + 1])
+                for n, row in (rows | truth).items()
+            }
             for name, found in _measure_frame(judge, images, lr, scale).items():
-                numbers = {key: float(value[0]) * METRICS[key].factor for key, value in found.items()}
+                numbers = {
+                    key: float(value[0]) * METRICS[key].factor
+                    for key, value in found.items()
+                }
                 values[name].append(numbers | {"niqe": _niqe(images[name][-1])})
     return {name: _columns(found) for name, found in values.items()}
 
 
-def _measure_frame(judge: Judge, images: dict[str, np.ndarray], lr: np.ndarray, scale: int) -> dict[str, dict]:
-    """`images`: row -> previous and current frame, or the current one alone if it is the first."""
+def _measure_frame(
+    judge: Judge, images: dict[str, np.ndarray], lr: np.ndarray, scale: int
+) -> dict[str, dict]:
+    """`images`: row -> previous and current frame, or the current one alone if it is
+    the first.
+    """
     hr, up = images.get("HR"), images["bicubic"]
     motion = _motion(up if hr is None else hr) if len(up) > 1 else None
     change = None if hr is None or motion is None else _change(judge, hr)
@@ -109,7 +131,8 @@ def _change(judge: Judge, pair: np.ndarray) -> Array:
     return _lpips(judge.weights["lpips"], pair[1:], pair[:1], net=judge.net)
 
 
-# compiled one by one: each is used for several rows, and LPIPS and flow for several metrics
+# compiled one by one: each is used for several rows, and LPIPS and flow for several
+# metrics
 _flow = jax.jit(lucas_kanade)
 _visible = jax.jit(visible)
 _lpips = jax.jit(lpips, static_argnames="net")
@@ -133,10 +156,16 @@ def _fidelity(sr: Array, hr: Array, *, border: int) -> dict[str, Array]:
     return {"psnr_y": psnr_y(sr, hr, border), "ssim_y": ssim_y(sr, hr, border)}
 
 
-def _closeness(judge: Judge, sr: np.ndarray, hr: np.ndarray, scale: int) -> dict[str, Array]:
+def _closeness(
+    judge: Judge, sr: np.ndarray, hr: np.ndarray, scale: int
+) -> dict[str, Array]:
     found = _fidelity(sr, hr, border=scale)
     found["lpips"] = _lpips(judge.weights["lpips"], sr, hr, net=judge.net)
-    return found | ({"dists": _dists(judge.weights["dists"], sr, hr)} if "dists" in judge.weights else {})
+    return found | (
+        {"dists": _dists(judge.weights["dists"], sr, hr)}
+        if "dists" in judge.weights
+        else {}
+    )
 
 
 def _niqe(image: np.ndarray) -> float:
@@ -148,4 +177,7 @@ def _niqe(image: np.ndarray) -> float:
 
 def _columns(frames: list[dict[str, float]]) -> PerFrame:
     names = [name for name in METRICS if any(name in found for found in frames)]
-    return {name: np.array([found.get(name, math.nan) for found in frames]) for name in names}
+    return {
+        name: np.array([found.get(name, math.nan) for found in frames])
+        for name in names
+    }

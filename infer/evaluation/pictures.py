@@ -31,11 +31,15 @@ class Window(NamedTuple):
     height: int
 
     def cut(self, image: np.ndarray) -> np.ndarray:
-        return image[self.top : self.top + self.height, self.left : self.left + self.width]
+        return image[
+            self.top : self.top + self.height, self.left : self.left + self.width
+        ]
 
 
 def richest_window(frame: np.ndarray, baseline: np.ndarray, side: int = 96) -> Window:
-    """The square where the baseline lost most of the frame's detail; rich texture when they are the same clip."""
+    """The square where the baseline lost most of the frame's detail; rich texture when
+    they are the same clip.
+    """
     reference = frame.astype(np.float32)
     lost = np.square(reference - baseline).sum(-1)
     if not lost.any():
@@ -43,44 +47,72 @@ def richest_window(frame: np.ndarray, baseline: np.ndarray, side: int = 96) -> W
     height, width = lost.shape
     side = min(side, height, width)
     sums = np.pad(lost.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    boxes = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    boxes = (
+        sums[side:, side:]
+        - sums[:-side, side:]
+        - sums[side:, :-side]
+        + sums[:-side, :-side]
+    )
     top, left = np.unravel_index(np.argmax(boxes[::8, ::8]), boxes[::8, ::8].shape)
     return Window(int(left) * 8, int(top) * 8, side, side)
 
 
-def pictures(clip: Clip, rows: dict[str, np.ndarray], scale: int) -> dict[str, np.ndarray]:
-    """What is shown side by side, LR repeated to SR size first and the ground truth last."""
+def pictures(
+    clip: Clip, rows: dict[str, np.ndarray], scale: int
+) -> dict[str, np.ndarray]:
+    """What is shown side by side, LR repeated to SR size first and the ground truth
+    last.
+    """
     shown = {"LR": clip.lr.repeat(scale, 1).repeat(scale, 2), **rows}
     return shown | ({"HR": clip.hr} if clip.hr is not None else {})
 
 
-def strip(shown: dict[str, np.ndarray], frames: list[int], zoom: int = 3, side: int = 96) -> Image.Image:
-    """One line per frame, one column per picture, each a zoomed window (pixels repeated)."""
+def strip(
+    shown: dict[str, np.ndarray], frames: list[int], zoom: int = 3, side: int = 96
+) -> Image.Image:
+    """One line per frame, one column per picture, each a zoomed window (pixels
+    repeated).
+    """
     last = list(shown.values())[-1] if "HR" in shown else shown["bicubic"]
     lines = []
     for frame in frames:
         window = richest_window(last[frame], shown["bicubic"][frame], side)
-        cells = [_labelled(_zoom(window.cut(clip[frame]), zoom), name) for name, clip in shown.items()]
+        cells = [
+            _labelled(_zoom(window.cut(clip[frame]), zoom), name)
+            for name, clip in shown.items()
+        ]
         lines.append(np.concatenate(cells, axis=1))
     return Image.fromarray(np.concatenate(lines))
 
 
-def time_slice(shown: dict[str, np.ndarray], zoom: int = 4, side: int = 240) -> Image.Image:
-    """Row of pixels over time (downwards), one block per picture: steady motion is smooth, flicker is ragged."""
+def time_slice(
+    shown: dict[str, np.ndarray], zoom: int = 4, side: int = 240
+) -> Image.Image:
+    """Row of pixels over time (downwards), one block per picture: steady motion is
+    smooth, flicker is ragged.
+    """
     last = list(shown.values())[-1] if "HR" in shown else shown["bicubic"]
     window = richest_window(last[0], shown["bicubic"][0], side)
     row = window.top + window.height // 2
     blocks = []
     for name, clip in shown.items():
         block = clip[:, row, window.left : window.left + window.width]
-        blocks.append(_labelled(_zoom(block, zoom), f"{name}: row {row} over {len(clip)} frames"))
+        blocks.append(
+            _labelled(_zoom(block, zoom), f"{name}: row {row} over {len(clip)} frames")
+        )
     return Image.fromarray(np.concatenate(blocks))
 
 
 def sheet(shown: dict[str, np.ndarray], frames: list[int]) -> Image.Image:
     """Whole frames, one line per frame: the contact sheet."""
     lines = [
-        np.concatenate([_labelled(clip[frame], f"{name}, frame {frame}") for name, clip in shown.items()], axis=1)
+        np.concatenate(
+            [
+                _labelled(clip[frame], f"{name}, frame {frame}")
+                for name, clip in shown.items()
+            ],
+            axis=1,
+        )
         for frame in frames
     ]
     return Image.fromarray(np.concatenate(lines))
@@ -103,16 +135,26 @@ def curves(results: Results, size: tuple[int, int] = (560, 220)) -> Image.Image:
     for clip, rows in results.items():
         names = [name for name in METRICS if name in rows["bicubic"]]
         line = [
-            _panel(f"{clip}: {METRICS[name].heading}", {r: v[name] for r, v in rows.items() if name in v}, size)
+            _panel(
+                f"{clip}: {METRICS[name].heading}",
+                {r: v[name] for r, v in rows.items() if name in v},
+                size,
+            )
             for name in names
         ]
-        panels += [np.concatenate(line[i : i + 2], axis=1) for i in range(0, len(line) - 1, 2)]
+        panels += [
+            np.concatenate(line[i : i + 2], axis=1) for i in range(0, len(line) - 1, 2)
+        ]
         if len(line) % 2:
-            panels.append(np.concatenate([line[-1], np.full_like(line[-1], 255)], axis=1))
+            panels.append(
+                np.concatenate([line[-1], np.full_like(line[-1], 255)], axis=1)
+            )
     return Image.fromarray(np.concatenate(panels))
 
 
-def _panel(title: str, columns: dict[str, np.ndarray], size: tuple[int, int]) -> np.ndarray:
+def _panel(
+    title: str, columns: dict[str, np.ndarray], size: tuple[int, int]
+) -> np.ndarray:
     image = Image.new("RGB", size, PAPER)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(11)
     left, top, right, bottom = 62, 36, size[0] - 12, size[1] - 20
@@ -124,12 +166,19 @@ def _panel(title: str, columns: dict[str, np.ndarray], size: tuple[int, int]) ->
     draw.text((left, 4), title, fill=INK, font=font)
     for value, y in ((high, top), (low, bottom)):
         draw.text((4, y - 6), f"{value:.4g}", fill=INK, font=font)
-    draw.text((right - 60, bottom + 4), f"frame {len(next(iter(columns.values()))) - 1}", fill=INK, font=font)
+    draw.text(
+        (right - 60, bottom + 4),
+        f"frame {len(next(iter(columns.values()))) - 1}",
+        fill=INK,
+        font=font,
+    )
     x = left
     for (name, column), colour in zip(columns.items(), COLOURS * 4):
         draw.text((x, 19), name, fill=colour, font=font)
         x += int(draw.textlength(name, font)) + 14
         xs = left + (right - left) * np.arange(len(column)) / max(len(column) - 1, 1)
         ys = bottom - (bottom - top) * (column - low) / (high - low)
-        draw.line([(a, b) for a, b in zip(xs, ys) if np.isfinite(b)], fill=colour, width=2)
+        draw.line(
+            [(a, b) for a, b in zip(xs, ys) if np.isfinite(b)], fill=colour, width=2
+        )
     return np.asarray(image)

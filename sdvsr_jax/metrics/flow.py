@@ -1,13 +1,15 @@
-"""Dense optical flow without weights: Lucas and Kanade, from the coarsest level of a pyramid to the finest.
+"""Dense optical flow without weights: Lucas and Kanade, from the coarsest level of a
+pyramid to the finest.
 
-For measuring only: found anew in the pictures that are judged, never taken from the model under test.
+For measuring only: found anew in the pictures that are judged, never taken from the
+model under test.
 """
 
 import jax
 import jax.numpy as jnp
 
-from sdvsr_jax.lucas_kanade import refine_flow
-from sdvsr_jax.resize import resize_linear
+from sdvsr_jax.ops.lucas_kanade import refine_flow
+from sdvsr_jax.ops.resize import resize_linear
 from sdvsr_jax.types import Array, Float
 
 NAME = "pyramidal Lucas-Kanade"
@@ -23,13 +25,15 @@ def lucas_kanade(
     num_iterations: int = 4,
     ridge: float = 3e-4,
 ) -> Float[Array, "b H W 2"]:
-    """Flow (x, y) in pixels, current -> previous: current(p) is near previous(p + flow).
+    """Flow (x, y) in pixels, current -> previous: current(p) is near previous(p +
+    flow).
 
     Args:
       current, previous: images in [-1, 1].
       sigma: of the Gaussian window, pixels of each level.
       num_iterations: per level.
-      ridge: keeps the step small where the window has no texture (squared units of [-1, 1]).
+      ridge: keeps the step small where the window has no texture (squared units of [-1,
+      1]).
     """
     levels = [(current.mean(-1, keepdims=True), previous.mean(-1, keepdims=True))]
     while min(levels[-1][0].shape[1:3]) >= 2 * COARSEST:
@@ -39,11 +43,16 @@ def lucas_kanade(
         height, width = image.shape[1:3]
         grow = jnp.asarray([width / flow.shape[2], height / flow.shape[1]])
         flow = resize_linear(flow, height, width) * grow
-        # the level above was right to half a pixel of this one, or nothing can be found here
-        flow = refine_flow(image, other, flow, sigma=sigma, num_iterations=num_iterations, ridge=ridge)
+        # the level above was right to half a pixel of this one, or nothing can be found
+        # here
+        flow = refine_flow(
+            image, other, flow, sigma=sigma, num_iterations=num_iterations, ridge=ridge
+        )
     return flow
 
 
 def _half(image: Float[Array, "b h w 1"]) -> Float[Array, "b h2 w2 1"]:
     b, height, width, _ = image.shape
-    return jax.image.resize(image, (b, height // 2, width // 2, 1), "linear", antialias=True)
+    return jax.image.resize(
+        image, (b, height // 2, width // 2, 1), "linear", antialias=True
+    )

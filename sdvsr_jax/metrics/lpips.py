@@ -1,6 +1,8 @@
-"""LPIPS, the learned perceptual distance (Zhang et al., CVPR 2018, v0.1), differentiable and float32.
+"""LPIPS, the learned perceptual distance (Zhang et al., CVPR 2018, v0.1),
+differentiable and float32.
 
-    d(x, y) = sum_l mean_hw sum_c w_lc (x_lc / |x_l| - y_lc / |y_l|)^2          over the taps l of a trunk
+    d(x, y) = sum_l mean_hw sum_c w_lc (x_lc / |x_l| - y_lc / |y_l|)^2          over the
+    taps l of a trunk
 
 Three trunks: SqueezeNet 1.1 (weights shipped), AlexNet and VGG16 (the user's file).
 """
@@ -111,11 +113,21 @@ def _apply(layer: Conv | Fire | Pool, x: Array) -> Array:
 
 
 def _max_pool(x: Array, pool: Pool, axis: int) -> Array:
-    """Stride 2 along one axis, as maxima of slices: a window reduction's gradient is a slow scatter on CPUs."""
-    count = -(-(x.shape[axis] - pool.size) // 2) if pool.ceil else (x.shape[axis] - pool.size) // 2
+    """Stride 2 along one axis, as maxima of slices: a window reduction's gradient is a
+    slow scatter on CPUs.
+    """
+    count = (
+        -(-(x.shape[axis] - pool.size) // 2)
+        if pool.ceil
+        else (x.shape[axis] - pool.size) // 2
+    )
     # ceil mode: the last window may hang over the edge by one pixel
-    x = jnp.pad(x, [(0, 1) if a == axis else (0, 0) for a in range(4)], constant_values=-jnp.inf)
-    slices = [jax.lax.slice_in_dim(x, i, i + 2 * count + 1, 2, axis) for i in range(pool.size)]
+    x = jnp.pad(
+        x, [(0, 1) if a == axis else (0, 0) for a in range(4)], constant_values=-jnp.inf
+    )
+    slices = [
+        jax.lax.slice_in_dim(x, i, i + 2 * count + 1, 2, axis) for i in range(pool.size)
+    ]
     return functools.reduce(jnp.maximum, slices)
 
 
@@ -128,13 +140,20 @@ def _check(x: Array, y: Array, net: str) -> None:
     if net not in TRUNKS:
         raise ValueError(f"net {net!r}: expected one of {sorted(TRUNKS)}")
     if x.shape != y.shape or x.ndim != 4 or x.shape[-1] != 3:
-        raise ValueError(f"x {x.shape} and y {y.shape}: expected two equal [b, H, W, 3]")
+        raise ValueError(
+            f"x {x.shape} and y {y.shape}: expected two equal [b, H, W, 3]"
+        )
     if min(x.shape[1:3]) < MIN_SIZE:
-        raise ValueError(f"images {x.shape[1]}x{x.shape[2]}: LPIPS needs at least {MIN_SIZE}x{MIN_SIZE}")
+        raise ValueError(
+            f"images {x.shape[1]}x{x.shape[2]}: LPIPS needs at least {MIN_SIZE}x{MIN_SIZE}"
+        )
 
 
 def lpips(
-    params: Params, x: Float[ArrayLike, "b H W 3"], y: Float[ArrayLike, "b H W 3"], net: str = "squeeze"
+    params: Params,
+    x: Float[ArrayLike, "b H W 3"],
+    y: Float[ArrayLike, "b H W 3"],
+    net: str = "squeeze",
 ) -> Float[Array, " b"]:
     """Distance per image pair; 0 for equal images, gradients finite everywhere.
 
@@ -157,6 +176,9 @@ def lpips(
 
 
 def _features(params: Params, x: Array, net: str) -> list[Array]:
-    # x and y apart: where only one of them has a gradient, the other's half of it is not computed
-    taps = Trunk(net).apply({"params": params["net"]}, (x - jnp.asarray(SHIFT)) / jnp.asarray(SCALE))
+    # x and y apart: where only one of them has a gradient, the other's half of it is
+    # not computed
+    taps = Trunk(net).apply(
+        {"params": params["net"]}, (x - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
+    )
     return [_unit(features) for features in jax.tree.leaves(taps)]

@@ -1,6 +1,8 @@
-"""LPIPS weights: the standard state dict (names of the `lpips` package) in safetensors, to params and checked.
+"""LPIPS weights: the standard state dict (names of the `lpips` package) in safetensors,
+to params and checked.
 
-For another net save `lpips.LPIPS(net='alex').state_dict()` with `safetensors.torch.save_file` and pass its path.
+For another net save `lpips.LPIPS(net='alex').state_dict()` with
+`safetensors.torch.save_file` and pass its path.
 """
 
 import re
@@ -29,20 +31,25 @@ _HEAD = re.compile(r"(lin\d+)\.model\.1\.weight")
 
 
 def load_lpips(path: str | Path | None = None, net: str = "squeeze") -> Params:
-    """Params of `lpips`: the shipped SqueezeNet weights, or a safetensors file of the standard state dict.
+    """Params of `lpips`: the shipped SqueezeNet weights, or a safetensors file of the
+    standard state dict.
 
     Raises:
-      ValueError: no path for a net other than 'squeeze', or a file that does not hold exactly this net.
+      ValueError: no path for a net other than 'squeeze', or a file that does not hold
+      exactly this net.
     """
     if path is None and net != "squeeze":
-        raise ValueError(f"net {net!r} is not shipped (only 'squeeze' is): give the path of its safetensors file")
+        raise ValueError(
+            f"net {net!r} is not shipped (only 'squeeze' is): give the path of its safetensors file"
+        )
     return convert_lpips(load_file(path or SHIPPED), net)
 
 
 def convert_lpips(state: Mapping[str, np.ndarray], net: str = "squeeze") -> Params:
     """Standard state dict -> {'net': trunk, 'heads': {'lin0': [c], ...}}, float32.
 
-    Trunk names may be the lpips package's (`net.slice1.0.weight`) or torchvision's (`features.0.weight`).
+    Trunk names may be the lpips package's (`net.slice1.0.weight`) or torchvision's
+    (`features.0.weight`).
 
     Raises:
       ValueError: all missing, unknown and misshapen names at once.
@@ -79,14 +86,18 @@ def _expected(net: str) -> dict[tuple[str, ...], tuple[int, ...]]:
     if net not in TRUNKS:
         raise ValueError(f"net {net!r}: expected one of {sorted(TRUNKS)}")
     image = jnp.zeros((1, MIN_SIZE, MIN_SIZE, 3))
-    taps, variables = jax.eval_shape(Trunk(net).init_with_output, jax.random.key(0), image)
+    taps, variables = jax.eval_shape(
+        Trunk(net).init_with_output, jax.random.key(0), image
+    )
     leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(variables["params"])  # pyright: ignore
     return {("net", *key): leaf.shape for key, leaf in leaves.items()} | {
         ("heads", f"lin{i}"): (tap.shape[-1],) for i, tap in enumerate(taps)
     }
 
 
-def _check(flat: dict[tuple[str, ...], np.ndarray], unknown: list[str], net: str) -> None:
+def _check(
+    flat: dict[tuple[str, ...], np.ndarray], unknown: list[str], net: str
+) -> None:
     expected = _expected(net)
     faults = [f"unknown {name}" for name in unknown]
     faults += [f"unknown {'.'.join(key)}" for key in flat.keys() - expected.keys()]
@@ -97,4 +108,6 @@ def _check(flat: dict[tuple[str, ...], np.ndarray], unknown: list[str], net: str
         if flat[key].shape != expected[key]
     ]
     if faults:
-        raise ValueError(f"not an LPIPS {net!r} state dict: {'; '.join(sorted(faults))}")
+        raise ValueError(
+            f"not an LPIPS {net!r} state dict: {'; '.join(sorted(faults))}"
+        )

@@ -14,5 +14,7 @@ def to_levels(image: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
 
 
 def luma(image: Float[ArrayLike, "*n 3"]) -> Float[Array, "*n"]:
-    """BT.601 luma of the 8-bit RGB values in studio range, 16..235 (MATLAB rgb2ycbcr), not rounded again."""
+    """BT.601 luma of the 8-bit RGB values in studio range, 16..235 (MATLAB rgb2ycbcr),
+    not rounded again.
+    """
     return 16 + to_levels(image) @ jnp.asarray(BT601) / 255

@@ -1,6 +1,8 @@
-"""CLIP text encoder, in the parameter layout of transformers: run once, when a checkpoint is converted.
+"""CLIP text encoder, in the parameter layout of transformers: run once, when a
+checkpoint is converted.
 
-The prompt is always empty, so its embedding is a constant that is stored with the weights instead of the encoder.
+The prompt is always empty, so its embedding is a constant that is stored with the
+weights instead of the encoder.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ from sdvsr_jax.types import Array, Float, Int, Params
 NUM_TOKENS = 77
 BEGIN, END, PAD = 49406, 49407, 0
 EMPTY_PROMPT = np.array([[BEGIN, END] + [PAD] * (NUM_TOKENS - 2)], np.int32)
-"""What the published tokenizer, whose padding token is "!", makes of an empty prompt; [1, 77]."""
+"""What the published tokenizer, whose padding token is "!", makes of an empty prompt;
+[1, 77].
+"""
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,30 @@ class TextConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "TextConfig":
-        """Read the published config; fields of the file that do not shape this encoder are ignored."""
+        """Read the published config; fields of the file that do not shape this encoder
+        are ignored.
+        """
         if missing := sorted(set(cls.__dataclass_fields__) - set(data)):
-            raise ValueError(f"text encoder config lacks {missing}, expected a CLIPTextModel config.json")
+            raise ValueError(
+                f"text encoder config lacks {missing}, expected a CLIPTextModel config.json"
+            )
         return cls(**{name: data[name] for name in cls.__dataclass_fields__})
 
 
 def empty_prompt_embeds(params: Params, config: TextConfig) -> Float[Array, "1 77 c"]:
-    """Embed the empty prompt. Run eagerly: memory-mapped params are then read one matrix at a time."""
+    """Embed the empty prompt. Run eagerly: memory-mapped params are then read one
+    matrix at a time.
+    """
     with jax.default_matmul_precision("highest"):
-        return jnp.asarray(TextEncoder(config).apply({"params": params}, jnp.asarray(EMPTY_PROMPT)))
+        return jnp.asarray(
+            TextEncoder(config).apply({"params": params}, jnp.asarray(EMPTY_PROMPT))
+        )
 
 
 class TextEncoder(nn.Module):
-    """Token ids [b, 77] to the last hidden states [b, 77, hidden_size] after the final norm."""
+    """Token ids [b, 77] to the last hidden states [b, 77, hidden_size] after the final
+    norm.
+    """
 
     config: TextConfig = TextConfig()
 
@@ -81,10 +95,14 @@ class Embeddings(nn.Module):
 
     def setup(self) -> None:
         self.token_embedding = nn.Embed(self.config.vocab_size, self.config.hidden_size)
-        self.position_embedding = nn.Embed(self.config.max_position_embeddings, self.config.hidden_size)
+        self.position_embedding = nn.Embed(
+            self.config.max_position_embeddings, self.config.hidden_size
+        )
 
     def __call__(self, ids: Int[Array, "b n"]) -> Float[Array, "b n c"]:
-        return self.token_embedding(ids) + self.position_embedding(jnp.arange(ids.shape[1]))
+        return self.token_embedding(ids) + self.position_embedding(
+            jnp.arange(ids.shape[1])
+        )
 
 
 class Layers(nn.Module):
@@ -116,18 +134,27 @@ class Layer(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Every token attends to itself and to those before it, padding included: the model was trained so."""
+    """Every token attends to itself and to those before it, padding included: the model
+    was trained so.
+    """
 
     config: TextConfig
 
     def setup(self) -> None:
         width = self.config.hidden_size
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Dense(width) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            nn.Dense(width) for _ in range(4)
+        )
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
         heads = (*x.shape[:2], self.config.num_attention_heads, -1)
-        q, k, v = (project(x).reshape(heads) for project in (self.q_proj, self.k_proj, self.v_proj))
-        return self.out_proj(jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(x.shape))
+        q, k, v = (
+            project(x).reshape(heads)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        return self.out_proj(
+            jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(x.shape)
+        )
 
 
 class MLP(nn.Module):

@@ -1,11 +1,13 @@
-"""The conditional denoising U-Net (SD x4-upscaler layout, 7 input channels as published)."""
+"""The conditional denoising U-Net (SD x4-upscaler layout, 7 input channels as
+published).
+"""
 
 import flax.linen as nn
 
 from sdvsr_jax.models.blocks import Encoder, UpBlock, skip_channels
 from sdvsr_jax.models.layers import norm
 from sdvsr_jax.models.linear import conv
-from sdvsr_jax.resize import unfold
+from sdvsr_jax.ops.resize import unfold
 from sdvsr_jax.types import Array, Features, Float, Latents, LRFrame, PyTree
 
 
@@ -39,7 +41,9 @@ class UNet(Encoder):
         return super().fold_time(timesteps) | {"up": up}
 
     def fold_text(self, text: Float[Array, "b t d"]) -> PyTree:
-        return super().fold_text(text) | {"up": tuple(block.fold_text(text) for block in self.up_blocks)}
+        return super().fold_text(text) | {
+            "up": tuple(block.fold_text(text) for block in self.up_blocks)
+        }
 
     def __call__(
         self,
@@ -49,7 +53,9 @@ class UNet(Encoder):
         text: PyTree,
         residuals: tuple[list[Features], Features] | None = None,
     ) -> Latents:
-        """v [b, h, w, latent channels]; ``residuals`` = (one per skip, one for the mid output), from guidance."""
+        """v [b, h, w, latent channels]; ``residuals`` = (one per skip, one for the mid
+        output), from guidance.
+        """
         x, skips = self.encode(self.embed(latents, image), time, text)
         if residuals is not None:
             # They reach the up path only; the down path itself is unchanged.

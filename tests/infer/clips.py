@@ -13,18 +13,28 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from infer.media.codecs import VideoSpec
-from infer.media.info import ColorTags
+from infer.sinks.encoders import VideoSpec
+from infer.sources.info import ColorTags
 
 ROOT = Path(__file__).parents[2]
 
 
-def pictures(count: int, width: int, height: int, source: str = "testsrc2") -> Iterator[np.ndarray]:
+def pictures(
+    count: int, width: int, height: int, source: str = "testsrc2"
+) -> Iterator[np.ndarray]:
     """uint8 RGB frames [h, w, 3] of a lavfi source."""
     graph = av.filter.Graph()
     size = f"{max(width, 2)}x{max(height, 2)}"
-    first = graph.add(source, f"size={size}:rate=25" if source != "gradients" else f"s={size}:r=25:seed=1")
-    nodes = [first, graph.add("scale", f"{width}:{height}"), graph.add("format", "rgb24"), graph.add("buffersink")]
+    first = graph.add(
+        source,
+        f"size={size}:rate=25" if source != "gradients" else f"s={size}:r=25:seed=1",
+    )
+    nodes = [
+        first,
+        graph.add("scale", f"{width}:{height}"),
+        graph.add("format", "rgb24"),
+        graph.add("buffersink"),
+    ]
     graph.link_nodes(*nodes)
     graph.configure()
     for _ in range(count):
@@ -55,15 +65,22 @@ def make_video(
     muxer: str | None = None,
     frames: Sequence[np.ndarray] | None = None,
 ) -> str:
-    """Write a clip whose frames are shown at ``pts`` ticks of ``base``; returns its path.
+    """Write a clip whose frames are shown at ``pts`` ticks of ``base``; returns its
+    path.
 
     frames: uint8 RGB arrays of that size; by default a test picture.
     """
     with av.open(path, "w", format=muxer) as output:
         output.metadata.update(metadata or {})
-        video = output.add_stream(codec, rate=25, options={"preset": "ultrafast"} if "x26" in codec else {})
+        video = output.add_stream(
+            codec, rate=25, options={"preset": "ultrafast"} if "x26" in codec else {}
+        )
         video.options = {**video.options, **(options or {})}
-        video.width, video.height, video.pix_fmt, video.codec_context.time_base = *size, pixel_format, base
+        video.width, video.height, video.pix_fmt, video.codec_context.time_base = (
+            *size,
+            pixel_format,
+            base,
+        )
         if color:
             context = video.codec_context
             context.color_primaries, context.color_trc = color.primaries, color.transfer
@@ -72,10 +89,18 @@ def make_video(
             video.codec_context.sample_aspect_ratio = sar
         video.set_display_matrix(matrix)
         sound = output.add_stream(audio, rate=8000) if audio else None
-        output.set_chapters([
-            {"id": i, "start": round(a * 1000), "end": round(b * 1000), "time_base": Fraction(1, 1000),
-             "metadata": {"title": title}} for i, (a, b, title) in enumerate(chapters)
-        ])  # fmt: skip
+        output.set_chapters(
+            [
+                {
+                    "id": i,
+                    "start": round(a * 1000),
+                    "end": round(b * 1000),
+                    "time_base": Fraction(1, 1000),
+                    "metadata": {"title": title},
+                }
+                for i, (a, b, title) in enumerate(chapters)
+            ]
+        )
         for time, rgb in zip(pts, frames or pictures(len(pts), *size), strict=True):
             frame = av.VideoFrame.from_ndarray(rgb)
             frame.pts, frame.time_base = time, base
@@ -89,13 +114,27 @@ def make_video(
 
 
 def make_rich(path: str, covers: bool = True) -> str:
-    """A Matroska file that says all it can: sound, subtitle, font, cover, chapters, time code, roles, words."""
+    """A Matroska file that says all it can: sound, subtitle, font, cover, chapters,
+    time code, roles, words.
+    """
     words = io.BytesIO(b"1\n00:00:00,000 --> 00:00:00,200\nhello\n\n")
-    with av.open(path, "w", format="matroska") as output, av.open(words, format="srt") as text:
-        output.metadata.update({"title": "a b", "ARTIST": "me", "MY KEY": "own", "LOCATION": "+40.680-074.500/"})
+    with (
+        av.open(path, "w", format="matroska") as output,
+        av.open(words, format="srt") as text,
+    ):
+        output.metadata.update(
+            {
+                "title": "a b",
+                "ARTIST": "me",
+                "MY KEY": "own",
+                "LOCATION": "+40.680-074.500/",
+            }
+        )
         video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        video.metadata.update({"language": "ger", "title": "view", "timecode": "01:00:00:00"})
+        video.metadata.update(
+            {"language": "ger", "title": "view", "timecode": "01:00:00:00"}
+        )
         video.disposition = Disposition.default | Disposition.original
         sound = output.add_stream("aac", rate=8000)
         sound.metadata.update({"language": "eng", "title": "commentary"})
@@ -104,12 +143,24 @@ def make_rich(path: str, covers: bool = True) -> str:
         subtitle.metadata.update({"language": "pt-BR", "title": "some"})
         subtitle.disposition = Disposition.forced
         if covers:
-            output.add_attachment("font.ttf", "application/x-truetype-font", b"not really a font")
+            output.add_attachment(
+                "font.ttf", "application/x-truetype-font", b"not really a font"
+            )
             output.add_attachment("cover.png", "image/png", png())
-        output.set_chapters([
-            {"id": i, "start": 200 * i, "end": 200 * i + 200, "time_base": Fraction(1, 1000), "metadata": words}
-            for i, words in enumerate(({"title": "one", "artist": "she"}, {"title": "two"}))
-        ])  # fmt: skip
+        output.set_chapters(
+            [
+                {
+                    "id": i,
+                    "start": 200 * i,
+                    "end": 200 * i + 200,
+                    "time_base": Fraction(1, 1000),
+                    "metadata": words,
+                }
+                for i, words in enumerate(
+                    ({"title": "one", "artist": "she"}, {"title": "two"})
+                )
+            ]
+        )
         for rgb in pictures(10, 64, 48):
             output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
         output.mux(video.encode(None))
@@ -126,25 +177,44 @@ def make_rich(path: str, covers: bool = True) -> str:
 def png() -> bytes:
     """A small picture."""
     context = av.CodecContext.create("png", "w")
-    context.width, context.height, context.pix_fmt, context.time_base = 16, 16, "rgb24", Fraction(1, 25)
-    return bytes(context.encode(av.VideoFrame.from_ndarray(next(pictures(1, 16, 16))))[0])
+    context.width, context.height, context.pix_fmt, context.time_base = (
+        16,
+        16,
+        "rgb24",
+        Fraction(1, 25),
+    )
+    return bytes(
+        context.encode(av.VideoFrame.from_ndarray(next(pictures(1, 16, 16))))[0]
+    )
 
 
 def tone(context: av.AudioCodecContext, blocks: int) -> Iterator[av.AudioFrame]:
     """A rising tone, mono."""
     for number in range(max(3, blocks)):
         samples = 0.3 * np.sin(np.arange(1024) * (0.05 + 0.01 * number))
-        frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            samples[None].astype(np.float32), format="fltp", layout="mono"
+        )
         frame.rate, frame.pts = 8000, number * 1024
         yield from av.AudioResampler(context.format, "mono", 8000).resample(frame)
 
 
-def spec_for(size: tuple[int, int], base: Fraction = Fraction(1, 25), **changes: object) -> VideoSpec:
+def spec_for(
+    size: tuple[int, int], base: Fraction = Fraction(1, 25), **changes: object
+) -> VideoSpec:
     """An encoder setting for tests: fast H.264."""
     values = {
-        "encoder": "libx264", "pixel_format": "yuv420p", "width": size[0], "height": size[1], "time_base": base,
-        "rate": Fraction(25), "color": ColorTags(), "matrix": 6, "preset": "ultrafast", "threads": 1,
-    }  # fmt: skip
+        "encoder": "libx264",
+        "pixel_format": "yuv420p",
+        "width": size[0],
+        "height": size[1],
+        "time_base": base,
+        "rate": Fraction(25),
+        "color": ColorTags(),
+        "matrix": 6,
+        "preset": "ultrafast",
+        "threads": 1,
+    }
     return VideoSpec(**{**values, **changes})  # type: ignore[arg-type]
 
 

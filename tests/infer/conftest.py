@@ -1,4 +1,6 @@
-"""A tiny real model, a shared compile cache, the real clips where they are, and runs of the real command."""
+"""A tiny real model, a shared compile cache, the real clips where they are, and runs of
+the real command.
+"""
 
 import dataclasses
 import os
@@ -13,10 +15,10 @@ from clips import ROOT, make_video, real_pictures
 from endings import COUNT, SIZE, SOURCES
 
 from infer.__main__ import main
-from sdvsr_jax import checkpoint
 from sdvsr_jax.config import DiffusionConfig
-from sdvsr_jax.convert import flatten, unflatten
 from sdvsr_jax.networks import abstract_params
+from sdvsr_jax.weights import load as checkpoint
+from sdvsr_jax.weights.torch_names import flatten, unflatten
 from tests.tiny_models import tiny_nano
 
 CLIPS = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared")) / "data" / "clips"
@@ -24,13 +26,17 @@ CLIPS = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared")) / "data" / 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A .safetensors file of a small model with random weights everywhere, so that state and noise matter."""
+    """A .safetensors file of a small model with random weights everywhere, so that
+    state and noise matter.
+    """
     config = dataclasses.replace(tiny_nano(), diffusion=DiffusionConfig(num_steps=2))
     rng = np.random.default_rng(0)
     shapes = flatten(abstract_params(config))
     params = {
         path: np.asarray(
-            rng.standard_normal(s.shape) * (0.1 if s.ndim < 2 else 0.5 / np.sqrt(np.prod(s.shape[:-1]))), np.float32
+            rng.standard_normal(s.shape)
+            * (0.1 if s.ndim < 2 else 0.5 / np.sqrt(np.prod(s.shape[:-1]))),
+            np.float32,
         )
         for path, s in shapes.items()
     }
@@ -41,14 +47,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Compiled programs are shared by all runs of this session and nothing touches the user's cache."""
+    """Compiled programs are shared by all runs of this session and nothing touches the
+    user's cache.
+    """
     folder = str(tmp_path_factory.mktemp("cache"))
     os.environ["XDG_CACHE_HOME"] = folder
     return folder
 
 
 @pytest.fixture
-def upscale(tiny_model: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def upscale(
+    tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
     """Run the command in this process; returns its exit status and what it said."""
 
     def call(*arguments: object, model: object = tiny_model) -> tuple[int, str]:
@@ -86,7 +96,13 @@ def run(command: Callable[..., list[str]]) -> Run:
     """Run the command as a user does; returns the finished process with its stderr."""
 
     def call(*arguments: object, **kwargs: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(command(*arguments, **kwargs), cwd=ROOT, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            command(*arguments, **kwargs),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
 
     return call
 
@@ -98,7 +114,9 @@ def clip() -> Callable[[str], str]:
     def find(name: str) -> str:
         path = CLIPS / name
         if not path.exists():
-            pytest.skip(f"{path} is not here (set SDVSR_SHARED to the folder with data/clips)")
+            pytest.skip(
+                f"{path} is not here (set SDVSR_SHARED to the folder with data/clips)"
+            )
         return str(path)
 
     return find

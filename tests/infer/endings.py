@@ -8,8 +8,17 @@ import av
 SIZE = (16, 16)  # one size, because every size is a compilation
 COUNT = 6
 SOURCES = {
-    "a.mp4": {"codec": "libx264", "audio": "aac", "metadata": {"title": "x"}, "chapters": [(0, 0.1, "a")]},
-    "a.mkv": {"codec": "libx264", "audio": "aac", "chapters": [(0, 0.1, "a"), (0.1, 0.2, "b")]},
+    "a.mp4": {
+        "codec": "libx264",
+        "audio": "aac",
+        "metadata": {"title": "x"},
+        "chapters": [(0, 0.1, "a")],
+    },
+    "a.mkv": {
+        "codec": "libx264",
+        "audio": "aac",
+        "chapters": [(0, 0.1, "a"), (0.1, 0.2, "b")],
+    },
     "h264.ts": {"codec": "libx264", "audio": "aac", "muxer": "mpegts"},
     "mpeg2.ts": {"codec": "mpeg2video", "muxer": "mpegts"},
     "a.avi": {"codec": "mpeg4", "audio": "mp3"},
@@ -27,7 +36,9 @@ SOURCES = {
 
 
 def ends_well(folder: Path, before: set[str], status: int, said: str) -> str | None:
-    """The error line of a job that failed cleanly; None if it left one output that decodes from end to end."""
+    """The error line of a job that failed cleanly; None if it left one output that
+    decodes from end to end.
+    """
     errors = [line for line in said.splitlines() if line.startswith("error")]
     left = sorted(set(os.listdir(folder)) - before)
     assert "Traceback" not in said

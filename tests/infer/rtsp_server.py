@@ -1,4 +1,6 @@
-"""A small RTSP server: one viewer, one H.264 stream, FFmpeg's own RTP packets inside the TCP connection."""
+"""A small RTSP server: one viewer, one H.264 stream, FFmpeg's own RTP packets inside
+the TCP connection.
+"""
 
 import socket
 import struct
@@ -47,10 +49,16 @@ class RTSPServer(Background):
             request += viewer.recv(1) or b"TEARDOWN * RTSP/1.0\r\nCSeq: 0\r\n\r\n"
         lines = request.decode().splitlines()
         method = lines[0].split()[0]
-        number = next(line.split(":")[1].strip() for line in lines if line.lower().startswith("cseq"))
+        number = next(
+            line.split(":")[1].strip()
+            for line in lines
+            if line.lower().startswith("cseq")
+        )
         header, body = ANSWERS[method]
         length = f"\r\nContent-Length: {len(body)}" if body else ""
-        viewer.sendall(f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{header}{length}\r\n\r\n{body}".encode())
+        viewer.sendall(
+            f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{header}{length}\r\n\r\n{body}".encode()
+        )
         return method
 
     def _play(self, viewer: socket.socket) -> None:

@@ -1,4 +1,6 @@
-"""Real streams on 127.0.0.1 whose frames carry their number as a picture, so that each can be timed end to end."""
+"""Real streams on 127.0.0.1 whose frames carry their number as a picture, so that each
+can be timed end to end.
+"""
 
 import socket
 import threading
@@ -18,7 +20,9 @@ UDP_IN = "fifo_size=100000&overrun_nonfatal=1"
 """Options of a udp:// input that outlast a busy machine."""
 SIZE = (64, 48)
 BITS, BLOCK = 10, 12
-PLACES = [(row * BLOCK, column * BLOCK) for row in (0, 1) for column in range(BITS // 2)]
+PLACES = [
+    (row * BLOCK, column * BLOCK) for row in (0, 1) for column in range(BITS // 2)
+]
 """Where the bits lie, in pixels; the rest of the picture moves."""
 
 
@@ -27,12 +31,16 @@ def numbered(number: int) -> np.ndarray:
     picture = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
     picture[:] = (64 + 2 * ((np.arange(SIZE[0]) + number) % 64))[None, :, None]
     for bit, (top, left) in enumerate(PLACES):
-        picture[top : top + BLOCK, left : left + BLOCK] = 235 if number >> bit & 1 else 16
+        picture[top : top + BLOCK, left : left + BLOCK] = (
+            235 if number >> bit & 1 else 16
+        )
     return picture
 
 
 def number_of(picture: np.ndarray) -> int:
-    """The number that an upscaled frame says; even random weights keep the mean of a block."""
+    """The number that an upscaled frame says; even random weights keep the mean of a
+    block.
+    """
     scale = picture.shape[0] // SIZE[1]
     wide = (BLOCK - 4) * scale
     corners = [((top + 2) * scale, (left + 2) * scale) for top, left in PLACES]
@@ -45,12 +53,18 @@ def number_of(picture: np.ndarray) -> int:
 def numbers_in(path: str, **options: Any) -> list[tuple[int, float]]:
     """(number, seconds) of every frame of a recording."""
     with av.open(path, **options) as source:
-        return [(number_of(f.to_ndarray(format="rgb24")), float(f.time or 0)) for f in source.decode(video=0)]
+        return [
+            (number_of(f.to_ndarray(format="rgb24")), float(f.time or 0))
+            for f in source.decode(video=0)
+        ]
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody uses at the moment, for TCP as well as UDP."""
-    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+    with (
+        socket.socket() as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
         tcp.bind(("127.0.0.1", 0))
         port = tcp.getsockname()[1]
         udp.bind(("127.0.0.1", port))
@@ -70,7 +84,10 @@ class Background:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.stop.set()
         self._thread.join(30)
@@ -100,30 +117,57 @@ class Background:
 
 
 class Sender(Background):
-    """A camera: H.264 without delay to ``url`` until it is stopped or ``count`` frames are sent.
+    """A camera: H.264 without delay to ``url`` until it is stopped or ``count`` frames
+    are sent.
 
-    sent: when each frame left, by its number. still: every frame shows the first picture. speed: 1 is real time.
+    sent: when each frame left, by its number. still: every frame shows the first
+    picture. speed: 1 is real time.
     """
 
     def __init__(
-        self, url: str, fps: int = 25, first: int = 0, count: int = 100_000, *, still: bool = False,
-        audio: bool = False, speed: float = 1.0, muxer: str = "mpegts",
-    ) -> None:  # fmt: skip
-        self._url, self._fps, self._numbers, self._muxer = url, fps, range(first, first + count), muxer
+        self,
+        url: str,
+        fps: int = 25,
+        first: int = 0,
+        count: int = 100_000,
+        *,
+        still: bool = False,
+        audio: bool = False,
+        speed: float = 1.0,
+        muxer: str = "mpegts",
+    ) -> None:
+        self._url, self._fps, self._numbers, self._muxer = (
+            url,
+            fps,
+            range(first, first + count),
+            muxer,
+        )
         self._still, self._audio, self._speed = still, audio, speed
         self.sent: dict[int, float] = {}
         super().__init__()
 
     def _run(self) -> None:
-        at_once = {"omit_video_pes_length": "0", "flush_packets": "1", "max_interleave_delta": "1"}
+        at_once = {
+            "omit_video_pes_length": "0",
+            "flush_packets": "1",
+            "max_interleave_delta": "1",
+        }
         options = at_once if self._muxer == "mpegts" else {}
         with ExitStack() as stack:
             target: Any = self._url
-            if self._url.startswith("tcp://"):  # FFmpeg would keep all of Python waiting until it is connected
+            if self._url.startswith(
+                "tcp://"
+            ):  # FFmpeg would keep all of Python waiting until it is connected
                 host, port = self._url.removeprefix("tcp://").split(":")
-                line = stack.enter_context(self._patiently(lambda: socket.create_connection((host, int(port)))))
-                target = SimpleNamespace(write=lambda data: line.sendall(data) or len(data))
-            output = stack.enter_context(av.open(target, "w", format=self._muxer, options=options))
+                line = stack.enter_context(
+                    self._patiently(lambda: socket.create_connection((host, int(port))))
+                )
+                target = SimpleNamespace(
+                    write=lambda data: line.sendall(data) or len(data)
+                )
+            output = stack.enter_context(
+                av.open(target, "w", format=self._muxer, options=options)
+            )
             for _ in self._send(output):
                 if self.stop.is_set():
                     break
@@ -133,8 +177,12 @@ class Sender(Background):
         sound = output.add_stream("aac", rate=8000) if self._audio else None
         begun = time.monotonic()
         for place, number in enumerate(self._numbers):
-            self.stop.wait(max(0.0, begun + place / self._fps / self._speed - time.monotonic()))
-            frame = av.VideoFrame.from_ndarray(numbered(self._numbers[0] if self._still else number))
+            self.stop.wait(
+                max(0.0, begun + place / self._fps / self._speed - time.monotonic())
+            )
+            frame = av.VideoFrame.from_ndarray(
+                numbered(self._numbers[0] if self._still else number)
+            )
             frame.pts, frame.time_base = place, Fraction(1, self._fps)
             self.sent[number] = time.monotonic()
             output.mux(video.encode(frame))
@@ -145,7 +193,9 @@ class Sender(Background):
 
 def add_video(output: OutputContainer, fps: int) -> Any:
     """An H.264 stream that holds no frame back."""
-    video = output.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "tune": "zerolatency"})
+    video = output.add_stream(
+        "libx264", rate=fps, options={"preset": "ultrafast", "tune": "zerolatency"}
+    )
     video.width, video.height = SIZE
     video.pix_fmt, video.gop_size = "yuv420p", max(1, fps // 2)
     return video
@@ -154,12 +204,16 @@ def add_video(output: OutputContainer, fps: int) -> Any:
 def _tone(place: int, fps: int) -> av.AudioFrame:
     count = 8000 // fps
     samples = 0.3 * np.sin(np.arange(place * count, (place + 1) * count) * 0.3)
-    frame = av.AudioFrame.from_ndarray(samples[None].astype(np.float32), format="fltp", layout="mono")
+    frame = av.AudioFrame.from_ndarray(
+        samples[None].astype(np.float32), format="fltp", layout="mono"
+    )
     frame.rate, frame.pts, frame.time_base = 8000, place * count, Fraction(1, 8000)
     return frame
 
 
-def record(path: str, count: int, fps: int = 25, muxer: str | None = None, **options: str) -> str:
+def record(
+    path: str, count: int, fps: int = 25, muxer: str | None = None, **options: str
+) -> str:
     """A file of numbered frames; returns its path."""
     with av.open(path, "w", format=muxer, options=options) as output:
         video = add_video(output, fps)
@@ -170,7 +224,8 @@ def record(path: str, count: int, fps: int = 25, muxer: str | None = None, **opt
 
 
 class Receiver(Background):
-    """A viewer of ``url``: (number, seconds of its timestamp, moment) of every frame it could decode.
+    """A viewer of ``url``: (number, seconds of its timestamp, moment) of every frame it
+    could decode.
 
     It waits a minute for the stream and leaves when nothing has come for three seconds.
     """
@@ -181,13 +236,21 @@ class Receiver(Background):
         super().__init__()
 
     def _run(self) -> None:
-        options = {"fflags": "noparse", "probesize": "200000", "analyzeduration": "200000"}
-        with self._patiently(lambda: av.open(self._url, options=options, timeout=(60, 3))) as source:
+        options = {
+            "fflags": "noparse",
+            "probesize": "200000",
+            "analyzeduration": "200000",
+        }
+        with self._patiently(
+            lambda: av.open(self._url, options=options, timeout=(60, 3))
+        ) as source:
             stream = source.streams.video[0]
             stream.thread_type = "SLICE"
             for frame in source.decode(stream):
                 moment = time.monotonic()
                 picture = frame.to_ndarray(format="rgb24")
-                self.seen.append((number_of(picture), float(frame.pts * frame.time_base), moment))
+                self.seen.append(
+                    (number_of(picture), float(frame.pts * frame.time_base), moment)
+                )
                 if self.stop.is_set() or len(self.seen) >= self._count:
                     return

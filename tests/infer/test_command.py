@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from clips import make_video, pictures
 
+from infer.command.options import Options, parse, parse_fps, parse_size
 from infer.console import rate_in_words
-from infer.media.images import encode_png, list_images
-from infer.media.probe import probe
-from infer.media.reader import read_frames
-from infer.options import Options, parse, parse_fps, parse_size
-from infer.plan import make_plan
+from infer.jobs.plan import make_plan
+from infer.sources.files import read_frames
+from infer.sources.images import encode_png, list_images
+from infer.sources.probe import probe
 
 HEAVY = pytest.mark.heavy  # another size is another compilation
 
@@ -23,7 +23,13 @@ HEAVY = pytest.mark.heavy  # another size is another compilation
 @pytest.fixture
 def source(tmp_path):
     """A clip with variable frame rate and sound."""
-    return make_video(str(tmp_path / "in.mp4"), [0, 40, 60, 120, 130], (16, 16), Fraction(1, 600), audio="aac")
+    return make_video(
+        str(tmp_path / "in.mp4"),
+        [0, 40, 60, 120, 130],
+        (16, 16),
+        Fraction(1, 600),
+        audio="aac",
+    )
 
 
 def frames_of(path: str | Path) -> list[np.ndarray]:
@@ -33,12 +39,24 @@ def frames_of(path: str | Path) -> list[np.ndarray]:
 def test_one_option_is_enough(upscale, source, tmp_path):
     status, said = upscale("--video", source, "--report", tmp_path / "r.json")
     assert status == 0
-    assert [line.split()[0] for line in said.splitlines()] == ["input", "output", "model", "memory", "done"]
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "input",
+        "output",
+        "model",
+        "memory",
+        "done",
+    ]
     assert "16x16, 5 frames" in said
     assert "64x64" in said
     found = probe(str(tmp_path / "in_x4.mp4"))
     assert (found.width, found.height) == (64, 64)
-    assert [f.pts * found.time_base * 600 for f in read_frames(found)] == [0, 40, 60, 120, 130]
+    assert [f.pts * found.time_base * 600 for f in read_frames(found)] == [
+        0,
+        40,
+        60,
+        120,
+        130,
+    ]
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["nothing_lost"]
     assert {"audio 1", "timestamps"} <= {c["name"] for c in report["checks"]}
@@ -58,20 +76,33 @@ def test_an_existing_output_is_never_replaced_silently(upscale, source, tmp_path
 def test_the_published_script_s_names_work():
     words = "--in_path a.mp4 --out_path b.mp4 --model_id nano --num_inference_steps 3"
     same = "-i a.mp4 -o b.mp4 --model nano --steps 3"
-    assert parse(words.split()) == parse(same.split()) == Options(("a.mp4",), "b.mp4", "nano", steps=3)
-    assert parse(["--video", "a", "--flow-weights", "w"]) == parse(["--video", "a", "--flow_weights", "w"])
+    assert (
+        parse(words.split())
+        == parse(same.split())
+        == Options(("a.mp4",), "b.mp4", "nano", steps=3)
+    )
+    assert parse(["--video", "a", "--flow-weights", "w"]) == parse(
+        ["--video", "a", "--flow_weights", "w"]
+    )
 
 
-@pytest.mark.parametrize("size", [(1, 1), pytest.param((2, 3), marks=HEAVY), pytest.param((17, 5), marks=HEAVY)])
+@pytest.mark.parametrize(
+    "size",
+    [(1, 1), pytest.param((2, 3), marks=HEAVY), pytest.param((17, 5), marks=HEAVY)],
+)
 def test_any_size_gives_exactly_four_times_that(upscale, tmp_path, size):
-    source = make_video(str(tmp_path / "in.mkv"), range(2), size, codec="ffv1", pixel_format="yuv444p")
+    source = make_video(
+        str(tmp_path / "in.mkv"), range(2), size, codec="ffv1", pixel_format="yuv444p"
+    )
     status, said = upscale("--video", source, "--codec", "ffv1")
     assert status == 0, said
     assert frames_of(tmp_path / "in_x4.mkv")[0].shape == (4 * size[1], 4 * size[0], 3)
 
 
 def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
-    source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16), sar=Fraction(3, 2))
+    source = make_video(
+        str(tmp_path / "in.mp4"), range(2), (16, 16), sar=Fraction(3, 2)
+    )
     status, said = upscale("--video", source, "--size", "45x33")
     assert status == 0, said
     assert "is odd: written as 4:4:4" in said
@@ -79,11 +110,16 @@ def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
     assert (found.width, found.height) == (45, 33)
     assert found.sar is not None
     assert found.sar * 45 / 33 == Fraction(3, 2)
-    assert make_plan(parse(["--video", source, "--scale", "2"]), source).size == (32, 32)
+    assert make_plan(parse(["--video", source, "--scale", "2"]), source).size == (
+        32,
+        32,
+    )
 
 
 def test_a_part_of_a_video_is_that_part_of_the_whole_clock(upscale, source, tmp_path):
-    status, _ = upscale("--video", source, "--start", "1", "--frames", "3", "-o", tmp_path / "part.mp4")
+    status, _ = upscale(
+        "--video", source, "--start", "1", "--frames", "3", "-o", tmp_path / "part.mp4"
+    )
     assert status == 0
     found = probe(str(tmp_path / "part.mp4"))
     assert [f.pts * found.time_base * 600 for f in read_frames(found)] == [0, 20, 80]
@@ -95,15 +131,35 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
     folder.mkdir()
     for number, rgb in enumerate(pictures(3, 16, 16)):
         (folder / f"f{number + 8}.png").write_bytes(encode_png(rgb))
-    assert [Path(p).name for p in list_images(str(folder))] == ["f8.png", "f9.png", "f10.png"]
+    assert [Path(p).name for p in list_images(str(folder))] == [
+        "f8.png",
+        "f9.png",
+        "f10.png",
+    ]
     assert upscale("--video", folder)[0] == 0
     assert sorted(os.listdir(tmp_path / "frames_x4")) == ["f10.png", "f8.png", "f9.png"]
-    assert upscale("--video", folder, "-o", tmp_path / "v.mkv", "--codec", "ffv1", "--fps", "30000/1001")[0] == 0
+    assert (
+        upscale(
+            "--video",
+            folder,
+            "-o",
+            tmp_path / "v.mkv",
+            "--codec",
+            "ffv1",
+            "--fps",
+            "30000/1001",
+        )[0]
+        == 0
+    )
     video = probe(str(tmp_path / "v.mkv"))
     assert abs(float(video.rate) - 30000 / 1001) < 0.01
-    for image, frame in zip(frames_of(tmp_path / "frames_x4"), frames_of(tmp_path / "v.mkv"), strict=True):
+    for image, frame in zip(
+        frames_of(tmp_path / "frames_x4"), frames_of(tmp_path / "v.mkv"), strict=True
+    ):
         luma = (image.astype(float) - frame) @ [0.299, 0.587, 0.114]
-        assert np.abs(luma).mean() < 2.5  # colours lose detail to 4:2:0, brightness does not
+        assert (
+            np.abs(luma).mean() < 2.5
+        )  # colours lose detail to 4:2:0, brightness does not
     status, said = upscale("--video", folder)
     assert status == 2
     assert "already exists" in said
@@ -113,14 +169,25 @@ def test_segments_change_the_file_but_not_the_frames(upscale, source, tmp_path):
     outputs = []
     for length in (1, 2, 120):
         output = tmp_path / f"{length}.mkv"
-        assert upscale("--video", source, "-o", output, "--codec", "ffv1", "--segment", length)[0] == 0
+        assert (
+            upscale(
+                "--video", source, "-o", output, "--codec", "ffv1", "--segment", length
+            )[0]
+            == 0
+        )
         outputs.append(frames_of(output))
     for other in outputs[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(outputs[0], other, strict=True))
 
 
 def test_ten_bits_stay_ten_bits(upscale, tmp_path):
-    source = make_video(str(tmp_path / "in.mkv"), range(2), (16, 16), codec="ffv1", pixel_format="yuv420p10le")
+    source = make_video(
+        str(tmp_path / "in.mkv"),
+        range(2),
+        (16, 16),
+        codec="ffv1",
+        pixel_format="yuv420p10le",
+    )
     assert upscale("--video", source)[0] == 0
     found = probe(str(tmp_path / "in_x4.mkv"))
     assert (found.codec, found.layout.name) == ("hevc", "yuv420p10le")
@@ -131,13 +198,17 @@ def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path)
     data = Path(whole).read_bytes()
     Path(whole).write_bytes(data[: len(data) * 6 // 10])
     Path(whole).rename(tmp_path / "cut.mkv")
-    status, said = upscale("--video", tmp_path / "cut.mkv", "--frames", "30", "--codec", "ffv1")
+    status, said = upscale(
+        "--video", tmp_path / "cut.mkv", "--frames", "30", "--codec", "ffv1"
+    )
     assert status == 0, said
     assert 1 < len(frames_of(tmp_path / "cut_x4.mkv")) < 30
 
 
 def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
-    path = make_video(str(tmp_path / "in.mov"), range(5), (16, 16), codec="png", pixel_format="rgb24")
+    path = make_video(
+        str(tmp_path / "in.mov"), range(5), (16, 16), codec="png", pixel_format="rgb24"
+    )
     with av.open(path) as container:
         packet = [p for p in container.demux() if p.size][2]
         place, size = packet.pos, packet.size
@@ -145,11 +216,23 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
     assert place is not None
     Path(path).write_bytes(data[:place] + bytes(size) + data[place + size :])
     status, said = upscale(
-        "--video", path, "-o", tmp_path / "o.mkv", "--codec", "ffv1", "--report", tmp_path / "r.json"
+        "--video",
+        path,
+        "-o",
+        tmp_path / "o.mkv",
+        "--codec",
+        "ffv1",
+        "--report",
+        tmp_path / "r.json",
     )
     assert status == 0, said
     assert "4 of 5 frames could be decoded, 1 packets could not" in said
-    assert [f.pts for f in read_frames(probe(str(tmp_path / "o.mkv")))] == [0, 40, 120, 160]
+    assert [f.pts for f in read_frames(probe(str(tmp_path / "o.mkv")))] == [
+        0,
+        40,
+        120,
+        160,
+    ]
     assert json.loads((tmp_path / "r.json").read_text())["damage"]["bad_packets"] == 1
 
 
@@ -197,7 +280,9 @@ BAD = [
     BAD,
     ids=lambda v: "_".join(v) if isinstance(v, tuple) else str(v)[:20],
 )
-def test_bad_input_is_one_clear_line(upscale, tmp_path, monkeypatch, name, options, expected, words):
+def test_bad_input_is_one_clear_line(
+    upscale, tmp_path, monkeypatch, name, options, expected, words
+):
     monkeypatch.chdir(tmp_path)
     make_video("in.mp4", range(2), (16, 16))
     Path("text.mp4").write_text("hello")
@@ -205,7 +290,9 @@ def test_bad_input_is_one_clear_line(upscale, tmp_path, monkeypatch, name, optio
     Path("folder").mkdir()
     with av.open("sound.m4a", "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
         frame.rate = 8000
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
@@ -220,8 +307,12 @@ def test_bad_input_is_one_clear_line(upscale, tmp_path, monkeypatch, name, optio
     assert sorted(os.listdir()) == before
 
 
-def test_a_folder_that_cannot_be_written_is_told(upscale, source, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+def test_a_folder_that_cannot_be_written_is_told(
+    upscale, source, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # root may write everywhere
     status, said = upscale("--video", source)
     assert status == 1
     assert "cannot write there" in said

@@ -26,15 +26,23 @@ def test_export_and_convert_back_give_the_same_bits(ours: Path, tmp_path: Path) 
     (config, before), (config_back, after) = load(str(ours)), load(str(back))
     assert config == config_back
     assert jax.tree.all(jax.tree.map(np.array_equal, before, after))
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["back.safetensors", "published"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == [
+        "back.safetensors",
+        "published",
+    ]
 
 
-def test_an_existing_output_is_kept(ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_output_is_kept(
+    ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "kept.safetensors"
     target.write_bytes(b"mine")
     assert main(["convert", "--model", str(ours), "--output", str(target)]) != 0
     assert "exists; give --overwrite" in capsys.readouterr().err
     assert target.read_bytes() == b"mine"
-    assert main(["convert", "--model", str(ours), "--output", str(target), "--overwrite"]) == 0
+    assert (
+        main(["convert", "--model", str(ours), "--output", str(target), "--overwrite"])
+        == 0
+    )
     assert load(str(target))[0] == tiny_published()
     assert "torch" not in sys.modules

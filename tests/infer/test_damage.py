@@ -1,4 +1,6 @@
-"""Damaged files, packets, times and weights: a good file or one clear line; nothing half-done is left behind."""
+"""Damaged files, packets, times and weights: a good file or one clear line; nothing
+half-done is left behind.
+"""
 
 import json
 import random
@@ -13,21 +15,27 @@ from clips import make_video
 from endings import COUNT, SIZE, ends_well
 
 from infer.errors import JobError
-from infer.media.probe import probe
-from infer.media.reader import read_frames
+from infer.sources.files import read_frames
+from infer.sources.probe import probe
 
-pytestmark = pytest.mark.timeout(120, method="thread")  # the watchdog: it also ends what hangs outside of Python
+pytestmark = pytest.mark.timeout(
+    120, method="thread"
+)  # the watchdog: it also ends what hangs outside of Python
 
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Cut, with bits flipped anywhere or near the beginning, with a part zeroed, doubled or missing."""
+    """Cut, with bits flipped anywhere or near the beginning, with a part zeroed,
+    doubled or missing.
+    """
     changed, place = bytearray(data), rng.randrange(len(data))
     kind = rng.choice(["cut", "flip", "head", "zero", "double", "drop"])
     if kind == "cut":
         return data[:place]
     if kind in ("flip", "head"):
         for _ in range(rng.choice((1, 4, 32))):
-            changed[rng.randrange(min(len(data), 1200) if kind == "head" else len(data))] ^= 1 << rng.randrange(8)
+            changed[
+                rng.randrange(min(len(data), 1200) if kind == "head" else len(data))
+            ] ^= 1 << rng.randrange(8)
     elif kind == "zero":
         end = min(len(data), place + rng.randrange(1, 200))
         changed[place:end] = bytes(end - place)
@@ -38,12 +46,23 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-WORDS = [(), ("-o", "o.mkv"), ("-o", "o.mov", "--drop-streams"), ("-o", "o.mkv", "--segment", "2"),
-         ("-o", "o.mkv", "--deinterlace"), ("-o", "o.mkv", "--start", "2", "--frames", "3")]  # fmt: skip
+WORDS = [
+    (),
+    ("-o", "o.mkv"),
+    ("-o", "o.mov", "--drop-streams"),
+    ("-o", "o.mkv", "--segment", "2"),
+    ("-o", "o.mkv", "--deinterlace"),
+    ("-o", "o.mkv", "--start", "2", "--frames", "3"),
+]
 
 
-@pytest.mark.parametrize("seed", [s if s < 24 else pytest.param(s, marks=pytest.mark.heavy) for s in range(224)])
-def test_damage_gives_a_good_file_or_one_line(upscale, sources, tmp_path, monkeypatch, seed):
+@pytest.mark.parametrize(
+    "seed",
+    [s if s < 24 else pytest.param(s, marks=pytest.mark.heavy) for s in range(224)],
+)
+def test_damage_gives_a_good_file_or_one_line(
+    upscale, sources, tmp_path, monkeypatch, seed
+):
     monkeypatch.chdir(tmp_path)
     rng = random.Random(seed)
     name = rng.choice(sorted(sources))
@@ -54,12 +73,16 @@ def test_damage_gives_a_good_file_or_one_line(upscale, sources, tmp_path, monkey
     except (ValueError, JobError):
         info = None  # the command will say so
     if info is not None and ((info.width, info.height) != SIZE or info.layout.is_deep):
-        pytest.skip("the damage made it another size or depth, whose compilation is not worth its time")
+        pytest.skip(
+            "the damage made it another size or depth, whose compilation is not worth its time"
+        )
     ends_well(tmp_path, {name}, *upscale(*words))
 
 
 def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_path):
-    """MPEG-TS sound has headers of its own, which mp4 takes off; one that is broken is left out, and said."""
+    """MPEG-TS sound has headers of its own, which mp4 takes off; one that is broken is
+    left out, and said.
+    """
     data = sources["h264.ts"]
     with av.open(make(tmp_path / "in.ts", data)) as container:
         places = [p.pos for p in container.demux(audio=0) if p.size]
@@ -86,23 +109,52 @@ def tampered(data: bytes) -> dict[str, bytes]:
         text = json.dumps(new).encode()
         return struct.pack("<Q", len(text)) + text + body
 
-    config, rest = head["__metadata__"]["config"], {k: v for k, v in head.items() if k != "__metadata__"}
+    config, rest = (
+        head["__metadata__"]["config"],
+        {k: v for k, v in head.items() if k != "__metadata__"},
+    )
     flipped = bytearray(data)
     flipped[-100] ^= 8
     return {
-        "empty": b"", "cut": data[:-1000], "cut header": data[: size // 2], "long header": b"\xff" * 8 + data[8:],
-        "header of 100 MB": struct.pack("<Q", 10**8) + data[8:], "weights": bytes(flipped),
-        "config": built({**rest, "__metadata__": {**head["__metadata__"], "config": config.replace("4", "3")}}),
+        "empty": b"",
+        "cut": data[:-1000],
+        "cut header": data[: size // 2],
+        "long header": b"\xff" * 8 + data[8:],
+        "header of 100 MB": struct.pack("<Q", 10**8) + data[8:],
+        "weights": bytes(flipped),
+        "config": built(
+            {
+                **rest,
+                "__metadata__": {
+                    **head["__metadata__"],
+                    "config": config.replace("4", "3"),
+                },
+            }
+        ),
         "bare config": built({**rest, "__metadata__": {"config": "{"}}),
         "unknown field": built({**rest, "__metadata__": {"config": '{"speed": 9}'}}),
-        "no config": built(rest), "pickle": b"\x80\x04K\x01.",
-        "dtype": built({**rest, "__metadata__": {"config": config}, key: {**head[key], "dtype": "I32"}}),
-        "shape": built({**rest, "__metadata__": {"config": config},
-                        key: {**head[key], "shape": [1, *head[key]["shape"]]}}),
-    }  # fmt: skip
+        "no config": built(rest),
+        "pickle": b"\x80\x04K\x01.",
+        "dtype": built(
+            {
+                **rest,
+                "__metadata__": {"config": config},
+                key: {**head[key], "dtype": "I32"},
+            }
+        ),
+        "shape": built(
+            {
+                **rest,
+                "__metadata__": {"config": config},
+                key: {**head[key], "shape": [1, *head[key]["shape"]]},
+            }
+        ),
+    }
 
 
-def test_tampered_weights_are_refused_in_one_line(upscale, sources, tmp_path, tiny_model):
+def test_tampered_weights_are_refused_in_one_line(
+    upscale, sources, tmp_path, tiny_model
+):
     (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
     model = tmp_path / "m.safetensors"
     for what, data in tampered(Path(tiny_model).read_bytes()).items():
@@ -114,8 +166,16 @@ def test_tampered_weights_are_refused_in_one_line(upscale, sources, tmp_path, ti
 
 
 def test_missing_and_foolish_timestamps(upscale, tmp_path):
-    source = make_video(str(tmp_path / "in.mkv"), [0, 0, 5, 5, 5, 2**40], SIZE, Fraction(1, 1000), codec="ffv1")
-    status, said = upscale("--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1")
+    source = make_video(
+        str(tmp_path / "in.mkv"),
+        [0, 0, 5, 5, 5, 2**40],
+        SIZE,
+        Fraction(1, 1000),
+        codec="ffv1",
+    )
+    status, said = upscale(
+        "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
+    )
     assert ends_well(tmp_path, {"in.mkv"}, status, said) is None
     info = probe(str(tmp_path / "o.mkv"))
     times = [f.pts for f in read_frames(info)]
@@ -127,11 +187,16 @@ def test_a_display_matrix_beyond_all_bounds(upscale, tmp_path):
     """Its shift grows with the picture."""
     matrix = (0, 65536, 0, -65536, 0, 0, 2**30, -(2**30), 1 << 30)
     make_video(str(tmp_path / "in.mp4"), range(2), SIZE, matrix=matrix)
-    assert ends_well(tmp_path, {"in.mp4"}, *upscale("--video", tmp_path / "in.mp4")) is None
+    assert (
+        ends_well(tmp_path, {"in.mp4"}, *upscale("--video", tmp_path / "in.mp4"))
+        is None
+    )
 
 
 def test_times_that_a_container_cannot_hold_are_told(upscale, tmp_path):
-    source = make_video(str(tmp_path / "in.mkv"), [0, 1, 2**33], SIZE, Fraction(1, 1000), codec="ffv1")
+    source = make_video(
+        str(tmp_path / "in.mkv"), [0, 1, 2**33], SIZE, Fraction(1, 1000), codec="ffv1"
+    )
     status, said = upscale("--video", source, "-o", tmp_path / "o.mov")
     errors = [line for line in said.splitlines() if line.startswith("error")]
     assert (status, len(errors), (tmp_path / "o.mov").exists()) == (1, 1, False), said

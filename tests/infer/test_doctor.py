@@ -1,4 +1,6 @@
-"""`doctor` sees what is there, runs the shipped model, and tells each fault in one line."""
+"""`doctor` sees what is there, runs the shipped model, and tells each fault in one
+line.
+"""
 
 import json
 import os
@@ -7,9 +9,9 @@ import shutil
 import numpy as np
 import pytest
 
-from infer import compile_cache, selftest
 from infer.__main__ import main
-from sdvsr_jax import checkpoint
+from infer.model import compile_cache, selftest
+from sdvsr_jax.weights import load as checkpoint
 
 
 @pytest.fixture
@@ -39,7 +41,9 @@ def test_a_sound_machine(doctor, capsys):
 
 
 def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
-    """Weights that are not those of the package, and a compile cache that others can write."""
+    """Weights that are not those of the package, and a compile cache that others can
+    write.
+    """
     shutil.copytree(str(checkpoint.SHIPPED), tmp_path / "weights")
     data = bytearray((tmp_path / "weights" / "nano.safetensors").read_bytes())
     data[-1000] ^= 1
@@ -52,14 +56,20 @@ def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
     selftest.load_model.cache_clear()
     status, found = doctor()
     assert status == 1
-    assert {name for name, f in found.items() if f["fault"]} == {"weights", "cache", "self-test"}
+    assert {name for name, f in found.items() if f["fault"]} == {
+        "weights",
+        "cache",
+        "self-test",
+    }
     assert "reinstall the package" in found["weights"]["text"]
     assert "chmod 700" in found["cache"]["text"]
     assert "checksum" in found["self-test"]["text"]
 
 
 def test_the_self_test_can_fail():
-    good = np.array(json.loads(selftest.EXPECTED.read_text())[checkpoint.shipped()["nano"]])
+    good = np.array(
+        json.loads(selftest.EXPECTED.read_text())[checkpoint.shipped()["nano"]]
+    )
     assert selftest.fault(good) == ""
     assert "off by 3.0" in selftest.fault(good + 3)
     assert selftest.fault(np.full_like(good, np.nan)) != ""

@@ -32,8 +32,15 @@ def save(folder, frames):
 def pan(tmp_path_factory):
     """A photograph panned two pixels a frame: HR, the same blurred, and its LR."""
     root = tmp_path_factory.mktemp("pan")
-    hr = np.stack([data.astronaut()[:HEIGHT, 60 + 2 * i : 60 + 2 * i + WIDTH] for i in range(NUM_FRAMES)])
-    soft = [np.asarray(Image.fromarray(f).filter(ImageFilter.GaussianBlur(1))) for f in hr]
+    hr = np.stack(
+        [
+            data.astronaut()[:HEIGHT, 60 + 2 * i : 60 + 2 * i + WIDTH]
+            for i in range(NUM_FRAMES)
+        ]
+    )
+    soft = [
+        np.asarray(Image.fromarray(f).filter(ImageFilter.GaussianBlur(1))) for f in hr
+    ]
     save(root / "hr", hr)
     save(root / "soft", soft)
     save(root / "lr", make_lr(hr[:, :96, :192], 4))
@@ -46,9 +53,22 @@ def judged(pan):
     out = pan / "out"
     out.mkdir()
     files = [
-        f"--{kind}={out / name}" for kind, name in (("json", "r.json"), ("csv", "r.csv"), ("plot", "plot.png"))
+        f"--{kind}={out / name}"
+        for kind, name in (("json", "r.json"), ("csv", "r.csv"), ("plot", "plot.png"))
     ]
-    assert main(["--hr", str(pan / "hr"), "--sr", str(pan / "soft"), *files, f"--compare={out / 'look.png'}"]) == 0
+    assert (
+        main(
+            [
+                "--hr",
+                str(pan / "hr"),
+                "--sr",
+                str(pan / "soft"),
+                *files,
+                f"--compare={out / 'look.png'}",
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -57,7 +77,17 @@ def test_the_json_holds_protocol_means_and_frames(judged):
     rows = found["clips"]["hr"]
     assert set(rows) == {"bicubic", "SR", "HR"}
     mean, frames = rows["SR"]["mean"], rows["SR"]["frames"]
-    assert set(mean) == {"psnr_y", "ssim_y", "lpips", "niqe", "tlp", "tof", "warping", "lr_psnr", "colour"}
+    assert set(mean) == {
+        "psnr_y",
+        "ssim_y",
+        "lpips",
+        "niqe",
+        "tlp",
+        "tof",
+        "warping",
+        "lr_psnr",
+        "colour",
+    }
     assert [len(column) for column in frames.values()] == [NUM_FRAMES] * len(mean)
     np.testing.assert_allclose(np.mean(frames["lpips"]), mean["lpips"], atol=1e-5)
     assert frames["tlp"][0] is None
@@ -81,7 +111,9 @@ def test_csv_and_json_say_the_same(judged):
     with (judged / "r.csv").open() as file:
         lines = [line for line in csv.DictReader(file) if line["row"] == "SR"]
     assert [int(line["frame"]) for line in lines] == list(range(NUM_FRAMES))
-    np.testing.assert_allclose([float(line["psnr_y"]) for line in lines], frames["psnr_y"], rtol=1e-5)
+    np.testing.assert_allclose(
+        [float(line["psnr_y"]) for line in lines], frames["psnr_y"], rtol=1e-5
+    )
     assert lines[0]["tof"] == "" == lines[1]["dists"]
 
 
@@ -90,15 +122,32 @@ def test_pictures_show_what_was_judged(judged):
     zoom, side, label, frames = 3, 96, 18, 2  # frames 2 and 3
     assert look.shape == (frames * (side * zoom + label), 4 * side * zoom, 3)
     sheet = np.asarray(Image.open(judged / "look_sheet.png"))
-    truth = np.asarray(Image.open(judged.parent / "hr" / f"{NUM_FRAMES - 1:03d}.png"))[:96, :192]
+    truth = np.asarray(Image.open(judged.parent / "hr" / f"{NUM_FRAMES - 1:03d}.png"))[
+        :96, :192
+    ]
     np.testing.assert_array_equal(sheet[label:, -192:], truth)
-    assert np.asarray(Image.open(judged / "look_xt.png")).shape == (4 * (NUM_FRAMES * 4 + label), 96 * 4, 3)
+    assert np.asarray(Image.open(judged / "look_xt.png")).shape == (
+        4 * (NUM_FRAMES * 4 + label),
+        96 * 4,
+        3,
+    )
     assert np.asarray(Image.open(judged / "plot.png")).std() > 5
 
 
 def test_the_truth_itself_is_perfect(pan, capsys):
     out = pan / "same.json"
-    main(["--hr", str(pan / "hr"), "--sr", str(pan / "hr"), "--frames", "2", "--json", str(out)])
+    main(
+        [
+            "--hr",
+            str(pan / "hr"),
+            "--sr",
+            str(pan / "hr"),
+            "--frames",
+            "2",
+            "--json",
+            str(out),
+        ]
+    )
     mean = json.loads(out.read_text())["mean"]["SR"]
     assert mean["psnr_y"] is None  # infinite
     assert mean["ssim_y"] == pytest.approx(1)
@@ -112,7 +161,19 @@ def test_the_truth_itself_is_perfect(pan, capsys):
 
 def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
     out = pan / "real.json"
-    main(["--lr", str(pan / "lr"), "--frames", "2", "--json", str(out), "--steps", "1", "--no-tpm"])
+    main(
+        [
+            "--lr",
+            str(pan / "lr"),
+            "--frames",
+            "2",
+            "--json",
+            str(out),
+            "--steps",
+            "1",
+            "--no-tpm",
+        ]
+    )
     mean = json.loads(out.read_text())["mean"]
     assert list(mean) == ["bicubic", "nano, 1 steps, no TPM"]
     for found in mean.values():
@@ -151,7 +212,9 @@ def test_an_sr_of_another_length_or_size_is_refused(pan, tmp_path):
 def test_lr_of_a_clip_is_the_standard_bicubic(pan):
     """PIL's bicubic on 8 bit; both round, so a level may differ."""
     hr = read_clip(pan / "hr")[:1, :96, :192]
-    standard = np.asarray(Image.fromarray(hr[0]).resize((48, 24), Image.Resampling.BICUBIC), int)
+    standard = np.asarray(
+        Image.fromarray(hr[0]).resize((48, 24), Image.Resampling.BICUBIC), int
+    )
     assert np.abs(make_lr(hr, 4)[0].astype(int) - standard).max() <= 1
 
 
@@ -184,7 +247,9 @@ def test_models_of_the_same_file_name_keep_their_own_row(tmp_path, tiny_model):
         Path(path).parent.mkdir()
         shutil.copy(tiny_model, path)
     for guidance, suffix in ((True, ""), (False, ", no guidance")):
-        names = load_models(tuple(paths), num_steps=None, guidance=guidance, tpm=True, ablate=False)
+        names = load_models(
+            tuple(paths), num_steps=None, guidance=guidance, tpm=True, ablate=False
+        )
         assert list(names) == ["weights" + suffix, paths[1] + suffix]
 
 

@@ -15,14 +15,18 @@ def example(tmp_path):
     clip = record(str(tmp_path / "in.mp4"), 5)
 
     def call(name: str, *arguments: str):
-        return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"](clip, *arguments)
+        return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"](
+            clip, *arguments
+        )
 
     return call
 
 
 def test_frames_and_side_by_side(example, tmp_path, tiny_model):
     example("frames", str(tmp_path / "out.mp4"), tiny_model)
-    assert [number for number, _ in numbers_in(str(tmp_path / "out.mp4"))] == list(range(5))
+    assert [number for number, _ in numbers_in(str(tmp_path / "out.mp4"))] == list(
+        range(5)
+    )
     example("side_by_side", str(tmp_path / "out.mp4"), str(tmp_path / "pair.png"), "3")
     with av.open(str(tmp_path / "pair.png")) as picture:
         assert next(picture.decode(video=0)).width == 256

@@ -1,4 +1,6 @@
-"""Jobs that do not fit into the memory work in tiles: the same frames, less memory, resumable."""
+"""Jobs that do not fit into the memory work in tiles: the same frames, less memory,
+resumable.
+"""
 
 import subprocess
 import sys
@@ -9,13 +11,14 @@ import pytest
 from clips import ROOT, make_video, stopped_before
 from PIL import Image
 
-from infer import fit, memory
 from infer.__main__ import main
-from infer.engine import load_model
-from infer.media.probe import probe
-from infer.media.reader import read_frames
-from infer.options import parse
-from infer.plan import make_plan
+from infer.command.options import parse
+from infer.jobs.plan import make_plan
+from infer.model import memory
+from infer.model import memory_plan as fit
+from infer.model.engine import load_model
+from infer.sources.files import read_frames
+from infer.sources.probe import probe
 
 SIZE = (160, 144)
 
@@ -35,21 +38,32 @@ def source(tmp_path):
     return make_video(str(tmp_path / "in.mkv"), range(6), SIZE)
 
 
-def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(upscale, source, tmp_path, monkeypatch):
+def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(
+    upscale, source, tmp_path, monkeypatch
+):
     """And a job begun in tiles goes on in tiles, whatever the memory is by then."""
     monkeypatch.setattr(fit, "PLAIN", 0)
     monkeypatch.setattr(memory, "available", lambda device: 60 * 2**20)
     stopped = tmp_path / ".o.mkv.parts"
     with stopped_before("000001.json"):
-        status, said = upscale("--video", source, "-o", tmp_path / "o.mkv", "--segment", 2)
+        status, said = upscale(
+            "--video", source, "-o", tmp_path / "o.mkv", "--segment", 2
+        )
     assert status == 130
     assert "fit      tiles of 128x128" in said
     assert (stopped / "000000.json").exists()
     monkeypatch.setattr(memory, "available", lambda device: 2**40)
-    status, said = upscale("--video", source, "-o", tmp_path / "o.mkv", "--segment", 2, "--resume")
+    status, said = upscale(
+        "--video", source, "-o", tmp_path / "o.mkv", "--segment", 2, "--resume"
+    )
     assert status == 0, said
     assert "going on after 2 finished frames" in said
-    assert upscale("--video", source, "-o", tmp_path / "p.mkv", "--segment", 2, "--tile", 128)[0] == 0
+    assert (
+        upscale(
+            "--video", source, "-o", tmp_path / "p.mkv", "--segment", 2, "--tile", 128
+        )[0]
+        == 0
+    )
     assert (tmp_path / "o.mkv").read_bytes() == (tmp_path / "p.mkv").read_bytes()
     assert upscale("--video", source, "-o", tmp_path / "q.mkv", "--segment", 2)[0] == 0
     assert frames_of(tmp_path / "q.mkv").shape == frames_of(tmp_path / "p.mkv").shape
@@ -75,17 +89,24 @@ def test_seams_of_the_shipped_model_stay_within_rounding(tmp_path):
     clip, outputs = str(ROOT / "examples" / "nasa_320x180.mp4"), []
     for tile in ("off", "160"):
         folder = tmp_path / tile
-        assert main(["--video", clip, "-o", str(folder), "--tile", tile, "--frames", "3"]) == 0
-        outputs.append(np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]).astype(int))
+        assert (
+            main(["--video", clip, "-o", str(folder), "--tile", tile, "--frames", "3"])
+            == 0
+        )
+        outputs.append(
+            np.stack(
+                [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
+            ).astype(int)
+        )
     assert outputs[0].shape == (3, 720, 1280, 3)
     assert np.abs(outputs[0] - outputs[1]).max() <= 1
 
 
 MEASURE = """
 import sys, numpy as np
-from infer.engine import load_model, Engine
-from infer.memory import size_of
-from infer.tiled import TiledEngine
+from infer.model.engine import load_model, Engine
+from infer.model.memory import size_of
+from infer.model.tiled import TiledEngine
 def kib(name):
     return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(name))
 model, tile = load_model(sys.argv[1], 'cpu'), int(sys.argv[2])
@@ -110,13 +131,18 @@ print((kib('VmHWM') - before) * 1024, predicted)
 def measure(model: str, tile: int) -> tuple[int, int]:
     """Peak growth of a fresh process over a few frames, and its prediction, in bytes."""
     words = [sys.executable, "-c", MEASURE, model, str(tile)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+    )
     grown, predicted = map(int, done.stdout.split())
     return grown, predicted
 
 
 @pytest.mark.heavy(85)
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's count of peak memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="needs Linux's count of peak memory",
+)
 def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
     whole, tiled = measure(tiny_model, 0), measure(tiny_model, 256)
     for grown, predicted in (whole, tiled):

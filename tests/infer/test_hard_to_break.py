@@ -1,4 +1,6 @@
-"""Whatever it is given, the command ends in a good file or in one clear line; nothing half-done is left behind."""
+"""Whatever it is given, the command ends in a good file or in one clear line; nothing
+half-done is left behind.
+"""
 
 import os
 import resource
@@ -12,16 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from infer.media.fidelity import check_output
-from infer.media.join import Timeline, join
-from infer.media.probe import probe
-from infer.media.reader import read_frames
-from infer.media.segment import SegmentWriter
-from infer.options import parse
-from infer.plan import make_plan
-from infer.work import WorkFolder
+from infer.command.options import parse
+from infer.jobs.plan import make_plan
+from infer.jobs.work_folder import WorkFolder
+from infer.sinks.mux import Timeline, join
+from infer.sinks.segments import SegmentWriter
+from infer.sinks.verify import check_output
+from infer.sources.files import read_frames
+from infer.sources.probe import probe
 
-pytestmark = pytest.mark.timeout(120, method="thread")  # the watchdog: it also ends what hangs outside of Python
+pytestmark = pytest.mark.timeout(
+    120, method="thread"
+)  # the watchdog: it also ends what hangs outside of Python
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -31,49 +35,101 @@ def test_every_container_as_it_is(upscale, sources, tmp_path, name):
 
 
 FORMATS = [
-    ("ffv1", "gray"), ("ffv1", "gray10le"), ("ffv1", "gray16le"), ("ffv1", "yuv410p"), ("ffv1", "yuv422p"),
-    ("ffv1", "yuva444p"), ("ffv1", "yuv440p10le"), ("ffv1", "gbrp12le"), ("ffv1", "rgb48le"), ("rawvideo", "nv12"),
-    ("rawvideo", "monob"), ("rawvideo", "rgb565le"), ("png", "ya8"), ("png", "rgba64be"),
-    ("qtrle", "argb"), ("rawvideo", "yuyv422"), ("qtrle", "rgb24"), ("rawvideo", "bgra"),
+    ("ffv1", "gray"),
+    ("ffv1", "gray10le"),
+    ("ffv1", "gray16le"),
+    ("ffv1", "yuv410p"),
+    ("ffv1", "yuv422p"),
+    ("ffv1", "yuva444p"),
+    ("ffv1", "yuv440p10le"),
+    ("ffv1", "gbrp12le"),
+    ("ffv1", "rgb48le"),
+    ("rawvideo", "nv12"),
+    ("rawvideo", "monob"),
+    ("rawvideo", "rgb565le"),
+    ("png", "ya8"),
+    ("png", "rgba64be"),
+    ("qtrle", "argb"),
+    ("rawvideo", "yuyv422"),
+    ("qtrle", "rgb24"),
+    ("rawvideo", "bgra"),
     ("prores_ks", "yuv422p10le"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("codec", "layout"), FORMATS)
 def test_every_pixel_format(upscale, tmp_path, codec, layout):
-    suffix = {"prores_ks": "mov", "qtrle": "mov", "png": "mov", "rawvideo": "nut", "tiff": "avi", "bmp": "avi"}.get(
-        codec, "mkv"
+    suffix = {
+        "prores_ks": "mov",
+        "qtrle": "mov",
+        "png": "mov",
+        "rawvideo": "nut",
+        "tiff": "avi",
+        "bmp": "avi",
+    }.get(codec, "mkv")
+    source = make_video(
+        str(tmp_path / f"in.{suffix}"), range(2), SIZE, codec=codec, pixel_format=layout
     )
-    source = make_video(str(tmp_path / f"in.{suffix}"), range(2), SIZE, codec=codec, pixel_format=layout)
-    status, said = upscale("--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1")
+    status, said = upscale(
+        "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
+    )
     assert ends_well(tmp_path, {f"in.{suffix}"}, status, said) is None
-    shown = [next(read_frames(probe(p))).rgb.astype(float) for p in (source, str(tmp_path / "o.mkv"))]
+    shown = [
+        next(read_frames(probe(p))).rgb.astype(float)
+        for p in (source, str(tmp_path / "o.mkv"))
+    ]
     means = [p.mean() / (65535 if p.max() > 255 else 255) for p in shown]
     assert abs(means[0] - means[1]) < 0.05
 
 
 def thin_or_small() -> st.SearchStrategy[tuple[int, int]]:
     side = st.integers(1, 40)
-    return st.one_of(st.tuples(side, side), st.tuples(st.just(1), st.integers(1, 200)),
-                     st.tuples(st.integers(1, 200), st.just(1)))  # fmt: skip
+    return st.one_of(
+        st.tuples(side, side),
+        st.tuples(st.just(1), st.integers(1, 200)),
+        st.tuples(st.integers(1, 200), st.just(1)),
+    )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     size=thin_or_small(),
-    layout=st.sampled_from(["gray", "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "bgr0", "yuva420p"]),
+    layout=st.sampled_from(
+        ["gray", "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "bgr0", "yuva420p"]
+    ),
     output=st.sampled_from(["o.mp4", "o.mkv", "o.mov"]),
-    codec=st.sampled_from([None, "libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores"]),
+    codec=st.sampled_from(
+        [None, "libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores"]
+    ),
     deinterlace=st.booleans(),
 )
-def test_every_size_in_every_container_and_codec(tmp_path, size, layout, output, codec, deinterlace):
-    """Everything but the model: planned, or refused in words; then all frames are written and read back."""
-    source = make_video(str(tmp_path / "in.nut"), range(3), size, codec="rawvideo", pixel_format=layout)
-    words = ["--video", source, "-o", str(tmp_path / output), "--overwrite", *(["--codec", codec] if codec else [])]
+def test_every_size_in_every_container_and_codec(
+    tmp_path, size, layout, output, codec, deinterlace
+):
+    """Everything but the model: planned, or refused in words; then all frames are
+    written and read back.
+    """
+    source = make_video(
+        str(tmp_path / "in.nut"), range(3), size, codec="rawvideo", pixel_format=layout
+    )
+    words = [
+        "--video",
+        source,
+        "-o",
+        str(tmp_path / output),
+        "--overwrite",
+        *(["--codec", codec] if codec else []),
+    ]
     try:
         plan = make_plan(parse(words), source, str(tmp_path / output))
     except ValueError as error:
-        assert "cannot" in str(error)  # encode this size, or hold this codec; and what to use instead  # noqa: PT017
+        assert "cannot" in str(  # noqa: PT017
+            error
+        )  # encode this size, or hold this codec; and what to use instead
         return
     assert plan.spec is not None
     writer = SegmentWriter(str(tmp_path / "part"), plan.spec, 10)
@@ -83,27 +139,66 @@ def test_every_size_in_every_container_and_codec(tmp_path, size, layout, output,
     times = tuple(f.pts for f in frames), tuple(f.duration for f in frames)
     timeline = Timeline(*times, plan.info.time_base)
     assert plan.package is not None
-    copied = join(plan.output, plan.package, plan.spec, [writer.close()], plan.info, timeline)
-    checks = check_output(plan.output, plan.package, plan.spec, plan.info, timeline, copied)
-    assert [str(c) for c in checks if not c.ok and c.name in ("size", "frame count", "timestamps")] == []
+    copied = join(
+        plan.output, plan.package, plan.spec, [writer.close()], plan.info, timeline
+    )
+    checks = check_output(
+        plan.output, plan.package, plan.spec, plan.info, timeline, copied
+    )
+    assert [
+        str(c)
+        for c in checks
+        if not c.ok and c.name in ("size", "frame count", "timestamps")
+    ] == []
     shapes = [f.rgb.shape for f in read_frames(probe(plan.output))]
     assert shapes == [(4 * size[1], 4 * size[0], 3)] * 3
 
 
 @pytest.mark.parametrize(
     ("codec", "size", "output"),
-    [("libx265", "48x64", "o.mkv"), ("libx265", "48x64", "o.ts"), ("libsvtav1", "128x24", "o.mkv")],
+    [
+        ("libx265", "48x64", "o.mkv"),
+        ("libx265", "48x64", "o.ts"),
+        ("libsvtav1", "128x24", "o.mkv"),
+    ],
 )
-def test_sizes_at_which_encoders_crash_or_hang_are_refused(upscale, sources, tmp_path, codec, size, output):
-    """In a file job and in a live session, which .ts is; the process would end, or never end."""
+def test_sizes_at_which_encoders_crash_or_hang_are_refused(
+    upscale, sources, tmp_path, codec, size, output
+):
+    """In a file job and in a live session, which .ts is; the process would end, or
+    never end.
+    """
     (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
-    words = "--video", tmp_path / "in.mp4", "-o", tmp_path / output, "--codec", codec, "--size", size
+    words = (
+        "--video",
+        tmp_path / "in.mp4",
+        "-o",
+        tmp_path / output,
+        "--codec",
+        codec,
+        "--size",
+        size,
+    )
     error = ends_well(tmp_path, {"in.mp4"}, *upscale(*words))
     assert f"{codec} cannot encode {size}" in (error or "")
 
 
-NAMES = ["a b", "ä 日本 🎬", "new\nline", "-dash", "100%d", "%s%n", "12:30", "concat:a|b", "http:x", "q'\"",
-         "[a]*?", "back\\slash", "~", "x" * 230]  # fmt: skip
+NAMES = [
+    "a b",
+    "ä 日本 🎬",
+    "new\nline",
+    "-dash",
+    "100%d",
+    "%s%n",
+    "12:30",
+    "concat:a|b",
+    "http:x",
+    "q'\"",
+    "[a]*?",
+    "back\\slash",
+    "~",
+    "x" * 230,
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -121,21 +216,27 @@ def test_any_name_relative_or_not(upscale, sources, tmp_path, monkeypatch, name)
 def test_a_name_that_is_too_long_is_told(upscale, sources, tmp_path):
     (tmp_path / f"{'x' * 250}.mp4").write_bytes(sources["a.mp4"])
     status, said = upscale("--video", tmp_path / f"{'x' * 250}.mp4")
-    assert "File name too long" in (ends_well(tmp_path, {f"{'x' * 250}.mp4"}, status, said) or "")
+    assert "File name too long" in (
+        ends_well(tmp_path, {f"{'x' * 250}.mp4"}, status, said) or ""
+    )
 
 
 @pytest.mark.parametrize("folder", ["file.txt", "/proc", "/proc/self", "/dev/full"])
 def test_places_where_nobody_can_write(upscale, sources, tmp_path, folder):
     (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
     (tmp_path / "file.txt").touch()
-    status, said = upscale("--video", tmp_path / "in.mp4", "-o", tmp_path / folder / "o.mkv")
+    status, said = upscale(
+        "--video", tmp_path / "in.mp4", "-o", tmp_path / folder / "o.mkv"
+    )
     error = ends_well(tmp_path, {"in.mp4", "file.txt"}, status, said)
     assert "cannot write there" in error or "no such folder" in error
 
 
 @pytest.mark.parametrize("output", ["o.mkv", "frames"])
 def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
-    source = make_video(str(tmp_path / "in.mp4"), range(24), SIZE, frames=real_pictures(24, *SIZE))
+    source = make_video(
+        str(tmp_path / "in.mp4"), range(24), SIZE, frames=real_pictures(24, *SIZE)
+    )
     codec = ("--codec", "ffv1") if output == "o.mkv" else ()
     words = "--video", source, "--segment", 6, *codec, "-o", tmp_path / output
     assert upscale(*words, "-o", tmp_path / f"whole_{output}")[0] == 0
@@ -149,11 +250,17 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    assert "the disk is full" in (ends_well(tmp_path, before, *with_files_up_to(600)) or "")
+    assert "the disk is full" in (
+        ends_well(tmp_path, before, *with_files_up_to(600)) or ""
+    )
     if output == "o.mkv":
         biggest = (tmp_path / f"whole_{output}").stat().st_size - 100
         status, said = with_files_up_to(biggest)
-        assert (status, "the disk is full" in said, (tmp_path / output).exists()) == (1, True, False)
+        assert (status, "the disk is full" in said, (tmp_path / output).exists()) == (
+            1,
+            True,
+            False,
+        )
         status, said = upscale(*words)
         assert "going on after" in said, (biggest, said)
     else:
@@ -161,7 +268,10 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
     assert status == 0, said
     assert set(os.listdir(tmp_path)) == before | {output}
     files = [tmp_path / f"{n}{output}" for n in ("", "whole_")]
-    contents = [[p.read_bytes() for p in sorted(f.iterdir())] if f.is_dir() else f.read_bytes() for f in files]
+    contents = [
+        [p.read_bytes() for p in sorted(f.iterdir())] if f.is_dir() else f.read_bytes()
+        for f in files
+    ]
     assert contents[0] == contents[1]
 
 
@@ -178,7 +288,10 @@ def test_a_second_job_on_one_output_is_refused(upscale, sources, tmp_path):
 def test_two_processes_on_one_output(command, tmp_path):
     source = make_video(str(tmp_path / "in.mp4"), range(60), SIZE)
     words = command("--video", source, "-o", tmp_path / "o.mkv")
-    jobs = [subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    jobs = [
+        subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     said = [job.communicate(timeout=100)[1] for job in jobs]
     lost = [text for job, text in zip(jobs, said) if job.returncode]
     assert len(lost) == 1, said

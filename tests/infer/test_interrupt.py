@@ -1,4 +1,6 @@
-"""Real processes, really stopped: nothing half-written, and the same bytes when the job is given again."""
+"""Real processes, really stopped: nothing half-written, and the same bytes when the job
+is given again.
+"""
 
 import os
 import signal
@@ -24,7 +26,9 @@ def whole(tmp_path_factory, tiny_model) -> tuple[str, bytes]:
 def stop_after(words: list[str], record: Path, how: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
-    while not record.exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not record.exists() and process.poll() is None and time.monotonic() < deadline
+    ):
         time.sleep(0.005)
     process.send_signal(how)
     return process
@@ -46,12 +50,16 @@ def test_kill_and_again_gives_the_same_bytes(whole, tmp_path, command, run):
     assert os.listdir(tmp_path) == ["out.mp4"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)]
+)
 def test_an_interruption_is_clean(whole, tmp_path, command, how):
     source, _ = whole
     output = tmp_path / "out.mp4"
     process = stop_after(
-        command("--video", source, "-o", output, "--segment", 1000), tmp_path / ".out.mp4.parts" / "job.json", how
+        command("--video", source, "-o", output, "--segment", 1000),
+        tmp_path / ".out.mp4.parts" / "job.json",
+        how,
     )
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
@@ -63,7 +71,9 @@ def test_an_interruption_is_clean(whole, tmp_path, command, how):
 @pytest.mark.heavy(25)
 def test_memory_does_not_grow_with_length(tmp_path, command):
     source = make_video(str(tmp_path / "in.mp4"), range(1200), (48, 32))
-    process = subprocess.Popen(command("--video", source, "--segment", 50), cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command("--video", source, "--segment", 50), cwd=ROOT, stderr=subprocess.DEVNULL
+    )
     parts, resident = tmp_path / ".in_x4.mp4.parts", {}
     while process.poll() is None:
         done = len(list(parts.glob("[0-9]*.json"))) * 50
@@ -71,9 +81,13 @@ def test_memory_does_not_grow_with_length(tmp_path, command):
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         except OSError:
             break
-        resident.setdefault(done, [int(line.split()[1]) for line in lines if line.startswith("VmRSS")])
+        resident.setdefault(
+            done, [int(line.split()[1]) for line in lines if line.startswith("VmRSS")]
+        )
         time.sleep(0.02)
     assert process.wait() == 0
     curve = [kib[0] for done, kib in sorted(resident.items()) if done >= 200 and kib]
     assert len(curve) > 10
-    assert max(curve) - min(curve) < 40_000, curve  # KiB, over a length that would need 85,000 if frames were kept
+    assert max(curve) - min(curve) < 40_000, (
+        curve
+    )  # KiB, over a length that would need 85,000 if frames were kept

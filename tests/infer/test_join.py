@@ -1,4 +1,6 @@
-"""What goes through the media layer comes out as it went in: times, sound, tags, rotation, shape, depth."""
+"""What goes through the media layer comes out as it went in: times, sound, tags,
+rotation, shape, depth.
+"""
 
 from fractions import Fraction
 from pathlib import Path
@@ -9,20 +11,35 @@ from clips import make_video, spec_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infer.media.container import SUFFIXES, Packaging, refused
-from infer.media.fidelity import check_output
-from infer.media.info import ColorTags
-from infer.media.join import Timeline, join
-from infer.media.probe import open_input, probe
-from infer.media.reader import read_frames
-from infer.media.rehearsal import choose_packaging
-from infer.media.segment import SegmentWriter
+from infer.sinks.containers import SUFFIXES, Packaging, refused
+from infer.sinks.dry_run import choose_packaging
+from infer.sinks.mux import Timeline, join
+from infer.sinks.segments import SegmentWriter
+from infer.sinks.verify import check_output
+from infer.sources.files import read_frames
+from infer.sources.info import ColorTags
+from infer.sources.probe import open_input, probe
 
 
-def copy_through(path: str, folder: Path, muxer: str, group: int = 4, start: int = 0, **changes: object):
-    """Decode, encode in segments, join; returns the output's path, the failed checks and all checks."""
+def copy_through(
+    path: str,
+    folder: Path,
+    muxer: str,
+    group: int = 4,
+    start: int = 0,
+    **changes: object,
+):
+    """Decode, encode in segments, join; returns the output's path, the failed checks
+    and all checks.
+    """
     info = probe(path)
-    values = {"rate": info.rate, "color": info.color, "matrix": info.matrix, "sar": info.sar, "hdr": info.hdr}
+    values = {
+        "rate": info.rate,
+        "color": info.color,
+        "matrix": info.matrix,
+        "sar": info.sar,
+        "hdr": info.hdr,
+    }
     spec = spec_for((info.width, info.height), info.time_base, **{**values, **changes})
     frames = list(read_frames(info, start))
     segments = []
@@ -36,21 +53,31 @@ def copy_through(path: str, folder: Path, muxer: str, group: int = 4, start: int
     timeline = Timeline(*times, info.time_base, origin, begins_late=start > 0)
     kept = [s.index for s in info.others if s not in refused(info, muxer)]
     output = str(folder / f"out{SUFFIXES[muxer]}")
-    package, _ = choose_packaging(info, spec, Packaging(muxer, tuple(kept), info.display_matrix))
+    package, _ = choose_packaging(
+        info, spec, Packaging(muxer, tuple(kept), info.display_matrix)
+    )
     copied = join(output, package, spec, segments, info, timeline)
     checks = check_output(output, package, spec, info, timeline, copied)
     return output, [str(c) for c in checks if not c.ok], checks
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     steps=st.lists(st.integers(1, 5), min_size=1, max_size=10),
-    base=st.sampled_from([Fraction(1, 600), Fraction(1001, 30000), Fraction(1, 90000), Fraction(1, 25)]),
+    base=st.sampled_from(
+        [Fraction(1, 600), Fraction(1001, 30000), Fraction(1, 90000), Fraction(1, 25)]
+    ),
     group=st.integers(1, 5),
 )
 def test_any_timestamps_survive_any_segmenting(tmp_path, steps, base, group):
     """Also with B-frames, whose order of decoding is not the order of display."""
-    factor = 1500 if base == Fraction(1, 90000) else 20 if base == Fraction(1, 600) else 1
+    factor = (
+        1500 if base == Fraction(1, 90000) else 20 if base == Fraction(1, 600) else 1
+    )
     pts = np.cumsum([0, *steps]) * factor
     source = make_video(str(tmp_path / "in.mp4"), [int(p) for p in pts], base=base)
     output, failed, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
@@ -63,12 +90,18 @@ def test_any_timestamps_survive_any_segmenting(tmp_path, steps, base, group):
 @pytest.mark.parametrize("muxer", ["mp4", "mov", "matroska"])
 def test_sound_chapters_metadata_and_shape_survive(tmp_path, muxer):
     source = make_video(
-        str(tmp_path / "in.mp4"), range(10), audio="aac", sar=Fraction(64, 45), metadata={"title": "a b"},
+        str(tmp_path / "in.mp4"),
+        range(10),
+        audio="aac",
+        sar=Fraction(64, 45),
+        metadata={"title": "a b"},
         chapters=[(0, 0.2, "one"), (0.2, 0.4, "two")],
-    )  # fmt: skip
+    )
     output, failed, checks = copy_through(source, tmp_path, muxer)
     assert failed == []
-    assert {"audio 1", "chapters", "metadata", "sample aspect ratio"} <= {c.name for c in checks}
+    assert {"audio 1", "chapters", "metadata", "sample aspect ratio"} <= {
+        c.name for c in checks
+    }
     with open_input(output) as container:
         titles = [c["metadata"]["title"] for c in container.chapters()]
     assert titles == ["one", "two"]
@@ -91,19 +124,27 @@ def test_ten_bit_hdr_survives(tmp_path):
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     params = f"log-level=none:master-display={display}:max-cll=1000,400"
     source = make_video(
-        str(tmp_path / "in.mp4"), codec="libx265", pixel_format="yuv420p10le", size=(64, 64),
-        color=ColorTags(9, 16, 9, 1), options={"x265-params": params},
-    )  # fmt: skip
+        str(tmp_path / "in.mp4"),
+        codec="libx265",
+        pixel_format="yuv420p10le",
+        size=(64, 64),
+        color=ColorTags(9, 16, 9, 1),
+        options={"x265-params": params},
+    )
     info = probe(source)
     assert info.hdr is not None
     assert info.hdr.max_cll == 1000
-    output, failed, _ = copy_through(source, tmp_path, "mp4", encoder="libx265", pixel_format="yuv420p10le")
+    output, failed, _ = copy_through(
+        source, tmp_path, "mp4", encoder="libx265", pixel_format="yuv420p10le"
+    )
     assert failed == []
     assert probe(output).layout.bits == 10
     assert next(read_frames(probe(output))).rgb.dtype == np.uint16
 
 
-@pytest.mark.parametrize("color", [ColorTags(1, 1, 1, 1), ColorTags(5, 6, 5, 2), ColorTags(9, 18, 9, 1)])
+@pytest.mark.parametrize(
+    "color", [ColorTags(1, 1, 1, 1), ColorTags(5, 6, 5, 2), ColorTags(9, 18, 9, 1)]
+)
 def test_colour_tags_survive(tmp_path, color):
     source = make_video(str(tmp_path / "in.mkv"), color=color)
     assert probe(source).color == color
@@ -113,13 +154,29 @@ def test_colour_tags_survive(tmp_path, color):
 
 
 def test_the_check_can_fail(tmp_path):
-    source = make_video(str(tmp_path / "in.mp4"), range(8), audio="aac", sar=Fraction(4, 3))
-    _, failed, _ = copy_through(source, tmp_path, "mp4", sar=Fraction(1), color=ColorTags(1, 1, 1, 1))
+    source = make_video(
+        str(tmp_path / "in.mp4"), range(8), audio="aac", sar=Fraction(4, 3)
+    )
+    _, failed, _ = copy_through(
+        source, tmp_path, "mp4", sar=Fraction(1), color=ColorTags(1, 1, 1, 1)
+    )
     assert failed == []  # as planned; now hold the result against another plan
     info = probe(source)
-    spec = spec_for((info.width, info.height), info.time_base, sar=Fraction(4, 3), color=ColorTags(1, 1, 1, 1))
+    spec = spec_for(
+        (info.width, info.height),
+        info.time_base,
+        sar=Fraction(4, 3),
+        color=ColorTags(1, 1, 1, 1),
+    )
     timeline = Timeline((0, 1), (1, 1), Fraction(1, 25))
-    checks = check_output(str(tmp_path / "out.mp4"), Packaging("mp4", (), QUARTER), spec, info, timeline, [])
+    checks = check_output(
+        str(tmp_path / "out.mp4"),
+        Packaging("mp4", (), QUARTER),
+        spec,
+        info,
+        timeline,
+        [],
+    )
     assert {c.name for c in checks if not c.ok} >= {
         "sample aspect ratio",
         "rotation",
@@ -130,7 +187,13 @@ def test_the_check_can_fail(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["webcam_vfr.mov", "phone_h263.3gp", "mpeg2_short.ts", "rotate_and_reflect.mp4", "nasa_lowres_2audio.mp4"],
+    [
+        "webcam_vfr.mov",
+        "phone_h263.3gp",
+        "mpeg2_short.ts",
+        "rotate_and_reflect.mp4",
+        "nasa_lowres_2audio.mp4",
+    ],
 )
 def test_real_clips(tmp_path, clip, name):
     muxer = "mov" if name == "phone_h263.3gp" else "mp4"
@@ -140,6 +203,10 @@ def test_real_clips(tmp_path, clip, name):
 
 
 def test_containers_are_asked_before_the_job(clip):
-    assert [s.codec for s in refused(probe(clip("phone_h263.3gp")), "matroska")] == ["amr_nb"]
+    assert [s.codec for s in refused(probe(clip("phone_h263.3gp")), "matroska")] == [
+        "amr_nb"
+    ]
     assert refused(probe(clip("phone_h263.3gp")), "mov") == []
-    assert [s.kind for s in refused(probe(clip("nasa_lowres_2audio.mp4")), "matroska")] == ["subtitle", "subtitle"]
+    assert [
+        s.kind for s in refused(probe(clip("nasa_lowres_2audio.mp4")), "matroska")
+    ] == ["subtitle", "subtitle"]

@@ -1,4 +1,6 @@
-"""What a file says beside its pictures is kept where the container can, and told before the job where it cannot."""
+"""What a file says beside its pictures is kept where the container can, and told before
+the job where it cannot.
+"""
 
 from fractions import Fraction
 
@@ -9,11 +11,11 @@ from clips import make_rich, make_video, png
 from test_join import copy_through
 
 from infer.__main__ import main
-from infer.media.info import ColorTags
-from infer.media.metadata import lost, said
-from infer.media.probe import probe
-from infer.options import parse
-from infer.plan import make_plan
+from infer.command.options import parse
+from infer.jobs.plan import make_plan
+from infer.sources.info import ColorTags
+from infer.sources.probe import probe
+from infer.tags import lost, said
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +33,34 @@ def test_matroska_keeps_everything(rich, tmp_path):
     assert notes_for(rich, tmp_path / "new.mkv") == ""
     output, failed, checks = copy_through(rich, tmp_path, "matroska")
     assert failed == []
-    assert {"video metadata", "video roles", "audio 1 roles", "subtitle 2 metadata", "attachment 3", "cover 4"} <= {
-        c.name for c in checks
-    }
+    assert {
+        "video metadata",
+        "video roles",
+        "audio 1 roles",
+        "subtitle 2 metadata",
+        "attachment 3",
+        "cover 4",
+    } <= {c.name for c in checks}
     with av.open(output) as container:
         video, sound, subtitle, font, cover = container.streams
-        assert (video.metadata["TIMECODE"], video.metadata["title"]) == ("01:00:00:00", "view")
-        assert [s.metadata["language"] for s in (video, sound, subtitle)] == ["ger", "eng", "pt-BR"]
+        assert (video.metadata["TIMECODE"], video.metadata["title"]) == (
+            "01:00:00:00",
+            "view",
+        )
+        assert [s.metadata["language"] for s in (video, sound, subtitle)] == [
+            "ger",
+            "eng",
+            "pt-BR",
+        ]
         assert video.disposition == Disposition.default | Disposition.original
-        assert (sound.disposition, subtitle.disposition) == (Disposition.comment, Disposition.forced)
-        assert (font.metadata["filename"], font.data) == ("font.ttf", b"not really a font")
+        assert (sound.disposition, subtitle.disposition) == (
+            Disposition.comment,
+            Disposition.forced,
+        )
+        assert (font.metadata["filename"], font.data) == (
+            "font.ttf",
+            b"not really a font",
+        )
         assert bytes(next(p for p in container.demux(cover) if p.size)) == png()
         assert container.chapters()[0]["metadata"] == {"title": "one", "ARTIST": "she"}
 
@@ -56,7 +76,9 @@ def test_what_is_told_before_is_what_is_missing_after(rich, tmp_path, muxer):
     assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf)" in told
     assert ("audio 1 roles (comment): .mp4 or .mkv can" in told) == (muxer == "mov")
     assert all(loss in told for loss in missing)
-    told_of = [line for line in told.splitlines() if line.startswith(f".{muxer} cannot hold ")]
+    told_of = [
+        line for line in told.splitlines() if line.startswith(f".{muxer} cannot hold ")
+    ]
     assert sum(line.count(";") + 1 for line in told_of) == len(missing)
 
 
@@ -65,7 +87,11 @@ def test_metadata_of_any_name_survives_in_mp4_where_no_cover_is_in_the_way(tmp_p
     output, failed, _ = copy_through(source, tmp_path, "mp4")
     assert [f for f in failed if f.startswith("metadata")] == []
     assert probe(output).metadata["MY_KEY"] == "own"
-    assert probe(output).stream_metadata == {"language": "ger", "title": "view", "timecode": "01:00:00:00"}
+    assert probe(output).stream_metadata == {
+        "language": "ger",
+        "title": "view",
+        "timecode": "01:00:00:00",
+    }
     again, failed, _ = copy_through(output, tmp_path, "matroska")
     assert failed == []
     assert probe(again).stream_metadata["TIMECODE"] == "01:00:00:00"
@@ -78,26 +104,62 @@ def test_a_cover_goes_from_mp4_to_matroska(rich, tmp_path):
     output, failed, _ = copy_through(source, tmp_path, "matroska")
     assert failed == []
     assert [s.kind for s in probe(output).others] == ["audio", "cover"]
-    assert "left out, because .mov cannot hold it: cover stream 4" in notes_for(source, tmp_path / "x.mov")
+    assert "left out, because .mov cannot hold it: cover stream 4" in notes_for(
+        source, tmp_path / "x.mov"
+    )
 
 
 def test_a_part_keeps_the_cover_and_not_the_time_code(rich, tmp_path):
     output, failed, _ = copy_through(rich, tmp_path, "matroska", start=5)
     assert failed == []
-    assert [s.kind for s in probe(output).others] == ["audio", "subtitle", "attachment", "cover"]
+    assert [s.kind for s in probe(output).others] == [
+        "audio",
+        "subtitle",
+        "attachment",
+        "cover",
+    ]
     plan = make_plan(parse(["--video", rich, "--start", "5"]), rich)
     assert plan.info.stream_metadata == {"language": "ger", "title": "view"}
     assert any(note.startswith("left out: the time code") for note in plan.notes)
 
 
 def test_refusals_name_the_container_that_can(rich, tmp_path, capsys):
-    assert main(["--video", rich, "-o", str(tmp_path / "out.mp4"), "--model", "there is none"]) == 2
+    assert (
+        main(
+            [
+                "--video",
+                rich,
+                "-o",
+                str(tmp_path / "out.mp4"),
+                "--model",
+                "there is none",
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr().err
-    assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf): use .mkv, or --drop-streams" in said
+    assert (
+        "subtitle stream 2 (subrip), attachment stream 3 (font.ttf): use .mkv, or --drop-streams"
+        in said
+    )
 
 
 def test_a_live_session_tells_what_it_leaves_out(rich, tiny_model, tmp_path, capsys):
-    assert main(["--video", rich, "-o", str(tmp_path / "out.ts"), "--model", tiny_model, "--frames", "2"]) == 0
+    assert (
+        main(
+            [
+                "--video",
+                rich,
+                "-o",
+                str(tmp_path / "out.ts"),
+                "--model",
+                tiny_model,
+                "--frames",
+                "2",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().err
     left = "subtitle stream 2 (subrip), attachment stream 3 (font.ttf), cover stream 4 (png), chapters, metadata"
     assert f"note     left out: {left}\n" in said
@@ -105,39 +167,81 @@ def test_a_live_session_tells_what_it_leaves_out(rich, tiny_model, tmp_path, cap
 
 
 def test_clocks_that_matroska_rounds_are_told(tmp_path):
-    ticks = make_video(str(tmp_path / "in.mp4"), [0, 1500, 4501, 6000], base=Fraction(1, 90000))
-    assert "exact timestamps (it counts in 1/1000 s): .mp4 or .mov can" in notes_for(ticks, tmp_path / "out.mkv")
-    rounded = make_video(str(tmp_path / "in.mkv"), [0, 1500, 4501, 6000], base=Fraction(1, 90000))
+    ticks = make_video(
+        str(tmp_path / "in.mp4"), [0, 1500, 4501, 6000], base=Fraction(1, 90000)
+    )
+    assert "exact timestamps (it counts in 1/1000 s): .mp4 or .mov can" in notes_for(
+        ticks, tmp_path / "out.mkv"
+    )
+    rounded = make_video(
+        str(tmp_path / "in.mkv"), [0, 1500, 4501, 6000], base=Fraction(1, 90000)
+    )
     for harmless in (rounded, make_video(str(tmp_path / "25.mp4"))):
         assert "timestamps" not in notes_for(harmless, tmp_path / "out.mkv")
 
 
 def test_hdr_that_a_codec_cannot_say_is_told(tmp_path):
     params = "log-level=none:max-cll=1000,400"
-    source = make_video(str(tmp_path / "in.mp4"), codec="libx265", pixel_format="yuv420p10le", size=(64, 64),
-                        options={"x265-params": params})  # fmt: skip
+    source = make_video(
+        str(tmp_path / "in.mp4"),
+        codec="libx265",
+        pixel_format="yuv420p10le",
+        size=(64, 64),
+        options={"x265-params": params},
+    )
     assert "HDR metadata" not in notes_for(source, tmp_path / "out.mp4")
-    assert "cannot hold HDR metadata, nor can" in notes_for(source, tmp_path / "out.mkv", "--codec", "ffv1")
+    assert "cannot hold HDR metadata, nor can" in notes_for(
+        source, tmp_path / "out.mkv", "--codec", "ffv1"
+    )
 
 
 @pytest.mark.parametrize("encoder", ["prores_ks", "libsvtav1"])
 def test_colours_and_hdr_survive_in_codecs_with_other_steps(tmp_path, encoder):
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     params = f"log-level=none:master-display={display}:max-cll=1000,400"
-    source = make_video(str(tmp_path / "in.mp4"), codec="libx265", pixel_format="yuv420p10le", size=(64, 64),
-                        color=ColorTags(9, 16, 9, 1), options={"x265-params": params})  # fmt: skip
+    source = make_video(
+        str(tmp_path / "in.mp4"),
+        codec="libx265",
+        pixel_format="yuv420p10le",
+        size=(64, 64),
+        color=ColorTags(9, 16, 9, 1),
+        options={"x265-params": params},
+    )
     layout = {"prores_ks": "yuv422p10le", "libsvtav1": "yuv420p10le"}[encoder]
     output, failed, _ = copy_through(
         source, tmp_path, "matroska", encoder=encoder, pixel_format=layout, preset=None
     )
     assert probe(output).color == ColorTags(9, 16, 9, 1)
-    assert [text[:12] for text in failed] == (["HDR metadata"] if encoder == "prores_ks" else [])
+    assert [text[:12] for text in failed] == (
+        ["HDR metadata"] if encoder == "prores_ks" else []
+    )
 
 
 def test_words_that_only_look_different_are_not_lost():
     wanted = {"ARTIST": "me", "my key": "1", "location": "+48.8577+002.295/"}
-    assert lost(wanted, {"artist": "me", "MY_KEY": "1", "location": "+48.8577+002.2950/", "more": "x"}) == []
-    assert lost(wanted, {"artist": "you", "location": "+48.8677+002.2950/"}) == ["ARTIST", "location", "my key"]
-    assert said({"encoder": "x", "BPS-eng": "1", "title": "a", "title-eng": "a", "language": "und"}) == {
-        "title": "a"
-    }
+    assert (
+        lost(
+            wanted,
+            {
+                "artist": "me",
+                "MY_KEY": "1",
+                "location": "+48.8577+002.2950/",
+                "more": "x",
+            },
+        )
+        == []
+    )
+    assert lost(wanted, {"artist": "you", "location": "+48.8677+002.2950/"}) == [
+        "ARTIST",
+        "location",
+        "my key",
+    ]
+    assert said(
+        {
+            "encoder": "x",
+            "BPS-eng": "1",
+            "title": "a",
+            "title-eng": "a",
+            "language": "und",
+        }
+    ) == {"title": "a"}

@@ -1,4 +1,6 @@
-"""Every kind of source and sink by its address: RTSP, HLS over HTTP, recordings; and what no address may do."""
+"""Every kind of source and sink by its address: RTSP, HLS over HTTP, recordings; and
+what no address may do.
+"""
 
 import functools
 import http.server
@@ -14,10 +16,10 @@ from rtsp_server import RTSPServer
 from streams import numbers_in, record
 
 from infer.__main__ import main
-from infer.live.address import find_source, find_target, is_live
-from infer.media import network
-from infer.media.playlist import check_playlist
-from infer.options import Options
+from infer.command.options import Options
+from infer.sources import network
+from infer.sources.address import find_source, find_target, is_live
+from infer.sources.playlist import check_playlist
 
 
 @pytest.fixture
@@ -26,7 +28,9 @@ def live(tiny_model, tmp_path):
 
     def call(*arguments: object) -> tuple[int, dict]:
         report = tmp_path / "report.json"
-        status = main([*map(str, arguments), "--model", tiny_model, "--report", str(report)])
+        status = main(
+            [*map(str, arguments), "--model", tiny_model, "--report", str(report)]
+        )
         return status, json.loads(report.read_text()) if report.exists() else {}
 
     return call
@@ -51,31 +55,47 @@ def served(tmp_path):
 
 def test_rtsp(live, tmp_path):
     with RTSPServer() as server:
-        status, report = live("--video", server.url, "-o", tmp_path / "out.mkv", "--frames", 15)
+        status, report = live(
+            "--video", server.url, "-o", tmp_path / "out.mkv", "--frames", 15
+        )
     assert (status, report["frames"], report["policy"]) == (0, 15, "drop")
     found = numbers_in(str(tmp_path / "out.mkv"))
     first = found[0][0]
-    assert all(seconds == pytest.approx((number - first) / 25, abs=2e-3) for number, seconds in found)
+    assert all(
+        seconds == pytest.approx((number - first) / 25, abs=2e-3)
+        for number, seconds in found
+    )
 
 
 def test_hls_in_loses_nothing_and_hls_out_is_a_whole_playlist(live, served, tmp_path):
     folder, address = served
     record(str(folder / "in.m3u8"), 60, muxer="hls", hls_time="1", hls_list_size="0")
     status, report = live("--video", f"{address}/in.m3u8", "-o", tmp_path / "out.m3u8")
-    assert (status, report["frames"], report["dropped"], report["missed"]) == (0, 60, 0, 0)
+    assert (status, report["frames"], report["dropped"], report["missed"]) == (
+        0,
+        60,
+        0,
+        0,
+    )
     found = numbers_in(str(tmp_path / "out.m3u8"))
     assert [number for number, _ in found] == list(range(60))
-    assert all(b - a == pytest.approx(1 / 25, abs=1e-3) for (_, a), (_, b) in pairwise(found))
+    assert all(
+        b - a == pytest.approx(1 / 25, abs=1e-3) for (_, a), (_, b) in pairwise(found)
+    )
     assert "#EXT-X-ENDLIST" in (tmp_path / "out.m3u8").read_text()
 
 
-def test_a_playlist_from_the_network_cannot_read_local_files(live, served, tmp_path, capsys):
+def test_a_playlist_from_the_network_cannot_read_local_files(
+    live, served, tmp_path, capsys
+):
     folder, address = served
     secret = record(str(tmp_path / "secret.ts"), 10, muxer="mpegts")
     (folder / "evil.m3u8").write_text(
         f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
     )
-    status, _ = live("--video", f"{address}/evil.m3u8", "-o", tmp_path / "out.ts", "--timeout", 2)
+    status, _ = live(
+        "--video", f"{address}/evil.m3u8", "-o", tmp_path / "out.ts", "--timeout", 2
+    )
     assert status == 1
     assert not (tmp_path / "out.ts").exists()
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
@@ -109,7 +129,19 @@ def test_a_local_playlist_stays_in_its_folder(tmp_path, text, capsys, tiny_model
     playlist = folder / "list.m3u8"
     playlist.write_text(text.replace("{secret}", str(secret)))
     for output in ("out.mp4", "out.ts"):  # a file job and a live session
-        assert main(["--video", str(playlist), "-o", str(tmp_path / output), "--model", tiny_model]) == 2
+        assert (
+            main(
+                [
+                    "--video",
+                    str(playlist),
+                    "-o",
+                    str(tmp_path / output),
+                    "--model",
+                    tiny_model,
+                ]
+            )
+            == 2
+        )
         said = capsys.readouterr().err.splitlines()[-1]
         assert "outside its folder; --trust-playlist allows it" in said
     check_playlist(str(playlist), trusted=True)
@@ -118,13 +150,24 @@ def test_a_local_playlist_stays_in_its_folder(tmp_path, text, capsys, tiny_model
 def test_a_playlist_that_is_trusted_may_reach_out(live, tmp_path):
     folder = tmp_path / "lists"
     folder.mkdir()
-    playlist = Path(record(str(folder / "list.m3u8"), 12, muxer="hls", hls_time="1", hls_list_size="0"))
+    playlist = Path(
+        record(
+            str(folder / "list.m3u8"), 12, muxer="hls", hls_time="1", hls_list_size="0"
+        )
+    )
     assert live("--video", playlist, "-o", tmp_path / "inside.mp4")[0] == 0
     (folder / "list0.ts").rename(tmp_path / "outside.ts")
-    playlist.write_text(playlist.read_text().replace("list0.ts", str(tmp_path / "outside.ts")))
+    playlist.write_text(
+        playlist.read_text().replace("list0.ts", str(tmp_path / "outside.ts"))
+    )
     assert live("--video", playlist, "-o", tmp_path / "outside.mp4")[0] == 2
-    assert live("--video", playlist, "-o", tmp_path / "outside.mp4", "--trust-playlist")[0] == 0
-    assert (tmp_path / "outside.mp4").read_bytes() == (tmp_path / "inside.mp4").read_bytes()
+    assert (
+        live("--video", playlist, "-o", tmp_path / "outside.mp4", "--trust-playlist")[0]
+        == 0
+    )
+    assert (tmp_path / "outside.mp4").read_bytes() == (
+        tmp_path / "inside.mp4"
+    ).read_bytes()
 
 
 def test_playlists_may_name_each_other_for_ever(tmp_path):
@@ -134,8 +177,10 @@ def test_playlists_may_name_each_other_for_ever(tmp_path):
 
 
 def test_frames_beyond_the_limit_are_refused(live, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("infer.live.sources.MAX_PIXELS", 64 * 48 - 1)
-    status, _ = live("--video", record(str(tmp_path / "in.mp4"), 3), "-o", tmp_path / "out.ts")
+    monkeypatch.setattr("infer.sources.live.MAX_PIXELS", 64 * 48 - 1)
+    status, _ = live(
+        "--video", record(str(tmp_path / "in.mp4"), 3), "-o", tmp_path / "out.ts"
+    )
     assert status == 1
     assert "frames of 64x48, refused beyond 3071 pixels" in capsys.readouterr().err
     assert not (tmp_path / "out.ts").exists()
@@ -146,14 +191,18 @@ def test_sound_is_copied_beside_the_picture(live, served, tmp_path, suffix):
     folder, address = served
     with av.open(make_video(str(tmp_path / "in.mp4"), range(25), audio="aac")) as clip:
         packets = sum(1 for p in clip.demux(audio=0) if p.size)
-        with av.open(str(folder / "in.m3u8"), "w", format="hls", options={"hls_time": "9"}) as output:
+        with av.open(
+            str(folder / "in.m3u8"), "w", format="hls", options={"hls_time": "9"}
+        ) as output:
             copies = {s.index: output.add_stream_from_template(s) for s in clip.streams}
             clip.seek(0)
             for packet in clip.demux():
                 if packet.dts is not None:
                     packet.stream = copies[packet.stream.index]
                     output.mux(packet)
-    status, report = live("--video", f"{address}/in.m3u8", "-o", tmp_path / f"out{suffix}")
+    status, report = live(
+        "--video", f"{address}/in.m3u8", "-o", tmp_path / f"out{suffix}"
+    )
     assert (status, report["sound"]) == (0, True)
     with av.open(str(tmp_path / f"out{suffix}")) as result:
         assert packets - 2 <= sum(1 for p in result.demux(audio=0) if p.size) <= packets
@@ -161,16 +210,34 @@ def test_sound_is_copied_beside_the_picture(live, served, tmp_path, suffix):
 
 
 def test_addresses_mean_what_they_say():
-    live = ("-", "udp://h:1", "tcp://h:1", "rtsp://h/x", "srt://h:1", "http://h/a.m3u8?x", "/dev/video0")
+    live = (
+        "-",
+        "udp://h:1",
+        "tcp://h:1",
+        "rtsp://h/x",
+        "srt://h:1",
+        "http://h/a.m3u8?x",
+        "/dev/video0",
+    )
     assert all(is_live(path, "out.mp4") for path in live)
     jobs = ("in.mp4", "udp", "http://h/a.mp4", "list.m3u8", "frames", "ftp://h/a.mp4")
-    assert not any(is_live(path, output) for path in jobs for output in ("out.mp4", "frames", None))
-    assert all(is_live("in.mp4", output) for output in ("-", "udp://h:1", "out.ts", "out.m3u8"))
+    assert not any(
+        is_live(path, output) for path in jobs for output in ("out.mp4", "frames", None)
+    )
+    assert all(
+        is_live("in.mp4", output) for output in ("-", "udp://h:1", "out.ts", "out.m3u8")
+    )
     o = Options(input_size="320x240")
     assert find_source("/dev/video0", o, True).options == {"video_size": "320x240"}
     assert find_source("rtsp://h/x", o, True).options["rtsp_transport"] == "tcp"
-    assert "file" not in find_source("http://h/a.m3u8", o, False).options["protocol_whitelist"].split(",")
-    for output, words in ((None, "missing"), ("rtsp://h/x", "cannot send"), ("out.avi", "is written to")):
+    assert "file" not in find_source("http://h/a.m3u8", o, False).options[
+        "protocol_whitelist"
+    ].split(",")
+    for output, words in (
+        (None, "missing"),
+        ("rtsp://h/x", "cannot send"),
+        ("out.avi", "is written to"),
+    ):
         with pytest.raises(ValueError, match=words):
             find_target(output, o)
 
@@ -183,7 +250,9 @@ def test_a_camera_that_is_not_there_is_wrong_use(live, tmp_path, capsys):
 
 def test_network_names_are_not_file_names():
     assert network.is_network("UDP://h:1")
-    assert not any(network.is_network(path) for path in ("udp", "udp:1", "C://x", "./http://x"))
+    assert not any(
+        network.is_network(path) for path in ("udp", "udp:1", "C://x", "./http://x")
+    )
 
 
 def test_codecs_that_a_container_does_not_carry_are_refused(live, tmp_path, capsys):

@@ -1,4 +1,6 @@
-"""The output's clock never runs back and never drifts; latencies are counted in fixed memory and told truly."""
+"""The output's clock never runs back and never drifts; latencies are counted in fixed
+memory and told truly.
+"""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -8,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infer.live.clock import Clock
-from infer.live.latency import Latency
+from infer.latency import Latency
+from infer.sources.clock import Clock
 
 BASE = Fraction(1, 90_000)
 FRAME = 3600
@@ -19,17 +21,25 @@ def seconds(ticks: int) -> Fraction:
     return ticks * BASE
 
 
-@given(st.lists(st.one_of(st.none(), st.integers(-(2**33), 2**33)), min_size=1, max_size=50))
+@given(
+    st.lists(
+        st.one_of(st.none(), st.integers(-(2**33), 2**33)), min_size=1, max_size=50
+    )
+)
 def test_whatever_a_source_says_time_goes_forward_from_zero(said):
     clock = Clock(BASE, FRAME)
     shown = [clock.ticks(None if ticks is None else seconds(ticks)) for ticks in said]
     assert shown[0] == 0
     assert all(a < b for a, b in pairwise(shown))
-    # Nothing the source says can make the output stand still: a leap is at most ten seconds.
+    # Nothing the source says can make the output stand still: a leap is at most ten
+    # seconds.
     assert all(b - a <= 10 / BASE for a, b in pairwise(shown))
 
 
-@given(st.lists(st.integers(1, 800_000), min_size=1, max_size=50), st.integers(-(2**33), 2**33))
+@given(
+    st.lists(st.integers(1, 800_000), min_size=1, max_size=50),
+    st.integers(-(2**33), 2**33),
+)
 def test_between_the_frames_of_a_connection_the_distance_is_the_sources(steps, start):
     clock = Clock(BASE, FRAME)
     said = start + np.cumsum([0, *steps])
@@ -40,8 +50,12 @@ def test_between_the_frames_of_a_connection_the_distance_is_the_sources(steps, s
 def test_two_days_of_ntsc_frames_do_not_drift_and_pass_the_wraps_of_mpeg_ts():
     clock, wrap = Clock(BASE, 3003), 2**33  # 26.5 hours
     numbers = range(0, 48 * 3600 * 30, 299)  # nearly ten seconds apart
-    shown = [clock.ticks(seconds((number * 3003 + 12_345) % wrap)) for number in numbers]
-    lost = (299 - 1) * 3003  # what lies between two frames is unknown where the clock begins anew
+    shown = [
+        clock.ticks(seconds((number * 3003 + 12_345) % wrap)) for number in numbers
+    ]
+    lost = (
+        299 - 1
+    ) * 3003  # what lies between two frames is unknown where the clock begins anew
     assert clock.num_jumps == 1
     assert shown[-1] == numbers[-1] * 3003 - lost
 

@@ -1,4 +1,6 @@
-"""Real UDP and TCP streams through the real command: in time, in order, and playable whatever happens to them."""
+"""Real UDP and TCP streams through the real command: in time, in order, and playable
+whatever happens to them.
+"""
 
 import json
 import signal
@@ -23,7 +25,9 @@ def live(tiny_model, tmp_path):
 
     def call(*arguments: object) -> tuple[int, dict]:
         report = tmp_path / "report.json"
-        status = main([*map(str, arguments), "--model", tiny_model, "--report", str(report)])
+        status = main(
+            [*map(str, arguments), "--model", tiny_model, "--report", str(report)]
+        )
         return status, json.loads(report.read_text()) if report.exists() else {}
 
     return call
@@ -37,38 +41,61 @@ def wait_for(condition, seconds: float = 120.0) -> bool:
 
 
 def steadiest(sender: Sender, receiver: Receiver, window: int = 10) -> float:
-    """Milliseconds from sending to showing: the best median over ``window`` frames in a row."""
-    late = [moment - sender.sent[number] for number, _, moment in list(receiver.seen) if number in sender.sent]
-    medians = [np.median(late[i : i + window]) for i in range(0, len(late) - window + 1, window // 2)]
+    """Milliseconds from sending to showing: the best median over ``window`` frames in a
+    row.
+    """
+    late = [
+        moment - sender.sent[number]
+        for number, _, moment in list(receiver.seen)
+        if number in sender.sent
+    ]
+    medians = [
+        np.median(late[i : i + window])
+        for i in range(0, len(late) - window + 1, window // 2)
+    ]
     return 1e3 * min(medians, default=np.inf)
 
 
 def test_latency_beyond_the_models_own_time_is_under_100_ms(command, tmp_path):
     source, sink = free_port(), free_port()
     report = tmp_path / "report.json"
-    words = command("--video", f"udp://127.0.0.1:{source}", "-o", f"udp://127.0.0.1:{sink}", "--report", report)
+    words = command(
+        "--video",
+        f"udp://127.0.0.1:{source}",
+        "-o",
+        f"udp://127.0.0.1:{sink}",
+        "--report",
+        report,
+    )
     with (
         Receiver(f"udp://127.0.0.1:{sink}?{UDP_IN}") as receiver,
         Sender(f"udp://127.0.0.1:{source}?pkt_size=1316", fps=10, count=600) as sender,
         subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process,
     ):
-        # Other tests share the machine, so it is the best second of up to sixty that counts.
+        # Other tests share the machine, so it is the best second of up to sixty that
+        # counts.
         wait_for(lambda: steadiest(sender, receiver) < 95 or sender.join(0), 90)
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[1]
         total = steadiest(sender, receiver)
     assert process.returncode == 0, said
     found = json.loads(report.read_text())
-    print(f"\nsent to shown {total:.1f} ms, model {found['model_ms']}, in the session {found['latency_ms']}")
+    print(
+        f"\nsent to shown {total:.1f} ms, model {found['model_ms']}, in the session {found['latency_ms']}"
+    )
     assert total - found["model_ms"]["p50"] < 100, (total, found)
     for name in ("p50", "p95", "p99"):
         assert f"{name} {found['latency_ms'][name]:.1f}" in said
     shown = [seconds - number / 10 for number, seconds, _ in receiver.seen]
-    assert max(shown) - min(shown) < 1e-3  # every frame keeps its distance from every other
+    assert (
+        max(shown) - min(shown) < 1e-3
+    )  # every frame keeps its distance from every other
     assert all(a < b for (a, *_), (b, *_) in pairwise(receiver.seen))
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.heavy)]
+)
 def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
     port, output = free_port(), tmp_path / "out.mp4"
     words = command("--video", f"udp://127.0.0.1:{port}", "-o", output)
@@ -85,7 +112,11 @@ def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
     first = found[0][0]
     assert all(abs(seconds - (number - first) / 25) < 2e-3 for number, seconds in found)
     with av.open(str(output)) as recording:
-        heard = [float(p.pts * p.time_base) for p in recording.demux(audio=0) if p.pts is not None]
+        heard = [
+            float(p.pts * p.time_base)
+            for p in recording.demux(audio=0)
+            if p.pts is not None
+        ]
     assert len(heard) >= 2
     assert abs(heard[-1] - found[-1][1]) < 2.5
 
@@ -93,26 +124,48 @@ def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
 def test_drop_stays_live_when_the_source_is_too_fast(live, tmp_path):
     port, output = free_port(), tmp_path / "out.mkv"
     with Sender(f"udp://127.0.0.1:{port}?pkt_size=1316", fps=250):
-        status, report = live("--video", f"udp://127.0.0.1:{port}", "-o", output, "--frames", 60)
+        status, report = live(
+            "--video", f"udp://127.0.0.1:{port}", "-o", output, "--frames", 60
+        )
     assert (status, report["frames"]) == (0, 60)
     assert report["dropped"] > 10
-    assert report["latency_ms"]["p50"] < 8 * report["model_ms"]["p95"] + 100  # a short queue, so never long behind
+    assert (
+        report["latency_ms"]["p50"] < 8 * report["model_ms"]["p95"] + 100
+    )  # a short queue, so never long behind
     found = numbers_in(str(output))
     assert len(found) == 60
     late = found[-1][1] - (found[-1][0] - found[0][0]) / 250
-    assert abs(late - 1024 / 250 * round(late / (1024 / 250))) < 5e-3  # numbers begin anew after 1024 frames
+    assert (
+        abs(late - 1024 / 250 * round(late / (1024 / 250))) < 5e-3
+    )  # numbers begin anew after 1024 frames
 
 
-def test_block_loses_nothing_and_skip_similar_computes_only_what_changes(live, tmp_path):
-    for policy, still in (("block", False), ("skip-similar", False), ("skip-similar", True)):
+def test_block_loses_nothing_and_skip_similar_computes_only_what_changes(
+    live, tmp_path
+):
+    for policy, still in (
+        ("block", False),
+        ("skip-similar", False),
+        ("skip-similar", True),
+    ):
         port, output = free_port(), tmp_path / f"{policy}{still}.ts"
-        speed = 8 if policy == "block" else 1  # frames come faster than they are upscaled
-        with Sender(f"tcp://127.0.0.1:{port}", count=40, still=still, speed=speed) as sender:
+        speed = (
+            8 if policy == "block" else 1
+        )  # frames come faster than they are upscaled
+        with Sender(
+            f"tcp://127.0.0.1:{port}", count=40, still=still, speed=speed
+        ) as sender:
             source = f"tcp://127.0.0.1:{port}?listen=1"
-            status, report = live("--video", source, "-o", output, "--live", policy, "--reconnect", 0)
+            status, report = live(
+                "--video", source, "-o", output, "--live", policy, "--reconnect", 0
+            )
             assert sender.error is None
         assert status == 0
-        assert report["frames"] + report["missed"] + report["dropped"] == report["frames_in"] == 40
+        assert (
+            report["frames"] + report["missed"] + report["dropped"]
+            == report["frames_in"]
+            == 40
+        )
         if policy == "block":
             assert [number for number, _ in numbers_in(str(output))] == list(range(40))
         assert report["repeated"] == (report["frames"] - 1 if still else 0)
@@ -132,7 +185,18 @@ def test_a_source_that_dies_and_comes_back_goes_on(live, tmp_path, capsys):
             again.append(Sender(url, first=500))
 
         threading.Thread(target=come_back, daemon=True).start()
-        words = ("--video", source, "-o", output, "--live", "block", "--frames", 40, "--reconnect", 60)
+        words = (
+            "--video",
+            source,
+            "-o",
+            output,
+            "--live",
+            "block",
+            "--frames",
+            40,
+            "--reconnect",
+            60,
+        )
         status, report = live(*words)
         with again[0]:
             pass
@@ -152,7 +216,18 @@ def test_a_source_that_is_gone_for_good_leaves_what_there_was(live, tmp_path, ca
     port, output = free_port(), tmp_path / "out.mkv"
     with Sender(f"udp://127.0.0.1:{port}?pkt_size=1316", count=40):
         source = f"udp://127.0.0.1:{port}"
-        status, _ = live("--video", source, "-o", output, "--timeout", 1, "--reconnect", 1.5, "--live", "block")
+        status, _ = live(
+            "--video",
+            source,
+            "-o",
+            output,
+            "--timeout",
+            1,
+            "--reconnect",
+            1.5,
+            "--live",
+            "block",
+        )
     assert status == 1
     assert "nothing came in time" in capsys.readouterr().err.splitlines()[-1]
     assert len(numbers_in(str(output))) > 20
@@ -162,11 +237,20 @@ def test_a_source_that_says_nothing_is_given_up(live, tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for scheme, port in (("tcp", silent.getsockname()[1]), ("udp", free_port())):
             begun = time.monotonic()
-            status, _ = live("--video", f"{scheme}://127.0.0.1:{port}", "-o", tmp_path / "out.ts", "--timeout", 0.5)
+            status, _ = live(
+                "--video",
+                f"{scheme}://127.0.0.1:{port}",
+                "-o",
+                tmp_path / "out.ts",
+                "--timeout",
+                0.5,
+            )
             assert status == 1
             assert time.monotonic() - begun < 20
             assert "cannot be opened (nothing came in time)" in capsys.readouterr().err
-    status, _ = live("--video", f"tcp://127.0.0.1:{free_port()}", "-o", tmp_path / "out.ts")
+    status, _ = live(
+        "--video", f"tcp://127.0.0.1:{free_port()}", "-o", tmp_path / "out.ts"
+    )
     assert status == 1
     assert "Connection refused" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -175,12 +259,16 @@ def test_a_source_that_says_nothing_is_given_up(live, tmp_path, capsys):
 def test_a_file_is_sent_at_its_own_pace(live, tmp_path):
     source, port = record(str(tmp_path / "in.mp4"), 50), free_port()
     with Receiver(f"tcp://127.0.0.1:{port}", count=50) as receiver:
-        status, report = live("--video", source, "-o", f"tcp://127.0.0.1:{port}?listen=1")
+        status, report = live(
+            "--video", source, "-o", f"tcp://127.0.0.1:{port}?listen=1"
+        )
         receiver.join(30)
     assert (status, report["frames"], report["dropped"]) == (0, 50, 0)
     assert [number for number, *_ in receiver.seen] == list(range(len(receiver.seen)))
     assert len(receiver.seen) >= 49
-    assert report["seconds"] > 1.8  # two seconds of video, which the tiny model does in half a second
+    assert (
+        report["seconds"] > 1.8
+    )  # two seconds of video, which the tiny model does in half a second
 
 
 def test_a_receiver_that_leaves_is_told(live, tmp_path, capsys):

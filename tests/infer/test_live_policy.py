@@ -1,4 +1,6 @@
-"""What happens to frames that come faster than they are upscaled, and which of them count as the same picture."""
+"""What happens to frames that come faster than they are upscaled, and which of them
+count as the same picture.
+"""
 
 import threading
 import time
@@ -7,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from infer.live.policy import DEPTH, Arrival, Inbox, Similar, block_means
+from infer.sources.inbox import DEPTH, Arrival, Inbox, Similar, block_means
 
 BLANK = np.zeros((4, 4, 3), np.uint8)
 
@@ -124,4 +126,6 @@ def test_block_means_are_means_of_blocks():
     means = block_means(rgb)
     assert means.shape == (6, 8, 3)
     np.testing.assert_allclose(means[5, 7], rgb[40:, 56:].mean((0, 1)) / 255, rtol=1e-5)
-    np.testing.assert_allclose(means[1, 2], rgb[8:16, 16:24].mean((0, 1)) / 255, rtol=1e-5)
+    np.testing.assert_allclose(
+        means[1, 2], rgb[8:16, 16:24].mean((0, 1)) / 255, rtol=1e-5
+    )

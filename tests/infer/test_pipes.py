@@ -1,4 +1,6 @@
-"""y4m and raw RGB through real pipes of real processes: the file job's pixels, and nothing else, on stdout."""
+"""y4m and raw RGB through real pipes of real processes: the file job's pixels, and
+nothing else, on stdout.
+"""
 
 import io
 import json
@@ -30,11 +32,15 @@ def y4m(tmp_path_factory) -> bytes:
 
 @pytest.fixture
 def pipe(command):
-    """Run the command with bytes on stdin; returns the finished process with bytes from stdout."""
+    """Run the command with bytes on stdin; returns the finished process with bytes from
+    stdout.
+    """
 
     def call(given: bytes, *arguments: object) -> "subprocess.CompletedProcess[bytes]":
         words = command("--video", "-", "--output", "-", *arguments)
-        return subprocess.run(words, cwd=ROOT, input=given, capture_output=True, timeout=300)
+        return subprocess.run(
+            words, cwd=ROOT, input=given, capture_output=True, timeout=300
+        )
 
     return call
 
@@ -48,40 +54,89 @@ def planes(source: str | io.BytesIO, **options: str) -> list[np.ndarray]:
 
 
 def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp_path):
-    source, target, job = tmp_path / "in.y4m", tmp_path / "out.y4m", tmp_path / "out.mkv"
+    source, target, job = (
+        tmp_path / "in.y4m",
+        tmp_path / "out.y4m",
+        tmp_path / "out.mkv",
+    )
     source.write_bytes(y4m)
     pipe, copy = subprocess.PIPE, [sys.executable, "-c", COPY]
     with (
         source.open("rb") as given,
         target.open("wb") as taken,
         subprocess.Popen(copy, stdin=given, stdout=pipe) as first,
-        subprocess.Popen(command("--video", "-", "--output", "-"), cwd=ROOT, stdin=first.stdout, stdout=pipe,
-                         stderr=pipe, text=True) as middle,
+        subprocess.Popen(
+            command("--video", "-", "--output", "-"),
+            cwd=ROOT,
+            stdin=first.stdout,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        ) as middle,
         subprocess.Popen(copy, stdin=middle.stdout, stdout=taken) as last,
-    ):  # fmt: skip
+    ):
         assert first.stdout is not None
         assert middle.stdout is not None
         assert middle.stderr is not None
         first.stdout.close()
         middle.stdout.close()
         said = middle.stderr.read()
-        assert [process.wait(120) for process in (first, middle, last)] == [0, 0, 0], said
+        assert [process.wait(120) for process in (first, middle, last)] == [0, 0, 0], (
+            said
+        )
     assert target.read_bytes().startswith(b"YUV4MPEG2 W144 H80 F25:1")
     assert f"{COUNT} frames in, {COUNT} out, 0 dropped" in said
     assert "latency p50" in said
-    assert main(["--video", str(source), "-o", str(job), "--codec", "ffv1", "--model", tiny_model]) == 0
+    assert (
+        main(
+            [
+                "--video",
+                str(source),
+                "-o",
+                str(job),
+                "--codec",
+                "ffv1",
+                "--model",
+                tiny_model,
+            ]
+        )
+        == 0
+    )
     np.testing.assert_array_equal(planes(str(target)), planes(str(job)))
 
 
-def test_frames_that_do_not_fit_are_tiled_as_in_a_file_job(command, tiny_model, tmp_path):
+def test_frames_that_do_not_fit_are_tiled_as_in_a_file_job(
+    command, tiny_model, tmp_path
+):
     source = make_video(str(tmp_path / "in.mkv"), range(4), (160, 144))
-    job, report, tile = tmp_path / "out.mkv", tmp_path / "report.json", ("--tile", "128")
+    job, report, tile = (
+        tmp_path / "out.mkv",
+        tmp_path / "report.json",
+        ("--tile", "128"),
+    )
     words = command("--video", source, "-o", "-", *tile, "--report", report)
     done = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text())["fit"] == "128x128"
-    assert main(["--video", source, "-o", str(job), *tile, "--codec", "ffv1", "--model", tiny_model]) == 0
-    np.testing.assert_array_equal(planes(io.BytesIO(done.stdout), format="yuv4mpegpipe"), planes(str(job)))
+    assert (
+        main(
+            [
+                "--video",
+                source,
+                "-o",
+                str(job),
+                *tile,
+                "--codec",
+                "ffv1",
+                "--model",
+                tiny_model,
+            ]
+        )
+        == 0
+    )
+    np.testing.assert_array_equal(
+        planes(io.BytesIO(done.stdout), format="yuv4mpegpipe"), planes(str(job))
+    )
 
 
 RAW = ("--input-size", "36x20", "--fps", "30000/1001", "--raw-output")
@@ -104,12 +159,16 @@ def test_raw_rgb_of_16_bits(pipe):
     assert deep.returncode == 0, deep.stderr
     wide = np.frombuffer(deep.stdout, "<u2")
     assert len(np.unique(wide)) > 256
-    np.testing.assert_allclose(wide / 257, np.frombuffer(done.stdout, np.uint8), atol=0.51)
+    np.testing.assert_allclose(
+        wide / 257, np.frombuffer(done.stdout, np.uint8), atol=0.51
+    )
 
 
 @pytest.mark.heavy
 def test_ten_bits_stay_ten(pipe, tmp_path):
-    with av.open(str(tmp_path / "in.y4m"), "w", format="yuv4mpegpipe", options={"strict": "-1"}) as output:
+    with av.open(
+        str(tmp_path / "in.y4m"), "w", format="yuv4mpegpipe", options={"strict": "-1"}
+    ) as output:
         video = output.add_stream("rawvideo", rate=25)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv422p10le"
         for rgb in pictures(3, *SIZE):
@@ -134,10 +193,14 @@ def test_a_closed_pipe_ends_cleanly(command, tmp_path):
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)]
+)
 def test_a_pipe_that_says_nothing_can_be_stopped(command, how):
     pipe, words = subprocess.PIPE, command("--video", "-", "--output", "-")
-    with subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    with subprocess.Popen(
+        words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stderr.readline() == b"live     waiting for -\n"

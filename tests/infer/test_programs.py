@@ -1,4 +1,6 @@
-"""Traced programs are kept, found again by what decides them, and never trusted where others can write."""
+"""Traced programs are kept, found again by what decides them, and never trusted where
+others can write.
+"""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import tiny_models
 
-from infer.programs import program
+from infer.model.programs import program
 from sdvsr_jax import init_state, step
 
 FACTS = ("sum", 3)
@@ -37,7 +39,9 @@ def test_a_second_process_would_read_what_the_first_traced(cache: Path) -> None:
     first = program("sums", FACTS, sums, (NUMBERS,))
     again = program("sums", FACTS, never, (NUMBERS,))
     x = jnp.arange(4.0)
-    for found, expected in zip(*(jax.tree.leaves(p.compile(x)(x)) for p in (again, first))):
+    for found, expected in zip(
+        *(jax.tree.leaves(p.compile(x)(x)) for p in (again, first))
+    ):
         assert np.array_equal(found, expected)
     assert again.result_shape["twice"].shape == (4,)
     (kept,) = cache.iterdir()
@@ -50,7 +54,12 @@ def test_whatever_decides_a_program_leads_to_another(cache: Path, change: str) -
     program("sums", FACTS, sums, (NUMBERS,))
     shape = (5,) if change == "shape" else (4,)
     other = jax.ShapeDtypeStruct(shape, jnp.int32 if change == "type" else jnp.float32)
-    program("sum" if change == "name" else "sums", (*FACTS, change == "facts"), sums, (other,))
+    program(
+        "sum" if change == "name" else "sums",
+        (*FACTS, change == "facts"),
+        sums,
+        (other,),
+    )
     assert len(list(cache.iterdir())) == 2
 
 

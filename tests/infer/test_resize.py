@@ -1,4 +1,6 @@
-"""A frame size that changes in mid-stream: scaled to the first one, or a new file for every size."""
+"""A frame size that changes in mid-stream: scaled to the first one, or a new file for
+every size.
+"""
 
 import os
 from fractions import Fraction
@@ -7,21 +9,29 @@ from pathlib import Path
 import pytest
 from clips import make_video, pictures, stopped_before
 
-from infer.media.images import encode_png
-from infer.media.probe import probe
-from infer.media.reader import read_frames
-from infer.media.runs import size_runs
-from infer.work import folder_of
+from infer.jobs.work_folder import folder_of
+from infer.sources.files import read_frames
+from infer.sources.images import encode_png
+from infer.sources.probe import probe
+from infer.sources.size_changes import size_runs
 
 SIZES = (16, 16), (24, 16)
 
 
-def joined(path: Path, lengths: tuple[int, ...], muxer: str, sizes=SIZES, **options: object) -> str:
+def joined(
+    path: Path, lengths: tuple[int, ...], muxer: str, sizes=SIZES, **options: object
+) -> str:
     """Clips of alternating size in one file, by putting their bytes after each other."""
     data, first = b"", 0
     for number, length in enumerate(lengths):
         part = str(path.with_name(f"part{number}"))
-        make_video(part, range(first, first + length), sizes[number % 2], muxer=muxer, **options)  # type: ignore[arg-type]
+        make_video(
+            part,
+            range(first, first + length),
+            sizes[number % 2],
+            muxer=muxer,
+            **options,
+        )  # type: ignore[arg-type]
         data, first = data + Path(part).read_bytes(), first + length
         os.remove(part)
     path.write_bytes(data)
@@ -47,7 +57,9 @@ def test_runs_are_found_by_decoding(tmp_path, muxer, suffix):
     assert [(r.start, r.count) for r in size_runs(info, 2, 3)] == [(2, 1), (3, 2)]
     assert size_runs(info, 9) == []
     for run in size_runs(info):
-        shapes = [f.rgb.shape[1::-1] for f in read_frames(run.info, run.start, run.count)]
+        shapes = [
+            f.rgb.shape[1::-1] for f in read_frames(run.info, run.start, run.count)
+        ]
         assert shapes == [(run.info.width, run.info.height)] * run.count
 
 
@@ -57,10 +69,17 @@ def test_both_policies(upscale, source, tmp_path):
     assert "6 frames had another size and were scaled" in said
     assert len(times(tmp_path / "in_x4.mp4")) == 11
     (tmp_path / "in_x4.mp4").unlink()
-    status, said = upscale("--video", source, "--on-resize", "split", "--report", tmp_path / "r.json")
+    status, said = upscale(
+        "--video", source, "--on-resize", "split", "--report", tmp_path / "r.json"
+    )
     assert status == 0, said
     assert said.count("part ") == 2
-    assert sorted(os.listdir(tmp_path)) == ["in.ts", "in_x4.mp4", "in_x4_2.mp4", "r.json"]
+    assert sorted(os.listdir(tmp_path)) == [
+        "in.ts",
+        "in_x4.mp4",
+        "in_x4_2.mp4",
+        "r.json",
+    ]
     for name, size, count in (("in_x4.mp4", SIZES[0], 5), ("in_x4_2.mp4", SIZES[1], 6)):
         info = probe(str(tmp_path / name))
         assert (info.width, info.height) == (4 * size[0], 4 * size[1])
@@ -73,13 +92,22 @@ def test_both_policies(upscale, source, tmp_path):
 def test_a_size_that_stays_is_an_ordinary_job(upscale, tmp_path):
     source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
     assert upscale("--video", source)[0] == 0
-    assert upscale("--video", source, "--on-resize", "split", "-o", tmp_path / "split.mp4")[0] == 0
-    assert (tmp_path / "split.mp4").read_bytes() == (tmp_path / "in_x4.mp4").read_bytes()
+    assert (
+        upscale(
+            "--video", source, "--on-resize", "split", "-o", tmp_path / "split.mp4"
+        )[0]
+        == 0
+    )
+    assert (tmp_path / "split.mp4").read_bytes() == (
+        tmp_path / "in_x4.mp4"
+    ).read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "in_x4.mp4", "split.mp4"]
 
 
 def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
-    """All parts get their names together; a finished part that was changed meanwhile is refused."""
+    """All parts get their names together; a finished part that was changed meanwhile is
+    refused.
+    """
     words = "--video", source, "--on-resize", "split", "--segment", 2, "-o"
     assert upscale(*words, tmp_path / "whole.mkv")[0] == 0
     output = tmp_path / "out.mkv"
@@ -103,7 +131,9 @@ def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
     assert "going on after 4 finished frames" in said
     assert sorted(os.listdir(tmp_path)) == sorted([*before, "out.mkv", "out_2.mkv"])
     for end in (".mkv", "_2.mkv"):
-        assert (tmp_path / f"out{end}").read_bytes() == (tmp_path / f"whole{end}").read_bytes()
+        assert (tmp_path / f"out{end}").read_bytes() == (
+            tmp_path / f"whole{end}"
+        ).read_bytes()
 
 
 def test_split_never_replaces_a_file_silently(upscale, source, tmp_path):

@@ -1,4 +1,5 @@
-"""A stream that goes on and on in real time: flat memory, no drift of the clock, nothing late.
+"""A stream that goes on and on in real time: flat memory, no drift of the clock,
+nothing late.
 
     SOAK_MINUTES=60 python -m pytest -m heavy -s tests/infer/test_soak.py
 
@@ -23,12 +24,17 @@ FPS = 10
 WARM_UP = min(120.0, SECONDS / 4)
 """Seconds of stream after which no more memory may be taken."""
 RING = "fifo_size=2000&overrun_nonfatal=1"
-"""FFmpeg's own ring of received packets, 376 KB: all of it becomes resident as the stream runs through it."""
+"""FFmpeg's own ring of received packets, 376 KB: all of it becomes resident as the
+stream runs through it.
+"""
 GROWTH = 8 * 1024
-"""KiB that resident memory may wander in the second half; one upscaled frame kept would be 144 KiB."""
+"""KiB that resident memory may wander in the second half; one upscaled frame kept would
+be 144 KiB.
+"""
 LATER = 50.0
-"""Milliseconds by which the frames that are in time (the fastest twentieth) may be later at the end than at the
-beginning; the others depend on what else the machine does."""
+"""Milliseconds by which the frames that are in time (the fastest twentieth) may be
+later at the end than at the beginning; the others depend on what else the machine does.
+"""
 
 
 def resident(pid: int) -> int:
@@ -39,16 +45,27 @@ def resident(pid: int) -> int:
 
 @pytest.mark.heavy(40)
 @pytest.mark.timeout(SECONDS + 300)
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's count of resident memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(),
+    reason="needs Linux's count of resident memory",
+)
 def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
     source, sink, report = free_port(), free_port(), tmp_path / "report.json"
-    words = command("--video", f"udp://127.0.0.1:{source}?{RING}", "-o", f"udp://127.0.0.1:{sink}", "--report",
-                    report)  # fmt: skip
+    words = command(
+        "--video",
+        f"udp://127.0.0.1:{source}?{RING}",
+        "-o",
+        f"udp://127.0.0.1:{sink}",
+        "--report",
+        report,
+    )
     curve: list[tuple[float, int]] = []
     with (
         (tmp_path / "said").open("w+") as said,
         Receiver(f"udp://127.0.0.1:{sink}?{UDP_IN}") as receiver,
-        Sender(f"udp://127.0.0.1:{source}?pkt_size=1316", FPS, count=10**9, audio=True) as sender,
+        Sender(
+            f"udp://127.0.0.1:{source}?pkt_size=1316", FPS, count=10**9, audio=True
+        ) as sender,
         subprocess.Popen(words, cwd=ROOT, stderr=said) as process,
     ):
         while not receiver.seen:
@@ -66,17 +83,27 @@ def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
     told(report, curve, numbers, shown, late)
     memory = [kib for age, kib in curve if age > WARM_UP]
     tenth, second_half = max(2, len(memory) // 10), memory[len(memory) // 2 :]
-    assert np.median(second_half[-tenth:]) - np.median(second_half[:tenth]) < GROWTH, curve
+    assert np.median(second_half[-tenth:]) - np.median(second_half[:tenth]) < GROWTH, (
+        curve
+    )
     # Moments in which work piles up take memory that the allocator keeps
     assert max(memory) - np.median(memory[:tenth]) < 4 * GROWTH, curve
     assert len(numbers) > 0.5 * FPS * SECONDS  # a busy machine drops some
-    assert np.ptp(shown - numbers / FPS) < 1e-3  # every frame keeps its distance from every other, first to last
+    assert (
+        np.ptp(shown - numbers / FPS) < 1e-3
+    )  # every frame keeps its distance from every other, first to last
     window = max(2 * FPS, len(late) // 10)
-    assert np.percentile(late[-window:], 5) - np.percentile(late[:window], 5) < LATER, late
+    assert np.percentile(late[-window:], 5) - np.percentile(late[:window], 5) < LATER, (
+        late
+    )
 
 
-def timed(receiver: Receiver, sender: Sender) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number, timestamp in seconds, milliseconds from sending to showing: of every frame shown after warm-up."""
+def timed(
+    receiver: Receiver, sender: Sender
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number, timestamp in seconds, milliseconds from sending to showing: of every
+    frame shown after warm-up.
+    """
     turns, last, found = 0, 0, []
     first = next(iter(receiver.seen))[2]
     for number, seconds, moment in receiver.seen:
@@ -85,17 +112,29 @@ def timed(receiver: Receiver, sender: Sender) -> tuple[np.ndarray, np.ndarray, n
         found.append(((turns << BITS) + number, seconds, moment))
     kept = [f for f in found if f[2] > first + WARM_UP]
     late = [1e3 * (moment - sender.sent[number]) for number, _, moment in kept]
-    return np.array([n for n, *_ in kept]), np.array([s for _, s, _ in kept]), np.array(late)
+    return (
+        np.array([n for n, *_ in kept]),
+        np.array([s for _, s, _ in kept]),
+        np.array(late),
+    )
 
 
-def told(report: Path, curve: list, numbers: np.ndarray, shown: np.ndarray, late: np.ndarray) -> None:
+def told(
+    report: Path, curve: list, numbers: np.ndarray, shown: np.ndarray, late: np.ndarray
+) -> None:
     """The measurements, for -s and docs/live.md."""
     found = json.loads(report.read_text("utf-8"))
-    print(f"\n{len(numbers)} frames shown in {found['seconds'] / 60:.1f} min, {found['dropped']} dropped")
+    print(
+        f"\n{len(numbers)} frames shown in {found['seconds'] / 60:.1f} min, {found['dropped']} dropped"
+    )
     for age, kib in itertools.islice(curve, 0, None, max(1, len(curve) // 12)):
         print(f"resident {kib / 1024:8.1f} MiB after {age / 60:6.2f} min")
-    print(f"timestamps off by at most {1e3 * np.ptp(shown - numbers / FPS):.3f} ms over {np.ptp(shown):.1f} s")
+    print(
+        f"timestamps off by at most {1e3 * np.ptp(shown - numbers / FPS):.3f} ms over {np.ptp(shown):.1f} s"
+    )
     for part in np.array_split(late, min(10, max(1, len(late) // FPS))):
         low, median = np.percentile(part, (5, 50))
-        print(f"sent to shown: 5 % within {low:6.1f} ms, median {median:6.1f} ms, most {part.max():7.1f} ms")
+        print(
+            f"sent to shown: 5 % within {low:6.1f} ms, median {median:6.1f} ms, most {part.max():7.1f} ms"
+        )
     print(f"model {found['model_ms']}, latency {found['latency_ms']}")

@@ -1,4 +1,6 @@
-"""The work folder: finished groups survive anything, unfinished ones vanish, other jobs are refused."""
+"""The work folder: finished groups survive anything, unfinished ones vanish, other jobs
+are refused.
+"""
 
 import fcntl
 import random
@@ -12,15 +14,17 @@ from clips import make_video, stopped_before
 
 from infer.__main__ import main
 from infer.errors import JobError
-from infer.media.segment import Segment
-from infer.work import WorkFolder, clear_finished, folder_of
+from infer.jobs.work_folder import WorkFolder, clear_finished, folder_of
+from infer.sinks.segments import Segment
 
 STATE = {"000": np.arange(3.0), "001": np.array([7], np.uint32)}
 
 
 def commit(work: WorkFolder, number: int) -> None:
     Path(work.part("video")).write_text(f"video {number}")
-    work.commit(Segment(work.part("video"), (2 * number, 2 * number + 1), (1, 1), number), STATE)
+    work.commit(
+        Segment(work.part("video"), (2 * number, 2 * number + 1), (1, 1), number), STATE
+    )
 
 
 def test_finished_groups_and_the_state_are_there_again(tmp_path):
@@ -34,7 +38,9 @@ def test_finished_groups_and_the_state_are_there_again(tmp_path):
         assert [s.pts for s in work.segments] == [(0, 1), (2, 3)]
         assert [s.delay for s in work.segments] == [0, 1]
         assert Path(work.segments[1].path).read_text() == "video 1"
-        assert {k: v.tolist() for k, v in work.state().items()} == {k: v.tolist() for k, v in STATE.items()}
+        assert {k: v.tolist() for k, v in work.state().items()} == {
+            k: v.tolist() for k, v in STATE.items()
+        }
         assert not list(work.path.glob("*.unfinished"))
         assert len(list(work.path.glob("*.npz"))) == 1  # only the last state is needed
 
@@ -54,7 +60,10 @@ def test_a_group_without_its_record_does_not_count(tmp_path):
 
 def test_another_job_is_refused_by_what_changed_and_restart_clears(tmp_path):
     output = str(tmp_path / "out.mp4")
-    with pytest.raises(KeyboardInterrupt), WorkFolder(output, {"crf": 18, "seed": 0}) as work:  # noqa: PT012
+    with (  # noqa: PT012
+        pytest.raises(KeyboardInterrupt),
+        WorkFolder(output, {"crf": 18, "seed": 0}) as work,
+    ):
         commit(work, 0)
         raise KeyboardInterrupt
     with (
@@ -74,7 +83,11 @@ def test_nothing_is_left_when_nothing_was_finished(tmp_path):
 
 def test_two_jobs_never_share_an_output(tmp_path):
     output = str(tmp_path / "out.mp4")
-    with WorkFolder(output, {}), pytest.raises(JobError, match="another job"), WorkFolder(output, {}):
+    with (
+        WorkFolder(output, {}),
+        pytest.raises(JobError, match="another job"),
+        WorkFolder(output, {}),
+    ):
         pass
 
 
@@ -87,7 +100,14 @@ def test_unfinished_work_without_a_finished_group_binds_nobody(tmp_path):
             assert work.segments == []
 
 
-FILES = ("000000.json", "000001.json", "000000.mkv", "000001.mkv", "000001.npz", "job.json")
+FILES = (
+    "000000.json",
+    "000001.json",
+    "000000.mkv",
+    "000001.mkv",
+    "000001.npz",
+    "job.json",
+)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -105,11 +125,24 @@ def test_a_work_folder_with_any_byte_changed_cut_or_gone_is_refused(tmp_path, na
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         return bytes(data)
 
-    for bad in [*(flipped() for _ in range(40)), good[:-2], good[: len(good) // 2], b"", None, b"[]", b"{}\n\xff"]:
+    for bad in [
+        *(flipped() for _ in range(40)),
+        good[:-2],
+        good[: len(good) // 2],
+        b"",
+        None,
+        b"[]",
+        b"{}\n\xff",
+    ]:
         path.unlink() if bad is None else path.write_bytes(bad)
         if name == "000001.json" and bad is None:
-            break  # then the second group does not count, and its state is not there to go on from the first
-        with pytest.raises(JobError, match=f"{name}: missing or damaged.*--restart"), WorkFolder(output, {"a": 1}):
+            # then the second group does not count, and its state is not there to go on
+            # from the first
+            break
+        with (
+            pytest.raises(JobError, match=f"{name}: missing or damaged.*--restart"),
+            WorkFolder(output, {"a": 1}),
+        ):
             pass
     path.write_bytes(good)
     with WorkFolder(output, {"a": 1}) as work:
@@ -122,9 +155,20 @@ def test_a_work_folder_with_any_byte_changed_cut_or_gone_is_refused(tmp_path, na
 
 
 @pytest.mark.parametrize("output", ["out.mkv", "frames"])
-def test_a_bit_flipped_between_two_runs_never_reaches_an_output(tmp_path, tiny_model, capsys, output):
+def test_a_bit_flipped_between_two_runs_never_reaches_an_output(
+    tmp_path, tiny_model, capsys, output
+):
     source = make_video(str(tmp_path / "in.mp4"), range(5), (16, 16))
-    words = ["--video", source, "-o", str(tmp_path / output), "--segment", "2", "--model", tiny_model]
+    words = [
+        "--video",
+        source,
+        "-o",
+        str(tmp_path / output),
+        "--segment",
+        "2",
+        "--model",
+        tiny_model,
+    ]
     with stopped_before("000001.json"):
         assert main(words) == 130
     parts = folder_of(str(tmp_path / output))
@@ -134,7 +178,11 @@ def test_a_bit_flipped_between_two_runs_never_reaches_an_output(tmp_path, tiny_m
     target.write_bytes(data)
     capsys.readouterr()
     assert main(words) == 1
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    errors = [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if line.startswith("error")
+    ]
     assert len(errors) == 1
     assert "missing or damaged; give the same command with --restart" in errors[0]
     assert not (tmp_path / output).exists()
@@ -144,8 +192,12 @@ def test_a_bit_flipped_between_two_runs_never_reaches_an_output(tmp_path, tiny_m
 
 
 @pytest.mark.parametrize("moment", ["open", "lock"])
-def test_a_job_that_begins_while_another_fails_gets_a_folder_of_its_own(tmp_path, monkeypatch, moment):
-    """The failing one removes the folder, just before the new one opens the lock in it, or locks it."""
+def test_a_job_that_begins_while_another_fails_gets_a_folder_of_its_own(
+    tmp_path, monkeypatch, moment
+):
+    """The failing one removes the folder, just before the new one opens the lock in it,
+    or locks it.
+    """
     output, real, calls = str(tmp_path / "out.mp4"), fcntl.flock, []
     make = Path.mkdir
 
@@ -171,9 +223,14 @@ def test_a_job_that_begins_while_another_fails_gets_a_folder_of_its_own(tmp_path
     assert calls == [moment]
 
 
-def test_an_output_that_came_into_being_meanwhile_is_not_replaced(tmp_path, tiny_model, capsys, monkeypatch):
+def test_an_output_that_came_into_being_meanwhile_is_not_replaced(
+    tmp_path, tiny_model, capsys, monkeypatch
+):
     source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
-    words, real = ["--video", source, "-o", str(tmp_path / "o.mkv"), "--model", tiny_model], WorkFolder.commit
+    words, real = (
+        ["--video", source, "-o", str(tmp_path / "o.mkv"), "--model", tiny_model],
+        WorkFolder.commit,
+    )
 
     def commit(work: WorkFolder, *given: object) -> None:
         (tmp_path / "o.mkv").write_text("precious")

@@ -8,15 +8,21 @@ import pytest
 from sdvsr_jax.metrics.dists import NUM_CHANNELS, convert_dists, dists
 from tests.metrics.lpips_inputs import image_pairs, random_state
 
-# made with DISTS of the authors' DISTS_pytorch package on torch 2.15 from the same inputs and seeded weights
+# made with DISTS of the authors' DISTS_pytorch package on torch 2.15 from the same
+# inputs and seeded weights
 GOLDEN = json.loads((Path(__file__).parent / "golden/dists.json").read_text())
 
 
 def state_dict():
     rng = np.random.default_rng(5)
-    state = {name: value for name, value in random_state("vgg16").items() if name.startswith("features")}
+    state = {
+        name: value
+        for name, value in random_state("vgg16").items()
+        if name.startswith("features")
+    }
     return state | {
-        name: rng.uniform(0, 1, (1, NUM_CHANNELS, 1, 1)).astype(np.float32) for name in ("alpha", "beta")
+        name: rng.uniform(0, 1, (1, NUM_CHANNELS, 1, 1)).astype(np.float32)
+        for name in ("alpha", "beta")
     }
 
 
@@ -32,13 +38,17 @@ def distance():
 
 def test_agrees_with_the_authors_code(params, distance):
     # 1e-4: one minus a similarity near one loses three digits
-    np.testing.assert_allclose(distance(params, *image_pairs()), GOLDEN["vgg16_random"], rtol=1e-4, atol=2e-6)
+    np.testing.assert_allclose(
+        distance(params, *image_pairs()), GOLDEN["vgg16_random"], rtol=1e-4, atol=2e-6
+    )
 
 
 def test_equal_images_are_at_zero_and_the_order_does_not_matter(params, distance):
     x, y = image_pairs()
     np.testing.assert_allclose(distance(params, x, x), np.zeros(4), atol=1e-5)
-    np.testing.assert_allclose(distance(params, x, y), distance(params, y, x), atol=1e-5)
+    np.testing.assert_allclose(
+        distance(params, x, y), distance(params, y, x), atol=1e-5
+    )
 
 
 def test_a_wrong_state_dict_reports_every_fault():
@@ -46,5 +56,8 @@ def test_a_wrong_state_dict_reports_every_fault():
     del state["beta"]
     state["alpha"] = np.zeros(7, np.float32)
     state["mystery"] = np.zeros(1, np.float32)
-    with pytest.raises(ValueError, match=r"alpha.*is \(7,\), expected \(1475,\).*beta.*None.*unknown mystery"):
+    with pytest.raises(
+        ValueError,
+        match=r"alpha.*is \(7,\), expected \(1475,\).*beta.*None.*unknown mystery",
+    ):
         convert_dists(state)

@@ -9,9 +9,11 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sdvsr_jax.metrics.agreement import colour_shift, lr_consistency
 from sdvsr_jax.metrics.fidelity import psnr_y, ssim_y
 from sdvsr_jax.metrics.luma import luma, to_levels
-from sdvsr_jax.resize import downsample_bicubic
+from sdvsr_jax.ops.resize import downsample_bicubic
 
-psnr_y, ssim_y = (jax.jit(metric, static_argnames="border") for metric in (psnr_y, ssim_y))
+psnr_y, ssim_y = (
+    jax.jit(metric, static_argnames="border") for metric in (psnr_y, ssim_y)
+)
 
 
 def images(seed: int, noise: float, shape=(2, 37, 46, 3)):
@@ -25,9 +27,14 @@ def border_cut(image, border=4):
 
 
 def test_luma_is_matlabs_rgb2ycbcr():
-    # the corners of the RGB cube in MATLAB's documentation of rgb2ycbcr: black 16, white 235
-    corners = np.array([[-1, -1, -1], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float32)
-    np.testing.assert_allclose(luma(corners), [16, 235, 81.481, 144.553, 40.966], atol=1e-3)
+    # the corners of the RGB cube in MATLAB's documentation of rgb2ycbcr: black 16,
+    # white 235
+    corners = np.array(
+        [[-1, -1, -1], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float32
+    )
+    np.testing.assert_allclose(
+        luma(corners), [16, 235, 81.481, 144.553, 40.966], atol=1e-3
+    )
 
 
 @given(st.integers(0, 255))
@@ -44,7 +51,12 @@ def test_both_agree_with_scikit_image(noise):
         a, b = border_cut(x[i]), border_cut(y[i])
         psnr = peak_signal_noise_ratio(a, b, data_range=255)
         ssim = structural_similarity(
-            a, b, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            a,
+            b,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
         )
         np.testing.assert_allclose(psnr_y(x, y)[i], psnr, atol=1e-3)
         np.testing.assert_allclose(ssim_y(x, y)[i], ssim, atol=1e-5)
@@ -73,7 +85,9 @@ def test_lr_consistency_is_limited_by_the_rounding_of_lr_alone():
     lr = np.asarray(to_levels(downsample_bicubic(jnp.asarray(hr), 4))) / 127.5 - 1
     # uniform rounding error: variance 1/12 of a level, 10 log10(255^2 * 12) = 58.9 dB
     np.testing.assert_allclose(lr_consistency(hr, lr), 58.9, atol=0.7)
-    np.testing.assert_allclose(lr_consistency(hr + 4 / 127.5, lr), 20 * np.log10(255 / 4), atol=0.2)
+    np.testing.assert_allclose(
+        lr_consistency(hr + 4 / 127.5, lr), 20 * np.log10(255 / 4), atol=0.2
+    )
 
 
 def test_colour_shift_finds_the_channel_that_moved():

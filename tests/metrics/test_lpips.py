@@ -26,7 +26,9 @@ def distance():
 
 def test_shipped_weights_give_the_reference_distances(params, distance):
     # 5e-5: float32 sums in another order; the smallest of the four is 0.0036
-    np.testing.assert_allclose(distance(params, *image_pairs()), GOLDEN["squeeze_trained"], rtol=5e-5)
+    np.testing.assert_allclose(
+        distance(params, *image_pairs()), GOLDEN["squeeze_trained"], rtol=5e-5
+    )
 
 
 @pytest.mark.parametrize("net", sorted(TRUNKS))
@@ -38,13 +40,17 @@ def test_every_trunk_agrees_with_torch_on_random_weights(net, distance):
 def test_equal_images_are_at_zero_and_the_order_does_not_matter(params, distance):
     x, y = image_pairs()
     np.testing.assert_allclose(distance(params, x, x), np.zeros(4), atol=1e-9)
-    np.testing.assert_allclose(distance(params, x, y), distance(params, y, x), rtol=1e-5)
+    np.testing.assert_allclose(
+        distance(params, x, y), distance(params, y, x), rtol=1e-5
+    )
 
 
 def test_rows_of_a_batch_are_independent(params, distance):
     x, y = image_pairs()
     other = np.concatenate([y[:2], x[2:]])  # rows 0 and 1 are changed, 2 and 3 are not
-    np.testing.assert_allclose(distance(params, other, y)[2:], distance(params, x, y)[2:], rtol=1e-5)
+    np.testing.assert_allclose(
+        distance(params, other, y)[2:], distance(params, x, y)[2:], rtol=1e-5
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +67,8 @@ def test_gradients_are_finite(value_and_gradient, case):
         x, y = np.full_like(x, -1), np.full_like(y, -1)
     _, gradient = value_and_gradient(x, y)
     assert bool(jnp.isfinite(gradient).all())
-    # equal pairs sit at the minimum, up to the rounding of a batch computed in another order
+    # equal pairs sit at the minimum, up to the rounding of a batch computed in another
+    # order
     assert bool(jnp.linalg.norm(gradient) > 1e-5) == (case == "different")
 
 
@@ -74,9 +81,17 @@ def test_a_gradient_step_brings_the_image_nearer(value_and_gradient):
 
 def test_names_of_the_lpips_package_are_read_too():
     state = random_state("alex")
-    renamed = {name.replace("features.", "net.slice1."): value for name, value in state.items()}
-    renamed |= {"scaling_layer.shift": np.zeros((1, 3, 1, 1)), "lins.0.model.1.weight": np.zeros((1, 64, 1, 1))}
-    for a, b in zip(jax.tree.leaves(convert_lpips(renamed, "alex")), jax.tree.leaves(convert_lpips(state, "alex"))):
+    renamed = {
+        name.replace("features.", "net.slice1."): value for name, value in state.items()
+    }
+    renamed |= {
+        "scaling_layer.shift": np.zeros((1, 3, 1, 1)),
+        "lins.0.model.1.weight": np.zeros((1, 64, 1, 1)),
+    }
+    for a, b in zip(
+        jax.tree.leaves(convert_lpips(renamed, "alex")),
+        jax.tree.leaves(convert_lpips(state, "alex")),
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -105,6 +120,9 @@ def test_the_values_in_the_documentation_of_torchmetrics(params, distance):
     """0.1024 and 0.0938 for the inputs drawn by torch's generator 42."""
     torch = pytest.importorskip("torch")
     generator = torch.Generator().manual_seed(42)
-    x, y = (torch.rand(2, 3, 100, 100, generator=generator).numpy() * 2 - 1 for _ in range(2))
+    x, y = (
+        torch.rand(2, 3, 100, 100, generator=generator).numpy() * 2 - 1
+        for _ in range(2)
+    )
     found = distance(params, x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1))
     np.testing.assert_allclose(found, [0.1024, 0.0938], atol=6e-5)

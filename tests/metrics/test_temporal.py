@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from sdvsr_jax.metrics.flow import lucas_kanade
 from sdvsr_jax.metrics.temporal import tof, visible, warping_error
-from sdvsr_jax.warp import warp
+from sdvsr_jax.ops.warp import warp
 
 flow_of = jax.jit(lucas_kanade)
 SIZE = 64
@@ -20,13 +20,16 @@ def texture(seed: int, size: int = SIZE) -> np.ndarray:
 
 
 def shifted(seed: int, dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
-    """Current and previous frame cut from one texture, so that current(p) = previous(p + (dx, dy))."""
+    """Current and previous frame cut from one texture, so that current(p) = previous(p
+    + (dx, dy)).
+    """
     big = texture(seed, SIZE + 32)
     current = big[:, 16 + dy : 16 + dy + SIZE, 16 + dx : 16 + dx + SIZE]
     return current, big[:, 16 : 16 + SIZE, 16 : 16 + SIZE]
 
 
-# a shift of 6 along both axes is beyond what the coarsest level finds in some of these textures
+# a shift of 6 along both axes is beyond what the coarsest level finds in some of these
+# textures
 @given(st.integers(0, 99), st.integers(-4, 4), st.integers(-4, 4))
 @settings(max_examples=10, deadline=None)
 def test_flow_finds_a_shift(seed, dx, dy):
@@ -36,7 +39,9 @@ def test_flow_finds_a_shift(seed, dx, dy):
 
 def test_flow_finds_less_than_a_pixel():
     previous = texture(3)
-    current = warp(jnp.asarray(previous), jnp.full((1, SIZE, SIZE, 2), jnp.asarray([0.4, -0.3])))
+    current = warp(
+        jnp.asarray(previous), jnp.full((1, SIZE, SIZE, 2), jnp.asarray([0.4, -0.3]))
+    )
     inner = np.asarray(flow_of(current, previous))[0, 8:-8, 8:-8]
     np.testing.assert_allclose(np.median(inner, axis=(0, 1)), [0.4, -0.3], atol=0.02)
 
@@ -51,8 +56,14 @@ def test_flow_is_near_that_of_scikit_image():
     current = np.asarray(warp(jnp.asarray(previous), truth))
     other = optical_flow_ilk(current[0].mean(-1), previous[0].mean(-1), radius=5)[::-1]
     inner = (slice(8, -8), slice(8, -8))
-    ours, theirs = np.asarray(flow_of(current, previous))[0][inner], np.moveaxis(other, 0, -1)[inner]
-    error = [np.linalg.norm(found - np.asarray(truth)[0][inner], axis=-1).mean() for found in (ours, theirs)]
+    ours, theirs = (
+        np.asarray(flow_of(current, previous))[0][inner],
+        np.moveaxis(other, 0, -1)[inner],
+    )
+    error = [
+        np.linalg.norm(found - np.asarray(truth)[0][inner], axis=-1).mean()
+        for found in (ours, theirs)
+    ]
     assert error[0] < 0.1
     assert error[0] < 1.5 * error[1]
 
@@ -64,7 +75,9 @@ def test_what_stands_still_or_has_no_texture_does_not_move():
 
 
 def test_visible_marks_what_was_covered():
-    """A square moves 6 px to the right over a still ground: the ground behind it was hidden before."""
+    """A square moves 6 px to the right over a still ground: the ground behind it was
+    hidden before.
+    """
     ground, square = texture(5), texture(6)
     frames = []
     for left in (20, 26):
@@ -78,8 +91,12 @@ def test_visible_marks_what_was_covered():
     assert mask[20:44, 20:26].mean() < 0.1  # uncovered ground
     assert mask[21:43, 27:49].mean() == 1
     assert mask[:18].mean() == 1
-    error = warping_error(current, previous, jnp.asarray(forward), jnp.asarray(mask)[None, ..., None])
-    unmasked = warping_error(current, previous, jnp.asarray(forward), jnp.ones((1, SIZE, SIZE, 1)))
+    error = warping_error(
+        current, previous, jnp.asarray(forward), jnp.asarray(mask)[None, ..., None]
+    )
+    unmasked = warping_error(
+        current, previous, jnp.asarray(forward), jnp.ones((1, SIZE, SIZE, 1))
+    )
     assert error[0] < 1e-4 < unmasked[0]
 
 
@@ -94,11 +111,17 @@ def test_warping_error_of_a_perfectly_shifted_frame_is_zero_and_counts_brightnes
     current, previous = shifted(8, 3, -2)
     flow = jnp.full((1, SIZE, SIZE, 2), jnp.asarray([3.0, -2.0]))
     mask = visible(flow, -flow)
-    np.testing.assert_allclose(warping_error(current, previous, flow, mask), 0, atol=1e-7)
+    np.testing.assert_allclose(
+        warping_error(current, previous, flow, mask), 0, atol=1e-7
+    )
     flicker = np.clip(current * 0.5, -1, 1)
     step = np.clip(flicker + 20 / 127.5, -1, 1)
     still = jnp.zeros((1, SIZE, SIZE, 2))
-    np.testing.assert_allclose(warping_error(step, flicker, still, jnp.ones_like(mask)), (20 / 255) ** 2, rtol=0.02)
+    np.testing.assert_allclose(
+        warping_error(step, flicker, still, jnp.ones_like(mask)),
+        (20 / 255) ** 2,
+        rtol=0.02,
+    )
 
 
 def test_tof_is_the_length_of_the_difference():

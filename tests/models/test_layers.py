@@ -19,13 +19,25 @@ FRAMES = {
 def test_group_norm_is_what_it_says(name: str) -> None:
     rng = np.random.default_rng(0)
     x = FRAMES[name](rng).astype(np.float32)
-    params = {"scale": rng.standard_normal(8).astype(np.float32), "bias": rng.standard_normal(8).astype(np.float32)}
+    params = {
+        "scale": rng.standard_normal(8).astype(np.float32),
+        "bias": rng.standard_normal(8).astype(np.float32),
+    }
     groups = x.astype(np.float64).reshape(2, 90, GROUPS, 2)
-    mean, variance = groups.mean((1, 3), keepdims=True), groups.var((1, 3), keepdims=True)
-    expected = ((groups - mean) / np.sqrt(variance + EPSILON)).reshape(x.shape) * params["scale"] + params["bias"]
-    found = GroupNorm(GROUPS, EPSILON, jnp.float32).apply({"params": params}, jnp.asarray(x))
+    mean, variance = (
+        groups.mean((1, 3), keepdims=True),
+        groups.var((1, 3), keepdims=True),
+    )
+    expected = ((groups - mean) / np.sqrt(variance + EPSILON)).reshape(
+        x.shape
+    ) * params["scale"] + params["bias"]
+    found = GroupNorm(GROUPS, EPSILON, jnp.float32).apply(
+        {"params": params}, jnp.asarray(x)
+    )
     # float32 holds 300 to 1.5e-5, and a sum of 90 such numbers to some of these
-    np.testing.assert_allclose(found, expected, atol=2e-3 if name == "far from zero" else 2e-4)
+    np.testing.assert_allclose(
+        found, expected, atol=2e-3 if name == "far from zero" else 2e-4
+    )
 
 
 def test_a_middle_pixel_unlike_all_others_does_not_break_it() -> None:
@@ -35,5 +47,7 @@ def test_a_middle_pixel_unlike_all_others_does_not_break_it() -> None:
         {"params": {"scale": jnp.ones(8), "bias": jnp.zeros(8)}}, jnp.asarray(x)
     )
     deviation = 3000 * np.sqrt(80) / 81
-    np.testing.assert_allclose(found[0, 4, 4], (3000 - 3000 / 81) / deviation, rtol=1e-3)
+    np.testing.assert_allclose(
+        found[0, 4, 4], (3000 - 3000 / 81) / deviation, rtol=1e-3
+    )
     np.testing.assert_allclose(found[0, 0, 0], -3000 / 81 / deviation, rtol=1e-3)

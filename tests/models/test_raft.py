@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.flops import count
-from sdvsr_jax.models.correlation import make_lookup
-from sdvsr_jax.models.raft import RAFT, upsample
-from sdvsr_jax.models.raft_encoder import instance_norm
+from sdvsr_jax.models.flow.correlation import make_lookup
+from sdvsr_jax.models.flow.raft import RAFT, upsample
+from sdvsr_jax.models.flow.raft_encoder import instance_norm
 
 SMALL = RAFTConfig(channels=8, num_updates=3)
 
@@ -27,16 +27,25 @@ def images():
 
 @pytest.fixture(scope="module")
 def params(images):
-    abstract = jax.eval_shape(lambda: RAFT(SMALL).init(jax.random.key(0), *images, method=between))
+    abstract = jax.eval_shape(
+        lambda: RAFT(SMALL).init(jax.random.key(0), *images, method=between)
+    )
     rng = np.random.default_rng(0)
     # Also positive, for the running variances.
     return jax.tree.map(
-        lambda a: rng.uniform(0.1, 1, a.shape).astype(np.float32) if a.ndim < 2 else _kernel(rng, a.shape), abstract
+        lambda a: (
+            rng.uniform(0.1, 1, a.shape).astype(np.float32)
+            if a.ndim < 2
+            else _kernel(rng, a.shape)
+        ),
+        abstract,
     )
 
 
 def _kernel(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
+    return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))).astype(
+        np.float32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +80,9 @@ def test_scan_equals_a_loop_of_updates(params, images, flow) -> None:
 
 
 def test_the_context_is_convolved_once(params, images) -> None:
-    """In every update: 5 taps of state and motion, 2 * 2c channels, to two gates and a candidate, for both GRUs."""
+    """In every update: 5 taps of state and motion, 2 * 2c channels, to two gates and a
+    candidate, for both GRUs.
+    """
 
     def work(num_updates: int) -> int:
         net = RAFT(dataclasses.replace(SMALL, num_updates=num_updates)).bind(params)
@@ -79,7 +90,9 @@ def test_the_context_is_convolved_once(params, images) -> None:
 
     c, pixels = SMALL.channels, 2 * 8 * 9
     corr = 324 * 4 * c + 9 * 4 * c * 3 * c
-    motion = 49 * 2 * 2 * c + 9 * 2 * c * c + 9 * 4 * c * 2 * c  # two of its channels are zeros
+    motion = (
+        49 * 2 * 2 * c + 9 * 2 * c * c + 9 * 4 * c * 2 * c
+    )  # two of its channels are zeros
     gru = 2 * 5 * 4 * c * 3 * 2 * c
     head = 9 * 2 * c * 4 * c + 9 * 4 * c * 2
     assert work(2) - work(1) == 2 * pixels * (corr + motion + gru + head)
@@ -87,24 +100,40 @@ def test_the_context_is_convolved_once(params, images) -> None:
 
 def test_parameters_do_not_depend_on_updates_or_correlation(params, images) -> None:
     other = dataclasses.replace(SMALL, num_updates=7, correlation="on_demand")
-    shapes = jax.eval_shape(lambda: RAFT(other).init(jax.random.key(0), *images, method=between))
+    shapes = jax.eval_shape(
+        lambda: RAFT(other).init(jax.random.key(0), *images, method=between)
+    )
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
 
 
-@given(x=st.integers(-20, 20), y=st.floats(0.125, 20, width=16), seed=st.integers(0, 99))
+@given(
+    x=st.integers(-20, 20), y=st.floats(0.125, 20, width=16), seed=st.integers(0, 99)
+)
 @settings(max_examples=10, deadline=None)
-def test_constant_flow_stays_constant_away_from_the_border(x: int, y: float, seed: int) -> None:
+def test_constant_flow_stays_constant_away_from_the_border(
+    x: int, y: float, seed: int
+) -> None:
     """Weights are convex, whatever the mask; outside the image the neighbours are zero."""
     flow = jnp.broadcast_to(jnp.array([x, y], jnp.float32), (1, 5, 6, 2))
-    fine = np.asarray(jax.jit(upsample)(flow, 3 * jax.random.normal(jax.random.key(seed), (1, 5, 6, 576))))
-    np.testing.assert_allclose(fine[:, 8:-8, 8:-8], np.broadcast_to([8 * x, 8 * y], (1, 24, 32, 2)), rtol=1e-5)
+    fine = np.asarray(
+        jax.jit(upsample)(
+            flow, 3 * jax.random.normal(jax.random.key(seed), (1, 5, 6, 576))
+        )
+    )
+    np.testing.assert_allclose(
+        fine[:, 8:-8, 8:-8], np.broadcast_to([8 * x, 8 * y], (1, 24, 32, 2)), rtol=1e-5
+    )
     assert (np.abs(fine) <= np.abs([8 * x, 8 * y]) * (1 + 1e-5)).all()
 
 
 def test_upsampling_places_the_fine_pixels() -> None:
-    """With all the weight on the centre, pixel (8i + a, 8j + b) repeats 8 times coarse pixel (i, j)."""
+    """With all the weight on the centre, pixel (8i + a, 8j + b) repeats 8 times coarse
+    pixel (i, j).
+    """
     flow = jax.random.normal(jax.random.key(0), (1, 3, 4, 2))
-    logits = jnp.full((1, 3, 4, 9, 64), -1e9).at[:, :, :, 4].set(0.0).reshape(1, 3, 4, 576)
+    logits = (
+        jnp.full((1, 3, 4, 9, 64), -1e9).at[:, :, :, 4].set(0.0).reshape(1, 3, 4, 576)
+    )
     expected = 8 * np.repeat(np.repeat(flow, 8, 1), 8, 2)
     np.testing.assert_allclose(upsample(flow, logits), expected, rtol=1e-6)
 
@@ -120,5 +149,8 @@ def test_instance_norm_has_unit_statistics_and_keeps_eps() -> None:
 
 @pytest.mark.parametrize("size", [(60, 64), (64, 68), (56, 128)])
 def test_impossible_sizes_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=rf"{size[1]}x{size[0]} image, expected .* multiples of 8 .* at least 64"):
+    with pytest.raises(
+        ValueError,
+        match=rf"{size[1]}x{size[0]} image, expected .* multiples of 8 .* at least 64",
+    ):
         RAFT(SMALL).init(jax.random.key(0), jnp.zeros((1, *size, 3)), method="features")

@@ -3,14 +3,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax.models.text import EMPTY_PROMPT, NUM_TOKENS, TextConfig, TextEncoder, empty_prompt_embeds
+from sdvsr_jax.models.text import (
+    EMPTY_PROMPT,
+    NUM_TOKENS,
+    TextConfig,
+    TextEncoder,
+    empty_prompt_embeds,
+)
 
-SMALL = TextConfig(hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2)
+SMALL = TextConfig(
+    hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2
+)
 
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(lambda: TextEncoder(SMALL).init(jax.random.key(0), jnp.asarray(EMPTY_PROMPT)))()["params"]
+    return jax.jit(
+        lambda: TextEncoder(SMALL).init(jax.random.key(0), jnp.asarray(EMPTY_PROMPT))
+    )()["params"]
 
 
 def test_empty_prompt_is_begin_end_and_the_padding_token() -> None:
@@ -25,7 +35,9 @@ def test_embeds_of_the_empty_prompt(params) -> None:
 
 def test_memory_mapped_transposed_params_give_the_same(params) -> None:
     mapped = jax.tree.map(lambda a: np.asarray(np.asarray(a), order="F"), params)
-    np.testing.assert_array_equal(empty_prompt_embeds(mapped, SMALL), empty_prompt_embeds(params, SMALL))
+    np.testing.assert_array_equal(
+        empty_prompt_embeds(mapped, SMALL), empty_prompt_embeds(params, SMALL)
+    )
 
 
 @pytest.mark.parametrize("position", [0, 40, 76])
@@ -39,7 +51,9 @@ def test_attention_is_causal_and_sees_padding(params, position: int) -> None:
 
 
 def test_config_from_the_published_file() -> None:
-    published = {name: getattr(SMALL, name) for name in SMALL.__dataclass_fields__} | {"projection_dim": 512}
+    published = {name: getattr(SMALL, name) for name in SMALL.__dataclass_fields__} | {
+        "projection_dim": 512
+    }
     assert TextConfig.from_json(published) == SMALL
     with pytest.raises(ValueError, match=r"lacks \['hidden_act'\]"):
         TextConfig.from_json({k: v for k, v in published.items() if k != "hidden_act"})

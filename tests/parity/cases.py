@@ -1,6 +1,8 @@
-"""The small model and the inputs of every parity case, shared by JAX, PyTorch and the stored fixtures.
+"""The small model and the inputs of every parity case, shared by JAX, PyTorch and the
+stored fixtures.
 
-Images and features are NHWC on both sides of a comparison; sizes are chosen so that some do not divide by 8.
+Images and features are NHWC on both sides of a comparison; sizes are chosen so that
+some do not divide by 8.
 """
 
 import dataclasses
@@ -10,19 +12,40 @@ import jax
 import numpy as np
 from seeded import image, state_dict, uniform
 
-from sdvsr_jax.config import GuidanceConfig, ModelConfig, RAFTConfig, UNetConfig, VAEConfig, stream_diffvsr
-from sdvsr_jax.convert import flatten, from_torch, torch_key, torch_shape
-from sdvsr_jax.models.text import EMPTY_PROMPT, TextConfig, TextEncoder, empty_prompt_embeds
+from sdvsr_jax.config import (
+    GuidanceConfig,
+    ModelConfig,
+    RAFTConfig,
+    UNetConfig,
+    VAEConfig,
+    stream_diffvsr,
+)
+from sdvsr_jax.models.text import (
+    EMPTY_PROMPT,
+    TextConfig,
+    TextEncoder,
+    empty_prompt_embeds,
+)
 from sdvsr_jax.networks import init_params
 from sdvsr_jax.types import Params
+from sdvsr_jax.weights.torch_names import flatten, from_torch, torch_key, torch_shape
 
 TEXT = TextConfig(
-    hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=3, vocab_size=49408
+    hidden_size=24,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    vocab_size=49408,
 )
 MODEL = dataclasses.replace(
     stream_diffvsr(),
     name="small",
-    unet=UNetConfig(block_channels=(16, 24, 32, 48), num_heads=4, text_channels=TEXT.hidden_size, num_groups=8),
+    unet=UNetConfig(
+        block_channels=(16, 24, 32, 48),
+        num_heads=4,
+        text_channels=TEXT.hidden_size,
+        num_groups=8,
+    ),
     guidance=GuidanceConfig(condition_channels=(8, 12, 20)),
     vae=VAEConfig(encoder_channels=(12, 12, 12), decoder_channels=(12, 12, 12)),
     flow=RAFTConfig(channels=16),
@@ -32,25 +55,42 @@ Arrays = dict[str, np.ndarray]
 
 
 def params(config: ModelConfig = MODEL) -> Params:
-    """Seeded parameters of all networks; the prompt's embedding comes from the seeded text encoder."""
+    """Seeded parameters of all networks; the prompt's embedding comes from the seeded
+    text encoder.
+    """
     target = jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0))
-    made = {name: seeded_params(name, tree) for name, tree in target.items() if name != "prompt_embeds"}
-    return made | {"prompt_embeds": np.asarray(empty_prompt_embeds(text_params(), TEXT))}
+    made = {
+        name: seeded_params(name, tree)
+        for name, tree in target.items()
+        if name != "prompt_embeds"
+    }
+    return made | {
+        "prompt_embeds": np.asarray(empty_prompt_embeds(text_params(), TEXT))
+    }
 
 
 def text_params() -> Params:
     ids = jax.ShapeDtypeStruct(EMPTY_PROMPT.shape, EMPTY_PROMPT.dtype)
-    target = jax.eval_shape(lambda ids: TextEncoder(TEXT).init(jax.random.key(0), ids)["params"], ids)
+    target = jax.eval_shape(
+        lambda ids: TextEncoder(TEXT).init(jax.random.key(0), ids)["params"], ids
+    )
     return seeded_params("text_encoder", target)
 
 
 def seeded_params(part: str, target: Params) -> Params:
-    """Parameters shaped like `target`, converted from the state dict that PyTorch gets for the same names."""
-    shapes = {torch_key(path): torch_shape(path, leaf.shape) for path, leaf in flatten(target).items()}
+    """Parameters shaped like `target`, converted from the state dict that PyTorch gets
+    for the same names.
+    """
+    shapes = {
+        torch_key(path): torch_shape(path, leaf.shape)
+        for path, leaf in flatten(target).items()
+    }
     return from_torch(state_dict(part, shapes), target, part)
 
 
-def unet(batch: int, height: int, width: int, timesteps: list[int], residuals: bool) -> Arrays:
+def unet(
+    batch: int, height: int, width: int, timesteps: list[int], residuals: bool
+) -> Arrays:
     name = f"unet{height}"
     inputs = {
         "latents": uniform(name + "x", (batch, height, width, 4)),
@@ -60,9 +100,19 @@ def unet(batch: int, height: int, width: int, timesteps: list[int], residuals: b
     }
     if residuals:
         sizes = [(-(-height // 2**k), -(-width // 2**k)) for k in range(4)]
-        levels = [(16, 0)] * 3 + [(16, 1)] + [(24, 1)] * 2 + [(24, 2)] + [(32, 2)] * 2 + [(32, 3)] + [(48, 3)] * 2
+        levels = (
+            [(16, 0)] * 3
+            + [(16, 1)]
+            + [(24, 1)] * 2
+            + [(24, 2)]
+            + [(32, 2)] * 2
+            + [(32, 3)]
+            + [(48, 3)] * 2
+        )
         for i, (channels, level) in enumerate(levels):
-            inputs[f"down_{i:02d}"] = 0.3 * uniform(f"{name}r{i}", (batch, *sizes[level], channels))
+            inputs[f"down_{i:02d}"] = 0.3 * uniform(
+                f"{name}r{i}", (batch, *sizes[level], channels)
+            )
         inputs["mid"] = 0.3 * uniform(name + "m", (batch, *sizes[3], 48))
     return inputs
 
@@ -82,7 +132,9 @@ def vae(height: int, width: int) -> Arrays:
 
 def raft() -> Arrays:
     frames = image("raft", 2, 128, 136, 3)
-    coords = np.stack(np.meshgrid(np.arange(17), np.arange(16)), -1)[None].astype(np.float32)
+    coords = np.stack(np.meshgrid(np.arange(17), np.arange(16)), -1)[None].astype(
+        np.float32
+    )
     return {
         "image": frames[1:],
         "previous": frames[:1],
@@ -91,8 +143,15 @@ def raft() -> Arrays:
 
 
 def warp() -> Arrays:
-    flow = {k: (s * uniform(k, (2, 20, 28, 2))) for k, s in {"small": 1.0, "large": 12.0, "huge": 900.0}.items()}
-    return {"image": image("warp", 2, 20, 28, 3), "zero": np.zeros((2, 20, 28, 2), np.float32), **flow}
+    flow = {
+        k: (s * uniform(k, (2, 20, 28, 2)))
+        for k, s in {"small": 1.0, "large": 12.0, "huge": 900.0}.items()
+    }
+    return {
+        "image": image("warp", 2, 20, 28, 3),
+        "zero": np.zeros((2, 20, 28, 2), np.float32),
+        **flow,
+    }
 
 
 def text() -> Arrays:
@@ -105,7 +164,10 @@ def ddim() -> Arrays:
 
 
 def pipeline() -> Arrays:
-    return {"lr": image("pipeline", 3, 32, 36, 3), "noise": uniform("noise", (3, 32, 36, 4))}
+    return {
+        "lr": image("pipeline", 3, 32, 36, 3),
+        "noise": uniform("noise", (3, 32, 36, 4)),
+    }
 
 
 CASES: dict[str, Callable[[], Arrays]] = {

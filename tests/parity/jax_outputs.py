@@ -1,4 +1,6 @@
-"""What this package computes for each parity case: inputs -> named arrays, in true float32."""
+"""What this package computes for each parity case: inputs -> named arrays, in true
+float32.
+"""
 
 import dataclasses
 import functools
@@ -14,15 +16,15 @@ from sdvsr_jax import diffusion
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import align
 from sdvsr_jax.models.blocks import MidBlock
-from sdvsr_jax.models.correlation import make_lookup
+from sdvsr_jax.models.flow.correlation import make_lookup
+from sdvsr_jax.models.flow.raft import RAFT
 from sdvsr_jax.models.layers import Transformer
-from sdvsr_jax.models.raft import RAFT
 from sdvsr_jax.models.text import TextConfig, TextEncoder
 from sdvsr_jax.networks import bind, build, prepare, shifts_of
-from sdvsr_jax.resize import upsample_bicubic
+from sdvsr_jax.ops.resize import upsample_bicubic
+from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Params
-from sdvsr_jax.warp import warp
 
 
 def exact(function: Callable, *args: object) -> Arrays:
@@ -33,7 +35,9 @@ def exact(function: Callable, *args: object) -> Arrays:
 
 def text(params: Params, config: TextConfig, ids: np.ndarray) -> np.ndarray:
     with jax.default_matmul_precision("highest"):
-        return np.asarray(TextEncoder(config).apply({"params": params}, jnp.asarray(ids)))
+        return np.asarray(
+            TextEncoder(config).apply({"params": params}, jnp.asarray(ids))
+        )
 
 
 def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
@@ -42,7 +46,10 @@ def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
             time, keys_values = net.fold_time(timesteps), net.fold_text(text)
             residuals = None
             if "mid" in inputs:
-                residuals = ([inputs[k] for k in sorted(inputs) if k.startswith("down_")], inputs["mid"])
+                residuals = (
+                    [inputs[k] for k in sorted(inputs) if k.startswith("down_")],
+                    inputs["mid"],
+                )
             v = net(latents, image, time, keys_values, residuals)
             return {"output": v, "temb": net.time_embedding(timesteps)}
 
@@ -51,10 +58,15 @@ def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
             {"params": params["unet"]},
             *arguments,
             method=outputs,
-            capture_intermediates=lambda module, _: isinstance(module, MidBlock | Transformer),
+            capture_intermediates=lambda module, _: isinstance(
+                module, MidBlock | Transformer
+            ),
         )
         kept = state["intermediates"]
-        attention, mid = kept["down_blocks_1"]["attentions_0"]["__call__"], kept["mid_block"]["__call__"]
+        attention, mid = (
+            kept["down_blocks_1"]["attentions_0"]["__call__"],
+            kept["mid_block"]["__call__"],
+        )
         return found | {"down1_attn0": attention[0], "mid": mid[0]}
 
     return exact(run, params, inputs)
@@ -67,13 +79,17 @@ def controlnet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
         condition = net.embed_condition(image, jnp.ones((len(image), 1, 1, 1)))
         time, text = net.fold_time(inputs["timesteps"]), net.fold_text(inputs["text"])
         down, mid = net(inputs["latents"], inputs["image"], condition, time, text)
-        return {"cond_embedding": condition, "mid": mid} | {f"down_{i:02d}": d for i, d in enumerate(down)}
+        return {"cond_embedding": condition, "mid": mid} | {
+            f"down_{i:02d}": d for i, d in enumerate(down)
+        }
 
     return exact(run, params, inputs)
 
 
 def vae(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
-    """`image` is encoded; `latents` are decoded alone and with the features of `previous`."""
+    """`image` is encoded; `latents` are decoded alone and with the features of
+    `previous`.
+    """
 
     def run(params: Params, inputs: Arrays) -> Arrays:
         net = bind(params, config).vae
@@ -89,21 +105,33 @@ def vae(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
     return exact(run, params, inputs)
 
 
-def raft(flow_params: Params, inputs: Arrays, counts: tuple[int, ...] = (1, 12)) -> Arrays:
+def raft(
+    flow_params: Params, inputs: Arrays, counts: tuple[int, ...] = (1, 12)
+) -> Arrays:
     """`flow_<k>` is the full-size flow after update k + 1."""
 
     def run(params: Params, inputs: Arrays) -> Arrays:
         net = RAFT(cases.RAFT_LARGE).bind({"params": params})
-        image, previous = net.features(inputs["image"]), net.features(inputs["previous"])
+        image, previous = (
+            net.features(inputs["image"]),
+            net.features(inputs["previous"]),
+        )
         flows = {}
         for count in counts:
-            short = RAFT(dataclasses.replace(cases.RAFT_LARGE, num_updates=count)).bind({"params": params})
+            short = RAFT(dataclasses.replace(cases.RAFT_LARGE, num_updates=count)).bind(
+                {"params": params}
+            )
             flows[f"flow_{count - 1:02d}"] = short(inputs["image"], image, previous)
         lookups = {
             f"lookup_{kind}": make_lookup(image, previous, kind)(inputs["coords"])
             for kind in ("volume", "on_demand")
         }
-        return {"fmap": image, "context": net.context_encoder(inputs["image"]), **lookups, **flows}
+        return {
+            "fmap": image,
+            "context": net.context_encoder(inputs["image"]),
+            **lookups,
+            **flows,
+        }
 
     return exact(run, flow_params, inputs)
 
@@ -126,7 +154,8 @@ def ddim(config: ModelConfig, inputs: Arrays) -> Arrays:
 
 
 def pipeline(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
-    """The step, frame after frame, from given noise; `v` is the U-Net's output at every timestep.
+    """The step, frame after frame, from given noise; `v` is the U-Net's output at every
+    timestep.
 
     Frame 0 has no previous frame: its `flow` and `warped` are zero.
     """
@@ -135,7 +164,9 @@ def pipeline(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
         prepared = exact(lambda p: prepare(p, config), params)
         state = init_state(config, 1, *inputs["lr"].shape[1:3])
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
-            state, outputs = _compiled_step(config)(prepared, state, lr[None], noise[None])
+            state, outputs = _compiled_step(config)(
+                prepared, state, lr[None], noise[None]
+            )
             frames.append(outputs)
     return {name: np.stack([f[name] for f in frames]) for name in frames[0]}
 
@@ -159,7 +190,9 @@ def _compiled_step(config: ModelConfig) -> Callable:
 
 
 def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):
-    """`stream.step` itself, and beside it the same parts once more for what it does not return."""
+    """`stream.step` itself, and beside it the same parts once more for what it does not
+    return.
+    """
     nets, folded = bind(params, config), params["folded"]
     up = upsample_bicubic(lr, config.scale)
     previous = (state.prev_lr, state.prev_sr, state.flow_features, state.has_prev)
@@ -170,13 +203,19 @@ def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):
     def denoise(x, per_step):
         coefficients, unet_time, control_time = per_step
         shifts = shifts_of(nets.controlnet, control_time)
-        residuals = nets.controlnet(x, lr, condition, shifts, folded["controlnet"]["text"])
+        residuals = nets.controlnet(
+            x, lr, condition, shifts, folded["controlnet"]["text"]
+        )
         residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
-        v = nets.unet(x, lr, shifts_of(nets.unet, unet_time), folded["unet"]["text"], residuals)
+        v = nets.unet(
+            x, lr, shifts_of(nets.unet, unet_time), folded["unet"]["text"], residuals
+        )
         return diffusion.ddim_update(x, v, coefficients)[0], v
 
     times = (folded[name]["time"] for name in ("unet", "controlnet"))
-    x, velocities = jax.lax.scan(denoise, noise, (diffusion.step_coefficients(config.diffusion), *times))
+    x, velocities = jax.lax.scan(
+        denoise, noise, (diffusion.step_coefficients(config.diffusion), *times)
+    )
     new_state, sr = step(params, state, lr, config=config, noise=noise)
     outputs = {
         "bicubic": up,
@@ -194,7 +233,9 @@ def raft_params() -> Params:
         return net(x, net.features(x), net.features(x))
 
     net, image = RAFT(cases.RAFT_LARGE), jnp.zeros((1, 64, 64, 3))
-    target = jax.eval_shape(lambda: net.init(jax.random.key(0), image, method=touch)["params"])
+    target = jax.eval_shape(
+        lambda: net.init(jax.random.key(0), image, method=touch)["params"]
+    )
     return cases.seeded_params("raft_large", target)
 
 
@@ -204,11 +245,16 @@ def bicubic(image: np.ndarray) -> np.ndarray:
 
 def warps(inputs: Arrays) -> Arrays:
     flows = {k: f for k, f in inputs.items() if k != "image"}
-    return {k: exact(lambda *a: warp(*a, stretch=True), inputs["image"], f) for k, f in flows.items()}
+    return {
+        k: exact(lambda *a: warp(*a, stretch=True), inputs["image"], f)
+        for k, f in flows.items()
+    }
 
 
 RUN: dict[str, Callable[[Params, Arrays], Arrays]] = {
-    "text": lambda _, inputs: {"states": text(cases.text_params(), cases.TEXT, inputs["ids"])},
+    "text": lambda _, inputs: {
+        "states": text(cases.text_params(), cases.TEXT, inputs["ids"])
+    },
     "unet": lambda params, inputs: unet(cases.MODEL, params, inputs),
     "unet_odd": lambda params, inputs: unet(cases.MODEL, params, inputs),
     "controlnet": lambda params, inputs: controlnet(cases.MODEL, params, inputs),

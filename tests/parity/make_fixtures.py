@@ -1,4 +1,6 @@
-"""Write tests/parity/fixtures with PyTorch: `python tests/parity/make_fixtures.py [case ...]`."""
+"""Write tests/parity/fixtures with PyTorch: `python tests/parity/make_fixtures.py [case
+...]`.
+"""
 
 import sys
 from pathlib import Path
@@ -14,7 +16,10 @@ from thinning import thin
 
 def main(names: list[str]) -> None:
     for case in names or cases.CASES:
-        outputs = {name: thin(name, np.asarray(x)) for name, x in torch_outputs.run(case).items()}
+        outputs = {
+            name: thin(name, np.asarray(x))
+            for name, x in torch_outputs.run(case).items()
+        }
         path = Path(__file__).parent / "fixtures" / f"{case}.npz"
         np.savez_compressed(path, **outputs)
         print(f"{path.name}: {path.stat().st_size} bytes")

@@ -1,4 +1,6 @@
-"""Print the measured errors of docs/parity.md, without torch: `python tests/parity/measure.py [case ...]`."""
+"""Print the measured errors of docs/parity.md, without torch: `python
+tests/parity/measure.py [case ...]`.
+"""
 
 import sys
 from pathlib import Path
@@ -24,11 +26,16 @@ def main(cases_wanted: list[str]) -> None:
         groups: dict[tuple[float, bool], list[tuple[float, str]]] = {}
         for name in stored:
             error = compare.error(name, thin(name, found[name]), stored[name])
-            groups.setdefault((compare.tolerance(name), name == "decoded"), []).append((error, name))
+            groups.setdefault((compare.tolerance(name), name == "decoded"), []).append(
+                (error, name)
+            )
         for (tolerance, _), errors in groups.items():
             error, name = max(errors)
             unit = " px" if name.startswith("flow") else ""
-            print(f"| {case} | {name} | {error:.1e}{unit} | {tolerance:.0e}{unit} |", flush=True)
+            print(
+                f"| {case} | {name} | {error:.1e}{unit} | {tolerance:.0e}{unit} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

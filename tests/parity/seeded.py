@@ -1,6 +1,8 @@
-"""Weights and inputs made from their names: the same arrays in every environment, with nothing to store.
+"""Weights and inputs made from their names: the same arrays in every environment, with
+nothing to store.
 
-Raw PCG64 output is used because only that is guaranteed to stay the same in later numpy versions.
+Raw PCG64 output is used because only that is guaranteed to stay the same in later numpy
+versions.
 """
 
 import hashlib
@@ -13,7 +15,9 @@ def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Mean 0, variance 1, float32, from the name alone."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     raw = np.random.PCG64(seed).random_raw(math.prod(shape)).reshape(shape)
-    return ((np.asarray(raw, np.float64) / 2**64 - 0.5) * math.sqrt(12)).astype(np.float32)
+    return ((np.asarray(raw, np.float64) / 2**64 - 0.5) * math.sqrt(12)).astype(
+        np.float32
+    )
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -41,5 +45,7 @@ def image(name: str, *shape: int) -> np.ndarray:
     """Smooth moving waves and a little noise in [-1, 1], [frames, h, w, 3]."""
     frames, height, width, _ = shape
     frame, y, x, c = np.ogrid[:frames, :height, :width, :3]
-    waves = np.sin(0.23 * (x - 1.3 * frame) + 0.11 * y + c) + np.sin(0.17 * (y + 0.7 * frame) - 0.07 * x * (c + 1))
+    waves = np.sin(0.23 * (x - 1.3 * frame) + 0.11 * y + c) + np.sin(
+        0.17 * (y + 0.7 * frame) - 0.07 * x * (c + 1)
+    )
     return np.clip(0.45 * waves + 0.08 * uniform(name, shape), -1, 1).astype(np.float32)

@@ -1,4 +1,6 @@
-"""Every component and the whole pipeline against stored PyTorch results (make_fixtures.py), without torch."""
+"""Every component and the whole pipeline against stored PyTorch results
+(make_fixtures.py), without torch.
+"""
 
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 from thinning import thin
 
-# Their odd-sized twins run by default; the pipeline's intermediate results only say where an error comes from.
+# Their odd-sized twins run by default; the pipeline's intermediate results only say
+# where an error comes from.
 HEAVY = ("unet", "vae", "pipeline")
 
 
@@ -23,11 +26,17 @@ def stored(case: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.heavy(30)) if c in HEAVY else c for c in cases.CASES]
+    "case",
+    [
+        pytest.param(c, marks=pytest.mark.heavy(30)) if c in HEAVY else c
+        for c in cases.CASES
+    ],
 )
 def test_equals_stored_pytorch(params, case: str) -> None:
     found = jax_outputs.RUN[case](params, cases.CASES[case]())
-    assert not compare.faults({name: thin(name, x) for name, x in found.items()}, stored(case))
+    assert not compare.faults(
+        {name: thin(name, x) for name, x in found.items()}, stored(case)
+    )
 
 
 def test_decoded_frames_equal_stored_pytorch(params) -> None:

@@ -1,4 +1,6 @@
-"""Every fixture of the published code on a random checkpoint in the published layout, where that folder exists."""
+"""Every fixture of the published code on a random checkpoint in the published layout,
+where that folder exists.
+"""
 
 import functools
 import json
@@ -13,18 +15,23 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from sdvsr_jax import published
-from sdvsr_jax.convert import from_torch
 from sdvsr_jax.models.layers import GEGLU, norm, timestep_sinusoid
 from sdvsr_jax.models.text import EMPTY_PROMPT, TextConfig, TextEncoder
 from sdvsr_jax.models.vae import SequenceBlock
-from sdvsr_jax.resize import resize_nearest
-from sdvsr_jax.warp import warp
+from sdvsr_jax.ops.resize import resize_nearest
+from sdvsr_jax.ops.warp import warp
+from sdvsr_jax.weights import diffusers_layout as published
+from sdvsr_jax.weights.torch_names import from_torch
 
-GOLDEN = Path(os.environ.get("SDVSR_SHARED", Path(__file__).parents[2] / "../shared")) / "golden"
+GOLDEN = (
+    Path(os.environ.get("SDVSR_SHARED", Path(__file__).parents[2] / "../shared"))
+    / "golden"
+)
 pytestmark = [
     pytest.mark.heavy,
-    pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden checkpoint at {GOLDEN} (SDVSR_SHARED)"),
+    pytest.mark.skipif(
+        not GOLDEN.is_dir(), reason=f"no golden checkpoint at {GOLDEN} (SDVSR_SHARED)"
+    ),
 ]
 
 
@@ -51,12 +58,19 @@ def test_ops() -> None:
         k: norm("group", 4, eps, jnp.float32)
         for k, eps in (("gn_eps1e5_groups4", 1e-5), ("gn_eps1e6_groups4", 1e-6))
     }
-    check({k: nhwc_norm(m, f["gn_x"]) for k, m in groups.items()}, {k: nhwc(f[k]) for k in groups})
+    check(
+        {k: nhwc_norm(m, f["gn_x"]) for k, m in groups.items()},
+        {k: nhwc(f[k]) for k in groups},
+    )
     check(
         {
-            "gelu": jax_outputs.exact(lambda x: jax.nn.gelu(x, approximate=False), f["x"]),
+            "gelu": jax_outputs.exact(
+                lambda x: jax.nn.gelu(x, approximate=False), f["x"]
+            ),
             "silu": jax_outputs.exact(jax.nn.silu, f["x"]),
-            "timestep_proj": jax_outputs.exact(lambda t: timestep_sinusoid(t, 16), f["timesteps"].astype(np.int32)),
+            "timestep_proj": jax_outputs.exact(
+                lambda t: timestep_sinusoid(t, 16), f["timesteps"].astype(np.int32)
+            ),
             "nearest_9x13": nearest(f["nearest_x"], 9, 13),
             "nearest_2x": nearest(f["nearest_x"], 10, 14),
             "geglu": geglu(f["geglu_x"], f["geglu_w"], f["geglu_b"]),
@@ -68,7 +82,12 @@ def test_ops() -> None:
 
 
 def nhwc_norm(module, x: np.ndarray) -> np.ndarray:
-    params = {"params": {"scale": np.ones(x.shape[1], np.float32), "bias": np.zeros(x.shape[1], np.float32)}}
+    params = {
+        "params": {
+            "scale": np.ones(x.shape[1], np.float32),
+            "bias": np.zeros(x.shape[1], np.float32),
+        }
+    }
     return jax_outputs.exact(module.apply, params, nhwc(x))
 
 
@@ -86,7 +105,9 @@ def test_text_encoder(model) -> None:
     folder = GOLDEN / "text_encoder"
     config = TextConfig.from_json(json.loads((folder / "config.json").read_text()))
     target = jax.eval_shape(
-        lambda: TextEncoder(config).init(jax.random.key(0), jnp.asarray(EMPTY_PROMPT))["params"]
+        lambda: TextEncoder(config).init(jax.random.key(0), jnp.asarray(EMPTY_PROMPT))[
+            "params"
+        ]
     )
     params = from_torch(load_file(folder / "model.safetensors"), target, "text encoder")
     np.testing.assert_array_equal(f["input_ids"], EMPTY_PROMPT)
@@ -101,7 +122,11 @@ def test_text_encoder(model) -> None:
 
 @pytest.mark.parametrize("prefix", ["a", "b"])
 def test_unet(model, prefix: str) -> None:
-    f = {k.removeprefix(f"{prefix}_"): v for k, v in fixture("unet").items() if k.startswith(prefix)}
+    f = {
+        k.removeprefix(f"{prefix}_"): v
+        for k, v in fixture("unet").items()
+        if k.startswith(prefix)
+    }
     sample = nhwc(f["sample"])
     inputs = {
         "latents": sample[..., :4],
@@ -110,8 +135,12 @@ def test_unet(model, prefix: str) -> None:
         "text": f["encoder_hidden_states"],
     }
     if prefix == "b":
-        inputs |= {k: nhwc(v) for k, v in f.items() if k.startswith("down_")} | {"mid": nhwc(f["mid_residual"])}
-    expected = {k: nhwc(f[k]) for k in ("output", "mid", "down1_attn0")} | {"temb": f["temb"]}
+        inputs |= {k: nhwc(v) for k, v in f.items() if k.startswith("down_")} | {
+            "mid": nhwc(f["mid_residual"])
+        }
+    expected = {k: nhwc(f[k]) for k in ("output", "mid", "down1_attn0")} | {
+        "temb": f["temb"]
+    }
     check(jax_outputs.unet(*model, inputs), expected)
 
 
@@ -125,13 +154,22 @@ def test_controlnet(model) -> None:
         "text": f["encoder_hidden_states"],
         "condition": nhwc(f["controlnet_cond"]),
     }
-    expected = {k: nhwc(v) for k, v in f.items() if k.startswith("down_") or k in ("mid", "cond_embedding")}
+    expected = {
+        k: nhwc(v)
+        for k, v in f.items()
+        if k.startswith("down_") or k in ("mid", "cond_embedding")
+    }
     check(jax_outputs.controlnet(*model, inputs), expected)
 
 
 @pytest.mark.parametrize("prefix", ["", "odd_"])
 def test_vae(model, prefix: str) -> None:
-    names = ["encode_latents", "decode_plain", "decode_temporal", *(f"feat_{i}" for i in range(7))]
+    names = [
+        "encode_latents",
+        "decode_plain",
+        "decode_temporal",
+        *(f"feat_{i}" for i in range(7)),
+    ]
     f = fixture("temporal_vae")
     image = nhwc(f[f"{prefix}image"])
     inputs = {"image": image, "previous": image, "latents": nhwc(f[f"{prefix}latents"])}
@@ -144,14 +182,20 @@ def test_temporal_block(model) -> None:
     params = model[1]["vae"][part][f"layers_{layer}"]
     block = SequenceBlock(model[0].vae.decoder_channels[0], jnp.float32)
     out = jax_outputs.exact(
-        block.apply, {"params": params}, nhwc(f["tpm_x"]), nhwc(f["tpm_prev"]), np.ones((1, 1, 1, 1))
+        block.apply,
+        {"params": params},
+        nhwc(f["tpm_x"]),
+        nhwc(f["tpm_prev"]),
+        np.ones((1, 1, 1, 1)),
     )
     check({"tpm": out}, {"tpm": nhwc(f["tpm_out"])})
 
 
 def test_ddim(model) -> None:
     f = fixture("ddim")
-    found = jax_outputs.ddim(model[0], {"x": nhwc(f["x_T"]), "v": nhwc(f["model_outputs"])})
+    found = jax_outputs.ddim(
+        model[0], {"x": nhwc(f["x_T"]), "v": nhwc(f["model_outputs"])}
+    )
     expected = {
         "next": nhwc(f["prev_samples"]),
         "x0": nhwc(f["pred_original_samples"]),
@@ -159,13 +203,17 @@ def test_ddim(model) -> None:
         "timesteps": f["timesteps"],
     }
     check(found, expected)
-    assert f["final_alpha_cumprod"] == pytest.approx(found["alphas_cumprod"][0], rel=1e-6)
+    assert f["final_alpha_cumprod"] == pytest.approx(
+        found["alphas_cumprod"][0], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", ["zero", "small", "large", "huge", "shift"])
 def test_warp(kind: str) -> None:
     f = fixture("flow_warp")
-    out = jax_outputs.exact(functools.partial(warp, stretch=True), nhwc(f["image"]), f[f"flow_{kind}"])
+    out = jax_outputs.exact(
+        functools.partial(warp, stretch=True), nhwc(f["image"]), f[f"flow_{kind}"]
+    )
     check({"out": out}, {"out": nhwc(f[f"out_{kind}"])})
 
 
@@ -175,17 +223,26 @@ def test_bicubic() -> None:
 
 
 def test_preprocess_recipe() -> None:
-    """The published code resizes to multiples of 4 by Lanczos first; we pad instead (docs/parity.md)."""
+    """The published code resizes to multiples of 4 by Lanczos first; we pad instead
+    (docs/parity.md).
+    """
     image = pytest.importorskip("PIL.Image")
     f = fixture("preprocess")
     height, width = f["output"].shape[2:]
     resized = image.fromarray(f["image_uint8"]).resize((width, height), image.LANCZOS)
-    check({"frame": np.asarray(resized, np.float32)[None] / 127.5 - 1}, {"frame": nhwc(f["output"])})
+    check(
+        {"frame": np.asarray(resized, np.float32)[None] / 127.5 - 1},
+        {"frame": nhwc(f["output"])},
+    )
 
 
 def test_raft(model) -> None:
     f = fixture("raft_large")
-    inputs = {"image": nhwc(f["image1"]), "previous": nhwc(f["image2"]), "coords": nhwc(f["corr_coords"])}
+    inputs = {
+        "image": nhwc(f["image1"]),
+        "previous": nhwc(f["image2"]),
+        "coords": nhwc(f["corr_coords"]),
+    }
     expected = {
         "fmap": nhwc(f["fmap1"]),
         "context": nhwc(f["context"]),
@@ -198,7 +255,10 @@ def test_raft(model) -> None:
 @pytest.mark.heavy(25)
 def test_pipeline(model) -> None:
     f = fixture("pipeline")
-    inputs = {"lr": f["lr_uint8"].astype(np.float32) / 255 * 2 - 1, "noise": nhwc(f["noise"])}
+    inputs = {
+        "lr": f["lr_uint8"].astype(np.float32) / 255 * 2 - 1,
+        "noise": nhwc(f["noise"]),
+    }
     found = jax_outputs.pipeline(*model, inputs)
     np.testing.assert_allclose(model[1]["prompt_embeds"], f["prompt_embeds"], atol=1e-5)
     expected = {

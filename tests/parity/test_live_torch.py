@@ -1,4 +1,6 @@
-"""Live comparison with diffusers, torchvision and transformers: `pytest -m parity`, where torch is installed."""
+"""Live comparison with diffusers, torchvision and transformers: `pytest -m parity`,
+where torch is installed.
+"""
 
 import cases
 import compare
@@ -17,7 +19,10 @@ def params():
 @pytest.mark.parametrize("case", cases.CASES)
 def test_equals_pytorch(params, case: str) -> None:
     for library in ("torch", "torchvision", "diffusers", "transformers"):
-        pytest.importorskip(library, reason="parity needs torch, torchvision, diffusers and transformers")
+        pytest.importorskip(
+            library,
+            reason="parity needs torch, torchvision, diffusers and transformers",
+        )
     import torch_outputs
 
     expected = torch_outputs.run(case)

@@ -1,6 +1,8 @@
-"""Each deviation that the published weights need shows in the decoded frames, so the parity tests can see it.
+"""Each deviation that the published weights need shows in the decoded frames, so the
+parity tests can see it.
 
-A change below ten tolerances could hide in the tolerance; docs/parity.md lists the deviations.
+A change below ten tolerances could hide in the tolerance; docs/parity.md lists the
+deviations.
 """
 
 import dataclasses
@@ -11,7 +13,14 @@ import jax_outputs
 import numpy as np
 import pytest
 
-from sdvsr_jax.config import GuidanceConfig, ModelConfig, Quirks, RAFTConfig, UNetConfig, VAEConfig
+from sdvsr_jax.config import (
+    GuidanceConfig,
+    ModelConfig,
+    Quirks,
+    RAFTConfig,
+    UNetConfig,
+    VAEConfig,
+)
 
 # A dozen programs to compile.
 pytestmark = pytest.mark.heavy
@@ -19,7 +28,11 @@ pytestmark = pytest.mark.heavy
 PUBLISHED = dataclasses.replace(
     cases.MODEL,
     unet=UNetConfig(
-        block_channels=(8, 16), layers_per_block=1, attention=("none", "none"), num_groups=4, text_channels=24
+        block_channels=(8, 16),
+        layers_per_block=1,
+        attention=("none", "none"),
+        num_groups=4,
+        text_channels=24,
     ),
     guidance=GuidanceConfig(condition_channels=(8, 8, 8)),
     vae=VAEConfig(encoder_channels=(8, 8, 8), decoder_channels=(8, 8, 8)),
@@ -30,12 +43,19 @@ PUBLISHED = dataclasses.replace(
 def change(**parts: dict) -> ModelConfig:
     """The published model with fields of its parts replaced."""
     return dataclasses.replace(
-        PUBLISHED, **{part: dataclasses.replace(getattr(PUBLISHED, part), **new) for part, new in parts.items()}
+        PUBLISHED,
+        **{
+            part: dataclasses.replace(getattr(PUBLISHED, part), **new)
+            for part, new in parts.items()
+        },
     )
 
 
 CHANGES = {
-    **{field.name: change(quirks={field.name: False}) for field in dataclasses.fields(Quirks)},
+    **{
+        field.name: change(quirks={field.name: False})
+        for field in dataclasses.fields(Quirks)
+    },
     "set_alpha_to_one": change(diffusion={"set_alpha_to_one": True}),
     "scaling_factor": change(vae={"scaling_factor": 0.18215}),
     "latent_magnitude": change(vae={"latent_magnitude": 1e3}),
@@ -45,7 +65,11 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def params():
-    return {name: tree for name, tree in cases.params(PUBLISHED).items() if name != "prompt_embeds"}
+    return {
+        name: tree
+        for name, tree in cases.params(PUBLISHED).items()
+        if name != "prompt_embeds"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,5 +89,7 @@ def test_change_shows(params, frames, published: np.ndarray, name: str) -> None:
 
 
 def test_correlation_forms_do_not_show(params, frames, published: np.ndarray) -> None:
-    other = jax_outputs.decoded(change(flow={"correlation": "on_demand"}), params, frames)
+    other = jax_outputs.decoded(
+        change(flow={"correlation": "on_demand"}), params, frames
+    )
     assert compare.error("decoded", other, published) <= compare.DECODED

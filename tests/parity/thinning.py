@@ -1,4 +1,6 @@
-"""Fixtures keep a sample of large arrays: every k-th value, k sharing no factor with any axis."""
+"""Fixtures keep a sample of large arrays: every k-th value, k sharing no factor with
+any axis.
+"""
 
 import math
 

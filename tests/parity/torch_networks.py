@@ -1,4 +1,6 @@
-"""The reference networks in PyTorch at toy width, with seeded weights by state-dict name."""
+"""The reference networks in PyTorch at toy width, with seeded weights by state-dict
+name.
+"""
 
 import cases
 import numpy as np
@@ -14,9 +16,14 @@ def load(part: str, module: nn.Module) -> nn.Module:
     """Seeded weights for every name of the module's own state dict."""
     state = module.state_dict()
     shapes = {
-        k: tuple(v.shape) for k, v in state.items() if not k.endswith(("num_batches_tracked", "position_ids"))
+        k: tuple(v.shape)
+        for k, v in state.items()
+        if not k.endswith(("num_batches_tracked", "position_ids"))
     }
-    made = {key: torch.from_numpy(np.array(value)) for key, value in seeded.state_dict(part, shapes).items()}
+    made = {
+        key: torch.from_numpy(np.array(value))
+        for key, value in seeded.state_dict(part, shapes).items()
+    }
     module.load_state_dict(state | made)
     return module.eval().requires_grad_(False)
 
@@ -34,9 +41,16 @@ def text_encoder() -> nn.Module:
 
     c = cases.TEXT
     sizes = {name: getattr(c, name) for name in type(c).__dataclass_fields__}
-    encoder = CLIPTextModel(CLIPTextConfig(**sizes, bos_token_id=0, eos_token_id=2, pad_token_id=1))
+    encoder = CLIPTextModel(
+        CLIPTextConfig(**sizes, bos_token_id=0, eos_token_id=2, pad_token_id=1)
+    )
     # transformers 5 dropped the prefix that published checkpoints have.
-    load("text_encoder", encoder if hasattr(encoder, "text_model") else nn.ModuleDict({"text_model": encoder}))
+    load(
+        "text_encoder",
+        encoder
+        if hasattr(encoder, "text_model")
+        else nn.ModuleDict({"text_model": encoder}),
+    )
     return encoder
 
 

@@ -1,4 +1,6 @@
-"""What PyTorch computes for each parity case: the counterpart of jax_outputs.py, the same names and layouts."""
+"""What PyTorch computes for each parity case: the counterpart of jax_outputs.py, the
+same names and layouts.
+"""
 
 from collections.abc import Callable
 
@@ -21,13 +23,19 @@ def nhwc(x: Tensor) -> np.ndarray:
 
 
 def text(inputs: Arrays) -> Arrays:
-    states = networks.text_encoder()(torch.from_numpy(inputs["ids"]).long()).last_hidden_state
+    states = networks.text_encoder()(
+        torch.from_numpy(inputs["ids"]).long()
+    ).last_hidden_state
     return {"states": states.detach().numpy()}
 
 
 def _sample(inputs: Arrays) -> tuple[Tensor, Tensor, Tensor]:
     sample = nchw(np.concatenate([inputs["latents"], inputs["image"]], -1))
-    return sample, torch.from_numpy(inputs["timesteps"]).long(), torch.from_numpy(inputs["text"])
+    return (
+        sample,
+        torch.from_numpy(inputs["timesteps"]).long(),
+        torch.from_numpy(inputs["text"]),
+    )
 
 
 def unet(inputs: Arrays) -> Arrays:
@@ -38,13 +46,22 @@ def unet(inputs: Arrays) -> Arrays:
         "down1_attn0": net.down_blocks[1].attentions[0],
     }
     for name, module in watched.items():
-        module.register_forward_hook(lambda _m, _i, out, name=name: kept.setdefault(name, out))
+        module.register_forward_hook(
+            lambda _m, _i, out, name=name: kept.setdefault(name, out)
+        )
     residuals = {}
     if "mid" in inputs:
         down = [nchw(v) for k, v in sorted(inputs.items()) if k.startswith("down_")]
-        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": nchw(inputs["mid"])}
+        residuals = {
+            "down_block_additional_residuals": down,
+            "mid_block_additional_residual": nchw(inputs["mid"]),
+        }
     output = net(*_sample(inputs), **residuals).sample
-    attention = kept["down1_attn0"][0] if isinstance(kept["down1_attn0"], tuple) else kept["down1_attn0"].sample
+    attention = (
+        kept["down1_attn0"][0]
+        if isinstance(kept["down1_attn0"], tuple)
+        else kept["down1_attn0"].sample
+    )
     return {
         "output": nhwc(output),
         "mid": nhwc(kept["mid"]),
@@ -90,7 +107,11 @@ def raft(inputs: Arrays) -> Arrays:
 
 def warps(inputs: Arrays) -> Arrays:
     image = nchw(inputs["image"])
-    return {k: nhwc(published.warp(image, torch.from_numpy(f))) for k, f in inputs.items() if k != "image"}
+    return {
+        k: nhwc(published.warp(image, torch.from_numpy(f)))
+        for k, f in inputs.items()
+        if k != "image"
+    }
 
 
 def ddim(inputs: Arrays) -> Arrays:
@@ -117,11 +138,18 @@ def pipeline(inputs: Arrays) -> Arrays:
     ids = torch.from_numpy(cases.EMPTY_PROMPT).long()
     text = networks.text_encoder()(ids).last_hidden_state
     flow = networks.raft("flow", cases.MODEL.flow)
-    nets, frames = published.Networks(networks.unet(), networks.controlnet(), networks.vae(), flow, text), []
+    nets, frames = (
+        published.Networks(
+            networks.unet(), networks.controlnet(), networks.vae(), flow, text
+        ),
+        [],
+    )
     for lr, noise in zip(inputs["lr"], inputs["noise"]):
         before = frames[-1] if frames else {"bicubic": None, "decoded": None}
         past = before["bicubic"], before["decoded"]
-        frames.append(published.frame(nets, cases.MODEL, nchw(lr)[None], nchw(noise)[None], *past))
+        frames.append(
+            published.frame(nets, cases.MODEL, nchw(lr)[None], nchw(noise)[None], *past)
+        )
     return {name: np.concatenate([nhwc(f[name]) for f in frames]) for name in frames[0]}
 
 

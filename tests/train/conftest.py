@@ -1,4 +1,6 @@
-"""Small real data: a clip encoded with x264, photographs, and a model of a few thousand parameters."""
+"""Small real data: a clip encoded with x264, photographs, and a model of a few thousand
+parameters.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -14,10 +16,16 @@ from tests.tiny_models import tiny_nano
 def moving_texture(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     """uint8[f,h,w,3]: smooth random texture that pans."""
     rng = np.random.default_rng(seed)
-    small = rng.integers(0, 255, ((height + frames) // 8 + 2, (width + frames) // 8 + 2, 3), np.uint8)
-    big = Image.fromarray(small).resize((width + 2 * frames, height + 2 * frames), Image.Resampling.BICUBIC)
+    small = rng.integers(
+        0, 255, ((height + frames) // 8 + 2, (width + frames) // 8 + 2, 3), np.uint8
+    )
+    big = Image.fromarray(small).resize(
+        (width + 2 * frames, height + 2 * frames), Image.Resampling.BICUBIC
+    )
     array = np.asarray(big)
-    return np.stack([array[k : k + height, 2 * k : 2 * k + width] for k in range(frames)])
+    return np.stack(
+        [array[k : k + height, 2 * k : 2 * k + width] for k in range(frames)]
+    )
 
 
 def write_video(path: Path, frames: np.ndarray) -> None:
@@ -39,7 +47,9 @@ def source(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     (folder / "deep").mkdir()
     write_video(folder / "pan.mp4", moving_texture(12, 96, 128))
-    cut = np.concatenate([moving_texture(6, 96, 128, 1), 255 - moving_texture(6, 96, 128, 1)])
+    cut = np.concatenate(
+        [moving_texture(6, 96, 128, 1), 255 - moving_texture(6, 96, 128, 1)]
+    )
     write_video(folder / "deep" / "cut.mp4", cut)
     for name in ("a.png", "b.png"):
         Image.fromarray(moving_texture(1, 150, 200, 3)[0]).save(folder / name)

@@ -15,12 +15,18 @@ from train.mesh import start_processes
 def small_run(init: str, data: str, **changes) -> RunConfig:
     """Six steps of the denoiser, a checkpoint every second one, no validation."""
     base = RunConfig(
-        objective="denoise", trained=("unet/*",), init=init, steps=6, seed=3,
+        objective="denoise",
+        trained=("unet/*",),
+        init=init,
+        steps=6,
+        seed=3,
         data=DataConfig(path=data, crop=16, batch_size=8),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup=1, ema=0.9),
         loss=LossConfig(latent=1.0, pixel=0, perceptual=0),
-        log_every=1, checkpoint_every=2, validation_windows=0,
-    )  # fmt: skip
+        log_every=1,
+        checkpoint_every=2,
+        validation_windows=0,
+    )
     return dataclasses.replace(base, **changes)
 
 
@@ -42,7 +48,10 @@ def main(spec: dict) -> None:
     start_processes()
     if "kill_at" in spec:
         kill_at(spec["kill_at"])
-    loop.train(small_run(spec["init"], spec["data"], **spec.get("changes", {})), Path(spec["out"]))
+    loop.train(
+        small_run(spec["init"], spec["data"], **spec.get("changes", {})),
+        Path(spec["out"]),
+    )
 
 
 if __name__ == "__main__":

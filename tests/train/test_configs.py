@@ -10,13 +10,17 @@ from train.__main__ import explain, main, parse
 from train.selection import flatten, guidance_from_unet, merge, select
 
 CHAINS = ("nano_all", "nano_cpu")
-STAGES = [(config, stage) for config in configs.names() for stage in configs.load(config)]
+STAGES = [
+    (config, stage) for config in configs.names() for stage in configs.load(config)
+]
 
 
 @pytest.fixture(scope="module")
 def shapes():
     return {
-        name: jax.eval_shape(lambda k, make=make: init_params(k, make()), jax.random.key(0))
+        name: jax.eval_shape(
+            lambda k, make=make: init_params(k, make()), jax.random.key(0)
+        )
         for name, make in PRESETS.items()
     }
 
@@ -33,7 +37,10 @@ def test_every_run_trains_a_part_of_its_model(config, stage, shapes):
 
 
 def test_official_decoder_stage_trains_the_published_number(shapes):
-    trained, _ = select(shapes["stream_diffvsr"], configs.load("official_stage2")["official_stage2"].trained)
+    trained, _ = select(
+        shapes["stream_diffvsr"],
+        configs.load("official_stage2")["official_stage2"].trained,
+    )
     assert sum(leaf.size for leaf in trained.values()) == 172_935
 
 
@@ -48,20 +55,43 @@ def test_docstring_is_its_command_and_cost(name):
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chain_has_every_stage_in_order(name):
-    stages = ["autoencoder", "flow", "teacher", "distill", "decoder", "guidance", "joint"]
+    stages = [
+        "autoencoder",
+        "flow",
+        "teacher",
+        "distill",
+        "decoder",
+        "guidance",
+        "joint",
+    ]
     assert list(configs.load(name))[: len(stages)] == stages
 
 
 def test_a_part_of_a_chain_can_be_chosen(capsys):
     chain = configs.load("nano_cpu")
-    assert parse(["--config=nano_cpu:polish,flow"]) == [(name, chain[name]) for name in ("polish", "flow")]
+    assert parse(["--config=nano_cpu:polish,flow"]) == [
+        (name, chain[name]) for name in ("polish", "flow")
+    ]
     assert main(["--config=nano_cpu:polisch"]) == 2
     assert "no stage polisch; there are: autoencoder, flow" in capsys.readouterr().err
 
 
 def test_overrides_are_typed():
-    ((name, run),) = parse(["--config=distill", "--optimizer.learning-rate=1e-4", "--rollout.hops", "3", "--remat"])
-    assert (name, run.optimizer.learning_rate, run.rollout.hops, run.remat) == ("distill", 1e-4, 3, True)
+    ((name, run),) = parse(
+        [
+            "--config=distill",
+            "--optimizer.learning-rate=1e-4",
+            "--rollout.hops",
+            "3",
+            "--remat",
+        ]
+    )
+    assert (name, run.optimizer.learning_rate, run.rollout.hops, run.remat) == (
+        "distill",
+        1e-4,
+        3,
+        True,
+    )
     assert run.trained == configs.load("distill")["distill"].trained
 
 
@@ -92,7 +122,9 @@ def test_guidance_starts_as_the_unet_encoder(name, shapes):
     copied = [path for path in after if after[path] is unet.get(path)]
     assert any("down_blocks" in path for path in copied)
     assert not any("controlnet_" in path for path in copied)
-    assert {p: a.shape for p, a in after.items()} == {p: a.shape for p, a in before.items()}
+    assert {p: a.shape for p, a in after.items()} == {
+        p: a.shape for p, a in before.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -101,10 +133,15 @@ def test_guidance_starts_as_the_unet_encoder(name, shapes):
         (OSError(28, "No space left on device"), "disk is full"),
         (MemoryError(), "out of memory"),
         (
-            RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 bytes"),
+            RuntimeError(
+                "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 bytes"
+            ),
             "lower --data.batch-size",
         ),
-        (ValueError("data.path=x: found no dataset\nmore"), "data.path=x: found no dataset"),
+        (
+            ValueError("data.path=x: found no dataset\nmore"),
+            "data.path=x: found no dataset",
+        ),
     ],
 )
 def test_faults_are_one_line(error, text):

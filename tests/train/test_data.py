@@ -17,19 +17,43 @@ from train.pipeline import GrainBatches
 @pytest.fixture(scope="module")
 def dataset(source, tmp_path_factory):
     out = tmp_path_factory.mktemp("dataset")
-    arguments = [str(source), "--out", str(out), "--shrink", "1", "--min-side", "64", "--validation", "0.3"]
+    arguments = [
+        str(source),
+        "--out",
+        str(out),
+        "--shrink",
+        "1",
+        "--min-side",
+        "64",
+        "--validation",
+        "0.3",
+    ]
     assert prepare.main(arguments) == 0
     return out
 
 
 def test_prepare_reports_and_skips(source, tmp_path, capsys):
-    arguments = [str(source), "--out", str(tmp_path), "--shrink", "1", "--min-side", "64", "--validation", "0"]
+    arguments = [
+        str(source),
+        "--out",
+        str(tmp_path),
+        "--shrink",
+        "1",
+        "--min-side",
+        "64",
+        "--validation",
+        "0",
+    ]
     assert prepare.main(arguments) == 0
     text = capsys.readouterr().out
     assert "skipped 3 bad files" in text
     assert all(name in text for name in ("broken.mp4", "broken.jpg", "small.png"))
     sheet = np.asarray(Image.open(tmp_path / "contact_sheet.png"))
-    assert sheet.shape == (2 * (6 * 64 + 8), 6 * 64, 3)  # 6 windows each of bicubic and blind, 3 LR|HR pairs of 64
+    assert sheet.shape == (
+        2 * (6 * 64 + 8),
+        6 * 64,
+        3,
+    )  # 6 windows each of bicubic and blind, 3 LR|HR pairs of 64
     shots = open_source_shots(tmp_path)
     # the clip with a cut gives two shots, each photograph one
     assert sorted(len(frames) for frames in shots.values()) == [1, 1, 6, 6, 12]
@@ -40,7 +64,10 @@ def open_source_shots(path):
     from train.frame_cache import open_source
 
     source = open_source(str(path), "train")
-    return {shot.name: shot.frames for shot in (from_example(source[i]) for i in range(len(source)))}
+    return {
+        shot.name: shot.frames
+        for shot in (from_example(source[i]) for i in range(len(source)))
+    }
 
 
 def test_prepare_errors_are_one_line(tmp_path, capsys):
@@ -56,7 +83,9 @@ def test_prepare_errors_are_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize("degradation", ["bicubic", "blind"])
 def test_batches_are_paired_windows(dataset, degradation):
-    data = DataConfig(path=str(dataset), frames=3, crop=12, batch_size=4, degradation=degradation)
+    data = DataConfig(
+        path=str(dataset), frames=3, crop=12, batch_size=4, degradation=degradation
+    )
     batches = GrainBatches(data, seed=1)
     batch = next(batches)
     batches.close()
@@ -73,7 +102,9 @@ def take(batches, count):
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_order_is_deterministic_and_resumes_exactly(dataset, threads):
-    data = DataConfig(path=str(dataset), frames=2, crop=8, batch_size=3, num_threads=threads)
+    data = DataConfig(
+        path=str(dataset), frames=2, crop=8, batch_size=3, num_threads=threads
+    )
     reference = GrainBatches(data, seed=5)
     expected = take(reference, 5)
     reference.close()
@@ -98,7 +129,10 @@ def test_resume_with_other_workers_is_refused(dataset):
 def test_processes_share_the_stream(dataset, packed):
     for path in (str(dataset), str(packed)):
         data = DataConfig(path=path, frames=2, crop=8, batch_size=4)
-        whole, parts = open_batches(data, 3), [open_batches(data, 3, k, 2) for k in range(2)]
+        whole, parts = (
+            open_batches(data, 3),
+            [open_batches(data, 3, k, 2) for k in range(2)],
+        )
         for _ in range(2):
             expected = next(whole).hr
             found = np.stack([next(p).hr for p in parts], 1).reshape(expected.shape)
@@ -109,14 +143,27 @@ def test_processes_share_the_stream(dataset, packed):
 
 def test_pack_round_trip(dataset, tmp_path, capsys):
     path = tmp_path / "p.npy"
-    arguments = ["--out", str(dataset), "--pack", str(path), "--windows", "5", "--frames", "3", "--size", "48"]
+    arguments = [
+        "--out",
+        str(dataset),
+        "--pack",
+        str(path),
+        "--windows",
+        "5",
+        "--frames",
+        "3",
+        "--size",
+        "48",
+    ]
     assert prepare.main(arguments) == 0
     assert np.load(path, mmap_mode="r").shape == (5, 3, 48, 48, 3)
     assert "packed [5, 3, 48, 48, 3]" in capsys.readouterr().out
 
 
 def test_packed_resumes_exactly_and_covers_an_epoch(packed):
-    data = DataConfig(path=str(packed), frames=4, crop=16, batch_size=3, flip=0.0, reverse=0.0)
+    data = DataConfig(
+        path=str(packed), frames=4, crop=16, batch_size=3, flip=0.0, reverse=0.0
+    )
     batches = PackedBatches(data, seed=2)
     epoch = take(batches, 4)
     windows = {w.tobytes() for batch in epoch for w in batch}
@@ -129,7 +176,9 @@ def test_packed_resumes_exactly_and_covers_an_epoch(packed):
 
 
 def test_packed_windows_are_seen_there_and_back_by_a_longer_run(packed):
-    data = DataConfig(path=str(packed), frames=9, crop=16, batch_size=1, flip=0.0, reverse=0.0)
+    data = DataConfig(
+        path=str(packed), frames=9, crop=16, batch_size=1, flip=0.0, reverse=0.0
+    )
     (window,) = next(PackedBatches(data)).hr
     assert (window[0] != window[3]).any()
     np.testing.assert_array_equal(window, window[[0, 1, 2, 3, 2, 1, 0, 1, 2]])
@@ -145,7 +194,9 @@ def test_packed_windows_are_seen_there_and_back_by_a_longer_run(packed):
     ],
 )
 def test_packed_errors(packed, change, message):
-    data = dataclasses.replace(DataConfig(path=str(packed), frames=2, crop=16), **change)
+    data = dataclasses.replace(
+        DataConfig(path=str(packed), frames=2, crop=16), **change
+    )
     with pytest.raises(ValueError, match=message):
         PackedBatches(data)
 
@@ -156,7 +207,9 @@ def test_reds_holds_out_reds4(tmp_path):
         folder.mkdir(parents=True)
         for k, frame in enumerate(moving_texture(5, 40, 40)):
             Image.fromarray(frame).save(folder / f"{k:08d}.png")
-    builder = Reds(source=tmp_path / "train_sharp", data_dir=tmp_path / "out", max_frames=3)
+    builder = Reds(
+        source=tmp_path / "train_sharp", data_dir=tmp_path / "out", max_frames=3
+    )
     builder.download_and_prepare()
     assert builder.counts["train"] == {"items": 1, "shots": 2, "frames": 5}
     assert builder.counts["validation"] == {"items": 2, "shots": 4, "frames": 10}

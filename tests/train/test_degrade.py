@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax.resize import downsample_bicubic
+from sdvsr_jax.ops.resize import downsample_bicubic
 from tests.train.conftest import moving_texture
 from train import blur, degrade
 from train.codec import CodecSettings, compress, random_settings
@@ -49,7 +49,9 @@ def test_walk_stays_inside():
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_codec_keeps_frames_and_crf_sets_strength(codec):
     frames = moving_texture(9, 33, 47)  # odd sizes
-    fine, coarse = (compress(frames, CodecSettings(codec, crf=crf)) for crf in (18.0, 40.0))
+    fine, coarse = (
+        compress(frames, CodecSettings(codec, crf=crf)) for crf in (18.0, 40.0)
+    )
     assert fine.shape == coarse.shape == frames.shape
     assert psnr(fine, frames) > psnr(coarse, frames) + 3
 
@@ -73,20 +75,30 @@ def test_blind_is_a_pure_function_of_its_generator(seed):
 def test_blind_mixes_strengths():
     hr = moving_texture(3, 96, 96)
     plain = degrade.bicubic(hr)
-    distances = [psnr(degrade.blind(hr, np.random.default_rng(s)), plain) for s in range(24)]
+    distances = [
+        psnr(degrade.blind(hr, np.random.default_rng(s)), plain) for s in range(24)
+    ]
     assert max(distances) > 35
     assert min(distances) < 28
 
 
 def test_photo_moves_smoothly_and_shows_no_border():
-    photo = np.maximum(moving_texture(1, 140, 180)[0], 40)  # a black border would be below 40
+    photo = np.maximum(
+        moving_texture(1, 140, 180)[0], 40
+    )  # a black border would be below 40
     for seed in range(10):
         crops = moving_crops(photo, 6, 96, np.random.default_rng(seed))
         assert crops.shape == (6, 96, 96, 3)
         assert crops.min() > 25
-        np.testing.assert_array_equal(crops, moving_crops(photo, 6, 96, np.random.default_rng(seed)))
+        np.testing.assert_array_equal(
+            crops, moving_crops(photo, 6, 96, np.random.default_rng(seed))
+        )
     moved = [
-        np.abs(np.diff(moving_crops(photo, 3, 64, np.random.default_rng(s)).astype(int), axis=0)).mean()
+        np.abs(
+            np.diff(
+                moving_crops(photo, 3, 64, np.random.default_rng(s)).astype(int), axis=0
+            )
+        ).mean()
         for s in range(8)
     ]
     assert max(moved) > 1

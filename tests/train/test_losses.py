@@ -1,4 +1,6 @@
-"""Formulas against independent numbers, and facts of the released training code (learning rate, critic sizes)."""
+"""Formulas against independent numbers, and facts of the released training code
+(learning rate, critic sizes).
+"""
 
 import jax
 import jax.numpy as jnp
@@ -34,34 +36,52 @@ def last_step():
 def test_latent_v_recovers_the_network_output():
     config, _, v, sample, x0, z, noise, a, s = last_step()
     expected = np.mean((v - (a * noise - s * z)) ** 2)
-    np.testing.assert_allclose(losses.latent_v(sample, x0, z, noise, config), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        losses.latent_v(sample, x0, z, noise, config), expected, rtol=1e-4
+    )
 
 
 def test_v_form_asks_for_a_shifted_latent():
-    """L = mean (x0 - z - a d)^2 / s^2 with d = x - (a z + s n): the identity of training.md A11."""
+    """L = mean (x0 - z - a d)^2 / s^2 with d = x - (a z + s n): the identity of
+    training.md A11.
+    """
     config, x, _, sample, x0, z, noise, a, s = last_step()
     d = x - (a * z + s * noise)
     expected = np.mean((x0 - z - a * d) ** 2) / s**2
-    np.testing.assert_allclose(losses.latent_v(sample, x0, z, noise, config), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        losses.latent_v(sample, x0, z, noise, config), expected, rtol=1e-4
+    )
     assert float(1 / s**2) == pytest.approx(5.60, abs=0.01)
 
 
 def test_v_form_needs_a_noisy_last_sample():
     with pytest.raises(ValueError, match="set_alpha_to_one=False"):
-        losses.latent_v(*(jnp.zeros((1, 2, 2, 4)),) * 4, DiffusionConfig(set_alpha_to_one=True))
+        losses.latent_v(
+            *(jnp.zeros((1, 2, 2, 4)),) * 4, DiffusionConfig(set_alpha_to_one=True)
+        )
 
 
 def test_noise_levels_of_the_four_steps():
     c = step_coefficients(DiffusionConfig())
-    np.testing.assert_allclose(c.alpha, [0.027082, 0.196483, 0.577224, 0.906378], atol=2e-6)
-    np.testing.assert_allclose(c.sigma, [0.999633, 0.980507, 0.816586, 0.422467], atol=2e-6)
-    np.testing.assert_allclose([c.next_alpha[-1], c.next_sigma[-1]], [0.999950, 0.010000], atol=2e-6)
+    np.testing.assert_allclose(
+        c.alpha, [0.027082, 0.196483, 0.577224, 0.906378], atol=2e-6
+    )
+    np.testing.assert_allclose(
+        c.sigma, [0.999633, 0.980507, 0.816586, 0.422467], atol=2e-6
+    )
+    np.testing.assert_allclose(
+        [c.next_alpha[-1], c.next_sigma[-1]], [0.999950, 0.010000], atol=2e-6
+    )
 
 
 def test_pixel_losses():
     x, y = jnp.array([0.0, 0.05, 0.3, -1.0]), jnp.zeros(4)
-    np.testing.assert_allclose(losses.smooth_l1(x, y, 0.1), np.mean([0, 0.0125, 0.25, 0.95]), rtol=1e-6)
-    np.testing.assert_allclose(losses.charbonnier(x, y), np.mean(np.sqrt(np.square(x) + 1e-6)), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.smooth_l1(x, y, 0.1), np.mean([0, 0.0125, 0.25, 0.95]), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        losses.charbonnier(x, y), np.mean(np.sqrt(np.square(x) + 1e-6)), rtol=1e-6
+    )
 
 
 def test_moments_vanish_for_standard_latents():
@@ -73,7 +93,9 @@ def test_moments_vanish_for_standard_latents():
 def test_temporal_residual_ignores_true_change_and_blur():
     hr, prev_hr = normal(0, 1, 8, 8, 3), normal(1, 1, 8, 8, 3)
     flow, mask = jnp.zeros((1, 8, 8, 2)), jnp.ones((1, 8, 8, 1))
-    same_error = losses.temporal_residual(hr + 0.3, prev_hr + 0.3, hr, prev_hr, flow, mask)
+    same_error = losses.temporal_residual(
+        hr + 0.3, prev_hr + 0.3, hr, prev_hr, flow, mask
+    )
     flicker = losses.temporal_residual(hr + 0.3, prev_hr - 0.3, hr, prev_hr, flow, mask)
     assert same_error == pytest.approx(1e-3, rel=1e-3)  # rho(0) = epsilon
     assert flicker == pytest.approx(0.6, rel=1e-3)
@@ -81,8 +103,14 @@ def test_temporal_residual_ignores_true_change_and_blur():
 
 
 def test_temporal_residual_does_not_move_the_previous_output():
-    hr, flow, mask = normal(0, 1, 8, 8, 3), jnp.zeros((1, 8, 8, 2)), jnp.ones((1, 8, 8, 1))
-    gradient = jax.grad(lambda prev: losses.temporal_residual(hr, prev, hr, hr, flow, mask))(normal(1, 1, 8, 8, 3))
+    hr, flow, mask = (
+        normal(0, 1, 8, 8, 3),
+        jnp.zeros((1, 8, 8, 2)),
+        jnp.ones((1, 8, 8, 1)),
+    )
+    gradient = jax.grad(
+        lambda prev: losses.temporal_residual(hr, prev, hr, hr, flow, mask)
+    )(normal(1, 1, 8, 8, 3))
     assert not gradient.any()
 
 
@@ -92,15 +120,24 @@ def test_occlusion_mask():
     assert consistent[:, :8].all()
     assert not consistent[:, 10:].any()  # leaves the picture
     assert not losses.occlusion_mask(flow, flow).any()
-    assert not losses.occlusion_mask(flow.at[:, :, 5:].set(0.0), 0 * flow)[0, :, 4].any()  # motion border
+    assert not losses.occlusion_mask(flow.at[:, :, 5:].set(0.0), 0 * flow)[
+        0, :, 4
+    ].any()  # motion border
 
 
 def test_photometric_is_least_at_the_true_flow():
     wide = jax.image.resize(normal(0, 1, 6, 8, 3), (1, 24, 32, 3), "cubic")
-    now, before = wide[:, :, :24], wide[:, :, 2:26]  # the content of `now` at x is in `before` at x - 2
+    now, before = (
+        wide[:, :, :24],
+        wide[:, :, 2:26],
+    )  # the content of `now` at x is in `before` at x - 2
     values = {}
     for shift in (-3, -2, -1, 0, 2):
-        values[shift] = float(losses.photometric(now, before, jnp.zeros((1, 24, 24, 2)).at[..., 0].set(shift)))
+        values[shift] = float(
+            losses.photometric(
+                now, before, jnp.zeros((1, 24, 24, 2)).at[..., 0].set(shift)
+            )
+        )
     assert min(values, key=values.__getitem__) == -2
 
 
@@ -127,8 +164,16 @@ def test_adaptive_weight():
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_critic_sizes(channels, count, norm):
     net = PatchGAN(norm)
-    shapes = jax.eval_shape(lambda x: net.init(jax.random.key(0), x), jnp.zeros((1, 256, 256, channels)))
-    assert sum(np.prod(s.shape) for s in traverse_util.flatten_dict(shapes["params"]).values()) == count
+    shapes = jax.eval_shape(
+        lambda x: net.init(jax.random.key(0), x), jnp.zeros((1, 256, 256, channels))
+    )
+    assert (
+        sum(
+            np.prod(s.shape)
+            for s in traverse_util.flatten_dict(shapes["params"]).values()
+        )
+        == count
+    )
     for side, logits in ((256, 30), (512, 62)):
         found = jax.eval_shape(net.apply, shapes, jnp.zeros((2, side, side, channels)))
         assert found.shape == (2, logits, logits, 1)
@@ -136,9 +181,15 @@ def test_critic_sizes(channels, count, norm):
 
 def test_learning_rate():
     constant = learning_rate(OptimizerConfig(learning_rate=5e-5, warmup=1000), 10_000)
-    assert [float(constant(k)) for k in (0, 500, 1000, 9999)] == pytest.approx([0, 2.5e-5, 5e-5, 5e-5])
-    cosine = learning_rate(OptimizerConfig(learning_rate=1.0, warmup=1, decay="cosine"), 1000)
-    assert [float(cosine(k)) for k in (800, 900, 1000)] == pytest.approx([1, 0.5, 0], abs=1e-6)
+    assert [float(constant(k)) for k in (0, 500, 1000, 9999)] == pytest.approx(
+        [0, 2.5e-5, 5e-5, 5e-5]
+    )
+    cosine = learning_rate(
+        OptimizerConfig(learning_rate=1.0, warmup=1, decay="cosine"), 1000
+    )
+    assert [float(cosine(k)) for k in (800, 900, 1000)] == pytest.approx(
+        [1, 0.5, 0], abs=1e-6
+    )
 
 
 def test_average_warms_up():

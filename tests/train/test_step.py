@@ -1,4 +1,6 @@
-"""One optimiser step: what moves, what does not, and that the unrolled gradient is the one it should be."""
+"""One optimiser step: what moves, what does not, and that the unrolled gradient is the
+one it should be.
+"""
 
 import dataclasses
 import functools
@@ -8,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import DataConfig, GANConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig
+from configs import (
+    DataConfig,
+    GANConfig,
+    LossConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    RunConfig,
+)
 from sdvsr_jax.metrics.lpips_weights import load_lpips
 from sdvsr_jax.networks import init_params, prepare
 from sdvsr_jax.stream import init_state, rollout
@@ -27,7 +36,10 @@ LATENT_ONLY = LossConfig(latent=1.0, pixel=1.0, perceptual=0.0)
 def params(tiny):
     """Every zero-initialised layer moved off zero, so that gradients reach everything."""
     flat = flatten(jax.jit(init_params, static_argnums=1)(jax.random.key(0), tiny))
-    noisy = {p: v + 0.02 * jax.random.normal(jax.random.key(i), v.shape) for i, (p, v) in enumerate(flat.items())}
+    noisy = {
+        p: v + 0.02 * jax.random.normal(jax.random.key(i), v.shape)
+        for i, (p, v) in enumerate(flat.items())
+    }
     return merge(noisy, {})
 
 
@@ -36,12 +48,20 @@ def batch():
     return np.stack([moving_texture(4, 64, 64, seed) for seed in range(2)])
 
 
-def make(tiny, objective="rollout", trained=("unet/*",), loss=LATENT_ONLY, **kwargs) -> Context:
+def make(
+    tiny, objective="rollout", trained=("unet/*",), loss=LATENT_ONLY, **kwargs
+) -> Context:
     rollout_settings = kwargs.pop("rollout", RolloutConfig())
     run = RunConfig(
-        objective, trained, data=DataConfig(crop=16, batch_size=2), loss=loss, rollout=rollout_settings,
-        optimizer=OptimizerConfig(learning_rate=1e-3, warmup=1), unroll=False, **kwargs,
-    )  # fmt: skip
+        objective,
+        trained,
+        data=DataConfig(crop=16, batch_size=2),
+        loss=loss,
+        rollout=rollout_settings,
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup=1),
+        unroll=False,
+        **kwargs,
+    )
     return Context(run, tiny, load_lpips() if loss.perceptual else None)
 
 
@@ -54,8 +74,12 @@ def make(tiny, objective="rollout", trained=("unet/*",), loss=LATENT_ONLY, **kwa
         ("flow", ("flow/*",), 2),
     ],
 )
-def test_a_stage_moves_its_parameters_and_no_other_bit(tiny, params, batch, objective, trained, frames):
-    loss = LossConfig(perceptual=0.0, pixel=0.0 if objective in ("denoise", "flow") else 1.0)
+def test_a_stage_moves_its_parameters_and_no_other_bit(
+    tiny, params, batch, objective, trained, frames
+):
+    loss = LossConfig(
+        perceptual=0.0, pixel=0.0 if objective in ("denoise", "flow") else 1.0
+    )
     context = make(tiny, objective, trained, loss)
     moving, frozen = select(params, trained)
     before = {path: np.array(value) for path, value in frozen.items()}
@@ -64,7 +88,9 @@ def test_a_stage_moves_its_parameters_and_no_other_bit(tiny, params, batch, obje
     for _ in range(2):  # the learning rate of step 0 is 0
         state, metrics = step(state, frozen, batch[:, :frames], None)
     assert np.isfinite(float(metrics["loss"]))
-    used = {p for p in moving if "encoder" not in p or "temporal" not in p}  # an encoder's TPMs are never used
+    used = {
+        p for p in moving if "encoder" not in p or "temporal" not in p
+    }  # an encoder's TPMs are never used
     still = [p for p in used if np.array_equal(state.trained[p], moving[p])]
     assert not still
     for path, value in frozen.items():
@@ -76,20 +102,24 @@ def test_gan_step_moves_generator_and_critic(tiny, params, batch):
     context = make(tiny, "autoencode", ("vae/decoder/*",), loss)
     moving, frozen = select(params, context.run.trained)
     state = init_train_state(context.run, moving)
-    new, metrics = jax.jit(functools.partial(train_step, context=context, with_gan=True))(
-        state, frozen, batch[:, :1], None
-    )
+    new, metrics = jax.jit(
+        functools.partial(train_step, context=context, with_gan=True)
+    )(state, frozen, batch[:, :1], None)
     assert {"adversarial", "adversarial_weight", "critic"} <= metrics.keys()
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), new.critic, state.critic)
     assert all(jax.tree.leaves(changed))
     shut = dataclasses.replace(loss, gan=GANConfig(weight=0.5, gate=1e9, start=5))
     context = make(tiny, "autoencode", ("vae/decoder/*",), shut)
     state = init_train_state(context.run, moving)
-    new, metrics = jax.jit(functools.partial(train_step, context=context, with_gan=True))(
-        state, frozen, batch[:, :1], None
-    )
+    new, metrics = jax.jit(
+        functools.partial(train_step, context=context, with_gan=True)
+    )(state, frozen, batch[:, :1], None)
     assert metrics["adversarial_weight"] == 0
-    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), new.critic, state.critic)))
+    assert all(
+        jax.tree.leaves(
+            jax.tree.map(lambda a, b: bool((a == b).all()), new.critic, state.critic)
+        )
+    )
 
 
 def test_training_hops_are_the_inference_step(tiny, params, batch):
@@ -98,7 +128,9 @@ def test_training_hops_are_the_inference_step(tiny, params, batch):
     video = to_video(jnp.asarray(batch), None)
     first = first_hop(video, jax.random.key(0), context)
     found = jax.jit(lambda p: burn_in(p, first, video, jnp.asarray(4), context))(params)
-    state, sr = jax.jit(lambda p: rollout(prepare(p, tiny), first.state, video.lr, config=tiny))(params)
+    state, sr = jax.jit(
+        lambda p: rollout(prepare(p, tiny), first.state, video.lr, config=tiny)
+    )(params)
     np.testing.assert_allclose(found.state.prev_sr, state.prev_sr, atol=1e-5)
     np.testing.assert_allclose(found.prev_sr, sr[-1], atol=1e-5)
     assert found.state.frame_index.tolist() == [4, 4]
@@ -119,7 +151,9 @@ def gradient_of(context, params, video, key):
 
 
 def test_gradient_in_the_scan_is_the_detached_sum(tiny, params, batch):
-    """segment=1 equals differentiating the mean loss of all hops with the state cut between them."""
+    """segment=1 equals differentiating the mean loss of all hops with the state cut
+    between them.
+    """
     context = make(tiny, trained=("controlnet/*",), rollout=RolloutConfig(hops=3))
     video = to_video(jnp.asarray(batch[:, :3]), None)
     key = jax.random.key(3)
@@ -132,14 +166,22 @@ def test_gradient_in_the_scan_is_the_detached_sum(tiny, params, batch):
         hop, total = first_hop(video, first_key, context), 0.0
         for index in range(3):
             frame = jax.tree.map(lambda x: x[index], video)  # noqa: B023
-            result = hop_loss(merge(t, frozen), jax.lax.stop_gradient(hop), frame, keys[index, 0], context)
+            result = hop_loss(
+                merge(t, frozen),
+                jax.lax.stop_gradient(hop),
+                frame,
+                keys[index, 0],
+                context,
+            )
             hop, total = result.carry, total + result.loss / 3
         return total
 
     value, expected = jax.jit(jax.value_and_grad(whole))(trained)
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
     for path in expected:
-        np.testing.assert_allclose(grads[path], expected[path], atol=2e-6, rtol=1e-3, err_msg=path)
+        np.testing.assert_allclose(
+            grads[path], expected[path], atol=2e-6, rtol=1e-3, err_msg=path
+        )
 
 
 def test_longer_segments_reach_back_through_the_feedback(tiny, params, batch):
@@ -147,7 +189,11 @@ def test_longer_segments_reach_back_through_the_feedback(tiny, params, batch):
     video = to_video(jnp.asarray(still), None)
     found = {}
     for segment in (1, 2):
-        context = make(tiny, trained=("vae/decoder/*",), rollout=RolloutConfig(hops=2, segment=segment))
+        context = make(
+            tiny,
+            trained=("vae/decoder/*",),
+            rollout=RolloutConfig(hops=2, segment=segment),
+        )
         found[segment], _, _ = gradient_of(context, params, video, jax.random.key(0))
     path = next(p for p in found[1] if p.endswith("kernel"))
     assert not np.allclose(found[1][path], found[2][path], atol=1e-7)
@@ -157,16 +203,27 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(tiny, params):
     hr = np.stack([moving_texture(1, 64, 64, seed) for seed in range(4)])
     found = []
     for parts in (1, 2):
-        context = make(tiny, "autoencode", ("vae/*",), LossConfig(latent=0, pixel=1.0, perceptual=0))
+        context = make(
+            tiny,
+            "autoencode",
+            ("vae/*",),
+            LossConfig(latent=0, pixel=1.0, perceptual=0),
+        )
         optimizer = dataclasses.replace(context.run.optimizer, accumulation=parts)
-        run = dataclasses.replace(context.run, optimizer=optimizer, data=DataConfig(crop=16, batch_size=4))
+        run = dataclasses.replace(
+            context.run, optimizer=optimizer, data=DataConfig(crop=16, batch_size=4)
+        )
         trained, frozen = select(params, run.trained)
         state = init_train_state(run, trained)
-        compute = functools.partial(accumulate, context=context._replace(run=run), with_gan=False)
+        compute = functools.partial(
+            accumulate, context=context._replace(run=run), with_gan=False
+        )
         found.append(jax.jit(compute)(state, frozen, hr, None, jax.random.key(0))[0])
     for path in found[0]:
         scale = float(jnp.abs(found[0][path]).max()) + 1e-8
-        np.testing.assert_allclose(found[1][path] / scale, found[0][path] / scale, atol=1e-4, err_msg=path)
+        np.testing.assert_allclose(
+            found[1][path] / scale, found[0][path] / scale, atol=1e-4, err_msg=path
+        )
 
 
 def test_splice_cuts_to_the_next_window():
@@ -196,10 +253,20 @@ def test_dropped_streams_are_first_frames(tiny, params, batch):
     frame = jax.tree.map(lambda x: x[0], video)
     context = make(tiny, rollout=RolloutConfig(drop=1.0))
     fresh = first_hop(video, jax.random.key(1), context)
-    used = fresh._replace(state=fresh.state._replace(has_prev=jnp.ones(2, bool), prev_sr=fresh.state.prev_sr + 0.7))
+    used = fresh._replace(
+        state=fresh.state._replace(
+            has_prev=jnp.ones(2, bool), prev_sr=fresh.state.prev_sr + 0.7
+        )
+    )
     run = jax.jit(
         lambda hop: (
-            hop_loss(params, hop, frame._replace(is_start=frame.is_start & False), jax.random.key(2), context).sr
+            hop_loss(
+                params,
+                hop,
+                frame._replace(is_start=frame.is_start & False),
+                jax.random.key(2),
+                context,
+            ).sr
         )
     )
     np.testing.assert_array_equal(run(fresh), run(used))

@@ -23,7 +23,9 @@ def test_a_draw_depends_on_seed_and_index_only():
     assert draw(7, 10, 4).rng.integers(2**60) != draw(7, 10, 3).rng.integers(2**60)
 
 
-@given(num_frames=st.integers(2, 30), length=st.integers(1, 40), seed=st.integers(0, 99))
+@given(
+    num_frames=st.integers(2, 30), length=st.integers(1, 40), seed=st.integers(0, 99)
+)
 def test_window_frames_are_neighbours(num_frames, length, seed):
     frames = window_indices(num_frames, length, np.random.default_rng(seed))
     assert len(frames) == length
@@ -34,11 +36,16 @@ def test_window_frames_are_neighbours(num_frames, length, seed):
 
 def starts(num_frames: int, length: int, **kwargs) -> set[int]:
     rng = np.random.default_rng(0)
-    return {int(window_indices(num_frames, length, rng, reverse=0.0, **kwargs)[0]) for _ in range(2000)}
+    return {
+        int(window_indices(num_frames, length, rng, reverse=0.0, **kwargs)[0])
+        for _ in range(2000)
+    }
 
 
 def test_window_starts_at_the_edges():
-    assert starts(100, 3) == set(range(98))  # REDS: items 97, 98, 99 draw anew in [0, 97]
+    assert starts(100, 3) == set(
+        range(98)
+    )  # REDS: items 97, 98, 99 draw anew in [0, 97]
     assert starts(7, 3) == {0, 1, 2, 3, 4}  # Vimeo: im1..im5
     assert starts(7, 3, max_start=3) == {0, 1, 2, 3}  # as released: im7 never appears
 
@@ -61,5 +68,7 @@ def test_crop_is_on_the_lr_grid_and_inside():
         assert top % 4 == left % 4 == 0
         assert top + 64 <= 97
         assert left + 64 <= 130
-    with pytest.raises(ValueError, match="30x20 HR pixels are smaller than the crop of 64"):
+    with pytest.raises(
+        ValueError, match="30x20 HR pixels are smaller than the crop of 64"
+    ):
         crop_origin((20, 30), 16, 4, rng)

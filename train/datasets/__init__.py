@@ -1,1 +1,3 @@
-"""TFDS builders (no TensorFlow): every dataset becomes ArrayRecords of one `records.Shot` layout."""
+"""TFDS builders (no TensorFlow): every dataset becomes ArrayRecords of one
+`records.Shot` layout.
+"""

@@ -1,4 +1,6 @@
-"""What the three builders share: progress, the list of bad files, and an error instead of an empty dataset."""
+"""What the three builders share: progress, the list of bad files, and an error instead
+of an empty dataset.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,16 +12,25 @@ from train.datasets.records import Shot, record_features, split_files, to_exampl
 
 
 class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A builder over source items (files or folders); subclasses say how to list and to read one.
+    """A builder over source items (files or folders); subclasses say how to list and to
+    read one.
 
-    `skipped` collects (item, reason) of what could not be read; `counts` the shots and frames of each split.
+    `skipped` collects (item, reason) of what could not be read; `counts` the shots and
+    frames of each split.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    code_path = None  # no checksum or citation files beside the code; TFDS would need importlib_resources to look
+    # no checksum or citation files beside the code; TFDS would need importlib_resources
+    # to look
+    code_path = None
 
     def __init__(
-        self, *, source: Path, validation: float = 0.1, on_item: Callable[[str], None] | None = None, **kwargs
+        self,
+        *,
+        source: Path,
+        validation: float = 0.1,
+        on_item: Callable[[str], None] | None = None,
+        **kwargs,
     ):
         self.source = Path(source)
         self.validation = validation
@@ -27,7 +38,9 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.skipped: list[tuple[str, str]] = []
         self.counts: dict[str, dict[str, int]] = {}
         if not self.source.is_dir():
-            raise ValueError(f"source {self.source} is not a folder: give the folder that holds the files")
+            raise ValueError(
+                f"source {self.source} is not a folder: give the folder that holds the files"
+            )
         self.items = self.list_items()
         if not self.items:
             raise ValueError(f"{self.source}: found no {self.wanted}")
@@ -40,7 +53,9 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         raise NotImplementedError
 
     def read_item(self, item: Any) -> Iterator[Shot]:
-        """Shots of one item; may raise (OSError, ValueError, PyAV errors): what came before the fault is kept."""
+        """Shots of one item; may raise (OSError, ValueError, PyAV errors): what came
+        before the fault is kept.
+        """
         raise NotImplementedError
 
     def split_items(self) -> dict[str, list[Any]]:
@@ -51,10 +66,15 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return str(Path(item).relative_to(self.source))
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(builder=self, description=self.__doc__, features=record_features())
+        return tfds.core.DatasetInfo(
+            builder=self, description=self.__doc__, features=record_features()
+        )
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(split, items) for split, items in self.split_items().items()}
+        return {
+            split: self._generate_examples(split, items)
+            for split, items in self.split_items().items()
+        }
 
     def _generate_examples(self, split: str, items: list[Any]):
         counts = self.counts.setdefault(split, {"items": 0, "shots": 0, "frames": 0})
@@ -66,7 +86,9 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     counts["frames"] += len(shot.frames)
                     yield to_example(shot)
                 counts["items"] += 1
-            except Exception as error:  # a bad file is never fatal, and decoders raise anything
+            except (
+                Exception
+            ) as error:  # a bad file is never fatal, and decoders raise anything
                 self.skipped.append((name, f"{type(error).__name__}: {error}"))
             if self.on_item:
                 self.on_item(name)

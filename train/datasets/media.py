@@ -1,4 +1,6 @@
-"""Files to uint8 RGB frames: videos through PyAV (imported only when needed), photographs through Pillow."""
+"""Files to uint8 RGB frames: videos through PyAV (imported only when needed),
+photographs through Pillow.
+"""
 
 import io
 from collections.abc import Iterator
@@ -8,12 +10,27 @@ import numpy as np
 from PIL import Image, ImageOps
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m4v", ".264", ".265", ".mpg", ".y4m", ".3gp"}
+VIDEO_SUFFIXES = {
+    ".mp4",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".ts",
+    ".m4v",
+    ".264",
+    ".265",
+    ".mpg",
+    ".y4m",
+    ".3gp",
+}
 MAX_PHOTO_SIDE = 2048
 
 
 def encode_frame(frame: np.ndarray, lossless: bool = False) -> bytes:
-    """uint8[h,w,3] -> PNG, or JPEG of quality 98 without chroma subsampling (about 48 dB, a third of the bytes)."""
+    """uint8[h,w,3] -> PNG, or JPEG of quality 98 without chroma subsampling (about 48
+    dB, a third of the bytes).
+    """
     buffer = io.BytesIO()
     if lossless:
         Image.fromarray(frame).save(buffer, "PNG", compress_level=3)
@@ -28,7 +45,9 @@ def decode_frame(data: bytes) -> np.ndarray:
 
 
 def read_photo(path: Path) -> bytes:
-    """Image bytes of a photograph, upright and at most MAX_PHOTO_SIDE long; the file's own bytes where possible."""
+    """Image bytes of a photograph, upright and at most MAX_PHOTO_SIDE long; the file's
+    own bytes where possible.
+    """
     data = path.read_bytes()
     image = Image.open(io.BytesIO(data))
     upright = ImageOps.exif_transpose(image)
@@ -42,7 +61,9 @@ def read_photo(path: Path) -> bytes:
 
 
 def shrink_frame(frame: np.ndarray, factor: float, trim: float = 0.0) -> np.ndarray:
-    """Cut `trim` of each side away, then reduce by `factor` (antialiased bicubic): hides the source's own codec."""
+    """Cut `trim` of each side away, then reduce by `factor` (antialiased bicubic):
+    hides the source's own codec.
+    """
     height, width = frame.shape[:2]
     top, left = int(height * trim), int(width * trim)
     image = Image.fromarray(frame[top : height - top, left : width - left])
@@ -53,16 +74,25 @@ def shrink_frame(frame: np.ndarray, factor: float, trim: float = 0.0) -> np.ndar
 
 
 def read_video(path: Path) -> Iterator[np.ndarray]:
-    """Decoded frames, uint8[h,w,3], upright. Raises av.error.FFmpegError where the file breaks."""
+    """Decoded frames, uint8[h,w,3], upright. Raises av.error.FFmpegError where the file
+    breaks.
+    """
     import av
     from av.video.reformatter import Interpolation
 
-    # the default chroma filter is nearest: FULL_CHR flags keep colour edges where they are
-    quality = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+    # the default chroma filter is nearest: FULL_CHR flags keep colour edges where they
+    # are
+    quality = (
+        Interpolation.BICUBIC
+        | Interpolation.FULL_CHR_H_INT
+        | Interpolation.FULL_CHR_H_INP
+    )
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise ValueError("no video stream")
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
-            array = frame.to_ndarray(format="rgb24", interpolation=quality | Interpolation.ACCURATE_RND)
+            array = frame.to_ndarray(
+                format="rgb24", interpolation=quality | Interpolation.ACCURATE_RND
+            )
             yield np.ascontiguousarray(np.rot90(array, frame.rotation // 90))

@@ -1,4 +1,6 @@
-"""The one record layout: a shot = consecutive frames of one scene, each an encoded image (random access)."""
+"""The one record layout: a shot = consecutive frames of one scene, each an encoded
+image (random access).
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,16 +15,23 @@ CUT_THRESHOLD = 30.0
 
 
 class Shot(NamedTuple):
-    """One record: `frames` are image bytes; a single frame is a photograph and is set in motion when loaded."""
+    """One record: `frames` are image bytes; a single frame is a photograph and is set
+    in motion when loaded.
+    """
 
     name: str
     frames: list[bytes]
 
 
 def record_features() -> tfds.features.FeaturesDict:
-    """TFDS features of a `Shot`; Text holds raw bytes, which TFDS keeps untouched without TensorFlow."""
+    """TFDS features of a `Shot`; Text holds raw bytes, which TFDS keeps untouched
+    without TensorFlow.
+    """
     return tfds.features.FeaturesDict(
-        {"name": tfds.features.Text(), "frames": tfds.features.Sequence(tfds.features.Text())}
+        {
+            "name": tfds.features.Text(),
+            "frames": tfds.features.Sequence(tfds.features.Text()),
+        }
     )
 
 
@@ -37,15 +46,24 @@ def from_example(example: dict[str, Any]) -> Shot:
 
 
 def split_shots(
-    name: str, frames: Iterable[np.ndarray], encode: Callable[[np.ndarray], bytes], max_frames: int
+    name: str,
+    frames: Iterable[np.ndarray],
+    encode: Callable[[np.ndarray], bytes],
+    max_frames: int,
 ) -> Iterator[Shot]:
-    """Cut a frame sequence at scene changes and after `max_frames`; shots of one frame are dropped."""
+    """Cut a frame sequence at scene changes and after `max_frames`; shots of one frame
+    are dropped.
+    """
     shot: list[bytes] = []
     previous = None
     start = 0
     for index, frame in enumerate(frames):
-        thumbnail = np.asarray(Image.fromarray(frame).resize((16, 16), Image.Resampling.BOX), np.float32)
-        is_cut = previous is not None and np.abs(thumbnail - previous).mean() > CUT_THRESHOLD
+        thumbnail = np.asarray(
+            Image.fromarray(frame).resize((16, 16), Image.Resampling.BOX), np.float32
+        )
+        is_cut = (
+            previous is not None and np.abs(thumbnail - previous).mean() > CUT_THRESHOLD
+        )
         if is_cut or len(shot) == max_frames:
             if len(shot) > 1:
                 yield Shot(f"{name}:{start:06d}", shot)
@@ -57,7 +75,9 @@ def split_shots(
 
 
 def split_files(items: list[Any], validation: float) -> dict[str, list[Any]]:
-    """Every k-th item to validation, k = 1/fraction; at least one stays in each split when both are wanted."""
+    """Every k-th item to validation, k = 1/fraction; at least one stays in each split
+    when both are wanted.
+    """
     if not validation or len(items) < 2:
         return {"train": items}
     stride = max(2, round(1 / validation))
@@ -66,7 +86,9 @@ def split_files(items: list[Any], validation: float) -> dict[str, list[Any]]:
 
 
 def frame_folder_shots(name: str, files: list[Path], max_frames: int) -> Iterator[Shot]:
-    """Shots of already separate frame files, bytes untouched and uncut (REDS, Vimeo-90K: one scene per folder)."""
+    """Shots of already separate frame files, bytes untouched and uncut (REDS,
+    Vimeo-90K: one scene per folder).
+    """
     for start in range(0, len(files), max_frames):
         part = files[start : start + max_frames]
         if len(part) > 1:

@@ -1,4 +1,6 @@
-"""REDS (Nah et al., NTIRE 2019): 240 clips of 100 frames 1280x720. The user supplies the files."""
+"""REDS (Nah et al., NTIRE 2019): 240 clips of 100 frames 1280x720. The user supplies
+the files.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ REDS4 = ("000", "011", "015", "020")
 
 
 class Reds(ShotBuilder, skip_registration=True):
-    """`source` holds train_sharp: folders 000 ... 239 with 00000000.png ...; PNG bytes are kept as they are."""
+    """`source` holds train_sharp: folders 000 ... 239 with 00000000.png ...; PNG bytes
+    are kept as they are.
+    """
 
     wanted = "clip folders (000, 001, ...) with PNG frames: give the train_sharp folder"
 
@@ -20,7 +24,11 @@ class Reds(ShotBuilder, skip_registration=True):
         super().__init__(**kwargs)
 
     def list_items(self) -> list[Path]:
-        return sorted(p for p in self.source.iterdir() if p.is_dir() and p.name.isdigit() and any(p.glob("*.png")))
+        return sorted(
+            p
+            for p in self.source.iterdir()
+            if p.is_dir() and p.name.isdigit() and any(p.glob("*.png"))
+        )
 
     def split_items(self) -> dict[str, list[Path]]:
         split = {
@@ -30,4 +38,6 @@ class Reds(ShotBuilder, skip_registration=True):
         return {name: items for name, items in split.items() if items}
 
     def read_item(self, item: Path) -> Iterator[Shot]:
-        yield from frame_folder_shots(item.name, sorted(item.glob("*.png")), self.max_frames)
+        yield from frame_folder_shots(
+            item.name, sorted(item.glob("*.png")), self.max_frames
+        )

@@ -19,12 +19,24 @@ from train.datasets.records import Shot, split_shots
 
 
 class VideoFolder(ShotBuilder, skip_registration=True):
-    """Clips become shots (cut at scene changes, reduced by `shrink`); photographs are moved when loaded."""
+    """Clips become shots (cut at scene changes, reduced by `shrink`); photographs are
+    moved when loaded.
+    """
 
-    wanted = f"clips or photographs (suffixes {sorted(VIDEO_SUFFIXES | PHOTO_SUFFIXES)})"
+    wanted = (
+        f"clips or photographs (suffixes {sorted(VIDEO_SUFFIXES | PHOTO_SUFFIXES)})"
+    )
 
-    def __init__(self, *, shrink: float = 2.0, trim: float = 0.0, max_frames: int = 32, min_side: int = 160,
-                 lossless: bool = False, **kwargs):  # fmt: skip
+    def __init__(
+        self,
+        *,
+        shrink: float = 2.0,
+        trim: float = 0.0,
+        max_frames: int = 32,
+        min_side: int = 160,
+        lossless: bool = False,
+        **kwargs,
+    ):
         self.shrink = shrink
         self.trim = trim
         self.max_frames = max_frames
@@ -34,7 +46,11 @@ class VideoFolder(ShotBuilder, skip_registration=True):
 
     def list_items(self) -> list[Path]:
         wanted = VIDEO_SUFFIXES | PHOTO_SUFFIXES
-        return sorted(p for p in self.source.rglob("*") if p.suffix.lower() in wanted and p.is_file())
+        return sorted(
+            p
+            for p in self.source.rglob("*")
+            if p.suffix.lower() in wanted and p.is_file()
+        )
 
     def read_item(self, item: Path) -> Iterator[Shot]:
         name = self.item_name(item)
@@ -45,7 +61,10 @@ class VideoFolder(ShotBuilder, skip_registration=True):
             return
         found = 0
         for shot in split_shots(
-            name, self._frames(item), lambda f: encode_frame(f, self.lossless), self.max_frames
+            name,
+            self._frames(item),
+            lambda f: encode_frame(f, self.lossless),
+            self.max_frames,
         ):
             found += 1
             yield shot
@@ -61,4 +80,6 @@ class VideoFolder(ShotBuilder, skip_registration=True):
     def _check_size(self, frame: np.ndarray) -> None:
         height, width = frame.shape[:2]
         if min(height, width) < self.min_side:
-            raise ValueError(f"{width}x{height} after shrinking, expected at least {self.min_side} a side")
+            raise ValueError(
+                f"{width}x{height} after shrinking, expected at least {self.min_side} a side"
+            )

@@ -1,4 +1,6 @@
-"""Vimeo-90K septuplets (Xue et al., IJCV 2019): 64,612 windows of 7 frames 448x256. The user supplies the files."""
+"""Vimeo-90K septuplets (Xue et al., IJCV 2019): 64,612 windows of 7 frames 448x256. The
+user supplies the files.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +10,9 @@ from train.datasets.records import Shot, frame_folder_shots
 
 
 class Vimeo90k(ShotBuilder, skip_registration=True):
-    """`source` holds sep_trainlist.txt, sep_testlist.txt and sequences/00001/0001/im1.png ... im7.png."""
+    """`source` holds sep_trainlist.txt, sep_testlist.txt and
+    sequences/00001/0001/im1.png ... im7.png.
+    """
 
     wanted = "sep_trainlist.txt beside sequences/: give the vimeo_septuplet folder"
 
@@ -27,4 +31,6 @@ class Vimeo90k(ShotBuilder, skip_registration=True):
 
     def read_item(self, item: Path) -> Iterator[Shot]:
         files = [item / f"im{k}.png" for k in range(1, 8)]
-        yield from frame_folder_shots(str(item.relative_to(self.source / "sequences")), files, 7)
+        yield from frame_folder_shots(
+            str(item.relative_to(self.source / "sequences")), files, 7
+        )

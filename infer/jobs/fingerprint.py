@@ -1,0 +1,65 @@
+"""Whether two runs are the same job: digests of the input, of the weights, and the
+versions that matter.
+"""
+
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from infer.sources.info import VideoInfo
+from sdvsr_jax.types import Params
+from sdvsr_jax.weights.checksum import sha256, sha256_of_arrays
+
+WHOLE = 256 * 2**20
+SAMPLES, SAMPLE = 256, 2**18
+
+
+def file_identity(info: VideoInfo) -> str:
+    """Changes when the input does. Folders of frames: every file counts."""
+    if info.files:
+        digest = hashlib.sha256()
+        for path in info.files:
+            digest.update(f"{os.path.basename(path)} {_digest(path)}\n".encode())
+        return digest.hexdigest()
+    return _digest(info.path)
+
+
+def _digest(path: str) -> str:
+    """SHA-256 of a file; of big ones samples all over it, its size and its time of
+    change.
+    """
+    status = os.stat(path)
+    if status.st_size <= WHOLE:
+        return sha256(Path(path))
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
+        for number in range(SAMPLES):
+            file.seek(number * (status.st_size - SAMPLE) // (SAMPLES - 1))
+            digest.update(file.read(SAMPLE))
+        return digest.hexdigest()
+
+
+def params_digest(params: Params) -> str:
+    """SHA-256 over all weights as they are used."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return sha256_of_arrays(
+        (jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves
+    )
+
+
+def versions() -> dict[str, str]:
+    """Libraries that decide the bytes of the output."""
+    source = hashlib.sha256()
+    import sdvsr_jax
+
+    for path in sorted(Path(sdvsr_jax.__file__).parent.rglob("*.py")):
+        source.update(path.read_bytes())
+    return {
+        "jax": version("jax"),
+        "av": version("av"),
+        "sdvsr_jax": source.hexdigest()[:16],
+    }

@@ -1,0 +1,88 @@
+"""Where upscaled frames go: encoded segments, or PNG files; both in the work folder
+until the job is complete.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from infer.jobs.work_folder import WorkFolder
+from infer.sinks.encoders import VideoSpec
+from infer.sinks.segments import Segment, SegmentWriter, sync_file
+from infer.sources.images import encode_png
+from infer.sources.info import VideoInfo
+from sdvsr_jax.snapshot import to_arrays
+from sdvsr_jax.stream import StreamState
+from sdvsr_jax.types import Array
+
+
+class SegmentSink:
+    """Encodes every group of frames on its own and commits it with the state after it."""
+
+    def __init__(self, work: WorkFolder, spec: VideoSpec, group: int) -> None:
+        self._work, self._spec, self._group = work, spec, group
+        self._writer: SegmentWriter | None = None
+
+    def write(self, index: int, pts: int, duration: int, pixels: Array) -> None:
+        if self._writer is None:
+            self._writer = SegmentWriter(
+                self._work.part("video"), self._spec, self._group
+            )
+        self._writer.write(np.asarray(pixels), pts, duration)
+
+    def mark(self, state: StreamState) -> None:
+        assert self._writer is not None
+        segment = self._writer.close()
+        self._writer = None
+        self._work.commit(segment, to_arrays(state))
+
+    def close(self) -> None:
+        """Give up the group in progress."""
+        if self._writer is not None:
+            self._writer.abandon()
+
+
+class PNGSink:
+    """Writes numbered PNG files, or files named as the source's, into ``frames`` of the
+    work folder.
+    """
+
+    def __init__(self, work: WorkFolder, info: VideoInfo) -> None:
+        self._work = work
+        self.folder = work.path / "frames"
+        self.folder.mkdir(exist_ok=True)
+        self._names = [Path(f).stem for f in info.files]
+        self._clashes = len(set(self._names)) != len(self._names)
+        self._pts: list[int] = []
+        self._durations: list[int] = []
+        self._files: list[str] = []
+
+    def write(self, index: int, pts: int, duration: int, pixels: Array) -> None:
+        name = (
+            self._names[index] if self._names and not self._clashes else f"{index:08d}"
+        )
+        path = self.folder / f"{name}.png"
+        path.write_bytes(encode_png(np.asarray(pixels)))
+        sync_file(str(path))
+        self._pts.append(pts)
+        self._durations.append(duration)
+        self._files.append(f"{self.folder.name}/{path.name}")
+
+    def mark(self, state: StreamState) -> None:
+        segment = Segment("", tuple(self._pts), tuple(self._durations), 0)
+        self._work.commit(segment, to_arrays(state), self._files)
+        self._pts, self._durations, self._files = [], [], []
+
+    def close(self) -> None:
+        """Nothing is held open; files of an unfinished group are simply written again."""
+
+    def publish(self, output: str) -> None:
+        """Move the frames to their folder: as a whole if it is new, else one by one
+        over what is there.
+        """
+        if not os.path.isdir(output):
+            os.replace(self.folder, output)
+            return
+        for path in sorted(self.folder.iterdir()):
+            os.replace(path, os.path.join(output, path.name))

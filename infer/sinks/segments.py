@@ -1,0 +1,105 @@
+"""One segment of the video, encoded on its own into a small Matroska file of closed
+groups of pictures.
+
+Inside a segment file the timestamp of a frame is its number within the segment, in
+milliseconds; the real timestamps are in the `Segment` record. So no container rounds
+them.
+"""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.container.core import Flags
+from av.packet import Packet
+
+from infer.colours import FromRGB
+from infer.sinks.encoders import VideoSpec, add_encoder
+from infer.sources.info import FULL
+
+NUMBER_BASE = Fraction(1, 1000)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A finished segment. pts, durations: display order, ticks of the job's time base."""
+
+    path: str
+    pts: tuple[int, ...]
+    durations: tuple[int, ...]
+    delay: int
+    """Frames by which decoding must run ahead of display."""
+
+
+class SegmentWriter:
+    """Encode up to ``group`` RGB frames into ``path``; `close` fsyncs and returns the
+    record.
+    """
+
+    def __init__(self, path: str, spec: VideoSpec, group: int) -> None:
+        self._path, self._time_base = path, spec.time_base
+        self._container = av.open(path, "w", format="matroska")
+        self._container.flags |= Flags.bitexact.value
+        self._stream = add_encoder(self._container, spec, group)
+        full = spec.color.range == FULL
+        size = (spec.width, spec.height)
+        self._deep = spec.deep
+        self._converters = {
+            deep: FromRGB(*size, deep, spec.pixel_format, spec.matrix, full)
+            for deep in (False, True)
+        }
+        self._tags = spec.color.primaries, spec.color.transfer
+        self._pts: list[int] = []
+        self._durations: list[int] = []
+        self._number: dict[int, int] = {}
+        self._written = 0
+        self._delay = 0
+
+    def write(self, rgb: np.ndarray, pts: int, duration: int) -> None:
+        """rgb: uint8 or uint16 [h, w, 3]; pts strictly increasing."""
+        self._number[pts] = len(self._pts)
+        self._pts.append(pts)
+        self._durations.append(duration)
+        converter = self._converters[rgb.dtype == np.uint16]
+        frame = converter.convert(rgb, pts, self._time_base)
+        frame.color_primaries, frame.color_trc = (
+            self._tags
+        )  # where ProRes takes them from
+        self._mux(self._stream.encode(frame))
+
+    def close(self) -> Segment:
+        """Finish the file and put it safely on disk."""
+        self._mux(self._stream.encode(None))
+        self._container.close()
+        sync_file(self._path)
+        return Segment(
+            self._path, tuple(self._pts), tuple(self._durations), self._delay
+        )
+
+    def abandon(self) -> None:
+        """Close without finishing; the file is not usable."""
+        self._container.close()
+
+    def _mux(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            assert packet.pts is not None
+            number = self._number[packet.pts]
+            self._delay = max(self._delay, self._written - number)
+            packet.time_base, packet.pts, packet.dts = (
+                NUMBER_BASE,
+                number,
+                self._written - 1000,
+            )
+            self._container.mux(packet)
+            self._written += 1
+
+
+def sync_file(path: str) -> None:
+    """Force a file's bytes (or a folder's names) onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,74 @@
+"""Sound of a live stream: packets are copied as they are, on the picture's clock."""
+
+import contextlib
+import io
+from collections import deque
+from collections.abc import Iterable
+from fractions import Fraction
+
+import av
+from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+SELF_CONTAINED = {"mpegts", "hls"}
+"""Containers whose AAC packets carry their own headers; the others want them taken off.
+"""
+
+
+def holds_sound(muxer: str, source: AudioStream) -> bool:
+    """Whether this container takes packets of that codec, found by asking its muxer."""
+    output = av.open(io.BytesIO(), "w", format="mpegts" if muxer == "hls" else muxer)
+    try:
+        output.add_stream_from_template(source)
+        output.start_encoding()
+    except (av.FFmpegError, ValueError, RuntimeError):
+        return False
+    return True
+
+
+class SoundCopy:
+    """A sound track of ``output``. waiting: (ticks of ``time_base``, packet) as they
+    come from the source.
+    """
+
+    def __init__(
+        self,
+        output: OutputContainer,
+        source: AudioStream,
+        waiting: deque[tuple[int, Packet]],
+        time_base: Fraction,
+    ) -> None:
+        self._output, self._waiting, self._time_base = output, waiting, time_base
+        self._track: Stream = output.add_stream_from_template(source)
+        headed = (
+            source.codec_context.name == "aac" and not source.codec_context.extradata
+        )
+        bare = output.format.name not in SELF_CONTAINED
+        self._unhead = (
+            BitStreamFilterContext("aac_adtstoasc", source) if headed and bare else None
+        )
+        self._last = -1
+
+    def drain(self, origin: int) -> None:
+        """Write what has come, ``origin`` being the ticks of the first picture; what
+        was before it is left out.
+        """
+        while self._waiting:
+            ticks, packet = self._waiting.popleft()
+            if ticks - origin <= self._last:
+                continue
+            self._last = ticks - origin
+            with contextlib.suppress(
+                av.InvalidDataError, av.ArgumentError
+            ):  # a damaged packet is left out
+                for ready in self._filtered(packet):
+                    ready.stream = self._track
+                    ready.pts = ready.dts = self._last
+                    ready.time_base = self._time_base
+                    self._output.mux(ready)
+
+    def _filtered(self, packet: Packet) -> Iterable[Packet]:
+        return [packet] if self._unhead is None else self._unhead.filter(packet)

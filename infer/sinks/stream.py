@@ -1,0 +1,174 @@
+"""Where a live stream goes: one container that is written, and can be played, as the
+frames come.
+"""
+
+import contextlib
+import os
+import threading
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from infer.colours import FromRGB
+from infer.errors import JobError
+from infer.latency import Latency, now
+from infer.sinks.encoders import VideoSpec
+from infer.sinks.live_encoders import add_live_encoder
+from infer.sinks.sockets import BUFFER, SocketFile
+from infer.sinks.sound import SoundCopy, holds_sound
+from infer.sources.address import Target
+from infer.sources.inbox import Arrival
+from infer.sources.info import FULL
+from infer.sources.live import LiveSource
+from infer.sources.network import is_network
+from infer.sources.probe import reason
+from sdvsr_jax.types import Array
+
+LONGEST_FILL = 10
+"""Seconds of missing frames that a stream without clock makes up for by repeating the
+last one.
+"""
+
+
+def _lost(source: LiveSource) -> list[str]:
+    """What a source has beside its picture and its first sound: a stream has neither
+    the time nor the place.
+    """
+    info = source.info
+    first = source.audio.index if source.audio is not None else None
+    others = [str(s) for s in info.others if s.index != first]
+    said = {
+        "chapters": info.chapters,
+        "metadata": info.metadata or info.stream_metadata,
+        "rotation": info.display_matrix,
+    }
+    return [*others, *info.left_out, *(name for name, there in said.items() if there)]
+
+
+class LiveSink:
+    """Encodes, sends, and measures when each frame has left. Its clock starts at the
+    first frame.
+
+    The source's sound is copied as it is, where the container takes it.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        spec: VideoSpec,
+        source: LiveSource,
+        timeout: float,
+        stop: threading.Event,
+    ) -> None:
+        info = source.info
+        self._target, self._spec, self._tick = target, spec, info.time_base
+        self._socket = (
+            SocketFile(target.url, timeout, stop) if is_network(target.url) else None
+        )
+        try:
+            self._container = av.open(
+                self._socket or target.url,
+                "w",
+                format=target.muxer,
+                options=target.options,
+                buffer_size=BUFFER,
+            )
+        except (av.FFmpegError, OSError) as error:
+            raise JobError(
+                f"{target.path}: cannot be written ({reason(error)})"
+            ) from None
+        self._video = add_live_encoder(self._container, spec, target)
+        self.lost = _lost(source)
+        self._sound: SoundCopy | None = None
+        if (
+            source.audio is not None
+            and target.has_clock
+            and holds_sound(target.muxer, source.audio)
+        ):
+            self._sound = SoundCopy(
+                self._container, source.audio, source.sound, info.time_base
+            )
+        size = (spec.width, spec.height)
+        self._convert = FromRGB(
+            *size,
+            info.layout.is_deep,
+            spec.pixel_format,
+            spec.matrix,
+            spec.color.range == FULL,
+        )
+        self._frame: VideoFrame | None = None
+        self._origin: int | None = None
+        self._next = 0
+        self.latency = Latency()
+        self.num_frames = self.num_repeated = self.num_filled = 0
+
+    @property
+    def has_sound(self) -> bool:
+        return self._sound is not None
+
+    def write(self, arrival: Arrival, pixels: Array) -> None:
+        """One upscaled frame, uint8 or uint16; it may still be on its way from the
+        device.
+        """
+        self._frame = self._convert.convert(np.asarray(pixels), 0, self._spec.time_base)
+        self._send(arrival)
+
+    def repeat(self, arrival: Arrival) -> None:
+        """The last upscaled frame again, at the time of this one."""
+        self.num_repeated += 1
+        self._send(arrival)
+
+    def close(self) -> None:
+        """Finish the stream, if its receiver is still there; a file that never got a
+        frame is removed.
+        """
+        with contextlib.suppress(av.FFmpegError, OSError):
+            if self.num_frames:
+                self._mux(self._video.encode(None))
+                self._drain()
+        with contextlib.suppress(av.FFmpegError, OSError):
+            self._container.close()
+        if self._socket is not None:
+            self._socket.close()
+        if not self.num_frames and self._target.is_file:
+            with contextlib.suppress(OSError):
+                os.remove(self._target.path)
+
+    def _send(self, arrival: Arrival) -> None:
+        frame = self._frame
+        assert frame is not None
+        if self._origin is None:
+            self._origin = arrival.ticks
+        if self._target.has_clock:
+            self._encode(frame, arrival.ticks - self._origin)
+            self._drain()
+        else:
+            self._send_evenly(frame, arrival.ticks - self._origin)
+        self.num_frames += 1
+        self.latency.add(now() - arrival.arrived)
+
+    def _send_evenly(self, frame: VideoFrame, ticks: int) -> None:
+        """Without timestamps frames follow at a fixed rate: gaps are filled, frames too
+        many left out.
+        """
+        due = round(ticks * self._tick * self._spec.rate)
+        self._next = max(self._next, due - round(LONGEST_FILL * self._spec.rate))
+        while self._next < due:
+            self._encode(frame, self._next)
+            self.num_filled += 1
+        if self._next == due:
+            self._encode(frame, due)
+
+    def _encode(self, frame: VideoFrame, pts: int) -> None:
+        frame.pts, self._next = pts, pts + 1
+        self._mux(self._video.encode(frame))
+
+    def _mux(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            self._container.mux(packet)
+
+    def _drain(self) -> None:
+        if self._sound is not None:
+            self._sound.drain(self._origin or 0)

@@ -1,0 +1,175 @@
+"""Where a stream comes from and goes to, as the user writes it, and how FFmpeg is asked
+to open it.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+from infer.command.options import Options, parse_fps, parse_size
+from infer.sources.network import is_network, network_options
+
+PIPE = "-"
+_AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
+"""A muxer's part in low delay: bytes leave with every packet, and no picture waits for
+sound that does not come.
+"""
+RECORDINGS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".ts": "mpegts",
+    ".m3u8": "hls",
+}
+"""Containers that are playable at every moment, also when the process is killed."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input. waits: it can be made to wait without losing anything; lasts: it has no
+    end of its own.
+    """
+
+    path: str
+    url: str
+    format: str | None = None
+    options: dict[str, str] = field(default_factory=dict, hash=False)
+    waits: bool = False
+    lasts: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """An output. immediate: every frame leaves at once, so that its latency means
+    something.
+    """
+
+    path: str
+    url: str
+    muxer: str
+    options: dict[str, str] = field(default_factory=dict, hash=False)
+    immediate: bool = False
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether frames carry timestamps; y4m and raw frames do not."""
+        return self.muxer not in ("yuv4mpegpipe", "rawvideo")
+
+    @property
+    def is_file(self) -> bool:
+        return self.path != PIPE and not is_network(self.path)
+
+
+def is_live(path: str, output: str | None) -> bool:
+    """Whether this input or output needs a live session; everything else is a file job."""
+    return (
+        _is_live_input(path)
+        or output == PIPE
+        or (output is not None and _is_live_output(output))
+    )
+
+
+def _is_live_input(path: str) -> bool:
+    is_playlist = is_network(path) and path.partition("?")[0].endswith(".m3u8")
+    is_file = path.startswith(("http://", "https://")) and not is_playlist
+    return path == PIPE or _is_camera(path) or (is_network(path) and not is_file)
+
+
+def _is_live_output(output: str) -> bool:
+    return is_network(output) or output.endswith((".m3u8", ".ts"))
+
+
+def _is_camera(path: str) -> bool:
+    return path.startswith("/dev/video")
+
+
+def find_source(path: str, options: Options, low_delay: bool) -> Source:
+    """How to open this input. low_delay: hand out every frame as soon as its bytes are
+    there.
+    """
+    if path == PIPE:
+        return _standard_input(options)
+    if _is_camera(path):
+        size = {"video_size": options.input_size.lower()} if options.input_size else {}
+        return Source(path, path, "v4l2", size, lasts=True)
+    if is_network(path):
+        scheme = path.partition("://")[0].lower()
+        waits = scheme in ("http", "https")
+        # MPEG-TS carries one frame per packet; its parser would hold every frame until
+        # the next one begins.
+        parser = (
+            {"fflags": "noparse"}
+            if low_delay and scheme in ("udp", "tcp", "srt")
+            else {}
+        )
+        return Source(
+            path, path, None, {**network_options(path), **parser}, waits, lasts=True
+        )
+    return Source(path, path, waits=True)
+
+
+def _standard_input(options: Options) -> Source:
+    if options.input_size is None:
+        return Source(PIPE, "pipe:0", "yuv4mpegpipe", waits=True)
+    width, height = parse_size(options.input_size, "--input-size")
+    raw = {
+        "pixel_format": options.raw_format,
+        "video_size": f"{width}x{height}",
+        "framerate": str(parse_fps(options.fps)),
+    }
+    return Source(PIPE, "pipe:0", "rawvideo", raw, waits=True)
+
+
+def find_target(output: str | None, options: Options) -> Target:
+    """How to open this output; ValueError for what no live stream can be written to."""
+    if output is None:
+        raise ValueError(
+            "--output is missing: a live source needs one, such as out.mp4, - or udp://127.0.0.1:5000"
+        )
+    if output == PIPE:
+        muxer = "rawvideo" if options.raw_output else "yuv4mpegpipe"
+        return Target(PIPE, "pipe:1", muxer, {"strict": "-1"}, immediate=True)
+    if is_network(output):
+        return _network_target(output)
+    suffix = os.path.splitext(output)[1].lower()
+    if suffix not in RECORDINGS:
+        raise ValueError(
+            f"{output}: a live stream is written to {', '.join(RECORDINGS)}, udp://, tcp:// or -"
+        )
+    return Target(
+        output, output, RECORDINGS[suffix], _recording_options(RECORDINGS[suffix])
+    )
+
+
+def _network_target(output: str) -> Target:
+    scheme = output.partition("://")[0].lower()
+    if scheme not in ("udp", "tcp"):
+        raise ValueError(
+            f"{output}: cannot send to {scheme}://, expected udp:// or tcp:// (MPEG-TS)"
+        )
+    # With its length written, a frame can be played when its last byte is there, not
+    # when the next one begins.
+    return Target(
+        output,
+        output,
+        "mpegts",
+        {"omit_video_pes_length": "0", **_AT_ONCE},
+        immediate=True,
+    )
+
+
+def _recording_options(muxer: str) -> dict[str, str]:
+    if muxer in ("mp4", "mov"):
+        return {
+            "movflags": "+frag_keyframe+delay_moov+default_base_moof",
+            "flush_packets": "1",
+        }
+    if muxer == "matroska":
+        return {"cluster_time_limit": "1000", "flush_packets": "1"}
+    if muxer == "hls":
+        return {
+            "hls_time": "2",
+            "hls_list_size": "10",
+            "hls_flags": "delete_segments+independent_segments+temp_file",
+        }
+    return {"flush_packets": "1"}

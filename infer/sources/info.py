@@ -1,0 +1,136 @@
+"""What a source is: plain facts about its frames, its clock, its colours and its other
+streams.
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+UNSPECIFIED = 2
+"""'Not said' in the H.273 code points of primaries, transfer and matrix."""
+RGB_MATRIX = 0
+BT709, BT601, BT2020 = 1, 6, 9
+LIMITED, FULL = 1, 2
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """H.273 code points as FFmpeg numbers them; range: 0 not said, 1 limited, 2 full."""
+
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    matrix: int = UNSPECIFIED
+    range: int = 0
+
+
+@dataclass(frozen=True)
+class PixelLayout:
+    """How samples are stored: bits per component, chroma ('420', '422', '444', 'rgb',
+    'gray'), alpha.
+    """
+
+    name: str
+    bits: int
+    chroma: str
+    has_alpha: bool
+
+    @property
+    def is_deep(self) -> bool:
+        """More than 8 bits: such frames travel as uint16."""
+        return self.bits > 8
+
+
+@dataclass(frozen=True)
+class HDRMetadata:
+    """Static HDR metadata. primaries: (x, y) of red, green, blue; luminance: (min, max)
+    in cd/m2.
+    """
+
+    primaries: tuple[tuple[Fraction, Fraction], ...] = ()
+    white: tuple[Fraction, Fraction] | None = None
+    luminance: tuple[Fraction, Fraction] | None = None
+    max_cll: int = 0
+    max_fall: int = 0
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """A stream that is copied, not upscaled. kind: audio, subtitle, attachment, cover
+    or as FFmpeg calls it.
+    """
+
+    index: int
+    kind: str
+    codec: str
+    metadata: dict[str, str] = field(default_factory=dict, hash=False)
+    disposition: int = 0
+
+    @property
+    def is_attached(self) -> bool:
+        """It belongs to the whole file and has no time."""
+        return self.kind in ("attachment", "cover")
+
+    def __str__(self) -> str:
+        return f"{self.kind} stream {self.index} ({self.codec})"
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """One source. `width` x `height` are the stored (not rotated) pixels of its first
+    frame.
+    """
+
+    path: str
+    container: str
+    """FFmpeg's demuxer name, or 'images' for a folder."""
+    stream: int
+    codec: str
+    width: int
+    height: int
+    layout: PixelLayout
+    color: ColorTags
+    time_base: Fraction
+    rate: Fraction
+    """Average frames per second, exact as the container states it."""
+    num_frames: int | None
+    """As the container states it; None when it does not."""
+    start: Fraction
+    """Seconds that are taken off every timestamp of the output (formats whose clock
+    starts anywhere).
+    """
+    has_timestamps: bool = True
+    sar: Fraction | None = None
+    display_matrix: tuple[int, ...] | None = None
+    interlaced: bool = False
+    hdr: HDRMetadata | None = None
+    others: tuple[StreamInfo, ...] = ()
+    """Those that are attached come last."""
+    left_out: tuple[str, ...] = ()
+    """What cannot be carried over from this source whatever the container, in words."""
+    metadata: dict[str, str] = field(default_factory=dict, hash=False)
+    stream_metadata: dict[str, str] = field(default_factory=dict, hash=False)
+    """Of the video stream."""
+    disposition: int = 0
+    """Of the video stream, FFmpeg's flags."""
+    chapters: tuple[dict[str, Any], ...] = field(default=(), hash=False)
+    files: tuple[str, ...] = ()
+    """The image files of a folder, in order."""
+
+    @property
+    def matrix(self) -> int:
+        """The YUV matrix that decodes this source: as tagged, else by size as players
+        do.
+        """
+        if self.color.matrix not in (UNSPECIFIED, RGB_MATRIX):
+            return self.color.matrix
+        return guessed_matrix(self.height)
+
+    @property
+    def frame_duration(self) -> int:
+        """One frame at the average rate, in ticks of the time base, at least 1."""
+        return max(1, round(1 / (self.rate * self.time_base)))
+
+
+def guessed_matrix(height: int) -> int:
+    """The matrix that players assume for untagged video of this height."""
+    return BT709 if height >= 720 else BT601

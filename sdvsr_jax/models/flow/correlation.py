@@ -1,0 +1,157 @@
+"""Windows of the correlation between two feature maps, as RAFT looks them up.
+
+Level k correlates every pixel with the second map averaged over 2**k x 2**k pixels. A
+lookup returns, per pixel, the (2r+1) x (2r+1) bilinear samples around a position, zero
+outside the map. Since correlation is linear in the second map, pooling and sampling
+commute with the dot product, which leaves two ways to the same values:
+
+- volume: dot products of all pairs once, then read windows; memory grows with the
+square of the pixels; - on demand: dot products of the windows alone, for every lookup;
+memory grows with the pixels.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax.numpy as jnp
+from jax import lax
+
+from sdvsr_jax.ops.attention import device_kind
+from sdvsr_jax.types import Array, Features, Float
+
+NUM_LEVELS = 4
+RADIUS = 4
+WINDOW = 2 * RADIUS + 1
+NUM_CHANNELS = NUM_LEVELS * WINDOW**2
+VOLUME_LIMIT = 3 * 2**29
+"""Bytes of float32 volume up to which 'auto' takes the volume."""
+CHUNK_BYTES = 2**26
+"""Bytes of gathered features per step of the on-demand form where it is chunked."""
+
+Lookup = Callable[[Float[Array, "b h w 2"]], Float[Array, "b h w d"]]
+
+
+def make_lookup(
+    features: Features,
+    prev_features: Features,
+    kind: Literal["auto", "volume", "on_demand"] = "auto",
+) -> Lookup:
+    """Prepare lookups of `features` [b,h,w,c] in `prev_features` [b,h,w,c].
+
+    Returns a function from positions (x, y) [b,h,w,2] in pixels of the feature map to
+    [b,h,w,324]: levels first, then x offset, then y offset.
+    """
+    if kind == "auto":
+        kind = (
+            "volume"
+            if volume_bytes(*features.shape[:3]) <= VOLUME_LIMIT
+            else "on_demand"
+        )
+    features = jnp.asarray(features, jnp.float32) / features.shape[-1] ** 0.5
+    pyramid = _pyramid(jnp.asarray(prev_features, jnp.float32))
+    if kind == "on_demand":
+        return lambda coords: _lookup(
+            pyramid, coords, lambda level, y, x: _correlate(features, level, y, x)
+        )
+    volumes = [jnp.einsum("bijc,bklc->bijkl", features, level) for level in pyramid]
+    return lambda coords: _lookup(volumes, coords, _read)
+
+
+def volume_bytes(batch: int, height: int, width: int) -> int:
+    """Bytes of the float32 volume for feature maps [batch, height, width, *]."""
+    levels = sum((height >> k) * (width >> k) for k in range(NUM_LEVELS))
+    return 4 * batch * height * width * levels
+
+
+def _pyramid(x: Features) -> list[Features]:
+    levels = [x]
+    for _ in range(NUM_LEVELS - 1):
+        b, h, w, c = (
+            levels[-1].shape[0],
+            levels[-1].shape[1] // 2,
+            levels[-1].shape[2] // 2,
+            x.shape[-1],
+        )
+        blocks = levels[-1][:, : 2 * h, : 2 * w].reshape(b, h, 2, w, 2, c)
+        levels.append(blocks.mean((2, 4)))
+    return levels
+
+
+def _lookup(
+    levels: list[Array], coords: Array, gather: Callable[[Array, Array, Array], Array]
+) -> Array:
+    return jnp.concatenate(
+        [_window(level, coords / 2**k, gather) for k, level in enumerate(levels)], -1
+    )
+
+
+def _window(
+    level: Array, centre: Array, gather: Callable[[Array, Array, Array], Array]
+) -> Array:
+    """All samples of a window share their fraction: gather whole pixels once, blend
+    rows, then columns.
+    """
+    # Far outside there is nothing to read; the bound keeps the integer conversion
+    # defined for any flow.
+    corner = jnp.floor(jnp.clip(centre, -(2.0**20), 2.0**20))
+    fx, fy = jnp.moveaxis(centre - corner, -1, 0)[..., None, None]
+    offsets = jnp.arange(-RADIUS, RADIUS + 2)
+    x, y = jnp.moveaxis(corner.astype(jnp.int32)[..., None] + offsets, -2, 0)
+    patch = gather(level, y, x)
+    rows = (1 - fy) * patch[..., :-1, :] + fy * patch[..., 1:, :]
+    window = (1 - fx) * rows[..., :-1] + fx * rows[..., 1:]
+    return jnp.swapaxes(window, -1, -2).reshape(*window.shape[:-2], WINDOW**2)
+
+
+def _inside(y: Array, x: Array, height: int, width: int) -> tuple[Array, Array, Array]:
+    """Row-major indices clamped into the map, and whether they were inside; y, x [...,
+    n] -> [..., n, n].
+    """
+    y, x = y[..., :, None], x[..., None, :]
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    return jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1), inside
+
+
+def _read(volume: Float[Array, "b h w k l"], y: Array, x: Array) -> Array:
+    y, x, inside = _inside(y, x, *volume.shape[-2:])
+    pixels = jnp.ogrid[tuple(slice(n) for n in (*volume.shape[:3], 1, 1))][:3]
+    return jnp.where(inside, volume[*pixels, y, x], 0)
+
+
+def _correlate(features: Features, level: Features, y: Array, x: Array) -> Array:
+    """Dot products of every pixel with the pixels at (y, x), zero outside."""
+    form = _correlate_fused if device_kind()[0] == "cuda" else _correlate_chunked
+    return form(features, level, y, x)
+
+
+def _correlate_fused(features: Features, level: Features, y: Array, x: Array) -> Array:
+    """One kernel on a GPU, which gathers while it sums; of a product XLA would write
+    the gathered windows first.
+    """
+    y, x, inside = _inside(y, x, *level.shape[1:3])
+    batch = jnp.arange(features.shape[0])[:, None, None, None, None]
+    return jnp.where(
+        inside, (features[:, :, :, None, None] * level[batch, y, x]).sum(-1), 0
+    )
+
+
+def _correlate_chunked(
+    features: Features, level: Features, y: Array, x: Array
+) -> Array:
+    """On a CPU a product is far faster than a sum, but writes its windows: so some
+    pixels at a time.
+    """
+    b, h, w, c = features.shape
+    pixels = b * h * w
+    batch = jnp.broadcast_to(jnp.arange(b)[:, None, None], (b, h, w))
+    flat = tuple(a.reshape(pixels, *a.shape[3:]) for a in (features, batch, y, x))
+
+    def dot(pixel: tuple[Array, ...]) -> Array:
+        f, n, y, x = pixel
+        y, x, inside = _inside(y, x, *level.shape[1:3])
+        return jnp.where(inside, jnp.einsum("yxc,c->yx", level[n, y, x], f), 0)
+
+    chunk = max(1, CHUNK_BYTES // (4 * c * (WINDOW + 1) ** 2))
+    return lax.map(dot, flat, batch_size=min(chunk, pixels)).reshape(
+        b, h, w, WINDOW + 1, WINDOW + 1
+    )

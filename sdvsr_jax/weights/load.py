@@ -1,0 +1,185 @@
+"""Load and save a model: a name shipped with the package, a file, a folder or a hub id.
+safetensors only.
+
+Our own file is one .safetensors whose keys are parameter paths
+(``unet/conv_in/kernel``) and whose metadata holds the ModelConfig as JSON.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from sdvsr_jax import config as configs
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.networks import abstract_params
+from sdvsr_jax.types import Params
+from sdvsr_jax.weights import diffusers_layout as published
+from sdvsr_jax.weights import hub
+from sdvsr_jax.weights.checksum import sha256, sha256_of_arrays
+from sdvsr_jax.weights.torch_names import check, flatten, unflatten
+
+SHIPPED = resources.files("sdvsr_jax") / "weights"
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def load(
+    model: str = "nano",
+    *,
+    flow_weights: str | Path | None = None,
+    offline: bool = False,
+    revision: str | None = None,
+    complete: bool = True,
+) -> tuple[ModelConfig, Params]:
+    """Config and numpy parameters of ``model``; pass the parameters through
+    `networks.prepare` before use.
+
+    ``model`` is a shipped name ("nano"), a .safetensors file of ours, a folder in the
+    published layout, or a hub id ("Jamichsu/Stream-DiffVSR", or ...@revision). Raises a
+    ValueError that says what was found and what to do. ``complete=False`` leaves
+    `check_complete` of a file of ours (a second of tracing) to the caller.
+    """
+    path = locate(model, offline=offline, revision=revision)
+    if path.is_dir():
+        return published.read(path, Path(flow_weights) if flow_weights else None)
+    return read(path, complete=complete)
+
+
+def locate(model: str, *, offline: bool = False, revision: str | None = None) -> Path:
+    """Where the weights of ``model`` are on this machine; downloads a hub id unless
+    ``offline``.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir() and published.is_published(path):
+        return path
+    if path.is_file():
+        return path
+    if model in shipped():
+        return _verified(model)
+    if not path.exists() and hub.is_hub_id(model):
+        return hub.fetch(model, offline=offline, revision=revision)
+    what = (
+        "a folder without unet/config.json"
+        if path.is_dir()
+        else "no such file or folder"
+    )
+    raise ValueError(
+        f"model {model!r}: {what}; expected one of {sorted(shipped())}, a .safetensors file, a checkpoint folder "
+        "or a hub id like Jamichsu/Stream-DiffVSR"
+    )
+
+
+def shipped() -> dict[str, str]:
+    """Names of the models in the package and the SHA-256 of their files."""
+    return json.loads((SHIPPED / "checksums.json").read_text("utf-8"))
+
+
+def read(path: Path, *, complete: bool = True) -> tuple[ModelConfig, Params]:
+    """Config and parameters of one file of ours; ``complete``: and in shape, or a
+    ValueError with all faults.
+    """
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"{path}: not a .safetensors file; pickles run code when read, so they are refused"
+        )
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            flat = {tuple(key.split("/")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+    if "config" not in metadata:
+        raise ValueError(
+            f"{path}: has no model config in its metadata, expected a file written by sdvsr_jax"
+        )
+    if metadata.get("digest", (found := _digest(flat, metadata["config"]))) != found:
+        raise ValueError(
+            f"{path}: was changed after it was saved (its digest differs): get the file again"
+        )
+    if odd := [
+        f"{'/'.join(k)} is {a.dtype}"
+        for k, a in flat.items()
+        if a.dtype.name not in FLOATS
+    ]:
+        raise ValueError(f"{path}: {odd[0]}, expected one of {', '.join(FLOATS)}")
+    try:
+        config = configs.from_dict(json.loads(metadata["config"]))
+        params = unflatten(flat)
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+    ) as error:
+        raise ValueError(
+            f"{path}: no model of this version, or damaged ({error})"
+        ) from None
+    if complete:
+        check_complete(str(path), params, config)
+    return config, params
+
+
+def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) -> None:
+    """Write one file of ours, atomically; ``notes`` go to the metadata (training
+    command, data, metrics).
+    """
+    path = Path(path)
+    leaves = {
+        keys: np.asarray(leaf, order="C") for keys, leaf in flatten(params).items()
+    }
+    flat = {"/".join(keys): leaf for keys, leaf in leaves.items()}
+    text = json.dumps(configs.to_dict(config))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(
+            flat,
+            temporary,
+            metadata={**notes, "config": text, "digest": _digest(leaves, text)},
+        )
+        # safetensors creates files for the owner alone; weights are for everyone.
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest(flat: Mapping[tuple[str, ...], np.ndarray], config: str) -> str:
+    """Over the config and all weights, whatever their order in the file."""
+    return sha256_of_arrays(
+        (("/".join(path), leaf) for path, leaf in sorted(flat.items())), config
+    )
+
+
+def _verified(name: str) -> Path:
+    path = Path(str(SHIPPED / f"{name}.safetensors"))
+    found, expected = sha256(path), shipped()[name]
+    if found != expected:
+        raise ValueError(
+            f"{path}: checksum {found[:12]}..., expected {expected[:12]}...: reinstall the package"
+        )
+    return path
+
+
+def check_complete(source: str, params: Params, config: ModelConfig) -> None:
+    """ValueError with all faults if names and shapes are not those of the config;
+    ``source`` is named in it.
+    """
+    target, flat = flatten(abstract_params(config)), flatten(params)
+    misshaped = [
+        f"{'/'.join(k)} is {list(flat[k].shape)}, expected {list(target[k].shape)}"
+        for k in target.keys() & flat.keys()
+        if flat[k].shape != target[k].shape
+    ]
+    missing = sorted("/".join(k) for k in target.keys() - flat.keys())
+    check(
+        source,
+        missing,
+        sorted("/".join(k) for k in flat.keys() - target.keys()),
+        sorted(misshaped),
+    )
