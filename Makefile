@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: demo test lint heavy clean
+.PHONY: demo test heavy nightly lint clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,12 +17,20 @@ demo: $(VENV)/.installed
 	$(PY) -m infer --video examples/nasa_320x180.mp4 --output demo/nasa_x4.mp4 --overwrite
 	$(PY) examples/side_by_side.py examples/nasa_320x180.mp4 demo/nasa_x4.mp4 demo/side_by_side.png
 
-test: $(VENV)/.installed
-	$(PY) -m pytest -n auto --maxprocesses 4
+# One worker runs all tests of a file, which share compiled programs; the longest files first.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+TESTS ?= not parity and not heavy and not nightly
 
-# Minutes of CPU each: the full-size model, memory over a long clip, fresh processes.
+test: $(VENV)/.installed
+	$(PYTEST) -m '$(TESTS)'
+
+# Many seconds each: the full-size model, memory over a long clip, fresh processes. CI runs them with the others.
 heavy: $(VENV)/.installed
-	$(PY) -m pytest -n auto --maxprocesses 4 --maxschedchunk 1 -m heavy
+	$(PYTEST) -m heavy
+
+# More of the same: further seeds of damage, all recipes, a stream that goes on (SOAK_MINUTES=60: for an hour).
+nightly: $(VENV)/.installed
+	$(PYTEST) -m nightly
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .

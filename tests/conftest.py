@@ -4,12 +4,14 @@ repository are found here.
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 # Most of the time of a test is compilation, and tiny models run as fast without LLVM's
 # optimisations.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import compiled_programs
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -25,26 +27,33 @@ ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared"))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Old programs go before the workers begin."""
+    is_worker = hasattr(session.config, "workerinput")
+    if not is_worker:
+        compiled_programs.prune()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What one worker has compiled, the others read: a tenth of the time of all tests."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of compiled programs, shared by all workers and kept for the next run."""
+    folder = compiled_programs.folder() or tmp_path_factory.mktemp("compiled")
     jax.config.update("jax_compilation_cache_dir", str(folder / "programs"))
+    # Reading a program back takes longer than compiling the smallest ones.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    return folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Longest first, so that no worker is left with one at the end; a mark
-    `heavy(seconds)` says how long.
+    """Sorts files by their time, so that no worker is left with a long one at the end.
+
+    A mark `heavy(seconds)` says how long a test takes, all others count as one second.
     """
-    items.sort(
-        key=lambda item: max(
-            (m.args[0] for m in item.iter_markers("heavy") if m.args), default=0
-        ),
-        reverse=True,
-    )
+    seconds: Counter[Path] = Counter()
+    for item in items:
+        marks = [mark.args[0] for mark in item.iter_markers("heavy") if mark.args]
+        seconds[item.path] += max(marks, default=1)
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(scope="session")

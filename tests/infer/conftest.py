@@ -46,11 +46,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def private_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Compiled programs are shared by all runs of this session and nothing touches the
-    user's cache.
+def private_cache(compiled: Path) -> str:
+    """Folder that the command takes for the user's cache, kept for the next run: nothing
+    touches the user's own.
     """
-    folder = str(tmp_path_factory.mktemp("cache"))
+    folder = str(compiled / "user")
     os.environ["XDG_CACHE_HOME"] = folder
     return folder
 

@@ -58,7 +58,10 @@ WORDS = [
 
 @pytest.mark.parametrize(
     "seed",
-    [s if s < 24 else pytest.param(s, marks=pytest.mark.heavy) for s in range(224)],
+    [
+        *range(24),
+        *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(24, 224)),
+    ],
 )
 def test_damage_gives_a_good_file_or_one_line(
     upscale, sources, tmp_path, monkeypatch, seed

@@ -1,7 +1,7 @@
 """A stream that goes on and on in real time: flat memory, no drift of the clock,
 nothing late.
 
-    SOAK_MINUTES=60 python -m pytest -m heavy -s tests/infer/test_soak.py
+    SOAK_MINUTES=60 python -m pytest -m nightly -s tests/infer/test_soak.py
 
 Twenty seconds without SOAK_MINUTES.
 """
@@ -43,7 +43,7 @@ def resident(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
-@pytest.mark.heavy(40)
+@pytest.mark.nightly
 @pytest.mark.timeout(SECONDS + 300)
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(),
