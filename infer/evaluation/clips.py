@@ -1,6 +1,4 @@
-"""What is evaluated: clips as 8-bit RGB arrays, and the LR made from HR in the standard
-way.
-"""
+"""Clips that are evaluated, as 8-bit RGB arrays, and the reduction from HR to LR."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,22 +6,32 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax.typing import ArrayLike
+from scipy import ndimage
 
 from infer.sources.files import read_frames
 from infer.sources.probe import probe
 from sdvsr_jax.metrics.luma import to_levels
 from sdvsr_jax.ops.resize import downsample_bicubic
 
+Size = tuple[int, int]
+"""Height, width."""
+MIN_LR_SIDE = 16
+"""Smallest LR side that every network of the shipped models takes."""
+SR_MARGIN = 8
+"""An SR of an HR that `scale` does not divide may be larger by less than this."""
+_downsample = jax.jit(downsample_bicubic, static_argnums=1)
+
 
 class Clip(NamedTuple):
-    """uint8 RGB [f, h, w, 3] (LR) and [f, H, W, 3]; `hr` is None for a clip without
-    ground truth.
-    """
+    """Ground truth and what others made of it; uint8 RGB [f, H, W, 3]."""
 
     name: str
-    lr: np.ndarray
     hr: np.ndarray | None
+    """None for a real clip without ground truth."""
     sr: np.ndarray | None
+    """A finished result to judge, or None."""
+    lr: np.ndarray
+    """[f, h, w, 3]: the standard reduction of `hr`, or the real clip."""
 
 
 def to_float(levels: np.ndarray) -> np.ndarray:
@@ -36,63 +44,96 @@ def to_uint8(image: ArrayLike) -> np.ndarray:
     return np.asarray(to_levels(image)).astype(np.uint8)
 
 
+def ping_pong(num_frames: int, length: int) -> np.ndarray:
+    """Frame numbers of a clip played to and fro: 0, 1, ... n-1, ... 1, 0, 1, ..."""
+    period = max(2 * (num_frames - 1), 1)
+    position = np.arange(length) % period
+    return np.minimum(position, period - position)
+
+
 def read_clip(path: Path, num_frames: int = 0) -> np.ndarray:
-    """The first `num_frames` (0: all) frames of a video or of a folder of images, uint8
-    [f, h, w, 3].
+    """The first `num_frames` (0: all) frames of a video or of a folder of images.
+
+    Returns uint8 [f, h, w, 3]; deeper sources are rounded to 8 bit.
     """
     info = probe(str(path))
     frames = [frame.rgb for frame in read_frames(info, count=num_frames or None)]
     if not frames:
         raise ValueError(f"{path}: no frames")
     clip = np.stack(frames)
-    return (
-        clip
-        if clip.dtype == np.uint8
-        else ((clip.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    )
+    if clip.dtype == np.uint8:
+        return clip
+    rounded = (clip.astype(np.uint32) * 255 + 32767) // 65535
+    return rounded.astype(np.uint8)
 
 
-def make_lr(hr: np.ndarray, scale: int) -> np.ndarray:
-    """Antialiased bicubic (a = -0.5) of the 8-bit frames, rounded to 8 bit."""
-    down = jax.jit(downsample_bicubic, static_argnums=1)
-    return np.concatenate(
-        [to_uint8(down(to_float(frame[None]), scale)) for frame in hr]
-    )
+def make_lr(hr: np.ndarray, scale: int, blur: float = 0.0) -> np.ndarray:
+    """Antialiased bicubic (a = -0.5) of the 8-bit frames, rounded to 8 bit.
 
-
-def with_hr(path: Path, sr: Path | None, num_frames: int, scale: int) -> Clip:
-    """A clip with ground truth, cropped at the right and bottom to a multiple of
-    `scale`.
+    Args:
+      hr: uint8 [f, H, W, 3], sides divisible by `scale`.
+      blur: sigma in HR pixels of a Gaussian that is applied before; 0 for none.
     """
-    hr = read_clip(path, num_frames)
-    height, width = (size // scale * scale for size in hr.shape[1:3])
-    if min(height, width) < 16 * scale:
-        raise ValueError(
-            f"{path}: HR of {hr.shape[2]}x{hr.shape[1]}, expected at least {16 * scale} pixels a side"
-        )
-    hr = hr[:, :height, :width]
-    given = None if sr is None else read_clip(sr, num_frames)
-    if given is not None and given.shape[0] != len(hr):
-        raise ValueError(
-            f"{sr}: {len(given)} frames, but {path} has {len(hr)}; give the same clip (or --frames)"
-        )
-    if given is not None:
-        given = _crop_to(given, height, width, sr)
-    return Clip(path.stem, make_lr(hr, scale), hr, given)
+    reduced = []
+    for frame in hr:
+        image = to_float(frame)
+        if blur > 0:
+            image = ndimage.gaussian_filter(image, (blur, blur, 0), mode="nearest")
+        reduced.append(to_uint8(_downsample(image[None], scale)))
+    return np.concatenate(reduced)
 
 
-def _crop_to(
-    clip: np.ndarray, height: int, width: int, path: Path | None
-) -> np.ndarray:
-    found_height, found_width = clip.shape[1:3]
-    # an HR size that `scale` does not divide is cropped; its SR may or may not be
-    if not (height <= found_height < height + 8 and width <= found_width < width + 8):
+def with_hr(
+    path: Path, sr: Path | None, num_frames: int, scale: int, crop: Size | None = None
+) -> Clip:
+    """A clip with ground truth, cropped to a multiple of `scale` at right and bottom.
+
+    Args:
+      crop: HR size to keep instead, from the middle of the frame.
+    """
+    frames = read_clip(path, num_frames)
+    if crop is not None:
+        frames = _crop_middle(frames, crop, path)
+    height, width = (size // scale * scale for size in frames.shape[1:3])
+    if min(height, width) < MIN_LR_SIDE * scale:
         raise ValueError(
-            f"{path}: SR of {found_width}x{found_height}, expected {width}x{height} as the HR"
+            f"{path}: HR of {frames.shape[2]}x{frames.shape[1]}, expected at least "
+            f"{MIN_LR_SIDE * scale} pixels a side"
         )
-    return clip[:, :height, :width]
+    hr = frames[:, :height, :width]
+    result = None if sr is None else _read_sr(sr, path, hr, num_frames)
+    return Clip(path.stem, hr, result, make_lr(hr, scale))
 
 
 def without_hr(path: Path, num_frames: int) -> Clip:
     """A real LR clip: its own frames are the input."""
-    return Clip(path.stem, read_clip(path, num_frames), None, None)
+    return Clip(path.stem, None, None, read_clip(path, num_frames))
+
+
+def _crop_middle(frames: np.ndarray, crop: Size, path: Path) -> np.ndarray:
+    height, width = frames.shape[1:3]
+    if crop[0] > height or crop[1] > width:
+        raise ValueError(
+            f"{path}: --crop {crop[1]}x{crop[0]} of an HR of {width}x{height}"
+        )
+    top = (height - crop[0]) // 2
+    left = (width - crop[1]) // 2
+    return frames[:, top : top + crop[0], left : left + crop[1]]
+
+
+def _read_sr(sr: Path, path: Path, hr: np.ndarray, num_frames: int) -> np.ndarray:
+    result = read_clip(sr, num_frames)
+    if len(result) != len(hr):
+        raise ValueError(
+            f"{sr}: {len(result)} frames, but {path} has {len(hr)}; give the same clip "
+            "(or --frames)"
+        )
+    height, width = hr.shape[1:3]
+    sr_height, sr_width = result.shape[1:3]
+    fits_height = height <= sr_height < height + SR_MARGIN
+    fits_width = width <= sr_width < width + SR_MARGIN
+    if not (fits_height and fits_width):
+        raise ValueError(
+            f"{sr}: SR of {sr_width}x{sr_height}, expected {width}x{height} as the HR"
+        )
+    return result[:, :height, :width]

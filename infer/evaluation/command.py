@@ -1,30 +1,37 @@
 """`python -m infer evaluate`: how good is a model on a clip, beside bicubic.
 
-    python -m infer evaluate --hr clips/walk clips/city.mp4 --json result.json --compare
-    look.png python -m infer evaluate --hr walk --sr walk_sr.mp4 python -m infer
-    evaluate --hr walk --ablate --drift python -m infer evaluate --lr old_film.mp4
-    --compare look.png
+    python -m infer evaluate --hr clips/walk clips/city.mp4 --json result.json
+    python -m infer evaluate --hr clips/walk --degrade clean h264:28 noise:10+h264:28
+    python -m infer evaluate --hr walk --sr walk_sr.mp4
+    python -m infer evaluate --hr walk --ablate --drift
+    python -m infer evaluate --lr old_film.mp4 --compare look.png
 
-With HR alone the LR is made by the standard bicubic and the model is run; with HR and
-SR the SR is judged; with LR alone only the metrics that need no ground truth are.
-docs/evaluation.md states every convention.
+With HR alone the LR is made by the standard bicubic, degraded where --degrade says so,
+and the model is run; with HR and SR the SR is judged; with LR alone only the metrics
+that need no ground truth are. docs/evaluation.md states every convention.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 from rich.console import Console
 
-from infer.evaluation import pictures as pictures
-from infer.evaluation.clips import Clip, with_hr, without_hr
+from infer.evaluation import codecs, pictures
+from infer.evaluation.clips import Clip, Size, with_hr, without_hr
+from infer.evaluation.conditions import Condition, degrade, parse_condition
 from infer.evaluation.drift import drift
-from infer.evaluation.measure import Judge, make_judge, measure
+from infer.evaluation.measure import METRICS, Case, Judge, Truth, make_judge, measure
 from infer.evaluation.methods import Model, bicubic, load_models, upscale
 from infer.evaluation.report import Results, print_table, write_csv, write_json
 from sdvsr_jax.metrics import flow
+
+OFFSETS_OF_DEGRADED = (0, 1, 2, 3)
+"""One offset for each pixel of a cell of 4x4, and for the stride of SqueezeNet."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,23 @@ class Evaluate:
     """Real low-quality clips without ground truth."""
     model: tuple[str, ...] = ("nano",)
     """Shipped name, file, folder or hub id; several are compared."""
+    degrade: tuple[str, ...] = ()
+    """Conditions of the input, one table over all: clean, or parts joined by "+" such
+    as h264:28, noise:10+h264:28, blur:2+h264:28, h264:23+h264:30. Codecs: h264, hevc,
+    vp9, av1 by CRF; mpeg4, mpeg2, mjpeg by quantiser.
+    """
     frames: int = 0
     """Only the first so many frames; 0: all."""
+    crop: str = ""
+    """WIDTHxHEIGHT of HR, from the middle of the frame."""
+    metrics: tuple[str, ...] = ()
+    """Only these: psnr_y ssim_y lpips dists niqe tlp tof warping lr_psnr clean_psnr
+    colour phase jump. Default: all.
+    """
+    offsets: tuple[int, ...] = ()
+    """LPIPS is the mean over crops that begin at (o, o). Default: 0, and 0 1 2 3 with
+    --degrade.
+    """
     steps: int | None = None
     """Denoising steps; default the model's own."""
     guidance: bool = True
@@ -77,18 +99,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; wrong use is a ValueError."""
     options = tyro.cli(Evaluate, args=arguments, prog="python -m infer evaluate")
     _check(options)
-    judge = make_judge(options.lpips_net, options.lpips_weights, options.dists_weights)
+    conditions = [parse_condition(text) for text in options.degrade]
+    judge = make_judge(
+        options.lpips_net,
+        options.lpips_weights,
+        options.dists_weights,
+        _offsets(options),
+        options.metrics,
+    )
     models = {} if options.sr else _models(options)
-    results: Results = {}
+    results: Results = {name: {} for name in options.degrade or ("",)}
     ages: dict[str, Any] = {}
     for clip in _clips(options):
-        rows = _rows(clip, models, options)
-        results[clip.name] = measure(clip, rows, options.scale, judge)
-        _look(clip, rows, options, single=len(options.hr + options.lr) == 1)
-        if options.drift:
-            ages[clip.name] = {
-                name: drift(clip, model, judge) for name, model in models.items()
-            }
+        truth = None if clip.hr is None else Truth(clip.hr)
+        for name, case in _cases(clip, truth, conditions, models, options):
+            results[name][clip.name] = measure(case, options.scale, judge)
+            label = _label(clip.name, name, options)
+            _save_pictures(case, label, options)
+            if options.drift and truth is not None:
+                ages[f"{clip.name} {name}".strip()] = {
+                    row: drift(truth.hr, case.lr, model, judge)
+                    for row, model in models.items()
+                }
     _report(options, results, ages, judge)
     return 0
 
@@ -100,7 +132,8 @@ def _check(options: Evaluate) -> None:
         )
     if options.sr and len(options.sr) != len(options.hr):
         raise ValueError(
-            f"--sr has {len(options.sr)} clips and --hr {len(options.hr)}: give one SR per HR clip"
+            f"--sr has {len(options.sr)} clips and --hr {len(options.hr)}: give one SR "
+            "per HR clip"
         )
     if options.frames < 0:
         raise ValueError(f"--frames {options.frames}: expected 0 (all) or more")
@@ -108,6 +141,35 @@ def _check(options: Evaluate) -> None:
         raise ValueError(
             "--drift runs the model on ground truth: use it with --hr and without --sr"
         )
+    _check_degraded(options)
+    _check_metrics(options)
+    _check_paths(options)
+
+
+def _check_degraded(options: Evaluate) -> None:
+    if options.degrade and (options.sr or not options.hr):
+        raise ValueError(
+            "--degrade makes the model's input from ground truth: use it with --hr and "
+            "without --sr"
+        )
+    if len(set(options.degrade)) != len(options.degrade):
+        raise ValueError(f"--degrade {' '.join(options.degrade)}: conditions repeat")
+    if options.crop and (options.sr or not options.hr):
+        raise ValueError("--crop cuts the ground truth: use it with --hr, without --sr")
+
+
+def _check_metrics(options: Evaluate) -> None:
+    unknown = set(options.metrics) - set(METRICS)
+    if unknown:
+        raise ValueError(
+            f"--metrics {' '.join(sorted(unknown))}: expected some of "
+            f"{' '.join(METRICS)}"
+        )
+    if any(offset < 0 for offset in options.offsets):
+        raise ValueError(f"--offsets {options.offsets}: expected 0 or more")
+
+
+def _check_paths(options: Evaluate) -> None:
     for path in (options.plot, options.compare):
         if path is not None and path.suffix.lower() != ".png":
             raise ValueError(f"{path}: pictures are written as .png")
@@ -117,6 +179,21 @@ def _check(options: Evaluate) -> None:
     names = [path.stem for path in options.hr + options.lr]
     if len(set(names)) != len(names):
         raise ValueError(f"clips {names}: names must differ, the table is by name")
+
+
+def _offsets(options: Evaluate) -> tuple[int, ...]:
+    if options.offsets:
+        return options.offsets
+    return OFFSETS_OF_DEGRADED if options.degrade else (0,)
+
+
+def _crop(options: Evaluate) -> Size | None:
+    if not options.crop:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", options.crop)
+    if match is None:
+        raise ValueError(f"--crop {options.crop}: expected WIDTHxHEIGHT, as 480x384")
+    return int(match[2]), int(match[1])
 
 
 def _models(options: Evaluate) -> dict[str, Model]:
@@ -135,34 +212,67 @@ def _models(options: Evaluate) -> dict[str, Model]:
     return models
 
 
-def _clips(options: Evaluate):
+def _clips(options: Evaluate) -> Iterator[Clip]:
     for path in options.lr:
         yield without_hr(path, options.frames)
-    for path, sr in zip(options.hr, options.sr or (None,) * len(options.hr)):
-        yield with_hr(path, sr, options.frames, options.scale)
+    crop = _crop(options)
+    results = options.sr or (None,) * len(options.hr)
+    for path, sr in zip(options.hr, results):
+        yield with_hr(path, sr, options.frames, options.scale, crop)
 
 
-def _rows(clip: Clip, models: dict[str, Model], options: Evaluate) -> dict:
-    rows = {"bicubic": bicubic(clip.lr, options.scale)}
-    if clip.sr is not None:
-        rows["SR"] = clip.sr
+def _cases(
+    clip: Clip,
+    truth: Truth | None,
+    conditions: list[Condition],
+    models: dict[str, Model],
+    options: Evaluate,
+) -> Iterator[tuple[str, Case]]:
+    """The clip under every condition by its name; under "" as it is, without any."""
+    if truth is None or not conditions:
+        rows = _rows(clip.lr, models, options)
+        if clip.sr is not None:
+            rows["SR"] = clip.sr
+        yield "", Case(rows, clip.lr, None, np.zeros(len(clip.lr), bool), truth)
+        return
+    for condition in conditions:
+        lr, intra = degrade(truth.hr, condition, options.scale)
+        rows = _rows(lr, models, options)
+        yield condition.name, Case(rows, lr, clip.lr, intra, truth)
+
+
+def _rows(
+    lr: np.ndarray, models: dict[str, Model], options: Evaluate
+) -> dict[str, np.ndarray]:
+    rows = {"bicubic": bicubic(lr, options.scale)}
     for name, model in models.items():
-        rows[name] = upscale(clip.lr, model, options.seed)
+        rows[name] = upscale(lr, model, options.seed)
     return rows
 
 
-def _look(clip: Clip, rows: dict, options: Evaluate, single: bool) -> None:
+def _label(clip: str, condition: str, options: Evaluate) -> str:
+    """What a picture's file name ends with; empty where there is one case only."""
+    parts = []
+    if len(options.hr + options.lr) > 1:
+        parts.append(clip)
+    if len(options.degrade) > 1:
+        parts.append(re.sub(r"[^a-z0-9.]+", "_", condition))
+    return "".join(f"_{part}" for part in parts)
+
+
+def _save_pictures(case: Case, label: str, options: Evaluate) -> None:
     if options.compare is None:
         return
-    shown = pictures.pictures(clip, rows, options.scale)
-    count = len(clip.lr)
-    frames = sorted({min(5, count - 1), count // 2, count - 1})
-    stem = options.compare.stem if single else f"{options.compare.stem}_{clip.name}"
-    pictures.strip(shown, frames).save(options.compare.with_name(f"{stem}.png"))
-    pictures.time_slice(shown).save(options.compare.with_name(f"{stem}_xt.png"))
-    pictures.sheet(shown, frames[-1:]).save(
-        options.compare.with_name(f"{stem}_sheet.png")
-    )
+    hr = None if case.truth is None else case.truth.hr
+    columns = pictures.columns_of(case.lr, case.rows, hr, options.scale)
+    last = len(case.lr) - 1
+    # the fifth frame has a full history, the last the longest
+    frames = sorted({min(5, last), (last + 1) // 2, last})
+    stem = options.compare.stem + label
+    folder = options.compare.parent
+    pictures.strip(columns, frames).save(folder / f"{stem}.png")
+    pictures.time_slice(columns).save(folder / f"{stem}_xt.png")
+    pictures.sheet(columns, frames[-1:]).save(folder / f"{stem}_sheet.png")
 
 
 def _report(
@@ -185,18 +295,27 @@ def _report(
 
 
 def _protocol(options: Evaluate, judge: Judge) -> dict[str, Any]:
-    source = (
-        "the clip itself"
-        if options.lr
-        else f"antialiased bicubic 1/{options.scale} of HR, 8 bit"
-    )
-    return {
-        "LR": source,
-        "PSNR-Y, SSIM-Y": f"BT.601 luma of 8-bit frames, {options.scale} pixels cropped at every edge",
-        "LPIPS, tLP": f"v0.1, net {judge.net}",
+    protocol: dict[str, Any] = {
+        "LR": f"antialiased bicubic 1/{options.scale} of HR, 8 bit",
+        "PSNR-Y, SSIM-Y": f"BT.601 luma of 8-bit frames, {options.scale} pixels "
+        "cropped at every edge",
+        "LPIPS, tLP": f"v0.1, net {judge.net}; LPIPS: mean over crops from (o, o), "
+        f"o = {' '.join(map(str, judge.offsets))}",
         "DISTS": "on" if "dists" in judge.weights else "left out: no --dists-weights",
-        "tOF, E*warp": f"flow of {'bicubic' if options.lr else 'HR'} by {flow.NAME}, occlusions masked for E*warp",
+        "tOF, E*warp": f"flow of {'bicubic' if options.lr else 'HR'} by {flow.NAME}, "
+        "occlusions masked for E*warp",
         "LR dB": "PSNR (RGB) of the downscaled 8-bit SR against LR",
         "colour": "largest difference of a mean colour from bicubic's",
+        "phase": f"standard deviation of the {options.scale**2} phase means of the "
+        "difference from bicubic",
         "seed": options.seed,
     }
+    if options.lr:
+        protocol["LR"] = "the clip itself"
+    if options.degrade:
+        protocol["LR"] += f"; then each condition at LR size, {codecs.DESCRIPTION}"
+        protocol["clean LR dB"] = "the same against LR before it was degraded"
+        protocol["I-frame jump"] = (
+            "mean absolute difference from the frame before, at I-frames over elsewhere"
+        )
+    return protocol

@@ -11,7 +11,7 @@ import functools
 import jax
 import numpy as np
 
-from infer.evaluation.clips import Clip, to_float
+from infer.evaluation.clips import ping_pong, to_float
 from infer.evaluation.measure import Judge
 from infer.evaluation.methods import Model, upscale
 from sdvsr_jax.metrics.lpips import lpips
@@ -21,65 +21,55 @@ OLD_AGE = 85
 FROZEN_FRAMES = 300
 
 
-def ping_pong(num_frames: int, length: int) -> np.ndarray:
-    """0, 1, ... n-1, n-2, ... 1, 0, 1, ...: frame numbers of a clip played to and fro."""
-    period = max(2 * (num_frames - 1), 1)
-    position = np.arange(length) % period
-    return np.minimum(position, period - position)
-
-
 def old_frames(num_frames: int) -> range:
-    """The first return of frames 5-15, in the same direction, at least 85 frames later."""
+    """Frames 5-15 when they return in the same direction, 85 frames later or more."""
     period = 2 * (num_frames - 1)
     start = YOUNG.start + period * -(-OLD_AGE // period)
     return range(start, start + len(YOUNG))
 
 
-def drift(clip: Clip, model: Model, judge: Judge) -> dict[str, float]:
-    """LPIPS against HR of frames 5-15 young and old, moving and frozen, and the change
-    in per cent.
+def drift(
+    hr: np.ndarray, lr: np.ndarray, model: Model, judge: Judge
+) -> dict[str, float]:
+    """LPIPS of frames 5-15 young and old, moving and frozen, and the change in %.
 
-    Raises ValueError for a clip without ground truth or of fewer than 17 frames.
+    Args:
+      hr: uint8 [f, H, W, 3], at least 17 frames.
+      lr: uint8 [f, h, w, 3], the input.
+
+    Raises ValueError for a shorter clip.
     """
-    if clip.hr is None or len(clip.lr) <= YOUNG.stop:
+    if len(lr) <= YOUNG.stop:
         raise ValueError(
-            f"{clip.name}: the drift report needs HR and at least {YOUNG.stop + 1} frames"
+            f"{len(lr)} frames: the drift report needs at least {YOUNG.stop + 1}"
         )
-    old = old_frames(len(clip.lr))
-    order = ping_pong(len(clip.lr), old.stop)
-    moving = _distances(
-        clip.hr, upscale(clip.lr[order], model), order, judge, [*YOUNG, *old]
-    )
-    frozen_order = np.zeros(FROZEN_FRAMES, int)
+    old = old_frames(len(lr))
+    order = ping_pong(len(lr), old.stop)
+    sr = upscale(lr[order], model)
+    report = _compare_ages("moving", hr[order], sr, old, judge)
+
+    still = np.zeros(FROZEN_FRAMES, int)
     end = range(FROZEN_FRAMES - len(YOUNG), FROZEN_FRAMES)
-    frozen = _distances(
-        clip.hr,
-        upscale(clip.lr[frozen_order], model),
-        frozen_order,
-        judge,
-        [*YOUNG, *end],
-    )
-    report = {}
-    for name, values, age in (("moving", moving, old), ("frozen", frozen, end)):
-        young, aged = np.split(values, 2)
-        report |= {
-            f"{name}, frames {YOUNG.start}-{YOUNG.stop - 1}": float(young.mean()),
-            f"{name}, frames {age.start}-{age.stop - 1}": float(aged.mean()),
-            f"{name}, change %": float(100 * (aged.mean() / young.mean() - 1)),
-        }
-    return report
+    frozen_sr = upscale(lr[still], model)
+    return report | _compare_ages("frozen", hr[still], frozen_sr, end, judge)
 
 
-def _distances(
-    hr: np.ndarray, sr: np.ndarray, order: np.ndarray, judge: Judge, frames: list[int]
-) -> np.ndarray:
+def _compare_ages(
+    name: str, hr: np.ndarray, sr: np.ndarray, old: range, judge: Judge
+) -> dict[str, float]:
+    young_mean = _mean_distance(hr, sr, YOUNG, judge)
+    old_mean = _mean_distance(hr, sr, old, judge)
+    return {
+        f"{name}, frames {YOUNG.start}-{YOUNG.stop - 1}": young_mean,
+        f"{name}, frames {old.start}-{old.stop - 1}": old_mean,
+        f"{name}, change %": 100 * (old_mean / young_mean - 1),
+    }
+
+
+def _mean_distance(
+    hr: np.ndarray, sr: np.ndarray, frames: range, judge: Judge
+) -> float:
     distance = jax.jit(functools.partial(lpips, net=judge.net))
-    found = [
-        distance(
-            judge.weights["lpips"],
-            to_float(sr[i : i + 1]),
-            to_float(hr[order[i]][None]),
-        )
-        for i in frames
-    ]
-    return np.concatenate([np.asarray(value) for value in found])
+    weights = judge.weights["lpips"]
+    pairs = ((to_float(sr[i][None]), to_float(hr[i][None])) for i in frames)
+    return float(np.mean([distance(weights, x, y)[0] for x, y in pairs]))

@@ -106,7 +106,7 @@ def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
 
 
 def upscale(lr: np.ndarray, model: Model, seed: int = 0) -> np.ndarray:
-    """SR of one stream, uint8 [f, H, W, 3], frame by frame as a live stream would be."""
+    """SR of one stream, uint8 [f, H, W, 3], frame by frame as in a live stream."""
     config, params = model
     state = init_state(config, 1, *lr.shape[1:3], seed=seed)
     frames = (jnp.asarray(to_float(frame[None])) for frame in lr)

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from infer.evaluation.clips import Clip
 from infer.evaluation.measure import METRICS
-from infer.evaluation.report import Results
+from infer.evaluation.report import Results, Rows
 
 LABEL = 18
 PAPER, INK = (255, 255, 255), (20, 20, 20)
@@ -57,14 +56,12 @@ def richest_window(frame: np.ndarray, baseline: np.ndarray, side: int = 96) -> W
     return Window(int(left) * 8, int(top) * 8, side, side)
 
 
-def pictures(
-    clip: Clip, rows: dict[str, np.ndarray], scale: int
+def columns_of(
+    lr: np.ndarray, rows: dict[str, np.ndarray], hr: np.ndarray | None, scale: int
 ) -> dict[str, np.ndarray]:
-    """What is shown side by side, LR repeated to SR size first and the ground truth
-    last.
-    """
-    shown = {"LR": clip.lr.repeat(scale, 1).repeat(scale, 2), **rows}
-    return shown | ({"HR": clip.hr} if clip.hr is not None else {})
+    """Clips side by side: LR repeated to SR size first, the ground truth last."""
+    columns = {"LR": lr.repeat(scale, 1).repeat(scale, 2), **rows}
+    return columns if hr is None else columns | {"HR": hr}
 
 
 def strip(
@@ -130,26 +127,25 @@ def _labelled(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def curves(results: Results, size: tuple[int, int] = (560, 220)) -> Image.Image:
-    """Every metric over the frames, one panel per clip and metric, one colour per row."""
+    """Every metric over the frames: a panel per clip and metric, a colour per row."""
+    lines = []
+    for condition, clips in results.items():
+        for clip, rows in clips.items():
+            panels = _panels(f"{clip} {condition}".strip(), rows, size)
+            if len(panels) % 2:
+                panels.append(np.full_like(panels[-1], 255))
+            for left, right in zip(panels[::2], panels[1::2]):
+                lines.append(np.concatenate([left, right], axis=1))
+    return Image.fromarray(np.concatenate(lines))
+
+
+def _panels(label: str, rows: Rows, size: tuple[int, int]) -> list[np.ndarray]:
     panels = []
-    for clip, rows in results.items():
-        names = [name for name in METRICS if name in rows["bicubic"]]
-        line = [
-            _panel(
-                f"{clip}: {METRICS[name].heading}",
-                {r: v[name] for r, v in rows.items() if name in v},
-                size,
-            )
-            for name in names
-        ]
-        panels += [
-            np.concatenate(line[i : i + 2], axis=1) for i in range(0, len(line) - 1, 2)
-        ]
-        if len(line) % 2:
-            panels.append(
-                np.concatenate([line[-1], np.full_like(line[-1], 255)], axis=1)
-            )
-    return Image.fromarray(np.concatenate(panels))
+    for name in rows["bicubic"]:
+        columns = {row: values[name] for row, values in rows.items() if name in values}
+        title = f"{label}: {METRICS[name].heading}"
+        panels.append(_panel(title, columns, size))
+    return panels
 
 
 def _panel(

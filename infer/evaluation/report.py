@@ -12,9 +12,13 @@ from rich.table import Table
 
 from infer.evaluation.measure import METRICS, PerFrame
 
-Results = dict[str, dict[str, PerFrame]]
-"""Clip -> row -> metric -> values per frame."""
-BASE = ("bicubic", "HR")
+Rows = dict[str, PerFrame]
+"""Row -> metric -> values per frame."""
+Results = dict[str, dict[str, Rows]]
+"""Condition -> clip -> rows; the only condition is "" where nothing was degraded."""
+BASE = ("input", "bicubic", "HR")
+BICUBIC_IS_ZERO = ("colour", "phase")
+"""Metrics that are themselves a difference from bicubic."""
 Means = dict[str, float]
 
 
@@ -35,78 +39,88 @@ def first_of(values: PerFrame) -> Means:
     }
 
 
-def mean_of_clips(results: Results) -> dict[str, Means]:
+def mean_of_clips(clips: dict[str, Rows]) -> dict[str, Means]:
     """Row -> mean over clips of the clip means, every clip weighing the same."""
     means: dict[str, Means] = {}
-    for row in next(iter(results.values())):
-        per_clip = [mean_of(rows[row]) for rows in results.values()]
-        names = [name for name in METRICS if all(name in found for found in per_clip)]
+    for row in next(iter(clips.values())):
+        per_clip = [mean_of(rows[row]) for rows in clips.values()]
+        common = [name for name in METRICS if all(name in mean for mean in per_clip)]
         means[row] = {
-            name: float(np.mean([found[name] for found in per_clip])) for name in names
+            name: float(np.mean([mean[name] for mean in per_clip])) for name in common
         }
     return means
 
 
 def print_table(results: Results, protocol: dict[str, Any]) -> None:
-    """Every clip, then the mean over clips; under each model its difference from
-    bicubic.
+    """Every clip of every condition, then the mean over clips.
+
+    Under each model stands its difference from bicubic.
     """
-    console = Console(width=None if Console().is_terminal else 160)
-    used = {
-        name for rows in results.values() for values in rows.values() for name in values
-    }
-    columns = [name for name in METRICS if name in used]
+    console = Console(width=None if Console().is_terminal else 180)
+    columns = _columns_in_use(results)
     table = Table(title="evaluation")
+    table.add_column("condition" if "" not in results else "")
     table.add_column("clip")
     table.add_column("row")
     for name in columns:
-        table.add_column(
-            f"{METRICS[name].heading} {'↑' if METRICS[name].higher_is_better else '↓'}",
-            justify="right",
-        )
-    for clip, rows in results.items():
-        _add_rows(
-            table, clip, {row: mean_of(values) for row, values in rows.items()}, columns
-        )
-        for row, values in rows.items():
-            if row not in BASE and "lpips" in values:
-                table.add_row(
-                    "",
-                    f"{row}: frame 0",
-                    *_cells(first_of(values), columns),
-                    style="dim",
-                )
-        table.add_section()
-    if len(results) > 1:
-        _add_rows(table, "mean", mean_of_clips(results), columns)
+        arrow = "↑" if METRICS[name].higher_is_better else "↓"
+        table.add_column(f"{METRICS[name].heading} {arrow}", justify="right")
+    for condition, clips in results.items():
+        for clip, rows in clips.items():
+            means = {row: mean_of(values) for row, values in rows.items()}
+            _add_rows(table, (condition, clip), means, columns)
+            if not condition:
+                _add_first_frames(table, rows, columns)
+            table.add_section()
+        if len(clips) > 1:
+            _add_rows(table, (condition, "mean"), mean_of_clips(clips), columns)
+            table.add_section()
     console.print(table)
     for name, text in protocol.items():
         console.print(f"[dim]{name}: {text}", highlight=False)
 
 
+def _columns_in_use(results: Results) -> list[str]:
+    names: set[str] = set()
+    for clips in results.values():
+        for rows in clips.values():
+            names.update(*rows.values())
+    return [name for name in METRICS if name in names]
+
+
+def _add_first_frames(table: Table, rows: Rows, columns: list[str]) -> None:
+    for row, values in rows.items():
+        if row not in BASE and "lpips" in values:
+            cells = _cells(first_of(values), columns)
+            table.add_row("", "", f"{row}: frame 0", *cells, style="dim")
+
+
 def _add_rows(
-    table: Table, clip: str, means: dict[str, Means], columns: list[str]
+    table: Table, labels: tuple[str, str], means: dict[str, Means], columns: list[str]
 ) -> None:
-    for index, (row, found) in enumerate(means.items()):
-        table.add_row(clip if not index else "", row, *_cells(found, columns))
+    for index, (row, mean) in enumerate(means.items()):
+        left = labels if index == 0 else ("", "")
+        table.add_row(*left, row, *_cells(mean, columns))
     base = means["bicubic"]
-    for row, found in means.items():
+    for row, mean in means.items():
         if row not in BASE:
             cells = [
-                _difference(name, found.get(name), base.get(name)) for name in columns
+                _difference(name, mean.get(name), base.get(name)) for name in columns
             ]
-            table.add_row("", f"{row} - bicubic", *cells, style="cyan")
+            table.add_row("", "", f"{row} - bicubic", *cells, style="cyan")
 
 
-def _cells(found: Means, columns: list[str]) -> list[str]:
+def _cells(means: Means, columns: list[str]) -> list[str]:
     return [
-        f"{found[name]:.{METRICS[name].decimals}f}" if name in found else "-"
+        f"{means[name]:.{METRICS[name].decimals}f}" if name in means else "-"
         for name in columns
     ]
 
 
 def _difference(name: str, value: float | None, base: float | None) -> str:
-    if value is None or base is None or name == "colour":
+    if value is None or base is None or name in BICUBIC_IS_ZERO:
+        return "-"
+    if not (math.isfinite(value) and math.isfinite(base)):
         return "-"
     if METRICS[name].higher_is_better:
         return f"{value - base:+.{METRICS[name].decimals}f}"
@@ -116,25 +130,28 @@ def _difference(name: str, value: float | None, base: float | None) -> str:
 def write_json(
     path: Path, results: Results, protocol: dict[str, Any], extra: dict[str, Any]
 ) -> None:
-    """Protocol, means, frame 0 and every frame; values that are not finite become null."""
-    clips = {
-        clip: {
-            row: {
-                "mean": mean_of(values),
-                "frame_0": first_of(values),
-                "frames": values,
-            }
-            for row, values in rows.items()
-        }
-        for clip, rows in results.items()
-    }
-    document = {
-        "protocol": protocol,
-        "mean": mean_of_clips(results),
-        "clips": clips,
-        **extra,
-    }
+    """Protocol, means, frame 0 and every frame; values that are not finite become null.
+
+    With conditions, "mean" and "clips" hold one entry per condition.
+    """
+    means: Any = {name: mean_of_clips(clips) for name, clips in results.items()}
+    clips: Any = {name: _describe_clips(clips) for name, clips in results.items()}
+    if "" in results:
+        means = means[""]
+        clips = clips[""]
+    document = {"protocol": protocol, "mean": means, "clips": clips, **extra}
     path.write_text(json.dumps(_finite(document), indent=1) + "\n")
+
+
+def _describe_clips(clips: dict[str, Rows]) -> dict[str, Any]:
+    return {
+        clip: {row: _describe_row(values) for row, values in rows.items()}
+        for clip, rows in clips.items()
+    }
+
+
+def _describe_row(values: PerFrame) -> dict[str, Any]:
+    return {"mean": mean_of(values), "frame_0": first_of(values), "frames": values}
 
 
 def _finite(value: Any) -> Any:
@@ -148,22 +165,23 @@ def _finite(value: Any) -> Any:
 
 
 def write_csv(path: Path, results: Results) -> None:
-    """One line per clip, row and frame."""
+    """One line per condition, clip, row and frame."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["clip", "row", "frame", *METRICS])
-        for clip, rows in results.items():
-            for row, values in rows.items():
-                for frame in range(len(next(iter(values.values())))):
-                    cells = [
-                        values[name][frame] if name in values else math.nan
-                        for name in METRICS
-                    ]
-                    writer.writerow(
-                        [
-                            clip,
-                            row,
-                            frame,
-                            *("" if math.isnan(v) else f"{v:.6g}" for v in cells),
-                        ]
-                    )
+        writer.writerow(["condition", "clip", "row", "frame", *METRICS])
+        for condition, clips in results.items():
+            for clip, rows in clips.items():
+                for row, values in rows.items():
+                    for frame, cells in enumerate(_csv_cells(values)):
+                        writer.writerow([condition, clip, row, frame, *cells])
+
+
+def _csv_cells(values: PerFrame) -> list[list[str]]:
+    """One list of cells per frame, empty where a metric is not defined."""
+    num_frames = len(next(iter(values.values())))
+    absent = np.full(num_frames, math.nan)
+    columns = [values.get(name, absent) for name in METRICS]
+    return [
+        ["" if math.isnan(value) else f"{value:.6g}" for value in frame]
+        for frame in zip(*columns)
+    ]

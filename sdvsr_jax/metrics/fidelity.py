@@ -1,4 +1,4 @@
-"""PSNR-Y and SSIM-Y: closeness to the ground truth on the 8-bit luma, border cropped."""
+"""PSNR-Y and SSIM-Y: closeness to the truth on the 8-bit luma, border cropped."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,8 @@ def ssim_y(
     x, y = _cropped(x, border) - 128, _cropped(y, border) - 128
     if min(x.shape[1:]) < WINDOW:
         raise ValueError(
-            f"{x.shape[1]}x{x.shape[2]} pixels within the border, SSIM needs {WINDOW}x{WINDOW}"
+            f"{x.shape[1]}x{x.shape[2]} pixels within the border, SSIM needs "
+            f"{WINDOW}x{WINDOW}"
         )
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x**2) - mean_x**2, _blur(y**2) - mean_y**2

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -88,7 +89,7 @@ class FireModule(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Feature pyramid of one of TRUNKS: [b, H, W, 3] -> one [b, h_l, w_l, c_l] per tap."""
+    """Feature pyramid of one of TRUNKS: [b, H, W, 3] -> [b, h_l, w_l, c_l] per tap."""
 
     net: str
 
@@ -136,16 +137,15 @@ def _unit(features: Array) -> Array:
     return features / jnp.sqrt(1e-8 + jnp.sum(features**2, axis=-1, keepdims=True))
 
 
-def _check(x: Array, y: Array, net: str) -> None:
+def _check(x: Array, net: str) -> None:
     if net not in TRUNKS:
         raise ValueError(f"net {net!r}: expected one of {sorted(TRUNKS)}")
-    if x.shape != y.shape or x.ndim != 4 or x.shape[-1] != 3:
-        raise ValueError(
-            f"x {x.shape} and y {y.shape}: expected two equal [b, H, W, 3]"
-        )
+    if x.ndim != 4 or x.shape[-1] != 3:
+        raise ValueError(f"images {x.shape}: expected [b, H, W, 3]")
     if min(x.shape[1:3]) < MIN_SIZE:
         raise ValueError(
-            f"images {x.shape[1]}x{x.shape[2]}: LPIPS needs at least {MIN_SIZE}x{MIN_SIZE}"
+            f"images {x.shape[1]}x{x.shape[2]}: LPIPS needs at least "
+            f"{MIN_SIZE}x{MIN_SIZE}"
         )
 
 
@@ -166,19 +166,39 @@ def lpips(
     Raises:
       ValueError: unknown net, unequal shapes or images under 32x32.
     """
-    x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
-    _check(x, y, net)
-    taps_x, taps_y = _features(params, x, net), _features(params, y, net)
-    total = jnp.zeros(x.shape[0], jnp.float32)
-    for index, (fx, fy) in enumerate(zip(taps_x, taps_y)):
-        total += jnp.mean((fx - fy) ** 2 @ params["heads"][f"lin{index}"], axis=(1, 2))
-    return total
-
-
-def _features(params: Params, x: Array, net: str) -> list[Array]:
+    if np.shape(x) != np.shape(y):
+        raise ValueError(
+            f"x {np.shape(x)} and y {np.shape(y)}: expected two equal [b, H, W, 3]"
+        )
     # x and y apart: where only one of them has a gradient, the other's half of it is
     # not computed
-    taps = Trunk(net).apply(
-        {"params": params["net"]}, (x - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
-    )
+    features_x = lpips_features(params, x, net)
+    features_y = lpips_features(params, y, net)
+    return lpips_distance(params, features_x, features_y)
+
+
+def lpips_features(
+    params: Params, x: Float[ArrayLike, "b H W 3"], net: str = "squeeze"
+) -> list[Float[Array, "b _ _ _"]]:
+    """Features of images in [-1, 1], one map of unit vectors per tap of the trunk.
+
+    For an image that is compared with several; `lpips_distance` compares them.
+    """
+    x = jnp.asarray(x, jnp.float32)
+    _check(x, net)
+    normal = (x - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
+    taps = Trunk(net).apply({"params": params["net"]}, normal)
     return [_unit(features) for features in jax.tree.leaves(taps)]
+
+
+def lpips_distance(
+    params: Params,
+    features_x: list[Float[Array, "b _ _ _"]],
+    features_y: list[Float[Array, "b _ _ _"]],
+) -> Float[Array, " b"]:
+    """LPIPS of two images from their `lpips_features`."""
+    total = jnp.zeros(features_x[0].shape[0], jnp.float32)
+    for index, (tap_x, tap_y) in enumerate(zip(features_x, features_y)):
+        head = params["heads"][f"lin{index}"]
+        total += jnp.mean((tap_x - tap_y) ** 2 @ head, axis=(1, 2))
+    return total

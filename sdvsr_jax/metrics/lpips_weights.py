@@ -40,7 +40,8 @@ def load_lpips(path: str | Path | None = None, net: str = "squeeze") -> Params:
     """
     if path is None and net != "squeeze":
         raise ValueError(
-            f"net {net!r} is not shipped (only 'squeeze' is): give the path of its safetensors file"
+            f"net {net!r} is not shipped (only 'squeeze' is): give the path of its "
+            "safetensors file"
         )
     return convert_lpips(load_file(path or SHIPPED), net)
 

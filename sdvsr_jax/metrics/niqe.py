@@ -36,7 +36,8 @@ def niqe(image: Float[ArrayLike, "H W 3"]) -> float:
     rows, columns = gray.shape[0] // BLOCK, gray.shape[1] // BLOCK
     if rows * columns < 2:
         raise ValueError(
-            f"image of {gray.shape[1]}x{gray.shape[0]}: NIQE needs two blocks of {BLOCK}x{BLOCK}"
+            f"image of {gray.shape[1]}x{gray.shape[0]}: NIQE needs two blocks of "
+            f"{BLOCK}x{BLOCK}"
         )
     gray = gray[: rows * BLOCK, : columns * BLOCK]
     pristine = _pristine()
@@ -87,7 +88,7 @@ def _filter(gray: np.ndarray, window: np.ndarray) -> np.ndarray:
 
 
 def _half(gray: np.ndarray) -> np.ndarray:
-    """MATLAB's imresize by 1/2: antialiased bicubic, the image mirrored at its edges."""
+    """MATLAB's imresize by 1/2: antialiased bicubic, the image mirrored at edges."""
     padded = np.pad(gray, 8, mode="symmetric").astype(np.float32)
     small = jax.image.resize(
         padded, (padded.shape[0] // 2, padded.shape[1] // 2), "cubic", antialias=True

@@ -5,6 +5,7 @@ beside the other two.
 """
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from sdvsr_jax.metrics.luma import to_levels
 from sdvsr_jax.ops.warp import inside, warp
@@ -54,3 +55,10 @@ def warping_error(
     difference = (to_levels(sr) - warp(to_levels(prev_sr), flow)) / 255
     error = jnp.square(difference).mean(-1, keepdims=True) * mask
     return error.sum((1, 2, 3)) / jnp.maximum(mask.sum((1, 2, 3)), 1)
+
+
+def frame_change(
+    sr: Float[ArrayLike, "b H W 3"], prev_sr: Float[ArrayLike, "b H W 3"]
+) -> Float[Array, " b"]:
+    """Mean absolute RGB difference of two consecutive 8-bit frames, in levels."""
+    return jnp.abs(to_levels(sr) - to_levels(prev_sr)).mean((1, 2, 3))

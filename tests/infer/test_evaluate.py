@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from skimage import data
 
-from infer.evaluation.clips import make_lr, read_clip, to_float, to_uint8
+from infer.evaluation.clips import make_lr, ping_pong, read_clip, to_float, to_uint8
 from infer.evaluation.command import main
-from infer.evaluation.drift import YOUNG, old_frames, ping_pong
+from infer.evaluation.drift import YOUNG, old_frames
 from infer.evaluation.methods import ABLATIONS, bicubic, load_models, variant
 from infer.evaluation.pictures import richest_window
 from sdvsr_jax.config import nano
@@ -87,6 +87,7 @@ def test_the_json_holds_protocol_means_and_frames(judged):
         "warping",
         "lr_psnr",
         "colour",
+        "phase",
     }
     assert [len(column) for column in frames.values()] == [NUM_FRAMES] * len(mean)
     np.testing.assert_allclose(np.mean(frames["lpips"]), mean["lpips"], atol=1e-5)
@@ -177,7 +178,7 @@ def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
     mean = json.loads(out.read_text())["mean"]
     assert list(mean) == ["bicubic", "nano, 1 steps, no TPM"]
     for found in mean.values():
-        assert set(found) == {"niqe", "warping", "lr_psnr", "colour"}
+        assert set(found) == {"niqe", "warping", "lr_psnr", "colour", "phase"}
     assert mean["nano, 1 steps, no TPM"]["lr_psnr"] > mean["bicubic"]["lr_psnr"]
 
 
@@ -193,6 +194,14 @@ def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
         (["--hr", "a", "--lpips-net", "alex"], "not shipped"),
         (["--hr", "a", "--plot", "curves.svg"], "written as .png"),
         (["--hr", "a", "--json", "nowhere_at_all/r.json"], "does not exist"),
+        (["--hr", "a", "--degrade", "h264"], "'h264' is not known"),
+        (["--hr", "a", "--degrade", "h265:28"], "'h265:28' is not known"),
+        (["--hr", "a", "--degrade", "h264:52"], "expected 0 to 51"),
+        (["--hr", "a", "--degrade", "noise:5+blur:2"], "blur comes first"),
+        (["--hr", "a", "--degrade", "clean", "clean"], "conditions repeat"),
+        (["--lr", "a", "--degrade", "clean"], "use it with --hr"),
+        (["--hr", "a", "--metrics", "lpisp"], "expected some of psnr_y"),
+        (["--hr", "a", "--crop", "9by9"], "expected WIDTHxHEIGHT"),
         (["--hr", "nowhere_at_all"], "nowhere_at_all: no such"),
     ],
 )

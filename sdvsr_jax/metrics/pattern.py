@@ -1,0 +1,25 @@
+"""The fixed pattern that an upscaler leaves in every cell of scale x scale pixels."""
+
+import jax.numpy as jnp
+from einops import rearrange
+from jax.typing import ArrayLike
+
+from sdvsr_jax.metrics.luma import to_levels
+from sdvsr_jax.types import Array, Float
+
+
+def phase_pattern(
+    sr: Float[ArrayLike, "b H W 3"], base: Float[ArrayLike, "b H W 3"], scale: int = 4
+) -> Float[Array, " b"]:
+    """Standard deviation of the scale x scale phase means of `sr - base`, in levels.
+
+    A phase is the set of pixels at one position of all cells of scale x scale pixels;
+    means are over the phase and over R, G and B of the 8-bit frames. 0 for frames
+    without a pattern, up to the noise of the means.
+    """
+    difference = to_levels(sr) - to_levels(base)
+    cells = rearrange(
+        difference, "b (h y) (w x) c -> b (y x) (h w c)", y=scale, x=scale
+    )
+    phase_means = cells.mean(-1)
+    return jnp.std(phase_means, axis=1)
