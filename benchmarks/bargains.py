@@ -109,11 +109,12 @@ def not_skipped(frames: np.ndarray) -> list[int]:
     """For every frame [f, h, w, 3] the one whose result is shown, under the live policy
     skip-similar.
     """
-    from infer.sources.inbox import Arrival, Similar
+    from infer.frame import Frame
+    from infer.sources.inbox import Similar
 
     similar, sources = Similar(), []
     for i, rgb in enumerate(frames):
-        again = similar.matches(Arrival(ticks=i, arrived=0.0, fresh=False, rgb=rgb))
+        again = similar.matches(Frame(rgb, pts=i, duration=1))
         sources.append(sources[-1] if again else i)
     return sources
 

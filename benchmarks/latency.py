@@ -19,7 +19,7 @@ from benchmarks import device, profile
 from benchmarks.clock import Times, seconds
 from benchmarks.precisions import precision_of
 from benchmarks.weights import noise_frame, num_bytes, prepared_params
-from infer.model import programs
+from infer.model import compiled_cache
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.ops.xla import compiler_options
@@ -140,10 +140,10 @@ def compiled(
         times["compile_s"], run = _compile(lambda: jitted().lower(*shapes))
         if compiles:
             times["compile_warm_s"], _ = _compile(lambda: jitted().lower(*shapes))
-            data = programs.trace(function, shapes)
+            data = compiled_cache.trace(function, shapes)
 
             def exported() -> Any:
-                return programs.read(data).lower(*shapes, donate=(1,))
+                return compiled_cache.read(data).lower(*shapes, donate=(1,))
 
             _compile(
                 exported

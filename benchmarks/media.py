@@ -22,7 +22,7 @@ def measure(frames: int, model: str = "nano") -> dict[str, Any]:
     """
     from infer.command.options import parse
     from infer.jobs.plan import make_plan
-    from infer.model.engine import engine_for, load_model
+    from infer.model.engine import Engine, Shape, load_model
     from infer.sources.files import read_frames
 
     with tempfile.TemporaryDirectory() as folder:
@@ -38,13 +38,9 @@ def measure(frames: int, model: str = "nano") -> dict[str, Any]:
         ]
         options = parse(arguments)
         info = make_plan(options, str(CLIP), output).info
-        engine = engine_for(
-            load_model(model),
-            info.width,
-            info.height,
-            False,
-            (4 * info.width, 4 * info.height),
-        )
+        size = (4 * info.width, 4 * info.height)
+        shape = Shape(info.width, info.height, False, size)
+        engine = Engine(load_model(model), shape)
         pixels = next(iter(read_frames(info, 0, 1))).rgb
         before = _alone(engine, pixels, frames)
         jobs = [

@@ -12,7 +12,7 @@ import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from infer.sources.info import FULL, LIMITED, RGB_MATRIX, UNSPECIFIED, guessed_matrix
+from infer.sources.info import FULL, RGB_MATRIX, UNSPECIFIED
 
 FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 MATRIX_NAMES = {
@@ -24,8 +24,10 @@ MATRIX_NAMES = {
     7: "smpte240m",
     9: "bt2020nc",
 }
-"""The matrices swscale computes; others (ICtCp, YCgCo) are converted as BT.601 both
-ways.
+"""The matrices swscale computes."""
+OTHER_MATRIX = "smpte170m"
+"""Others (ICtCp, YCgCo) are converted as BT.601 both ways, so that they come out as
+they went in.
 """
 
 SMALLEST_INTERLACED = 16
@@ -36,11 +38,9 @@ are.
 
 def _chain(source: dict[str, str], *filters: tuple[str, str]) -> Graph:
     graph = Graph()
-    nodes = [
-        graph.add("buffer", **source),
-        *(graph.add(*f) for f in filters),
-        graph.add("buffersink"),
-    ]
+    nodes = [graph.add("buffer", **source)]
+    nodes += [graph.add(*f) for f in filters]
+    nodes.append(graph.add("buffersink"))
     graph.link_nodes(*nodes)
     graph.configure()
     return graph
@@ -49,12 +49,14 @@ def _chain(source: dict[str, str], *filters: tuple[str, str]) -> Graph:
 def _buffer(
     width: int, height: int, pixel_format: str, matrix: str, range_name: str
 ) -> dict[str, str]:
-    size = {
+    return {
         "video_size": f"{width}x{height}",
         "pix_fmt": pixel_format,
         "pixel_aspect": "1/1",
+        "time_base": "1/1000",
+        "colorspace": matrix,
+        "range": range_name,
     }
-    return {**size, "time_base": "1/1000", "colorspace": matrix, "range": range_name}
 
 
 class ToRGB:
@@ -81,7 +83,7 @@ class ToRGB:
         self.num_resized = 0
 
     def convert(self, frame: VideoFrame) -> Iterator[np.ndarray]:
-        """Zero or more RGB arrays [h, w, 3]: a deinterlacer is one frame late."""
+        """Returns zero or more RGB arrays [h, w, 3]: a deinterlacer is one frame late."""
         shape = self._describe(frame)
         if shape != self._shape:
             yield from self.flush()
@@ -92,7 +94,7 @@ class ToRGB:
         yield from self._pull()
 
     def flush(self) -> Iterator[np.ndarray]:
-        """What the graph still holds."""
+        """Returns the frames that the graph still holds."""
         if self._graph is not None and self._deinterlace:
             self._graph.push(None)
             yield from self._pull()
@@ -117,36 +119,38 @@ class ToRGB:
         )
 
     def _build(self, frame: VideoFrame) -> Graph:
-        is_rgb = frame.format.is_rgb or frame.format.has_palette
-        tagged = int(frame.colorspace) not in (UNSPECIFIED, RGB_MATRIX)
-        matrix = MATRIX_NAMES.get(
-            int(frame.colorspace) if tagged else self._untagged, "smpte170m"
-        )
-        full = (
-            is_rgb
-            or int(frame.color_range) == FULL
-            or frame.format.name.startswith("yuvj")
-        )
+        layout = frame.format
+        is_rgb = layout.is_rgb or layout.has_palette
+        range_name = _range(is_rgb or is_full_range(frame))
+        matrix = "gbr" if is_rgb else self._matrix_of(frame)
+        source = _buffer(frame.width, frame.height, layout.name, matrix, range_name)
         width, height = self._size
-        source = _buffer(
-            frame.width,
-            frame.height,
-            frame.format.name,
-            "gbr" if is_rgb else matrix,
-            _range(full),
-        )
-        colors = "" if is_rgb else f":in_color_matrix={matrix}:in_range={_range(full)}"
-        scale = ("scale", f"{width}:{height}:{FLAGS}{colors}:out_range=pc")
-        lines = (
-            self._deinterlace and min(frame.width, frame.height) >= SMALLEST_INTERLACED
-        )
-        bwdif = [("bwdif", "mode=send_frame:deint=interlaced")] if lines else []
-        return _chain(source, *bwdif, scale, ("format", f"pix_fmts={self._format}"))
+        scale = f"{width}:{height}:{FLAGS}:out_range=pc"
+        if not is_rgb:
+            scale = f"{scale}:in_color_matrix={matrix}:in_range={range_name}"
+        filters = [("scale", scale), ("format", f"pix_fmts={self._format}")]
+        smaller_side = min(frame.width, frame.height)
+        if self._deinterlace and smaller_side >= SMALLEST_INTERLACED:
+            filters.insert(0, ("bwdif", "mode=send_frame:deint=interlaced"))
+        return _chain(source, *filters)
+
+    def _matrix_of(self, frame: VideoFrame) -> str:
+        matrix = int(frame.colorspace)
+        if matrix in (UNSPECIFIED, RGB_MATRIX):
+            matrix = self._untagged
+        return MATRIX_NAMES.get(matrix, OTHER_MATRIX)
+
+
+def is_full_range(frame: VideoFrame) -> bool:
+    """Returns whether black is 0; JPEG's own pixel formats say it by their name."""
+    is_jpeg = frame.format.name.startswith("yuvj")
+    return is_jpeg or int(frame.color_range) == FULL
 
 
 class FromRGB:
-    """RGB arrays -> frames in the encoder's pixel format, matrix and range; chroma sits
-    left, as H.26x assumes.
+    """RGB arrays -> frames in the encoder's pixel format, matrix and range.
+
+    Chroma sits left, as H.26x assumes.
     """
 
     def __init__(
@@ -159,29 +163,29 @@ class FromRGB:
         full: bool,
     ) -> None:
         self._format = "rgb48le" if deep else "rgb24"
-        self._matrix = matrix if matrix in MATRIX_NAMES else guessed_matrix(0)
-        name = MATRIX_NAMES[self._matrix]
-        colors = (
-            ""
-            if matrix == RGB_MATRIX
-            else f":out_color_matrix={name}:out_range={_range(full)}"
-        )
-        self._range = FULL if full else LIMITED
+        scale = f"{FLAGS}:in_range=pc"
+        if matrix != RGB_MATRIX:
+            name = MATRIX_NAMES.get(matrix, OTHER_MATRIX)
+            scale = f"{scale}:out_color_matrix={name}:out_range={_range(full)}"
         self._graph = _chain(
             _buffer(width, height, self._format, "gbr", "pc"),
-            ("scale", f"{FLAGS}:in_range=pc{colors}:out_chroma_loc=left"),
+            ("scale", f"{scale}:out_chroma_loc=left"),
             ("format", f"pix_fmts={pixel_format}"),
         )
 
     def convert(self, rgb: np.ndarray, pts: int, time_base: Fraction) -> VideoFrame:
-        """uint8 or uint16 [h, w, 3] -> a frame ready for the encoder."""
+        """Returns uint8 or uint16 [h, w, 3] as a frame ready for the encoder."""
         source = VideoFrame.from_ndarray(rgb, format=self._format)
-        source.colorspace, source.color_range = RGB_MATRIX, FULL
-        source.pts, source.time_base = 0, Fraction(1, 1000)
+        source.colorspace = RGB_MATRIX
+        source.color_range = FULL
+        # The graph's own clock; the frame gets its time behind it.
+        source.pts = 0
+        source.time_base = Fraction(1, 1000)
         self._graph.push(source)
         frame = self._graph.pull()
         assert isinstance(frame, VideoFrame)
-        frame.pts, frame.time_base = pts, time_base
+        frame.pts = pts
+        frame.time_base = time_base
         return frame
 
 

@@ -19,7 +19,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from infer.console import in_words
-from infer.model import compile_cache, memory, selftest
+from infer.model import compiled_cache, memory, selftest
 from infer.model.engine import Device, find_device
 from infer.sinks.encoders import ENCODERS, VideoSpec, choose_pixel_format, try_encoder
 from infer.sources.info import ColorTags, PixelLayout
@@ -76,7 +76,7 @@ class Finding:
 def main(arguments: list[str]) -> int:
     """The command; returns the exit status."""
     options = tyro.cli(Options, args=arguments, prog="python -m infer doctor")
-    compile_cache.use()
+    compiled_cache.use()
     device = find_device(options.device)
     if options.record:
         selftest.record(options.device)
@@ -186,8 +186,8 @@ def _decoders() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    path = compile_cache.folder()
-    if fault := compile_cache.fault(path):
+    path = compiled_cache.folder()
+    if fault := compiled_cache.fault(path):
         yield Finding(
             "cache", f"{path}: {fault}; every start compiles anew", fault=True
         )

@@ -1,12 +1,10 @@
 """The main command: one input, or several after each other."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from infer.command.options import Options, parse
-
-if TYPE_CHECKING:
-    from infer.model.engine import Model
+from infer.model.engines import Engines
 
 VIDEO_SUFFIXES = (
     ".mp4",
@@ -43,11 +41,12 @@ def main(arguments: list[str]) -> int:
     ):
         raise ValueError(f"--report {options.report}: no such folder")
     inputs = find_inputs(options.video)
+    engines = Engines()
     if len(options.video) == 1 and inputs == list(options.video):
-        reports = [run_one(options, inputs[0], options.output)]
+        reports = [run_one(options, inputs[0], options.output, engines)]
         failed = 0
     else:
-        reports, failed = run_all(options, inputs)
+        reports, failed = run_all(options, inputs, engines)
     if options.report:
         from infer.jobs.file_job import write_report
 
@@ -55,7 +54,9 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def run_one(options: Options, path: str, output: str | None) -> dict[str, Any]:
+def run_one(
+    options: Options, path: str, output: str | None, engines: Engines
+) -> dict[str, Any]:
     """One job or live session; returns its report."""
     from infer.sources.address import is_live
 
@@ -66,7 +67,7 @@ def run_one(options: Options, path: str, output: str | None) -> dict[str, Any]:
             )
         from infer.jobs.live_job import run_live
 
-        return run_live(options, path, output)
+        return run_live(options, path, output, engines)
     from infer.jobs.plan import make_plan
 
     if options.on_resize == "split":
@@ -74,7 +75,7 @@ def run_one(options: Options, path: str, output: str | None) -> dict[str, Any]:
 
         plans = plan_parts(options, path, output)
         if len(plans) > 1:
-            return run_parts(options, plans, model_of)
+            return run_parts(options, plans, engines)
     # What can be wrong with files and options is found here, before jax is even
     # imported.
     plan = make_plan(options, path, output)
@@ -82,21 +83,11 @@ def run_one(options: Options, path: str, output: str | None) -> dict[str, Any]:
 
     describe_plan(plan)
     from infer.jobs.file_job import run_job
-    from infer.model.memory_plan import engine_for_job
+    from infer.jobs.fitting import engine_for_job, load
 
-    return run_job(
-        options, plan, engine_for_job(options, plan, model_of(options))
-    ).as_dict()
-
-
-def model_of(options: Options) -> "Model":
-    """The model that the options ask for, loaded."""
-    from infer.model.engine import load_model
-
-    o = options
-    return load_model(
-        o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline
-    )
+    model = load(options, engines)
+    engine = engine_for_job(options, plan, model, engines)
+    return run_job(options, plan, engine).as_dict()
 
 
 def find_inputs(paths: tuple[str, ...]) -> list[str]:
@@ -123,7 +114,9 @@ def _videos_in(folder: str) -> list[str]:
     return [os.path.join(folder, n) for n in names]
 
 
-def run_all(options: Options, inputs: list[str]) -> tuple[list[dict[str, Any]], int]:
+def run_all(
+    options: Options, inputs: list[str], engines: Engines
+) -> tuple[list[dict[str, Any]], int]:
     """Every input in turn, finished ones skipped; a failure is told and does not stop
     the rest.
     """
@@ -139,7 +132,7 @@ def run_all(options: Options, inputs: list[str]) -> tuple[list[dict[str, Any]], 
                 say(f"skipped  {output} is there already")
                 skipped += 1
                 continue
-            reports.append(run_one(options, path, output))
+            reports.append(run_one(options, path, output, engines))
         except Exception as error:
             if options.debug:
                 raise

@@ -13,19 +13,23 @@ from typing import Any
 
 from infer.command.options import Options
 from infer.console import Clock, describe_model, in_words, rate_in_words, say
-from infer.drive import Sink, drive
 from infer.errors import JobError
-from infer.jobs.fingerprint import file_identity, params_digest, versions
+from infer.frame import Frame, Sink
+from infer.jobs.fingerprint import file_identity, params_digest
+from infer.jobs.fitting import need_of_job
 from infer.jobs.plan import Plan, check_target
 from infer.jobs.work_folder import WorkFolder
 from infer.model.engine import Engine, Model
 from infer.model.memory import Memory, available
-from infer.model.memory_plan import need_of_job, predicted
+from infer.model.memory_plan import predicted
+from infer.model.versions import versions
+from infer.pipeline import READ_AHEAD, Policy, run
 from infer.sinks.files import PNGSink, SegmentSink
 from infer.sinks.mux import Timeline, join
 from infer.sinks.segments import Segment, sync_file
 from infer.sinks.verify import Check, check_output
-from infer.sources.files import Damage, read_frames
+from infer.sources.files import Damage, FileSource
+from infer.sources.inbox import Inbox
 from sdvsr_jax.stream import StreamState
 from sdvsr_jax.types import Array
 
@@ -80,12 +84,15 @@ class _Counted:
     def __init__(self, sink: Sink, clock: Clock) -> None:
         self._sink, self._clock = sink, clock
 
-    def write(self, index: int, pts: int, duration: int, pixels: Array) -> None:
-        self._sink.write(index, pts, duration, pixels)
+    def write(self, frame: Frame, pixels: Array) -> None:
+        self._sink.write(frame, pixels)
         self._clock.tick()
 
     def mark(self, state: StreamState) -> None:
         self._sink.mark(state)
+
+    def close(self) -> None:
+        self._sink.close()
 
 
 def run_job(options: Options, plan: Plan, engine: Engine) -> Result:
@@ -148,14 +155,19 @@ def _upscale(
     sink: Sink,
     damage: Damage,
 ) -> None:
-    done = work.num_frames
-    state = engine.restore(work.state()) if done else engine.start(options.seed)
-    left = None if plan.count is None else plan.count - done
-    frames = read_frames(plan.info, plan.start + done, left, plan.deinterlace, damage)
-    if (
-        done % plan.group == 0
-    ):  # a shorter last group means that the end of the source was reached
-        drive(engine, state, frames, sink, plan.group)
+    num_finished = work.num_frames
+    if num_finished % plan.group:
+        # A shorter last group means that the end of the source was reached.
+        return
+    state = engine.start(options.seed)
+    if num_finished:
+        state = engine.restore(work.state())
+    count = None if plan.count is None else plan.count - num_finished
+    source = FileSource(
+        plan.info, plan.start + num_finished, count, plan.deinterlace, damage
+    )
+    with Inbox(source, READ_AHEAD) as inbox:
+        run(inbox, engine, state, sink, Policy(group=plan.group))
 
 
 def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[Check]:
@@ -213,7 +225,7 @@ def identity(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
 def _fingerprint(options: Options, plan: Plan, engine: Engine) -> dict[str, Any]:
     return {
         **identity(options, plan, engine.model),
-        "fit": engine.fit,
+        "fit": str(engine.layout),
         **plan.described(),
     }
 

@@ -1,10 +1,7 @@
-"""Whether two runs are the same job: digests of the input, of the weights, and the
-versions that matter.
-"""
+"""Whether two runs are the same job: digests of the input and of the weights."""
 
 import hashlib
 import os
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -49,17 +46,3 @@ def params_digest(params: Params) -> str:
     return sha256_of_arrays(
         (jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves
     )
-
-
-def versions() -> dict[str, str]:
-    """Libraries that decide the bytes of the output."""
-    source = hashlib.sha256()
-    import sdvsr_jax
-
-    for path in sorted(Path(sdvsr_jax.__file__).parent.rglob("*.py")):
-        source.update(path.read_bytes())
-    return {
-        "jax": version("jax"),
-        "av": version("av"),
-        "sdvsr_jax": source.hexdigest()[:16],
-    }

@@ -8,98 +8,131 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import jax
 import numpy as np
 
-from infer.command.options import Options
+from infer.command.options import Options, parse_fps, parse_size
 from infer.console import describe_model, say
 from infer.errors import JobError
+from infer.jobs.fitting import layout_of, load, tell
 from infer.jobs.live_report import Meter
 from infer.jobs.plan import check_target, output_size
 from infer.jobs.stopping import stopped_by_signals, unless_stopped
-from infer.latency import now
-from infer.model.engine import Engine, load_model
+from infer.model.engine import Engine, Shape
+from infer.model.engines import Engines
 from infer.model.memory import available
-from infer.model.memory_plan import Need, fitting_engine, predicted
-from infer.overlap import Worker
+from infer.model.memory_plan import Need, Planner, predicted
+from infer.pipeline import Policy, run
 from infer.sinks.encoders import VideoSpec
 from infer.sinks.live_encoders import describe_encoder, live_spec
 from infer.sinks.stream import LiveSink
-from infer.sources.address import PIPE, Source, Target, find_source, find_target
-from infer.sources.inbox import DEPTH, Inbox, Policy, Similar
+from infer.sources.address import (
+    PIPE,
+    InputAddress,
+    RawPictures,
+    Target,
+    find_input,
+    find_target,
+)
+from infer.sources.inbox import LIVE_DEPTH, Inbox, Overflow
 from infer.sources.live import LiveSource
 from infer.sources.network import is_network
-from sdvsr_jax.stream import StreamState, reset
 
 WRITE_BEHIND = 1
-"""Results that wait for the encoder: the next frame is computed while one is written.
-"""
+"""Results that wait for the encoder: the next frame is computed while one is written."""
+GOODBYE = 0.5
+"""Seconds that the reader gets to close its connection."""
 
 
-def run_live(options: Options, path: str, output: str | None) -> dict[str, Any]:
-    """Upscale a stream until it ends, ``--frames`` are done, or SIGINT or SIGTERM;
-    returns its report.
+def run_live(
+    options: Options, path: str, output: str | None, engines: Engines
+) -> dict[str, Any]:
+    """Upscales a stream until it ends, ``--frames`` are done, or SIGINT or SIGTERM.
 
-    JobError if the source or the output is lost; what was written before is complete
-    and playable.
+    Returns its report. JobError if the source or the output is lost; all that was
+    written before is complete and playable.
     """
-    if (
-        path != PIPE
-        and not is_network(path)
-        and (not os.path.exists(path) or os.path.isdir(path))
-    ):
-        raise ValueError(f"{path}: no such file or stream")
-    target = find_target(output, options)
-    address = find_source(path, options, target.immediate)
+    _check_is_there(path)
+    target = find_target(output, options.raw_output)
+    address = find_input(path, _raw_pictures(options), target.immediate)
     if target.is_file:
         check_target(target.path, path, options.overwrite)
-    policy: Policy = options.live or ("block" if address.waits else "drop")
+    overflow: Overflow = options.live or ("block" if address.waits else "drop")
     stop = threading.Event()
     with stopped_by_signals(stop):
-        source = _open_source(options, address, target, policy, stop)
+        source = _open_source(options, address, target, overflow, stop)
         size = output_size(options, source.info)
         spec = live_spec(options, source.info, target, size)
         open_sink = partial(LiveSink, target, spec, source, options.timeout, stop)
         sink = unless_stopped(open_sink, stop)
-        inbox = Inbox(source.arrivals(), policy, stop)
+        inbox = Inbox(
+            source,
+            LIVE_DEPTH,
+            overflow,
+            stop,
+            skip=options.start,
+            count=options.frames,
+        )
         meter = Meter(source, inbox, sink)
         try:
             with _losses_told(target):
-                _describe(source, sink, target, spec, policy)
-                engine = unless_stopped(partial(_prepare, options, source, spec), stop)
+                _describe(source, sink, target, spec, overflow)
+                prepare = partial(_prepare, options, source, spec, engines)
+                engine = unless_stopped(prepare, stop)
                 meter.begin()
-                _loop(options, inbox, engine, sink, meter)
+                policy = Policy(
+                    write_behind=WRITE_BEHIND,
+                    skips_similar=overflow == "skip-similar",
+                )
+                state = engine.start(options.seed)
+                run(inbox, meter.timed(engine), state, sink, policy)
         finally:
-            interrupted = stop.is_set()
+            was_interrupted = stop.is_set()
             stop.set()
-            inbox.join(0.5)
+            inbox.join(GOODBYE)
             sink.close()
         meter.say("done    ")
-        if interrupted and not address.lasts and path != PIPE:
+        if was_interrupted and not address.lasts and path != PIPE:
             raise KeyboardInterrupt(
                 f"interrupted: {target.path} ends with the frame it had reached"
             )
-    words = {
+    facts = {
         "input": path,
         "output": target.path,
         "model": options.model,
-        "fit": engine.fit,
-        "policy": policy,
+        "fit": str(engine.layout),
+        "policy": overflow,
     }
-    return {**words, **meter.as_dict()}
+    return {**facts, **meter.as_dict()}
+
+
+def _check_is_there(path: str) -> None:
+    if path == PIPE or is_network(path):
+        return
+    if not os.path.exists(path) or os.path.isdir(path):
+        raise ValueError(f"{path}: no such file or stream")
+
+
+def _raw_pictures(options: Options) -> RawPictures | None:
+    if options.input_size is None:
+        return None
+    width, height = parse_size(options.input_size, "--input-size")
+    return RawPictures(width, height, options.raw_format, parse_fps(options.fps))
 
 
 def _open_source(
     options: Options,
-    address: Source,
+    address: InputAddress,
     target: Target,
-    policy: Policy,
+    overflow: Overflow,
     stop: threading.Event,
 ) -> LiveSource:
     say(f"live     waiting for {address.path}")
+    # A file that nobody makes wait would be read in no time.
+    is_recording = address.waits and address.path != PIPE
+    is_paced = is_recording and (overflow != "block" or is_network(target.path))
     action = partial(
         LiveSource,
         address,
@@ -110,15 +143,17 @@ def _open_source(
         patience=options.reconnect,
         trusted=options.trust_playlist,
         deinterlace=options.deinterlace,
-        paced=address.waits
-        and address.path != PIPE
-        and (policy != "block" or is_network(target.path)),
+        paced=is_paced,
     )
     return unless_stopped(action, stop)
 
 
 def _describe(
-    source: LiveSource, sink: LiveSink, target: Target, spec: VideoSpec, policy: Policy
+    source: LiveSource,
+    sink: LiveSink,
+    target: Target,
+    spec: VideoSpec,
+    overflow: Overflow,
 ) -> None:
     info = source.info
     size = f"{info.width}x{info.height}, {float(info.rate):.6g}/s"
@@ -127,18 +162,17 @@ def _describe(
     if source.audio is not None and not sink.has_sound:
         sound = "WITHOUT the source's sound, which it cannot hold"
     size = f"{spec.width}x{spec.height}"
-    say(
-        f"output   {target.path}  {size}, {target.muxer}, {describe_encoder(spec)}, {sound}"
-    )
+    encoding = f"{target.muxer}, {describe_encoder(spec)}"
+    say(f"output   {target.path}  {size}, {encoding}, {sound}")
     if sink.lost:
         say(f"note     left out: {', '.join(sink.lost)}")
-    say(f"live     policy {policy}, at most {DEPTH} frames wait")
+    say(f"live     policy {overflow}, at most {LIVE_DEPTH} frames wait")
 
 
 @contextmanager
 def _losses_told(target: Target) -> Iterator[None]:
-    """A reader that closes its pipe ends the session; a receiver that leaves or a full
-    disk is an error.
+    """Makes a full disk or a receiver that leaves an error; a reader that closes its
+    pipe ends the session.
     """
     try:
         yield
@@ -150,47 +184,24 @@ def _losses_told(target: Target) -> Iterator[None]:
         if error.errno != errno.ENOSPC:
             raise
         raise JobError(
-            f"{target.path}: the disk is full; what is there is playable"
+            f"{target.path}: the disk is full; all that is there is playable"
         ) from None
 
 
-def _prepare(options: Options, source: LiveSource, spec: VideoSpec) -> Engine:
-    o, info, deep = options, source.info, source.info.layout.is_deep
-    model = load_model(
-        o.model, o.device, o.precision, o.steps, o.flow_weights, o.offline
-    )
-    size, queued = (spec.width, spec.height), (DEPTH + 2, WRITE_BEHIND + 2)
-    need = Need(info.width, info.height, deep, size, *queued, spec.live_memory)
-    engine = fitting_engine(o.tile, need, model)
+def _prepare(
+    options: Options, source: LiveSource, spec: VideoSpec, engines: Engines
+) -> Engine:
+    info = source.info
+    model = load(options, engines)
+    deep = info.layout.is_deep
+    shape = Shape(info.width, info.height, deep, (spec.width, spec.height))
+    need = Need(shape, LIVE_DEPTH + 2, WRITE_BEHIND + 2, spec.live_memory)
+    planner = Planner(engines, tell)
+    engine = planner.fitting_engine(layout_of(options), need, model)
     describe_model(engine.model, predicted(engine, need), available(model.device))
     blank = np.zeros((info.height, info.width, 3), np.uint16 if deep else np.uint8)
-    jax.block_until_ready(
-        engine.step(_restart(engine, engine.start(o.seed)), blank)
-    )  # compiles what is left
+    # Small programs are compiled when they first run, which must not be a live frame.
+    state = engine.restart(engine.start(options.seed))
+    state, pixels = engine.step(state, blank)
+    jax.block_until_ready((pixels, engine.is_finite(state)))
     return engine
-
-
-def _loop(
-    options: Options, inbox: Inbox, engine: Engine, sink: LiveSink, meter: Meter
-) -> None:
-    """The driver: one frame at a time, computed as soon as the one before it is."""
-    state = engine.start(options.seed)
-    similar = Similar() if inbox.policy == "skip-similar" else None
-    stop = None if options.frames is None else options.start + options.frames
-    with Worker(WRITE_BEHIND) as worker:
-        for arrival in islice(inbox, options.start, stop):
-            if similar is not None and similar.matches(arrival):
-                worker.put(partial(sink.repeat, arrival))
-                continue
-            begun = now()
-            if arrival.fresh:
-                state = _restart(engine, state)
-            state, pixels = engine.step(state, arrival.rgb)
-            jax.block_until_ready(pixels)
-            meter.steps.add(now() - begun)
-            worker.put(partial(sink.write, arrival, pixels))
-            meter.say_sometimes()
-
-
-def _restart(engine: Engine, state: StreamState) -> StreamState:
-    return reset(state, jax.device_put(np.ones(1, bool), engine.model.device))

@@ -7,7 +7,7 @@ finished part is recorded there as a finished group is.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from infer.command.options import Options, parse_fps
 from infer.console import describe_plan, say
 from infer.jobs.plan import Plan, check_target, default_output, make_plan
 from infer.jobs.work_folder import WorkFolder
+from infer.model.engines import Engines
 from infer.sinks.segments import Segment, sync_file
 from infer.sources.probe import probe
 from infer.sources.size_changes import size_runs
@@ -48,14 +49,15 @@ def _numbered(output: str, number: int) -> str:
 
 
 def run_parts(
-    options: Options, plans: Sequence[Plan], load: Callable[[Options], "Model"]
+    options: Options, plans: Sequence[Plan], engines: Engines
 ) -> dict[str, Any]:
     """Do all the parts; on return every output is complete under its final name.
     Returns what --report writes.
     """
     from infer.jobs.file_job import identity
+    from infer.jobs.fitting import load
 
-    model, first = load(options), plans[0]
+    model, first = load(options, engines), plans[0]
     fingerprint = {
         **identity(options, first, model),
         "tile": options.tile,
@@ -81,7 +83,7 @@ def run_parts(
                 continue
             if not place.exists():
                 reports.append(
-                    _run_part(options, replace(plan, place=str(place)), model)
+                    _run_part(options, replace(plan, place=str(place)), model, engines)
                 )
             files = [place] if place.is_file() else sorted(place.iterdir())
             work.commit(
@@ -98,9 +100,11 @@ def run_parts(
     }
 
 
-def _run_part(options: Options, plan: Plan, model: "Model") -> dict[str, Any]:
+def _run_part(
+    options: Options, plan: Plan, model: "Model", engines: Engines
+) -> dict[str, Any]:
     from infer.jobs.file_job import run_job
-    from infer.model.memory_plan import engine_for_job
+    from infer.jobs.fitting import engine_for_job
 
     describe_plan(plan)
     # Going on and beginning again are decided for the whole; no other job can reach
@@ -113,7 +117,8 @@ def _run_part(options: Options, plan: Plan, model: "Model") -> dict[str, Any]:
         restart=False,
         overwrite=True,
     )
-    return run_job(own, plan, engine_for_job(own, plan, model)).as_dict()
+    engine = engine_for_job(own, plan, model, engines)
+    return run_job(own, plan, engine).as_dict()
 
 
 def _publish(

@@ -10,40 +10,43 @@ from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
-_POLL = 0.05
+POLL = 0.05
+"""Seconds between two looks at the event while C code runs, where no signal is heard."""
 
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """The first signal sets ``stop``; a second one interrupts at once."""
+    """Makes the first signal set ``stop`` and a second one interrupt at once."""
     if threading.current_thread() is not threading.main_thread():
-        # only the main thread may handle signals; whoever runs us in another one sets
-        # ``stop`` itself
+        # Only the main thread may handle signals; a caller in another one sets ``stop``
+        # itself.
         yield
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt(
                 "interrupted at once: the output may lack its last frames"
             )
         stop.set()
 
-    before = {
-        number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def unless_stopped(action: Callable[[], T], stop: threading.Event) -> T:
-    """The result of something that may take long in C, where no signal is heard;
-    KeyboardInterrupt if stopped.
+    """Returns the result of an action that may take long in C.
+
+    KeyboardInterrupt if ``stop`` is set before it ends; its own error is raised here.
     """
-    done, results, errors = threading.Event(), list[T](), list[BaseException]()
+    has_ended = threading.Event()
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
@@ -51,10 +54,10 @@ def unless_stopped(action: Callable[[], T], stop: threading.Event) -> T:
         except BaseException as error:
             errors.append(error)
         finally:
-            done.set()
+            has_ended.set()
 
     threading.Thread(target=run, name="live start", daemon=True).start()
-    while not done.wait(_POLL):
+    while not has_ended.wait(POLL):
         if stop.is_set():
             raise KeyboardInterrupt("interrupted before the first frame")
     if errors:

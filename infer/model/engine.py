@@ -1,24 +1,27 @@
-"""The compiled step for one frame size: uint8 or uint16 pixels in, the same kind out,
-everything else on device.
+"""The compiled step for one frame size.
+
+Pixels go in as uint8 or uint16 and come out as the same kind; everything between stays
+on the device.
 """
 
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infer.model import compile_cache
+from infer.model import compiled_cache
+from infer.model.compiled_cache import program
+from infer.model.layout import Layout, OnDemand, Whole
 from infer.model.memory import Memory, needs, size_of
-from infer.model.programs import program
 from sdvsr_jax import networks, snapshot
 from sdvsr_jax.config import ModelConfig, RAFTConfig
 from sdvsr_jax.ops.pixels import from_pixels, to_pixels
 from sdvsr_jax.state import StreamState
-from sdvsr_jax.stream import init_state, step
+from sdvsr_jax.stream import init_state, reset, step
 from sdvsr_jax.types import Array, Params
 from sdvsr_jax.weights import load as checkpoint
 
@@ -34,23 +37,28 @@ def upscale_pixels(
     config: ModelConfig,
     size: tuple[int, int],
 ) -> tuple[StreamState, Array]:
-    """One frame [h, w, 3] uint8/uint16 -> [H, W, 3] of the same kind, ``size`` = (W,
-    H).
+    """Returns the next state and the frame [H, W, 3], ``size`` = (W, H).
 
-    Sizes other than scale x the input are made by an antialiased Lanczos filter on the
-    unclamped float frame, so there is one rounding only and only the wanted pixels
-    leave the device.
+    pixels: uint8 or uint16 [h, w, 3]. Sizes other than scale x the input are made by an
+    antialiased Lanczos filter on the unclamped float frame, so that there is one
+    rounding only and only the pixels of the output leave the device.
     """
-    state, sr = step(params, state, from_pixels(pixels[None]), config=config)
+    lr = from_pixels(pixels[None])
+    state, sr = step(params, state, lr, config=config)
     return state, to_pixels(of_size(sr[0], size), pixels.dtype)
 
 
 def of_size(sr: Array, size: tuple[int, int]) -> Array:
-    """The float frame [h, w, 3] at ``size`` = (W, H)."""
+    """Returns the float frame [h, w, 3] at ``size`` = (W, H)."""
     width, height = size
     if sr.shape[:2] == (height, width):
         return sr
     return jax.image.resize(sr, (height, width, 3), "lanczos3", antialias=True)
+
+
+@jax.jit
+def _is_finite(sr: Array) -> Array:
+    return jnp.isfinite(sr).all()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +71,15 @@ class Model:
     device: Device
 
 
-@functools.lru_cache(maxsize=1)
+class Shape(NamedTuple):
+    """Sizes that a program is compiled for; size: (W, H) of the output in pixels."""
+
+    width: int
+    height: int
+    is_deep: bool
+    size: tuple[int, int]
+
+
 def load_model(
     name: str,
     device: str = "auto",
@@ -72,10 +88,11 @@ def load_model(
     flow_weights: str | None = None,
     offline: bool = False,
 ) -> Model:
-    """Load, adapt and place a model; the last one is kept. ValueError for an unknown
-    model or device.
+    """Returns the model, prepared and on its device.
+
+    ValueError for an unknown model or device.
     """
-    compile_cache.use()
+    compiled_cache.use()
     target = find_device(device)
     config, params = checkpoint.load(
         name, flow_weights=flow_weights, offline=offline, complete=False
@@ -86,9 +103,8 @@ def load_model(
         config = replace(config, diffusion=replace(config.diffusion, num_steps=steps))
     with jax.default_device(target):
         make = functools.partial(_checked_prepare, name, params, config)
-        prepared = program("prepare", (config,), make, (params,)).compile(params)(
-            params
-        )
+        prepare = program("prepare", (config,), make, (params,))
+        prepared = prepare.compile(params)(params)
     return Model(name, config, jax.device_put(prepared, target), target)
 
 
@@ -100,53 +116,47 @@ def _checked_prepare(
 
 
 def find_device(name: str) -> Device:
-    """'auto', 'cpu', 'gpu' or 'gpu:1' -> the device."""
+    """Returns the device of 'auto', 'cpu', 'gpu' or 'gpu:1'; ValueError if none is."""
     kind, _, number = name.partition(":")
     if kind == "cpu":
-        jax.config.update(
-            "jax_platforms", "cpu"
-        )  # leaves an accelerator beside it alone
+        # Leaves an accelerator beside it alone.
+        jax.config.update("jax_platforms", "cpu")
     try:
         devices = jax.devices() if kind == "auto" else jax.devices(kind)
         return devices[int(number or 0)]
     except (RuntimeError, IndexError, ValueError):
-        found = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
-        raise ValueError(f"--device {name}: not here; found {found}") from None
+        names = [f"{d.platform}:{d.id}" for d in jax.devices()]
+        raise ValueError(
+            f"--device {name}: not here; expected one of {', '.join(names)}"
+        ) from None
 
 
 class Engine:
     """The step compiled for one input size, kind of pixels and output size."""
 
-    def __init__(
-        self, model: Model, width: int, height: int, deep: bool, size: tuple[int, int]
-    ) -> None:
-        self.model, self.size = model, size
-        self._height, self._width = height, width
-        self._pixels = jax.ShapeDtypeStruct(
-            (height, width, 3), jnp.uint16 if deep else jnp.uint8
-        )
+    def __init__(self, model: Model, shape: Shape) -> None:
+        self.model = model
+        self.size = shape.size
+        self._height, self._width = shape.height, shape.width
+        dtype = jnp.uint16 if shape.is_deep else jnp.uint8
+        self._pixels = jax.ShapeDtypeStruct((shape.height, shape.width, 3), dtype)
         with jax.default_device(model.device):
-            start = program(
-                "start",
-                (model.config, height, width),
-                self._make_start,
-                (np.uint32(0),),
-            )
+            seed = np.uint32(0)
+            facts = (model.config, shape.height, shape.width)
+            start = program("start", facts, self._make_start, (seed,))
             self.state_shape = start.result_shape
-            self._start = start.compile(np.uint32(0))
+            self._start = start.compile(seed)
             self._compile()
 
     def _compile(self) -> None:
         arguments = (self.model.params, self.state_shape, self._pixels)
-        run = program(
-            "step", (self.model.config, self.size), self._make_step, arguments
-        )
-        self._run = run.compile(*arguments, donate=(1,))
+        facts = (self.model.config, self.size)
+        traced_step = program("step", facts, self._make_step, arguments)
+        self._run = traced_step.compile(*arguments, donate=(1,))
 
     def _make_start(self) -> Callable[[Array], StreamState]:
-        return lambda seed: init_state(
-            self.model.config, 1, self._height, self._width, seed=seed
-        )
+        config, height, width = self.model.config, self._height, self._width
+        return lambda seed: init_state(config, 1, height, width, seed=seed)
 
     def _make_step(self) -> Callable:
         return functools.partial(
@@ -154,35 +164,44 @@ class Engine:
         )
 
     @property
-    def fit(self) -> str:
-        """How a frame is made to fit, in the words of --tile; part of what decides the
-        output's bytes.
-        """
+    def layout(self) -> Layout:
+        """How a frame is made to fit; part of what decides the output's bytes."""
         flow = self.model.config.flow
-        return (
-            "on_demand"
-            if isinstance(flow, RAFTConfig) and flow.correlation == "on_demand"
-            else "off"
-        )
+        if isinstance(flow, RAFTConfig) and flow.correlation == "on_demand":
+            return OnDemand()
+        return Whole()
 
     def start(self, seed: int) -> StreamState:
-        """Fresh state of one stream."""
+        """Returns the fresh state of one stream."""
         with jax.default_device(self.model.device):
             return self._start(np.uint32(seed % 2**32))
 
+    def restart(self, state: StreamState) -> StreamState:
+        """Returns the state of a stream whose next frame has no past."""
+        all_streams = jax.device_put(np.ones(1, bool), self.model.device)
+        return reset(state, all_streams)
+
     def step(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
-        """Start one frame; ``state`` is consumed. The result is on its way, not yet
-        computed.
+        """Returns the next state and the upscaled frame, both still being computed.
+
+        pixels: uint8 or uint16 [h, w, 3]. ``state`` is used up.
         """
-        state, out = self._run(
-            self.model.params, state, jax.device_put(pixels, self.model.device)
-        )
+        frame = jax.device_put(pixels, self.model.device)
+        state, out = self._run(self.model.params, state, frame)
         out.copy_to_host_async()
         return state, out
 
+    def is_finite(self, state: StreamState) -> Array:
+        """Returns whether the frame last upscaled is finite everywhere, a bool [].
+
+        Pixels cannot say it, because rounding turns NaN into black.
+        """
+        return _is_finite(state.prev_sr)
+
     def restore(self, arrays: Mapping[str, np.ndarray]) -> StreamState:
-        """The state that `snapshot.to_arrays` saved; ValueError if it belongs to
-        another model or size.
+        """Returns the state that `snapshot.to_arrays` saved.
+
+        ValueError if it belongs to another model or size.
         """
         try:
             state = snapshot.from_arrays(self.state_shape, arrays)
@@ -191,17 +210,13 @@ class Engine:
         return jax.device_put(state, self.model.device)
 
     def snapshot(self, state: StreamState) -> StreamState:
-        """A copy that outlives the next step."""
+        """Returns a copy that outlives the next step."""
         return jax.tree.map(jnp.copy, state)
 
     def memory(self, frames_in: int, frames_out: int) -> Memory:
-        """Prediction for a job that holds that many frames on either side of the
-        device.
-        """
-        return Memory(
-            self._computing() + size_of(self.state_shape),
-            self._queued(frames_in, frames_out),
-        )
+        """Returns the prediction for a job with so many frames beside the device."""
+        device = self._computing() + size_of(self.state_shape)
+        return Memory(device, self._queued(frames_in, frames_out))
 
     def _computing(self) -> int:
         """Bytes on the device during a frame; a snapshot of the state comes on top."""
@@ -209,15 +224,5 @@ class Engine:
 
     def _queued(self, frames_in: int, frames_out: int) -> int:
         width, height = self.size
-        return (
-            size_of(self._pixels) * frames_in
-            + 3 * self._pixels.dtype.itemsize * width * height * frames_out
-        )
-
-
-@functools.lru_cache(maxsize=4)
-def engine_for(
-    model: Model, width: int, height: int, deep: bool, size: tuple[int, int]
-) -> Engine:
-    """The engine for these sizes; the last few are kept, for batches of videos."""
-    return Engine(model, width, height, deep, size)
+        upscaled = 3 * self._pixels.dtype.itemsize * width * height
+        return size_of(self._pixels) * frames_in + upscaled * frames_out

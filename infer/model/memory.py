@@ -1,4 +1,4 @@
-"""How much memory a device has to give, and how much a job will take."""
+"""The memory that a device has to give, and the memory that a job will take."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,28 @@ from typing import Any
 
 import jax
 
+CONTAINER = Path("/sys/fs/cgroup")
+"""Limits of this process's control group: of version 2, then of version 1."""
+LIMITS = (
+    ("memory.max", "memory.current", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
+UNLIMITED = 2**60
+"""Version 1 writes a huge number where there is no limit."""
+CPU_SCRATCH = 1.25
+"""XLA's count of temporaries leaves out the memory that CPU kernels allocate
+themselves: convolutions pack their operands.
+"""
+
 
 def available(device: Any) -> int | None:
-    """Bytes that can still be taken: of the device, or of this machine (its container's
-    limit counts).
+    """Returns the bytes that can still be taken; None if nobody knows.
+
+    They are the device's own, or this machine's below its container's limit.
     """
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
@@ -19,84 +37,75 @@ def available(device: Any) -> int | None:
 
 
 def _machine() -> Iterator[int]:
-    for line in _read("/proc/meminfo").splitlines():
+    for line in _read(Path("/proc/meminfo")).splitlines():
         if line.startswith("MemAvailable:"):
             yield int(line.split()[1]) * 1024
 
 
 def _container() -> Iterator[int]:
-    """What is left below the limit of this process's control group, version 2 and
-    version 1.
-    """
-    for limit, used, cache in (
-        ("memory.max", "memory.current", "inactive_file"),
-        (
-            "memory/memory.limit_in_bytes",
-            "memory/memory.usage_in_bytes",
-            "total_inactive_file",
-        ),
-    ):
-        root = Path("/sys/fs/cgroup")
-        most, now = _read(root / limit).strip(), _read(root / used).strip()
-        if most.isdecimal() and now.isdecimal() and int(most) < 2**60:
-            stat = dict(
-                line.split()
-                for line in _read((root / used).parent / "memory.stat").splitlines()
-            )
-            yield max(0, int(most) - int(now) + int(stat.get(cache, 0)))
+    for limit_name, used_name, cache_name in LIMITS:
+        limit = _read(CONTAINER / limit_name).strip()
+        used = _read(CONTAINER / used_name).strip()
+        if not (limit.isdecimal() and used.isdecimal()):
+            continue
+        if int(limit) >= UNLIMITED:
+            continue
+        statistics = (CONTAINER / used_name).with_name("memory.stat")
+        counts = dict(line.split() for line in _read(statistics).splitlines())
+        # Cached files are counted as used, but are given up when memory is asked for.
+        cached = int(counts.get(cache_name, 0))
+        yield max(0, int(limit) - int(used) + cached)
 
 
-def _read(path: str | Path) -> str:
+def _read(path: Path) -> str:
     try:
-        return Path(path).read_text("ascii")
+        return path.read_text("ascii")
     except (OSError, ValueError):
         return ""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Predicted bytes: on the device (weights, state, temporaries) and on the host
-    (frames waiting, encoder).
+    """Predicted bytes.
+
+    device: weights, state, temporaries. host: frames that wait, encoder.
     """
 
     device: int
     host: int
 
     def fits(self, platform: str, free: int | None) -> bool:
-        """Whether ``free`` bytes are enough; on the CPU, device and host are the same
-        memory.
+        """Returns whether ``free`` bytes are enough; None is always enough.
+
+        On the CPU, device and host are the same memory.
         """
-        total = self.device + (self.host if platform == "cpu" else 0)
+        total = self.device
+        if platform == "cpu":
+            total += self.host
         return free is None or total <= free
 
 
-CPU_SCRATCH = 1.25
-"""XLA's count of temporaries leaves out what CPU kernels allocate themselves:
-convolutions pack their operands.
-"""
-
-
 def needs(compiled: Any, platform: str) -> int:
-    """Bytes of a compiled program's arguments, results and temporaries."""
-    found = compiled.memory_analysis()
-    held = (
-        found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        - found.alias_size_in_bytes
-    )
-    return held + temporaries(found.temp_size_in_bytes, platform)
+    """Returns the bytes of a program's arguments, results and temporaries."""
+    analysis = compiled.memory_analysis()
+    arguments = analysis.argument_size_in_bytes
+    results = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    rest = temporaries(analysis.temp_size_in_bytes, platform)
+    return arguments + results + rest
 
 
 def temporaries(counted: int, platform: str) -> int:
-    """Bytes of a program's intermediate values as they are really taken."""
-    return round(counted * (CPU_SCRATCH if platform == "cpu" else 1))
+    """Returns the bytes of intermediate values as they are really taken."""
+    return round(counted * CPU_SCRATCH) if platform == "cpu" else counted
 
 
 def size_of(tree: Any) -> int:
-    """Bytes of all arrays, abstract ones too; random keys are too small to count."""
-    arrays = [
-        a
-        for a in jax.tree.leaves(tree)
-        if not jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key)
-    ]
-    return sum(a.size * a.dtype.itemsize for a in arrays)
+    """Returns the bytes of all arrays, abstract ones too.
+
+    Random keys are too small to count.
+    """
+    total = 0
+    for array in jax.tree.leaves(tree):
+        if not jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+            total += array.size * array.dtype.itemsize
+    return total

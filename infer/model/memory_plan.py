@@ -4,20 +4,17 @@ correlation, else in tiles.
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 import jax
 
-from infer.command.options import Options, parse_tile
-from infer.console import in_words, say
-from infer.drive import READ_AHEAD, WRITE_BEHIND
-from infer.errors import JobError
-from infer.jobs.plan import Plan
-from infer.jobs.work_folder import folder_of, read_sealed
 from infer.model import memory
-from infer.model.engine import Engine, Model, engine_for
-from infer.model.tiled import OVERLAP, tiled_engine_for
+from infer.model.engine import Engine, Model, Shape
+from infer.model.engines import Engines
+from infer.model.layout import Layout, OnDemand, Tiles, Whole
+from infer.model.tiled import OVERLAP, TiledEngine
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.memory import peak_bytes
 from sdvsr_jax.models.flow.correlation import VOLUME_LIMIT, volume_bytes
@@ -28,132 +25,113 @@ PLAIN = 640 * 360
 a second.
 """
 SLACK = 0.9
+"""Share of the free memory that tiles may fill; the rest is for allocators' holes."""
 SMALLEST = 128
+"""LR pixels; below it most of a tile is overlap."""
 
 
 class Need(NamedTuple):
-    """What has to fit. size: (W, H) of the output; frames_in, frames_out: held before
-    and after the device.
+    """A job's demand. frames_in, frames_out: held before and after the device.
+
+    encoder: bytes that the encoder takes.
     """
 
-    width: int
-    height: int
-    deep: bool
-    size: tuple[int, int]
+    shape: Shape
     frames_in: int
     frames_out: int
     encoder: int
-    """Bytes."""
 
 
-def need_of_job(plan: Plan) -> Need:
-    """What a file job needs."""
-    info, encoder = plan.info, plan.spec.memory if plan.spec else 0
-    queued = READ_AHEAD + 2, WRITE_BEHIND + 2
-    return Need(
-        info.width, info.height, info.layout.is_deep, plan.size, *queued, encoder
+class Planner:
+    """Finds the engine that fits the memory. tell: gets a line where it is not Whole."""
+
+    def __init__(self, engines: Engines, tell: Callable[[str], None]) -> None:
+        self._engines, self._tell = engines, tell
+
+    def fitting_engine(self, layout: Layout | None, need: Need, model: Model) -> Engine:
+        """Returns the engine of that layout; without one, of the first that fits.
+
+        Its `model` differs from the given one where correlation is looked up on demand.
+        """
+        match layout:
+            case Whole():
+                return self._whole(need, model)
+            case OnDemand():
+                return self._whole(need, _on_demand(model))
+            case Tiles():
+                return self._tiled(need, model, layout)
+        return self._choose(need, model)
+
+    def _choose(self, need: Need, model: Model) -> Engine:
+        free = memory.available(model.device)
+        if free is None:
+            return self._whole(need, model)
+        # Weights are there already, and predictions count them.
+        free += memory.size_of(model.params)
+        variants = [model]
+        if _has_volume(need, model):
+            variants.append(_on_demand(model))
+        is_plain = need.shape.width * need.shape.height <= PLAIN
+        for variant in variants:
+            if not is_plain and estimate(need, variant).whole > free:
+                continue
+            engine = self._whole(need, variant)
+            if predicted(engine, need).fits(model.device.platform, free):
+                if variant is not model:
+                    self._tell(
+                        "correlation is looked up on demand, because its volume does "
+                        "not fit into the memory"
+                    )
+                return engine
+        return self._largest_tiles(need, model, free)
+
+    def _whole(self, need: Need, model: Model) -> Engine:
+        return self._engines.whole(model, need.shape)
+
+    def _tiled(self, need: Need, model: Model, tile: Tiles) -> Engine:
+        engine: TiledEngine = self._engines.tiled(model, need.shape, tile)
+        return engine if engine.num_tiles > 1 else self._whole(need, model)
+
+    def _largest_tiles(self, need: Need, model: Model, free: int) -> Engine:
+        width, height = need.shape.width, need.shape.height
+        guess = estimate(need, model)
+        # The next frame's state, LR frame and noise are there beside the networks.
+        room = SLACK * free - guess.held - 1.2 * guess.state
+        pixels = max(0, round(room * width * height / guess.networks))
+        side = math.isqrt(pixels)
+        while True:
+            side = max(SMALLEST, min(side, max(width, height) - 1))
+            engine = self._tiled(need, model, Tiles(side, side))
+            fits = predicted(engine, need).fits(model.device.platform, free)
+            if fits or side == SMALLEST:
+                break
+            side = side * 3 // 4
+        self._tell(_why_tiles(need, model, engine, guess.whole, free))
+        return engine
+
+
+def _why_tiles(need: Need, model: Model, engine: Engine, whole: int, free: int) -> str:
+    frames = f"{need.shape.width}x{need.shape.height} frames"
+    mib = 2**20
+    text = (
+        f"tiles of {engine.layout} that share {OVERLAP} pixels, because {frames} need "
+        f"{whole // mib} MiB at once and {free // mib} MiB are available"
     )
-
-
-def engine_for_job(options: Options, plan: Plan, model: Model) -> Engine:
-    """The engine of a job; unfinished work goes on as it was fitted."""
-    wanted = options.tile
-    if wanted == "auto":
-        wanted = _earlier(plan.target) or "auto"
-    return fitting_engine(wanted, need_of_job(plan), model)
-
-
-def fitting_engine(wanted: str, need: Need, model: Model) -> Engine:
-    """The engine for frames of that kind; its `model` may differ from the given one in
-    the way correlation is looked up. wanted: a value of --tile, or 'on_demand'.
-    """
-    if wanted == "on_demand":
-        return _whole(need, _on_demand(model))
-    if wanted == "off":
-        return _whole(need, model)
-    if wanted != "auto":
-        return _tiled(need, model, parse_tile(wanted))
-    return _choose(need, model)
+    if model.config.unet.norm == "rms":
+        return text
+    return f"{text}; this model normalises over the frame, so tiles differ a bit"
 
 
 def predicted(engine: Engine, need: Need) -> memory.Memory:
-    """What the work will take, its encoder included."""
-    found = engine.memory(need.frames_in, need.frames_out)
-    return replace(found, host=found.host + need.encoder)
-
-
-def _earlier(output: str) -> str | None:
-    """How the unfinished work on this output was fitted: another tiling would make
-    other pixels.
-    """
-    try:
-        return read_sealed(folder_of(output) / "job.json")["fit"]
-    except (JobError, KeyError):
-        return None
-
-
-def _choose(need: Need, model: Model) -> Engine:
-    free = memory.available(model.device)
-    if free is None:
-        return _whole(need, model)
-    free += memory.size_of(
-        model.params
-    )  # they are there already, and predictions count them
-    for variant in (model, *([_on_demand(model)] if _has_volume(need, model) else [])):
-        if need.width * need.height > PLAIN and estimate(need, variant).whole > free:
-            continue
-        engine = _whole(need, variant)
-        if predicted(engine, need).fits(model.device.platform, free):
-            if variant is not model:
-                say(
-                    "fit      correlation is looked up on demand, because its volume does not fit into the memory"
-                )
-            return engine
-    return _largest_tiles(need, model, free)
-
-
-def _whole(need: Need, model: Model) -> Engine:
-    return engine_for(model, need.width, need.height, need.deep, need.size)
-
-
-def _tiled(need: Need, model: Model, tile: tuple[int, int]) -> Engine:
-    engine = tiled_engine_for(
-        model, need.width, need.height, need.deep, need.size, tile
-    )
-    return engine if engine.num_tiles > 1 else _whole(need, model)
-
-
-def _largest_tiles(need: Need, model: Model, free: int) -> Engine:
-    width, height = need.width, need.height
-    guess = estimate(need, model)
-    room = (
-        SLACK * free - guess.held - 1.2 * guess.state
-    )  # the next frame's state, LR frame and noise
-    side = math.isqrt(max(0, round(room * width * height / guess.networks)))
-    while True:
-        side = max(SMALLEST, min(side, max(width, height) - 1))
-        engine = _tiled(need, model, (side, side))
-        if (
-            predicted(engine, need).fits(model.device.platform, free)
-            or side == SMALLEST
-        ):
-            break
-        side = side * 3 // 4
-    exact = (
-        ""
-        if model.config.unet.norm == "rms"
-        else "; this model normalises over the frame, so tiles differ a bit"
-    )
-    say(
-        f"fit      tiles of {engine.fit} that share {OVERLAP} pixels, because {width}x{height} frames need "
-        f"{in_words(guess.whole)} at once and {in_words(free)} are available{exact}"
-    )
-    return engine
+    """Returns the bytes that the work will take, its encoder included."""
+    prediction = engine.memory(need.frames_in, need.frames_out)
+    return replace(prediction, host=prediction.host + need.encoder)
 
 
 class Estimate(NamedTuple):
-    """Bytes of the work, before anything is compiled. held: weights, state, queues,
-    encoder; networks: the rest.
+    """Bytes of the work, before anything is compiled.
+
+    held: weights, state, queues, encoder. networks: the rest.
     """
 
     held: int
@@ -167,42 +145,38 @@ class Estimate(NamedTuple):
 
 
 def estimate(need: Need, model: Model) -> Estimate:
-    """From the traced step; nothing is computed."""
-    config = model.config
-    state = jax.eval_shape(lambda: init_state(config, 1, need.height, need.width))
-    queued = 3 * (
-        need.frames_in * need.width * need.height
-        + need.frames_out * need.size[0] * need.size[1]
-    )
-    host = queued * (1 + need.deep) + need.encoder
-    held = memory.size_of((model.params, state, state)) + (
-        host if model.device.platform == "cpu" else 0
-    )
-    frame = jax.ShapeDtypeStruct((1, need.height, need.width, 3), "float32")
-    traced = peak_bytes(
-        functools.partial(step, config=config), model.params, state, frame
-    )
-    return Estimate(
-        held, memory.size_of(state), memory.temporaries(traced, model.device.platform)
-    )
+    """Returns the bytes by the traced step; nothing is computed."""
+    config, shape = model.config, need.shape
+    state = jax.eval_shape(lambda: init_state(config, 1, shape.height, shape.width))
+    width, height = shape.size
+    pixels_in = need.frames_in * shape.width * shape.height
+    pixels_out = need.frames_out * width * height
+    bytes_per_pixel = 6 if shape.is_deep else 3
+    host = bytes_per_pixel * (pixels_in + pixels_out) + need.encoder
+    platform = model.device.platform
+    held = memory.size_of((model.params, state, state))
+    if platform == "cpu":
+        held += host
+    frame = jax.ShapeDtypeStruct((1, shape.height, shape.width, 3), "float32")
+    traced_step = functools.partial(step, config=config)
+    traced = peak_bytes(traced_step, model.params, state, frame)
+    networks = memory.temporaries(traced, platform)
+    return Estimate(held, memory.size_of(state), networks)
 
 
 def _has_volume(need: Need, model: Model) -> bool:
-    flow = model.config.flow
+    config, flow = model.config, model.config.flow
     if not isinstance(flow, RAFTConfig) or flow.correlation == "on_demand":
         return False
-    config = model.config
-    height, width = (
-        s * config.scale // 8 for s in padded_size(need.height, need.width, config)
-    )
-    return (
-        flow.correlation == "volume" or volume_bytes(1, height, width) <= VOLUME_LIMIT
-    )
+    if flow.correlation == "volume":
+        return True
+    padded = padded_size(need.shape.height, need.shape.width, config)
+    height, width = (side * config.scale // 8 for side in padded)
+    return volume_bytes(1, height, width) <= VOLUME_LIMIT
 
 
 def _on_demand(model: Model) -> Model:
     flow = model.config.flow
     assert isinstance(flow, RAFTConfig)
-    return replace(
-        model, config=replace(model.config, flow=replace(flow, correlation="on_demand"))
-    )
+    thrifty = replace(flow, correlation="on_demand")
+    return replace(model, config=replace(model.config, flow=thrifty))

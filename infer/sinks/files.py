@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infer.frame import Frame
 from infer.jobs.work_folder import WorkFolder
 from infer.sinks.encoders import VideoSpec
 from infer.sinks.segments import Segment, SegmentWriter, sync_file
@@ -24,12 +25,12 @@ class SegmentSink:
         self._work, self._spec, self._group = work, spec, group
         self._writer: SegmentWriter | None = None
 
-    def write(self, index: int, pts: int, duration: int, pixels: Array) -> None:
+    def write(self, frame: Frame, pixels: Array) -> None:
         if self._writer is None:
             self._writer = SegmentWriter(
                 self._work.part("video"), self._spec, self._group
             )
-        self._writer.write(np.asarray(pixels), pts, duration)
+        self._writer.write(np.asarray(pixels), frame.pts, frame.duration)
 
     def mark(self, state: StreamState) -> None:
         assert self._writer is not None
@@ -58,15 +59,17 @@ class PNGSink:
         self._durations: list[int] = []
         self._files: list[str] = []
 
-    def write(self, index: int, pts: int, duration: int, pixels: Array) -> None:
+    def write(self, frame: Frame, pixels: Array) -> None:
         name = (
-            self._names[index] if self._names and not self._clashes else f"{index:08d}"
+            self._names[frame.index]
+            if self._names and not self._clashes
+            else f"{frame.index:08d}"
         )
         path = self.folder / f"{name}.png"
         path.write_bytes(encode_png(np.asarray(pixels)))
         sync_file(str(path))
-        self._pts.append(pts)
-        self._durations.append(duration)
+        self._pts.append(frame.pts)
+        self._durations.append(frame.duration)
         self._files.append(f"{self.folder.name}/{path.name}")
 
     def mark(self, state: StreamState) -> None:

@@ -13,17 +13,18 @@ from av.video.frame import VideoFrame
 
 from infer.colours import FromRGB
 from infer.errors import JobError
+from infer.frame import Frame
 from infer.latency import Latency, now
 from infer.sinks.encoders import VideoSpec
 from infer.sinks.live_encoders import add_live_encoder
 from infer.sinks.sockets import BUFFER, SocketFile
 from infer.sinks.sound import SoundCopy, holds_sound
 from infer.sources.address import Target
-from infer.sources.inbox import Arrival
 from infer.sources.info import FULL
 from infer.sources.live import LiveSource
 from infer.sources.network import is_network
 from infer.sources.probe import reason
+from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
 LONGEST_FILL = 10
@@ -98,7 +99,8 @@ class LiveSink:
             spec.matrix,
             spec.color.range == FULL,
         )
-        self._frame: VideoFrame | None = None
+        self._picture: VideoFrame | None = None
+        self._pixels: Array | None = None
         self._origin: int | None = None
         self._next = 0
         self.latency = Latency()
@@ -108,17 +110,20 @@ class LiveSink:
     def has_sound(self) -> bool:
         return self._sound is not None
 
-    def write(self, arrival: Arrival, pixels: Array) -> None:
-        """One upscaled frame, uint8 or uint16; it may still be on its way from the
-        device.
+    def write(self, frame: Frame, pixels: Array) -> None:
+        """Sends the upscaled picture at the time of ``frame``; the same array as before
+        is not converted again.
         """
-        self._frame = self._convert.convert(np.asarray(pixels), 0, self._spec.time_base)
-        self._send(arrival)
+        if pixels is self._pixels:
+            self.num_repeated += 1
+        else:
+            self._pixels = pixels
+            rgb = np.asarray(pixels)
+            self._picture = self._convert.convert(rgb, 0, self._spec.time_base)
+        self._send(frame)
 
-    def repeat(self, arrival: Arrival) -> None:
-        """The last upscaled frame again, at the time of this one."""
-        self.num_repeated += 1
-        self._send(arrival)
+    def mark(self, state: StreamState) -> None:
+        """A stream is one group without an end."""
 
     def close(self) -> None:
         """Finish the stream, if its receiver is still there; a file that never got a
@@ -136,18 +141,18 @@ class LiveSink:
             with contextlib.suppress(OSError):
                 os.remove(self._target.path)
 
-    def _send(self, arrival: Arrival) -> None:
-        frame = self._frame
-        assert frame is not None
+    def _send(self, frame: Frame) -> None:
+        picture = self._picture
+        assert picture is not None
         if self._origin is None:
-            self._origin = arrival.ticks
+            self._origin = frame.pts
         if self._target.has_clock:
-            self._encode(frame, arrival.ticks - self._origin)
+            self._encode(picture, frame.pts - self._origin)
             self._drain()
         else:
-            self._send_evenly(frame, arrival.ticks - self._origin)
+            self._send_evenly(picture, frame.pts - self._origin)
         self.num_frames += 1
-        self.latency.add(now() - arrival.arrived)
+        self.latency.add(now() - frame.arrived)
 
     def _send_evenly(self, frame: VideoFrame, ticks: int) -> None:
         """Without timestamps frames follow at a fixed rate: gaps are filled, frames too

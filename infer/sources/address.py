@@ -4,8 +4,8 @@ to open it.
 
 import os
 from dataclasses import dataclass, field
+from fractions import Fraction
 
-from infer.command.options import Options, parse_fps, parse_size
 from infer.sources.network import is_network, network_options
 
 PIPE = "-"
@@ -25,9 +25,21 @@ RECORDINGS = {
 
 
 @dataclass(frozen=True)
-class Source:
-    """An input. waits: it can be made to wait without losing anything; lasts: it has no
-    end of its own.
+class RawPictures:
+    """Uncompressed pictures of a pipe or a camera; rate: pictures per second."""
+
+    width: int
+    height: int
+    pixel_format: str
+    rate: Fraction
+
+
+@dataclass(frozen=True)
+class InputAddress:
+    """How FFmpeg opens a live input.
+
+    waits: it can be made to wait without losing anything. lasts: it has no end of its
+    own.
     """
 
     path: str
@@ -83,51 +95,51 @@ def _is_camera(path: str) -> bool:
     return path.startswith("/dev/video")
 
 
-def find_source(path: str, options: Options, low_delay: bool) -> Source:
-    """How to open this input. low_delay: hand out every frame as soon as its bytes are
-    there.
+def find_input(path: str, raw: RawPictures | None, low_delay: bool) -> InputAddress:
+    """Returns how to open this input.
+
+    raw: pictures that a pipe or camera hands out uncompressed. low_delay: hand out
+    every frame as soon as its bytes are there.
     """
     if path == PIPE:
-        return _standard_input(options)
+        return _standard_input(raw)
     if _is_camera(path):
-        size = {"video_size": options.input_size.lower()} if options.input_size else {}
-        return Source(path, path, "v4l2", size, lasts=True)
-    if is_network(path):
-        scheme = path.partition("://")[0].lower()
-        waits = scheme in ("http", "https")
+        size = {"video_size": f"{raw.width}x{raw.height}"} if raw else {}
+        return InputAddress(path, path, "v4l2", size, lasts=True)
+    if not is_network(path):
+        return InputAddress(path, path, waits=True)
+    scheme = path.partition("://")[0].lower()
+    options = network_options(path)
+    if low_delay and scheme in ("udp", "tcp", "srt"):
         # MPEG-TS carries one frame per packet; its parser would hold every frame until
         # the next one begins.
-        parser = (
-            {"fflags": "noparse"}
-            if low_delay and scheme in ("udp", "tcp", "srt")
-            else {}
-        )
-        return Source(
-            path, path, None, {**network_options(path), **parser}, waits, lasts=True
-        )
-    return Source(path, path, waits=True)
+        options["fflags"] = "noparse"
+    waits = scheme in ("http", "https")
+    return InputAddress(path, path, None, options, waits, lasts=True)
 
 
-def _standard_input(options: Options) -> Source:
-    if options.input_size is None:
-        return Source(PIPE, "pipe:0", "yuv4mpegpipe", waits=True)
-    width, height = parse_size(options.input_size, "--input-size")
-    raw = {
-        "pixel_format": options.raw_format,
-        "video_size": f"{width}x{height}",
-        "framerate": str(parse_fps(options.fps)),
+def _standard_input(raw: RawPictures | None) -> InputAddress:
+    if raw is None:
+        return InputAddress(PIPE, "pipe:0", "yuv4mpegpipe", waits=True)
+    options = {
+        "pixel_format": raw.pixel_format,
+        "video_size": f"{raw.width}x{raw.height}",
+        "framerate": str(raw.rate),
     }
-    return Source(PIPE, "pipe:0", "rawvideo", raw, waits=True)
+    return InputAddress(PIPE, "pipe:0", "rawvideo", options, waits=True)
 
 
-def find_target(output: str | None, options: Options) -> Target:
-    """How to open this output; ValueError for what no live stream can be written to."""
+def find_target(output: str | None, raw: bool) -> Target:
+    """Returns how to open this output; raw: bare RGB on standard output, not y4m.
+
+    ValueError if no live stream can be written there.
+    """
     if output is None:
         raise ValueError(
             "--output is missing: a live source needs one, such as out.mp4, - or udp://127.0.0.1:5000"
         )
     if output == PIPE:
-        muxer = "rawvideo" if options.raw_output else "yuv4mpegpipe"
+        muxer = "rawvideo" if raw else "yuv4mpegpipe"
         return Target(PIPE, "pipe:1", muxer, {"strict": "-1"}, immediate=True)
     if is_network(output):
         return _network_target(output)

@@ -1,30 +1,18 @@
-"""Frames of a source, in order, as RGB arrays with their own timestamps."""
+"""Frames of a file or a folder, in order, as RGB arrays with their own timestamps."""
 
 import itertools
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from infer.colours import ToRGB
+from infer.frame import Frame
 from infer.sources.info import VideoInfo
 from infer.sources.probe import open_input, reason
-
-
-class Frame(NamedTuple):
-    """index: number in the source; pts, duration: ticks of the source's time base; rgb:
-    uint8/uint16 [h, w, 3].
-    """
-
-    index: int
-    pts: int
-    duration: int
-    rgb: np.ndarray
 
 
 @dataclass
@@ -43,36 +31,48 @@ class Damage:
         self.first_error = self.first_error or reason(error)
 
 
+@dataclass
+class FileSource:
+    """Frames ``start`` .. ``start + count`` of a file or a folder of images.
+
+    Damaged packets are skipped and counted in ``damage``. Decoding always begins at the
+    first frame, so that a frame has the same bytes wherever reading starts.
+    """
+
+    info: VideoInfo
+    start: int = 0
+    count: int | None = None
+    deinterlace: bool = False
+    damage: Damage = field(default_factory=Damage)
+
+    def frames(self) -> Iterator[Frame]:
+        """Returns the frames; their ``index`` is the number in the source."""
+        info, damage = self.info, self.damage
+        decoded = decode_images(info) if info.files else _decode_video(info, damage)
+        stop = None if self.count is None else self.start + self.count
+        timed = itertools.islice(_with_time(decoded, info, damage), self.start, stop)
+        converter = ToRGB(
+            info.width, info.height, info.layout.is_deep, info.matrix, self.deinterlace
+        )
+        # A deinterlacer hands out every picture one frame late.
+        waiting: deque[tuple[int, int, int]] = deque()
+        for index, (picture, pts, duration) in enumerate(timed, self.start):
+            waiting.append((pts, duration, index))
+            for rgb in converter.convert(picture):
+                yield Frame(rgb, *waiting.popleft())
+            damage.resized_frames = converter.num_resized
+        for rgb in converter.flush():
+            yield Frame(rgb, *waiting.popleft())
+
+
 def read_frames(
     info: VideoInfo,
     start: int = 0,
     count: int | None = None,
     deinterlace: bool = False,
-    damage: Damage | None = None,
 ) -> Iterator[Frame]:
-    """Frames ``start`` .. ``start + count`` of the source; damaged packets are skipped
-    and counted in ``damage``.
-
-    Decoding always begins at the first frame, so that a frame has the same bytes
-    wherever reading starts.
-    """
-    damage = Damage() if damage is None else damage
-    decoded = decode_images(info) if info.files else _decode_video(info, damage)
-    timed = _with_time(decoded, info, damage)
-    stop = None if count is None else start + count
-    converter = ToRGB(
-        info.width, info.height, info.layout.is_deep, info.matrix, deinterlace
-    )
-    waiting: deque[tuple[int, int, int]] = deque()
-    for index, (frame, pts, duration) in enumerate(
-        itertools.islice(timed, start, stop), start
-    ):
-        waiting.append((index, pts, duration))
-        for rgb in converter.convert(frame):
-            yield Frame(*waiting.popleft(), rgb)
-        damage.resized_frames = converter.num_resized
-    for rgb in converter.flush():
-        yield Frame(*waiting.popleft(), rgb)
+    """Returns the frames of a `FileSource`."""
+    return FileSource(info, start, count, deinterlace).frames()
 
 
 def _with_time(

@@ -1,155 +1,192 @@
-"""What happens to frames that arrive faster than they can be upscaled."""
+"""Reading ahead: a bounded queue of frames, and the policy for a full one."""
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from itertools import islice
+from types import TracebackType
+from typing import Literal, Self
 
 import numpy as np
 
-Policy = Literal["drop", "block", "skip-similar"]
-DEPTH = 3
-"""Frames that wait at most: enough for a network's jitter, short enough to stay live.
+from infer.frame import Frame, Source
+
+Overflow = Literal["drop", "block", "skip-similar"]
+LIVE_DEPTH = 3
+"""Frames that wait in a live session: enough for a network's jitter, short enough to
+stay live.
 """
-_POLL = 0.1
-
-
-class Arrival(NamedTuple):
-    """A decoded frame. ticks: on the session's clock; arrived: `time.monotonic` when
-    its bytes were there; fresh: it does not continue the frame before it; rgb:
-    uint8/uint16 [h, w, 3].
-    """
-
-    ticks: int
-    arrived: float
-    fresh: bool
-    rgb: np.ndarray
+POLL = 0.1
+"""Seconds between two looks at the event that stops everything."""
+LONGEST_GOODBYE = 10.0
+"""Seconds that a reader gets to end; one that waits for a dead pipe never would."""
 
 
 class Inbox:
-    """A bounded queue between the thread that reads and the loop that computes.
+    """Reads a source in a thread of its own, at most ``depth`` frames ahead.
 
-    block: a full queue makes the reader wait. Otherwise the oldest frame is dropped and
-    counted; what it began (``fresh``) is passed on to the next.
+    overflow: 'block' makes the reader wait when the queue is full. Otherwise the oldest
+    frame is dropped and counted, and its freshness passes on to the next. skip, count:
+    the part of the frames that is handed out. stop: ends the reader and `frames`.
     """
 
     def __init__(
         self,
-        source: Generator[Arrival, None, None],
-        policy: Policy,
-        stop: threading.Event,
+        source: Source,
+        depth: int,
+        overflow: Overflow = "block",
+        stop: threading.Event | None = None,
+        *,
+        skip: int = 0,
+        count: int | None = None,
     ) -> None:
-        self.policy = policy
-        self._source, self._stop = source, stop
-        self._waiting: deque[Arrival] = deque()
+        self.overflow: Overflow = overflow
+        self._source, self._depth = source, depth
+        self._stop = threading.Event() if stop is None else stop
+        self._part = (skip, None if count is None else skip + count)
+        self._waiting: deque[Frame] = deque()
         self._changed = threading.Condition()
-        self._ended = False
+        self._has_ended = False
         self._error: BaseException | None = None
-        self.received = self.dropped = self.missed = 0
-        self._thread = threading.Thread(
-            target=self._read, name="live input", daemon=True
-        )
+        self.num_received = 0
+        self.num_dropped = 0
+        self.num_missed = 0
+        self._thread = threading.Thread(target=self._read, name="read", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Arrival]:
-        """Frames until the source ends, its error is raised here, or ``stop`` is set."""
-        while not self._stop.is_set():
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._ended, _POLL)
-                if self._waiting:
-                    arrival = self._waiting.popleft()
-                    self._changed.notify_all()
-                elif self._ended:
-                    break
-                else:
-                    continue
-            yield arrival
-        if self._error is not None:
-            raise self._error
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self.join(LONGEST_GOODBYE)
+
+    def frames(self) -> Iterator[Frame]:
+        """Returns the frames until the source ends or ``stop`` is set.
+
+        The source's error is raised after the frames that came before it.
+        """
+        return islice(self._all_frames(), *self._part)
 
     def begin(self) -> None:
-        """From now on frames are taken out; those that were dropped before are counted
-        as ``missed``.
-        """
+        """Counts frames that were dropped so far as ``num_missed``."""
         with self._changed:
-            self.missed, self.dropped = self.dropped, 0
+            self.num_missed, self.num_dropped = self.num_dropped, 0
 
     def join(self, seconds: float) -> bool:
-        """Give the reader that long to end; False if it is still waiting for its
-        source.
-        """
+        """Returns whether the reader ended within that time."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    def _all_frames(self) -> Iterator[Frame]:
+        while not self._stop.is_set():
+            frame = self._take()
+            if frame is not None:
+                yield frame
+            elif self._has_ended and not self._waiting:
+                break
+        if self._error is not None:
+            raise self._error
+
+    def _take(self) -> Frame | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._has_ended, POLL)
+            if not self._waiting:
+                return None
+            frame = self._waiting.popleft()
+            self._changed.notify_all()
+            return frame
+
     def _read(self) -> None:
+        frames = self._source.frames()
         try:
-            with closing(self._source):
-                for arrival in self._source:
-                    if not self._put(arrival):
-                        break
+            for frame in frames:
+                if not self._put(frame):
+                    break
         except BaseException as error:
             self._error = error
         finally:
+            # Generators hold the file open until they are closed.
+            close = getattr(frames, "close", None)
+            if close is not None:
+                close()
             with self._changed:
-                self._ended = True
+                self._has_ended = True
                 self._changed.notify_all()
 
-    def _put(self, arrival: Arrival) -> bool:
+    def _put(self, frame: Frame) -> bool:
         with self._changed:
-            self.received += 1
-            while len(self._waiting) >= DEPTH:
-                if self.policy != "block":
-                    lost = self._waiting.popleft()
-                    self.dropped += 1
-                    first = self._waiting[0] if self._waiting else arrival
-                    self._waiting[0] = first._replace(fresh=first.fresh or lost.fresh)
+            self.num_received += 1
+            while len(self._waiting) >= self._depth:
+                if self.overflow != "block":
+                    frame = self._drop_oldest(frame)
                 elif self._stop.is_set():
                     return False
                 else:
-                    self._changed.wait(_POLL)
-            self._waiting.append(arrival)
+                    self._changed.wait(POLL)
+            self._waiting.append(frame)
             self._changed.notify_all()
             return not self._stop.is_set()
 
+    def _drop_oldest(self, newest: Frame) -> Frame:
+        """Returns the newest frame, fresh if the dropped one was its predecessor."""
+        oldest = self._waiting.popleft()
+        self.num_dropped += 1
+        if not oldest.is_fresh:
+            return newest
+        if not self._waiting:
+            return newest._replace(is_fresh=True)
+        self._waiting[0] = self._waiting[0]._replace(is_fresh=True)
+        return newest
+
 
 BLOCK = 8
-NEARLY = 2.001 / 255  # two levels, and the rounding of their means
+NEARLY = 2.001 / 255
+"""Two levels, and the rounding of their means."""
 
 
 class Similar:
-    """Recognises a frame that is nearly the one last upscaled (not the one last seen:
-    slow change adds up).
+    """Recognises a frame that is nearly the one last upscaled.
 
     Nearly: in no block of 8x8 pixels do the means of any colour differ by more than
     2/255, so that something small that moves counts as a change while the noise of a
-    still picture does not.
+    still picture does not. The reference is the frame last upscaled and not the one
+    before, because slow changes add up.
     """
 
     def __init__(self) -> None:
         self._reference: np.ndarray | None = None
 
-    def matches(self, arrival: Arrival) -> bool:
-        """Whether the last result may be shown again; if not, this frame becomes the
-        reference.
+    def matches(self, frame: Frame) -> bool:
+        """Returns whether the last result may be shown again.
+
+        If not, this frame becomes the reference.
         """
-        means = block_means(arrival.rgb)
-        if (
-            self._reference is not None
-            and not arrival.fresh
-            and np.abs(means - self._reference).max() <= NEARLY
-        ):
-            return True
+        means = block_means(frame.rgb)
+        if self._reference is not None and not frame.is_fresh:
+            difference = np.abs(means - self._reference).max()
+            if difference <= NEARLY:
+                return True
         self._reference = means
         return False
 
 
 def block_means(rgb: np.ndarray) -> np.ndarray:
-    """Means of 8x8 blocks (smaller at the right and lower edge), full scale = 1."""
+    """Returns the means of 8x8 blocks [rows, columns, 3], full scale = 1.
+
+    Blocks at the right and lower edge may be smaller.
+    """
     height, width, _ = rgb.shape
-    rows, columns = np.arange(0, height, BLOCK), np.arange(0, width, BLOCK)
-    sums = np.add.reduceat(np.add.reduceat(rgb, rows, 0, dtype=np.float32), columns, 1)
-    sizes = (
-        np.diff([*rows, height])[:, None, None] * np.diff([*columns, width])[:, None]
-    )
+    tops = np.arange(0, height, BLOCK)
+    lefts = np.arange(0, width, BLOCK)
+    sums_of_rows = np.add.reduceat(rgb, tops, 0, dtype=np.float32)
+    sums = np.add.reduceat(sums_of_rows, lefts, 1)
+    heights = np.diff([*tops, height])
+    widths = np.diff([*lefts, width])
+    sizes = heights[:, None, None] * widths[:, None]
     return sums / sizes / np.iinfo(rgb.dtype).max

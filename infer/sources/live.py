@@ -4,11 +4,12 @@ again.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
 import av
+import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
@@ -17,11 +18,11 @@ from av.video.stream import VideoStream
 
 from infer.colours import ToRGB
 from infer.errors import JobError
+from infer.frame import Frame
 from infer.latency import now
-from infer.sources.address import PIPE, Source
+from infer.sources.address import PIPE, InputAddress
 from infer.sources.clock import Clock
 from infer.sources.files import Damage
-from infer.sources.inbox import Arrival
 from infer.sources.info import VideoInfo
 from infer.sources.network import MAX_PIXELS, is_network
 from infer.sources.playlist import check_playlist
@@ -41,7 +42,7 @@ class Connection:
 
     def __init__(
         self,
-        source: Source,
+        source: InputAddress,
         damage: Damage,
         stream: int | None,
         timeout: float,
@@ -151,7 +152,7 @@ class LiveSource:
 
     def __init__(
         self,
-        source: Source,
+        source: InputAddress,
         stop: threading.Event,
         say: Callable[[str], None],
         *,
@@ -186,21 +187,25 @@ class LiveSource:
             info.width, info.height, info.layout.is_deep, info.matrix, deinterlace
         )
         self.num_reconnects = 0
+        self._num_frames = 0
 
     @property
     def num_resized(self) -> int:
         """Frames of another size than the first; they were scaled to it."""
         return self._convert.num_resized
 
-    def arrivals(self) -> Generator[Arrival, None, None]:
-        """All frames, across reconnections. JobError if the source is lost for good."""
+    def frames(self) -> Iterator[Frame]:
+        """Returns all frames, across reconnections.
+
+        JobError if the source is lost for good.
+        """
         while True:
             why = ""
             last = now()
             try:
-                for arrival in self._frames():
+                for frame in self._frames():
                     last = now()
-                    yield arrival
+                    yield frame
             except (av.FFmpegError, OSError) as error:
                 why = explain(error)
             finally:
@@ -211,9 +216,13 @@ class LiveSource:
                 return
             self.clock.reconnect(now() - last)
 
-    def _frames(self) -> Iterator[Arrival]:
-        connection, waiting, fresh = self._connection, deque[tuple[int, float]](), True
+    def _frames(self) -> Iterator[Frame]:
+        """Frames of one connection; the first of them is fresh."""
+        connection = self._connection
         assert connection is not None
+        # A deinterlacer hands out every picture one frame late.
+        waiting = deque[tuple[int, float]]()
+        is_fresh = True
         pace = Pace() if self._paced else None
         for item, arrived in connection.items():
             if isinstance(item, Packet):
@@ -221,15 +230,21 @@ class LiveSource:
                 continue
             ticks = self.clock.ticks(connection.seconds(item.pts))
             if pace is not None:
-                arrived = max(
-                    arrived, pace.wait(float(ticks * self.clock.base), self._stop)
-                )
+                due = pace.wait(float(ticks * self.clock.base), self._stop)
+                arrived = max(arrived, due)
             waiting.append((ticks, arrived))
             for rgb in self._convert.convert(item):
-                yield Arrival(*waiting.popleft(), fresh, rgb)
-                fresh = False
+                yield self._frame(rgb, *waiting.popleft(), is_fresh)
+                is_fresh = False
         for rgb in self._convert.flush():
-            yield Arrival(*waiting.popleft(), fresh, rgb)
+            yield self._frame(rgb, *waiting.popleft(), is_fresh)
+
+    def _frame(
+        self, rgb: np.ndarray, ticks: int, arrived: float, is_fresh: bool
+    ) -> Frame:
+        index = self._num_frames
+        self._num_frames += 1
+        return Frame(rgb, ticks, self.info.frame_duration, index, arrived, is_fresh)
 
     def _keep_sound(self, packet: Packet) -> None:
         if packet.pts is not None and packet.time_base:

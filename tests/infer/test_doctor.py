@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from infer.__main__ import main
-from infer.model import compile_cache, selftest
+from infer.model import compiled_cache, selftest
 from sdvsr_jax.weights import load as checkpoint
 
 
@@ -53,7 +53,6 @@ def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
     open_cache.mkdir()
     open_cache.chmod(0o777)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(open_cache))
-    selftest.load_model.cache_clear()
     status, found = doctor()
     assert status == 1
     assert {name for name, f in found.items() if f["fault"]} == {
@@ -84,10 +83,10 @@ def test_replaced_weights_need_new_numbers(monkeypatch):
 def test_the_cache_is_private(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    compile_cache.use()
-    folder = compile_cache.folder()
+    compiled_cache.use()
+    folder = compiled_cache.folder()
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert compile_cache.fault(folder) == ""
+    assert compiled_cache.fault(folder) == ""
     folder.chmod(0o720)
-    assert "others can write" in compile_cache.fault(folder)
-    assert "not there" in compile_cache.fault(tmp_path / "none")
+    assert "others can write" in compiled_cache.fault(folder)
+    assert "not there" in compiled_cache.fault(tmp_path / "none")

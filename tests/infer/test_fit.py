@@ -13,10 +13,12 @@ from PIL import Image
 
 from infer.__main__ import main
 from infer.command.options import parse
+from infer.jobs.fitting import engine_for_job, need_of_job
 from infer.jobs.plan import make_plan
 from infer.model import memory
 from infer.model import memory_plan as fit
 from infer.model.engine import load_model
+from infer.model.engines import Engines
 from infer.sources.files import read_frames
 from infer.sources.probe import probe
 
@@ -104,15 +106,16 @@ def test_seams_of_the_shipped_model_stay_within_rounding(tmp_path):
 
 MEASURE = """
 import sys, numpy as np
-from infer.model.engine import load_model, Engine
+from infer.model.engine import load_model, Engine, Shape
+from infer.model.layout import Tiles
 from infer.model.memory import size_of
 from infer.model.tiled import TiledEngine
 def kib(name):
     return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(name))
 model, tile = load_model(sys.argv[1], 'cpu'), int(sys.argv[2])
-shape = (model, 960, 540, False, (3840, 2160))
-engine = TiledEngine(*shape, (tile, tile)) if tile else Engine(*shape)
-small = Engine(model, 64, 64, False, (256, 256))
+shape = Shape(960, 540, False, (3840, 2160))
+engine = TiledEngine(model, shape, Tiles(tile, tile)) if tile else Engine(model, shape)
+small = Engine(model, Shape(64, 64, False, (256, 256)))
 small.step(small.start(0), np.zeros((64, 64, 3), np.uint8))[1].block_until_ready()
 open('/proc/self/clear_refs', 'w').write('5')
 before = kib('VmRSS')
@@ -153,8 +156,8 @@ def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
 def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
     options = parse(["--video", source, "--model", tiny_model])
     plan, model = make_plan(options, source), load_model(tiny_model, "cpu")
-    engine = fit.engine_for_job(options, plan, model)
-    need = fit.need_of_job(plan)
+    engine = engine_for_job(options, plan, model, Engines())
+    need = need_of_job(plan)
     found = fit.predicted(engine, need)
     assert abs(fit.estimate(need, model).whole / (found.device + found.host) - 1) < 0.2
 

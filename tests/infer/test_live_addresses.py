@@ -7,6 +7,7 @@ import http.server
 import json
 import threading
 from itertools import pairwise
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,7 +17,6 @@ from rtsp_server import RTSPServer
 from streams import numbers_in, record
 
 from infer.__main__ import main
-from infer.command.options import Options
 from infer.sources import network
 from infer.sources.address import find_source, find_target, is_live
 from infer.sources.playlist import check_playlist
@@ -227,19 +227,20 @@ def test_addresses_mean_what_they_say():
     assert all(
         is_live("in.mp4", output) for output in ("-", "udp://h:1", "out.ts", "out.m3u8")
     )
-    o = Options(input_size="320x240")
-    assert find_source("/dev/video0", o, True).options == {"video_size": "320x240"}
-    assert find_source("rtsp://h/x", o, True).options["rtsp_transport"] == "tcp"
-    assert "file" not in find_source("http://h/a.m3u8", o, False).options[
-        "protocol_whitelist"
-    ].split(",")
-    for output, words in (
-        (None, "missing"),
-        ("rtsp://h/x", "cannot send"),
-        ("out.avi", "is written to"),
-    ):
+    raw = RawPictures(320, 240, "rgb24", Fraction(25))
+    camera = find_input("/dev/video0", raw, True)
+    assert camera.options == {"video_size": "320x240"}
+    assert find_input("rtsp://h/x", None, True).options["rtsp_transport"] == "tcp"
+    playlist = find_input("http://h/a.m3u8", None, False)
+    assert "file" not in playlist.options["protocol_whitelist"].split(",")
+    refusals = {
+        None: "missing",
+        "rtsp://h/x": "cannot send",
+        "out.avi": "is written to",
+    }
+    for output, words in refusals.items():
         with pytest.raises(ValueError, match=words):
-            find_target(output, o)
+            find_target(output, False)
 
 
 def test_a_camera_that_is_not_there_is_wrong_use(live, tmp_path, capsys):

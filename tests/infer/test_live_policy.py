@@ -1,76 +1,94 @@
-"""What happens to frames that come faster than they are upscaled, and which of them
-count as the same picture.
+"""Frames that come faster than they are upscaled, and frames that count as the same
+picture.
 """
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
-from infer.sources.inbox import DEPTH, Arrival, Inbox, Similar, block_means
+from infer.frame import Frame
+from infer.sources.inbox import LIVE_DEPTH, Inbox, Overflow, Similar, block_means
 
 BLANK = np.zeros((4, 4, 3), np.uint8)
 
 
-def burst(count: int, fresh: int = 0) -> Iterator[Arrival]:
-    for number in range(count):
-        yield Arrival(number, 0.0, number == fresh, BLANK)
+class Burst:
+    """A source of ``count`` frames that come at once; one of them is fresh."""
+
+    def __init__(
+        self, count: int, fresh: int = 0, error: Exception | None = None
+    ) -> None:
+        self._count, self._fresh, self._error = count, fresh, error
+        self.num_read = 0
+
+    def frames(self) -> Iterator[Frame]:
+        for number in range(self._count):
+            self.num_read += 1
+            is_fresh = number == self._fresh
+            yield Frame(BLANK, number, 1, number, is_fresh=is_fresh)
+        if self._error is not None:
+            raise self._error
 
 
-def wait_for(condition) -> None:
+def live_inbox(source: object, overflow: Overflow) -> Inbox:
+    return Inbox(source, LIVE_DEPTH, overflow, threading.Event())  # type: ignore[arg-type]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def test_drop_keeps_the_newest_and_passes_on_what_they_began():
-    inbox = Inbox(burst(100, fresh=40), "drop", threading.Event())
-    wait_for(lambda: inbox.received == 100)
-    left = list(inbox)
-    assert [arrival.ticks for arrival in left] == [97, 98, 99]
-    assert [arrival.fresh for arrival in left] == [True, False, False]
-    assert inbox.dropped == 100 - DEPTH
+def test_drop_keeps_the_newest_and_passes_on_their_freshness():
+    inbox = live_inbox(Burst(100, fresh=40), "drop")
+    wait_for(lambda: inbox.num_received == 100)
+    frames = list(inbox.frames())
+    assert [frame.pts for frame in frames] == [97, 98, 99]
+    assert [frame.is_fresh for frame in frames] == [True, False, False]
+    assert inbox.num_dropped == 100 - LIVE_DEPTH
 
 
-def test_what_was_dropped_before_the_start_is_counted_apart():
-    inbox = Inbox(burst(100), "drop", threading.Event())
-    wait_for(lambda: inbox.received == 100)
+def test_frames_dropped_before_the_start_are_counted_apart():
+    inbox = live_inbox(Burst(100), "drop")
+    wait_for(lambda: inbox.num_received == 100)
     inbox.begin()
-    assert (inbox.missed, inbox.dropped) == (100 - DEPTH, 0)
+    assert (inbox.num_missed, inbox.num_dropped) == (100 - LIVE_DEPTH, 0)
 
 
 def test_block_makes_the_source_wait_and_loses_nothing():
-    read = []
-
-    def source() -> Iterator[Arrival]:
-        for arrival in burst(50):
-            read.append(1)
-            yield arrival
-
-    inbox = Inbox(source(), "block", threading.Event())
-    wait_for(lambda: len(read) > DEPTH)
+    source = Burst(50)
+    inbox = live_inbox(source, "block")
+    wait_for(lambda: source.num_read > LIVE_DEPTH)
     time.sleep(0.2)
-    assert len(read) == DEPTH + 1
-    assert [arrival.ticks for arrival in inbox] == list(range(50))
-    assert inbox.dropped == 0
+    assert source.num_read == LIVE_DEPTH + 1
+    assert [frame.pts for frame in inbox.frames()] == list(range(50))
+    assert inbox.num_dropped == 0
 
 
-@pytest.mark.parametrize("policy", ["drop", "block"])
-def test_a_stop_ends_reader_and_loop(policy):
+def test_a_part_of_the_frames_is_handed_out():
+    inbox = Inbox(Burst(20), LIVE_DEPTH, skip=4, count=3)
+    assert [frame.pts for frame in inbox.frames()] == [4, 5, 6]
+
+
+@pytest.mark.parametrize("overflow", ["drop", "block"])
+def test_a_stop_ends_reader_and_loop(overflow: Overflow):
     stop, ended = threading.Event(), threading.Event()
 
-    def endless() -> Iterator[Arrival]:
-        try:
-            while True:
-                yield from burst(1)
-        finally:
-            ended.set()
+    class Endless:
+        def frames(self) -> Iterator[Frame]:
+            try:
+                while True:
+                    yield from Burst(1).frames()
+            finally:
+                ended.set()
 
-    inbox = Inbox(endless(), policy, stop)
-    for number, _ in enumerate(inbox):
+    inbox = Inbox(Endless(), LIVE_DEPTH, overflow, stop)
+    for number, _ in enumerate(inbox.frames()):
         if number == 5:
             stop.set()
     assert inbox.join(10)
@@ -78,54 +96,57 @@ def test_a_stop_ends_reader_and_loop(policy):
 
 
 def test_an_error_of_the_source_comes_after_its_frames():
-    def breaking() -> Iterator[Arrival]:
-        yield from burst(2)
-        raise OSError("gone")
-
-    inbox, seen = Inbox(breaking(), "block", threading.Event()), []
+    inbox = live_inbox(Burst(2, error=OSError("gone")), "block")
+    frames = inbox.frames()
+    assert [next(frames).pts, next(frames).pts] == [0, 1]
     with pytest.raises(OSError, match="gone"):
-        seen.extend(iter(inbox))
-    assert inbox.received == 2
+        next(frames)
+    assert inbox.num_received == 2
 
 
 def picture(seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
-    rng, top = np.random.default_rng(seed), np.iinfo(dtype).max
-    return (rng.uniform(0.2, 0.8, (45, 61, 3)) * top).astype(dtype)
+    rng = np.random.default_rng(seed)
+    values = rng.uniform(0.2, 0.8, (45, 61, 3))
+    return (values * np.iinfo(dtype).max).astype(dtype)
 
 
-def arrival(rgb: np.ndarray, fresh: bool = False) -> Arrival:
-    return Arrival(0, 0.0, fresh, rgb)
+def frame_of(rgb: np.ndarray, is_fresh: bool = False) -> Frame:
+    return Frame(rgb, 0, 1, is_fresh=is_fresh)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_noise_is_similar_and_a_small_thing_that_moves_is_not(dtype):
-    similar, still, unit = Similar(), picture(dtype=dtype), np.iinfo(dtype).max // 255
-    assert not similar.matches(arrival(still))
-    noise = np.random.default_rng(1).normal(0, 3 * unit, still.shape)
-    assert similar.matches(arrival((still + noise).astype(dtype)))
+def test_noise_is_similar_and_a_small_thing_that_moves_is_not(dtype: type):
+    similar, still = Similar(), picture(dtype=dtype)
+    level = np.iinfo(dtype).max // 255
+    assert not similar.matches(frame_of(still))
+    noise = np.random.default_rng(1).normal(0, 3 * level, still.shape)
+    assert similar.matches(frame_of((still + noise).astype(dtype)))
+    # 16 of 2745 pixels
     moved = still.copy()
-    moved[20:24, 30:34] = np.iinfo(dtype).max  # 16 of 2745 pixels
-    assert not similar.matches(arrival(moved))
+    moved[20:24, 30:34] = np.iinfo(dtype).max
+    assert not similar.matches(frame_of(moved))
 
 
 def test_a_slow_fade_is_not_missed():
     similar, still = Similar(), np.full((16, 16, 3), 100, np.uint8)
-    results = [similar.matches(arrival(still + step)) for step in range(13)]
-    assert [step for step, same in enumerate(results) if not same] == [0, 3, 6, 9, 12]
+    results = [similar.matches(frame_of(still + step)) for step in range(13)]
+    computed = [step for step, is_same in enumerate(results) if not is_same]
+    assert computed == [0, 3, 6, 9, 12]
 
 
 def test_a_fresh_frame_is_never_a_repetition():
     similar = Similar()
-    similar.matches(arrival(BLANK))
-    assert similar.matches(arrival(BLANK))
-    assert not similar.matches(arrival(BLANK, fresh=True))
+    similar.matches(frame_of(BLANK))
+    assert similar.matches(frame_of(BLANK))
+    assert not similar.matches(frame_of(BLANK, is_fresh=True))
 
 
 def test_block_means_are_means_of_blocks():
     rgb = picture()
     means = block_means(rgb)
     assert means.shape == (6, 8, 3)
-    np.testing.assert_allclose(means[5, 7], rgb[40:, 56:].mean((0, 1)) / 255, rtol=1e-5)
-    np.testing.assert_allclose(
-        means[1, 2], rgb[8:16, 16:24].mean((0, 1)) / 255, rtol=1e-5
-    )
+    # float32 sums of at most 64 values of 8 bits are off by far less than 1e-5.
+    corner = rgb[40:, 56:].mean((0, 1)) / 255
+    np.testing.assert_allclose(means[5, 7], corner, rtol=1e-5)
+    inside = rgb[8:16, 16:24].mean((0, 1)) / 255
+    np.testing.assert_allclose(means[1, 2], inside, rtol=1e-5)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny_models
 
-from infer.model.programs import program
+from infer.model.compiled_cache import program
 from sdvsr_jax import init_state, step
 
 FACTS = ("sum", 3)
