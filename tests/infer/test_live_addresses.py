@@ -6,8 +6,8 @@ import functools
 import http.server
 import json
 import threading
-from itertools import pairwise
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -18,7 +18,7 @@ from streams import numbers_in, record
 
 from infer.__main__ import main
 from infer.sources import network
-from infer.sources.address import find_source, find_target, is_live
+from infer.sources.address import RawPictures, find_input, find_target, is_live
 from infer.sources.playlist import check_playlist
 
 
