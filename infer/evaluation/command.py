@@ -28,7 +28,7 @@ from infer.evaluation.drift import drift
 from infer.evaluation.measure import METRICS, Case, Judge, Truth, make_judge, measure
 from infer.evaluation.methods import Model, bicubic, load_models, upscale
 from infer.evaluation.report import Results, print_table, write_csv, write_json
-from infer.model import compile_cache
+from infer.model import compiled_cache
 from sdvsr_jax.metrics import flow
 
 OFFSETS_OF_DEGRADED = (0, 1, 2, 3)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; wrong use is a ValueError."""
     options = tyro.cli(Evaluate, args=arguments, prog="python -m infer evaluate")
     _check(options)
-    compile_cache.use()
+    compiled_cache.use()
     conditions = [parse_condition(text) for text in options.degrade]
     judge = make_judge(
         options.lpips_net,
