@@ -10,8 +10,8 @@ import pkgutil
 from dataclasses import dataclass, field
 from typing import Literal
 
-Degradation = Literal["bicubic", "blind"]
-Objective = Literal["autoencode", "denoise", "decode", "flow", "rollout"]
+Degradation = Literal["bicubic", "blind", "real"]
+Objective = Literal["autoencode", "denoise", "decode", "flow", "restore", "rollout"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class DataConfig:
     static: float = 0.0
     """Probability of a frozen window: recurrent models diverge first where nothing
     moves.
+    """
+    rendered: float = 0.0
+    """Probability of a window of drawn text and graphics instead of one from the files.
     """
     max_start: int | None = None
     """Last start frame of a window in a shot; 3 repeats the released Vimeo recipe
@@ -109,6 +112,17 @@ class LossConfig:
     """Safetensors file of the net; only squeeze is shipped."""
     temporal: float = 0.0
     """Masked residual against the previous output."""
+    repair: float = 0.0
+    """The repaired LR frame against the clean one (8-bit bicubic of the truth)."""
+    change: float = 0.0
+    """Restorer stage: the change from frame to frame against the clean one's."""
+    phase: float = 0.0
+    """Pattern of period 4: the 16 phase means of output less truth against each other.
+    """
+    shift: int = 0
+    """LPIPS sees a crop that starts at a random pixel below this: its stride must not
+    be learned.
+    """
     moments: float = 0.0
     """Latents of the autoencoder towards mean 0, deviation 1."""
     photometric: float = 1.0
@@ -186,6 +200,8 @@ class RunConfig:
     seed: int = 0
     num_timesteps: int = 0
     """Sampling steps; 0 keeps the model's."""
+    add_restorer: bool = False
+    """Give the start weights a fresh restorer, if they have none."""
     guidance_from_unet: bool = False
     """Start the guidance branch as a copy of the U-Net's encoder half."""
     data: DataConfig = field(default_factory=DataConfig)

@@ -181,6 +181,16 @@ class HistoryConfig:
 
 
 @dataclass(frozen=True)
+class RestorerConfig:
+    """Repair of the LR frame (compression, noise, blur) before anything else sees it."""
+
+    channels: int = 48
+    num_blocks: int = 5
+    memory_channels: int = 16
+    """Carried from frame to frame at half the LR size."""
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything `stream.step` needs to know besides the weights."""
 
@@ -193,6 +203,8 @@ class ModelConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     quirks: Quirks = field(default_factory=Quirks)
     history: HistoryConfig = field(default_factory=HistoryConfig)
+    restorer: RestorerConfig | None = None
+    """None: frames are taken as they are, as published."""
     size_multiple: int = 4
     """LR frames are padded (edge pixels) to a multiple of this inside `step`; the
     output is cropped back.
@@ -305,9 +317,10 @@ def from_dict(data: dict[str, Any]) -> ModelConfig:
 def _build(kind: Any, value: Any, path: str) -> Any:
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
-        choices = {
-            t.__dataclass_fields__["kind"].default: t for t in typing.get_args(kind)
-        }
+        members = typing.get_args(kind)
+        if type(None) in members:
+            return None if value is None else _build(members[0], value, path)
+        choices = {t.__dataclass_fields__["kind"].default: t for t in members}
         tag = value.get("kind") if isinstance(value, dict) else None
         if tag not in choices:
             raise ValueError(

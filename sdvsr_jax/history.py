@@ -9,10 +9,22 @@ import jax.numpy as jnp
 
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.models.flow import raft
+from sdvsr_jax.models.restorer import FOLD, Repair
 from sdvsr_jax.networks import Networks
 from sdvsr_jax.ops.resize import mean_pool, pad_edges, resize_linear
 from sdvsr_jax.ops.warp import inside, warp
-from sdvsr_jax.types import Array, Bool, Flow, HasPrev, LRFrame, Mask, PyTree, SRFrame
+from sdvsr_jax.types import (
+    Array,
+    Bool,
+    Degree,
+    Features,
+    Flow,
+    HasPrev,
+    LRFrame,
+    Mask,
+    PyTree,
+    SRFrame,
+)
 
 
 class History(NamedTuple):
@@ -47,9 +59,92 @@ def align(
     scene.
     """
     seen = look_back(nets, prev_lr, prev_features, has_prev, lr, up, config)
+    return warp_history(
+        seen,
+        prev_sr,
+        has_prev,
+        scene_holds(seen, has_prev, config, cut),
+        lr,
+        up,
+        config,
+    )
+
+
+def scene_holds(
+    seen: "LookBack", has_prev: HasPrev, config: ModelConfig, cut: HasPrev | None
+) -> HasPrev:
+    """Whether there is a previous frame, and of the same scene."""
     if cut is None and config.history.cut_validity > 0:
         cut = seen.validity.mean((1, 2, 3)) < config.history.cut_validity
-    has = (has_prev if cut is None else has_prev & ~cut)[:, None, None, None]
+    return has_prev if cut is None else has_prev & ~cut
+
+
+class Restored(NamedTuple):
+    """The frame as everything behind the restorer sees it, and what it was made of."""
+
+    lr: LRFrame
+    repair: Repair
+
+
+def restore(
+    nets: Networks,
+    seen: "LookBack",
+    prev_lr: LRFrame,
+    memory: Features,
+    has_prev: HasPrev,
+    degree: Degree,
+    lr: LRFrame,
+    holds: HasPrev,
+) -> Restored:
+    """lr + degree * residual, the degree per pixel where it is negative (auto). At 0
+    the very same frame.
+    """
+    assert nets.restorer is not None
+    has = holds[:, None, None, None]
+    prev_lr = jnp.where(has, prev_lr, lr)
+    validity = jnp.broadcast_to(jnp.where(has, seen.validity, 0), (*lr.shape[:3], 1))
+    previous = jnp.where(has, warp(prev_lr, seen.flow_lr), lr)
+    half = mean_pool(seen.flow_lr, FOLD) / FOLD
+    memory = jnp.where(has, warp(jnp.where(has, memory, 0), half), 0)
+    repair = nets.restorer(lr, previous, memory, validity)
+    given = degree[:, None, None, None]
+    amount = jnp.where(given < 0, repair.amount, given)
+    return Restored(jnp.where(given == 0, lr, lr + amount * repair.residual), repair)
+
+
+def repaired_validity(
+    seen: "LookBack",
+    prev_lr: LRFrame,
+    has_prev: HasPrev,
+    lr: LRFrame,
+    config: ModelConfig,
+) -> "LookBack":
+    """The validity anew, of the repaired frame: noise and block edges say nothing
+    against the history.
+    """
+    has = has_prev[:, None, None, None]
+    validity = has.astype(jnp.float32)
+    if config.history.consistency_sigma > 0:
+        prev_lr = jnp.where(has, prev_lr, lr)
+        validity = validity * consistency(
+            lr, prev_lr, seen.flow_lr, config.history.consistency_sigma
+        )
+    return seen._replace(validity=validity)
+
+
+def warp_history(
+    seen: "LookBack",
+    prev_sr: SRFrame,
+    has_prev: HasPrev,
+    holds: HasPrev,
+    lr: LRFrame,
+    up: SRFrame,
+    config: ModelConfig,
+) -> History:
+    """The previous SR frame along the flow, blended with the bicubic one by its
+    validity.
+    """
+    has = holds[:, None, None, None]
     # barriers here and behind the flow: guidance and TPM read these images, and on a
     # CPU each would compute them
     validity = jnp.where(has, seen.validity, 0)
@@ -72,6 +167,7 @@ class LookBack(NamedTuple):
     flow: Flow
     validity: Mask
     flow_features: PyTree
+    flow_lr: Flow
 
 
 def look_back(
@@ -96,7 +192,7 @@ def look_back(
         validity = validity * consistency(
             lr, prev_lr, flow_lr, config.history.consistency_sigma
         )
-    return LookBack(flow, validity, features)
+    return LookBack(flow, validity, features, flow_lr)
 
 
 def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask:

@@ -15,6 +15,7 @@ from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.models.flow.flownet import FlowNet
 from sdvsr_jax.models.flow.raft import RAFT
 from sdvsr_jax.models.guidance import ControlNet
+from sdvsr_jax.models.restorer import FOLD, Restorer
 from sdvsr_jax.models.unet import UNet
 from sdvsr_jax.models.vae import SequenceBlock, TemporalAutoencoder
 from sdvsr_jax.ops import quantized
@@ -29,7 +30,7 @@ UPSAMPLING = re.compile(r"/upsamplers_\d+/conv/kernel$")
 
 
 class Networks(NamedTuple):
-    """The four modules; the parameter tree has the same names."""
+    """The modules; the parameter tree has the same names."""
 
     unet: UNet
     controlnet: ControlNet
@@ -38,6 +39,8 @@ class Networks(NamedTuple):
     """RAFT on SR-sized frames or FlowNet on LR frames: ``features(image)``, ``(image,
     features, previous)``.
     """
+    restorer: Restorer | None
+    """Only where the config has one."""
 
 
 def build(config: ModelConfig) -> Networks:
@@ -53,17 +56,18 @@ def build(config: ModelConfig) -> Networks:
         ControlNet(config.unet, dtype, config.guidance),
         TemporalAutoencoder(config.vae, dtype),
         flow,
+        Restorer(config.restorer, dtype) if config.restorer else None,
     )
 
 
 def bind(params: Params, config: ModelConfig) -> Networks:
     """Modules with their parameters, to be called inside a pure function."""
-    return Networks(
-        *(
-            m.bind({"params": params[name]})
-            for name, m in build(config)._asdict().items()
-        )
-    )
+    modules = build(config)._asdict()
+    bound = {
+        name: module and module.bind({"params": params[name]})
+        for name, module in modules.items()
+    }
+    return Networks(**bound)
 
 
 def uses_text(config: ModelConfig) -> bool:
@@ -89,6 +93,11 @@ def init_params(key: Array, config: ModelConfig) -> Params:
         "vae": (_touch_vae, (up, lr)),
         "flow": (_touch_flow, (lr if isinstance(config.flow, FlowNetConfig) else up,)),
     }
+    if config.restorer:
+        memory = jnp.zeros(
+            (1, size // FOLD, size // FOLD, config.restorer.memory_channels)
+        )
+        inputs["restorer"] = (_touch_restorer, (lr, memory))
     keys = dict(zip(inputs, jax.random.split(key, len(inputs))))
     params = {
         name: getattr(nets, name).init(keys[name], *args, method=touch)["params"]
@@ -126,6 +135,8 @@ def prepare(params: Params, config: ModelConfig) -> Params:
         for name in ("unet", "controlnet", "vae")
     }
     cast["flow"] = params["flow"]
+    if config.restorer:
+        cast["restorer"] = _cast(params["restorer"], dtype, "none")
     if device_kind()[0] == "cuda":
         cast = _output_channel_first(cast)
     return {**cast, "folded": folded}
@@ -209,3 +220,7 @@ def _touch_vae(net: TemporalAutoencoder, image: Array, lr: Array) -> Array:
 def _touch_flow(net: Any, image: Array) -> Array:
     features = net.features(image)
     return net(image, features, features)
+
+
+def _touch_restorer(net: Restorer, lr: Array, memory: Array) -> PyTree:
+    return net(lr, lr, memory, lr[..., :1])

@@ -4,7 +4,15 @@ imports the networks.
 
 from typing import NamedTuple
 
-from sdvsr_jax.types import FrameIndex, HasPrev, LRFrame, PyTree, SRFrame, StreamKey
+from sdvsr_jax.types import (
+    Degree,
+    FrameIndex,
+    HasPrev,
+    LRFrame,
+    PyTree,
+    SRFrame,
+    StreamKey,
+)
 
 
 class StreamState(NamedTuple):
@@ -16,8 +24,15 @@ class StreamState(NamedTuple):
     """
 
     prev_lr: LRFrame
+    """As the networks saw it: repaired, where the model has a restorer."""
     prev_sr: SRFrame
     flow_features: PyTree
+    memory: PyTree
+    """The restorer's own, [b, h/2, w/2, c]; empty without one."""
+    restore: Degree
+    """How much of the restorer's repair is applied: 0 (none) to 1; negative: it decides
+    itself, pixel by pixel.
+    """
     has_prev: HasPrev
     frame_index: FrameIndex
     key: StreamKey

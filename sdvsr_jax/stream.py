@@ -17,7 +17,16 @@ import jax.numpy as jnp
 
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.history import History, align, flow_input, look_back
+from sdvsr_jax.history import (
+    History,
+    flow_input,
+    look_back,
+    repaired_validity,
+    restore,
+    scene_holds,
+    warp_history,
+)
+from sdvsr_jax.models.restorer import FOLD
 from sdvsr_jax.networks import Networks, bind, build, shifts_of
 from sdvsr_jax.ops.resize import pad_edges, upsample_bicubic
 from sdvsr_jax.ops.xla import compiler_options
@@ -33,6 +42,9 @@ from sdvsr_jax.types import (
     PyTree,
     SRFrame,
 )
+
+AUTO = -1.0
+"""Degree of repair that the restorer chooses itself."""
 
 
 def padded_size(height: int, width: int, config: ModelConfig) -> tuple[int, int]:
@@ -55,11 +67,13 @@ def init_state(
     *,
     seed: int | Array = 0,
     streams: Array | None = None,
+    restore: float = AUTO,
 ) -> StreamState:
     """Fresh state for ``batch`` streams of LR frames height x width.
 
     A frame's noise depends on (seed, stream, frame index) alone; ``streams`` (default
-    0..batch-1) numbers them.
+    0..batch-1) numbers them. ``restore`` is the degree of repair, 0 to 1, or `AUTO`; a
+    model without a restorer does not read it.
     """
     if batch < 1:
         raise ValueError(f"batch of {batch} streams, expected at least 1")
@@ -71,6 +85,8 @@ def init_state(
         prev_lr=lr,
         prev_sr=sr,
         flow_features=_empty_flow_features(flow_input(lr, sr, config), config),
+        memory=_empty_memory(config, batch, height, width),
+        restore=jnp.full(batch, restore, jnp.float32),
         has_prev=jnp.zeros(batch, bool),
         frame_index=jnp.zeros(batch, jnp.int32),
         key=jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(
@@ -134,17 +150,7 @@ def advance(
     height, width = lr_frame.shape[1:3]
     lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(height, width, config))
     up = upsample_bicubic(lr, config.scale)
-    history = align(
-        nets,
-        state.prev_lr,
-        state.prev_sr,
-        state.flow_features,
-        state.has_prev,
-        lr,
-        up,
-        config,
-        cut,
-    )
+    lr, up, history, memory = _look_back(nets, state, lr, up, config, cut)
     if noise is None:
         noise = frame_noise(state, lr.shape[1:3], config)
     denoised = denoise_latents(nets, params["folded"], noise, lr, history, config)
@@ -154,11 +160,42 @@ def advance(
         prev_lr=lr,
         prev_sr=sr if config.quirks.unclamped_feedback else jnp.clip(sr, -1, 1),
         flow_features=history.flow_features,
+        memory=memory,
+        restore=state.restore,
         has_prev=jnp.ones_like(state.has_prev),
         frame_index=state.frame_index + 1,
         key=state.key,
     )
     return new_state, sr[:, : height * config.scale, : width * config.scale], denoised
+
+
+def _look_back(
+    nets: Networks,
+    state: StreamState,
+    lr: LRFrame,
+    up: SRFrame,
+    config: ModelConfig,
+    cut: HasPrev | None,
+) -> tuple[LRFrame, SRFrame, History, PyTree]:
+    """The repaired frame, its bicubic enlargement, the history as it sees it, and the
+    restorer's memory.
+    """
+    has_prev = state.has_prev
+    seen = look_back(nets, state.prev_lr, state.flow_features, has_prev, lr, up, config)
+    holds = scene_holds(seen, has_prev, config, cut)
+    memory = state.memory
+    if nets.restorer:
+        restored = restore(
+            nets, seen, state.prev_lr, memory, has_prev, state.restore, lr, holds
+        )
+        lr, memory = restored.lr, restored.repair.memory
+        up = upsample_bicubic(lr, config.scale)
+        seen = repaired_validity(seen, state.prev_lr, has_prev, lr, config)
+        seen = seen._replace(
+            flow_features=nets.flow.features(flow_input(lr, up, config))
+        )
+    history = warp_history(seen, state.prev_sr, has_prev, holds, lr, up, config)
+    return lr, up, history, memory
 
 
 def frame_validity(
@@ -309,3 +346,11 @@ def _empty_flow_features(image: Array, config: ModelConfig) -> PyTree:
         image,
     )
     return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+
+def _empty_memory(config: ModelConfig, batch: int, height: int, width: int) -> PyTree:
+    if config.restorer is None:
+        return ()
+    return jnp.zeros(
+        (batch, height // FOLD, width // FOLD, config.restorer.memory_channels)
+    )

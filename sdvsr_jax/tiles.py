@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.stream import StreamState, frame_validity, padded_size, step
-from sdvsr_jax.types import Array, Float, HasPrev, Int, Latents, LRFrame, Params
+from sdvsr_jax.types import Array, Float, HasPrev, Int, Latents, LRFrame, Params, PyTree
 
 Bounds = Float[Array, "2 4"]
 """Per axis the LR positions where a tile's weight starts to rise, is 1, starts to fall,
@@ -99,19 +99,24 @@ def _bounds(origins: list[int], side: int, overlap: int) -> list[tuple[float, ..
 
 def empty_state(state: StreamState) -> StreamState:
     """Where the tiles of the next state are added up."""
-    return state._replace(
-        prev_sr=jnp.zeros_like(state.prev_sr),
-        flow_features=jax.tree.map(jnp.zeros_like, state.flow_features),
-    )
+    images = jax.tree.map(jnp.zeros_like, images_of(state))
+    return state._replace(**images)
+
+
+def images_of(state: StreamState) -> dict[str, PyTree]:
+    """What a tile sees a window of, by field."""
+    return {
+        "prev_lr": state.prev_lr,
+        "prev_sr": state.prev_sr,
+        "flow_features": state.flow_features,
+        "memory": state.memory,
+    }
 
 
 def window(state: StreamState, origin: Int[Array, "2"], grid: Grid) -> StreamState:
     """The state as a tile sees it."""
-    images = state.prev_lr, state.prev_sr, state.flow_features
-    prev_lr, prev_sr, features = jax.tree.map(
-        lambda image: _cut(image, origin, grid), images
-    )
-    return state._replace(prev_lr=prev_lr, prev_sr=prev_sr, flow_features=features)
+    images = jax.tree.map(lambda image: _cut(image, origin, grid), images_of(state))
+    return state._replace(**images)
 
 
 def tile_validity(
@@ -167,19 +172,22 @@ def add_tile(
         old = jax.lax.dynamic_slice(whole, start, part.shape)
         return jax.lax.dynamic_update_slice(whole, old + weighted, start)
 
-    features = jax.tree.map(add, total.flow_features, new.flow_features)
-    return total._replace(prev_sr=add(total.prev_sr, sr), flow_features=features)
+    # the unclamped frame: it is clamped when its tiles are in
+    seen = images_of(new._replace(prev_sr=sr))
+    return total._replace(**jax.tree.map(add, images_of(total), seen))
 
 
 def finish_frame(
     total: StreamState, lr: LRFrame, *, config: ModelConfig
 ) -> StreamState:
     """The state after a frame whose tiles are all in ``total``."""
+    prev_sr = total.prev_sr
+    if not config.quirks.unclamped_feedback:
+        prev_sr = jnp.clip(prev_sr, -1, 1)
     return total._replace(
-        prev_lr=lr,
-        prev_sr=total.prev_sr
-        if config.quirks.unclamped_feedback
-        else jnp.clip(total.prev_sr, -1, 1),
+        # without a restorer the frame itself, not rounded by a sum of weights
+        prev_lr=lr if config.restorer is None else total.prev_lr,
+        prev_sr=prev_sr,
         has_prev=jnp.ones_like(total.has_prev),
         frame_index=total.frame_index + 1,
     )

@@ -24,6 +24,7 @@ Flow = Float[Array, "b _ _ 2"]
 Mask = Float[Array, "b _ _ 1"]
 HasPrev = Bool[Array, " b"]
 FrameIndex = Int[Array, " b"]
+Degree = Float[Array, " b"]
 StreamKey = Key[Array, " b"]
 
 Params = dict[str, Any]
@@ -33,6 +34,7 @@ PyTree = Any
 __all__ = [
     "Array",
     "Bool",
+    "Degree",
     "Features",
     "Float",
     "Flow",

@@ -19,6 +19,7 @@ from sdvsr_jax import (
     stream,
 )
 from sdvsr_jax.stream import frame_noise, padded_size
+from sdvsr_jax.tiles import images_of
 from tests.tiny_models import frames, random_params, tiny
 
 FORMS = ("published", "nano")
@@ -43,7 +44,7 @@ def reference(form: str) -> np.ndarray:
     return drive(form, frames(4))
 
 
-@pytest.fixture(params=FORMS)
+@pytest.fixture(params=["published", "nano", "restored"])
 def form(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -111,13 +112,9 @@ def test_derivatives_flow_forwards_in_time_only(form: str) -> None:
 def test_frame_0_ignores_whatever_the_state_holds(form: str) -> None:
     config, _ = tiny(form)
     fresh = init_state(config, 1, 32, 36)
-    poison = jax.tree.map(
-        lambda x: jnp.full_like(x, jnp.nan),
-        (fresh.prev_lr, fresh.prev_sr, fresh.flow_features),
-    )
-    poisoned = fresh._replace(
-        prev_lr=poison[0], prev_sr=poison[1], flow_features=poison[2]
-    )
+    images = images_of(fresh)
+    poison = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), images)
+    poisoned = fresh._replace(**poison)
     assert drive(form, frames(2), poisoned).tobytes() == reference(form)[:2].tobytes()
 
 

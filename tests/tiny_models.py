@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from sdvsr_jax import ModelConfig, nano, prepare, stream_diffvsr
+from sdvsr_jax.config import RestorerConfig
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.types import Params
 from sdvsr_jax.weights.torch_names import flatten, unflatten
@@ -64,7 +65,17 @@ def tiny_nano() -> ModelConfig:
     )
 
 
-TINY = {"published": tiny_published, "nano": tiny_nano}
+def tiny_restored() -> ModelConfig:
+    """The nano form with a restorer in front."""
+    restorer = RestorerConfig(channels=8, num_blocks=1, memory_channels=4)
+    return dataclasses.replace(tiny_nano(), name="tiny_restored", restorer=restorer)
+
+
+TINY = {
+    "published": tiny_published,
+    "nano": tiny_nano,
+    "restored": tiny_restored,
+}
 
 
 def random_params(config: ModelConfig, seed: int = 0) -> Params:

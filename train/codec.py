@@ -8,15 +8,49 @@ from typing import Any
 
 import numpy as np
 
-# no x265: the one in the wheel of PyAV 18.1 corrupts the heap at preset ultrafast (LR
-# crops of 48 to 96 pixels)
-DECODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
+DECODERS = {
+    "libx264": "h264",
+    "libx265": "hevc",
+    "libvpx-vp9": "vp9",
+    "libsvtav1": "libdav1d",
+    "mpeg4": "mpeg4",
+    "mpeg2video": "mpeg2video",
+    "mjpeg": "mjpeg",
+}
+SHARES = {
+    "libx264": 0.45,
+    "libx265": 0.12,
+    "libvpx-vp9": 0.1,
+    "libsvtav1": 0.06,
+    "mpeg4": 0.09,
+    "mpeg2video": 0.06,
+    "mjpeg": 0.12,
+}
+"""How often each encoder is drawn: what people have, the old ones a little more than
+that.
+"""
+
+SMALLEST = 112
+"""Side below which x265 and SVT-AV1 are not used: the x265 in the wheel of PyAV 18.1
+corrupts the heap on small frames at preset ultrafast, SVT-AV1 refuses frames smaller
+than its block.
+"""
+
+CRF_RANGE = (14.0, 41.0)
+QUANTISERS = {
+    "libvpx-vp9": (16, 58),
+    "libsvtav1": (18, 60),
+    "mpeg4": (2, 26),
+    "mpeg2video": (2, 26),
+    "mjpeg": (2, 22),
+}
+"""What the ends of `CRF_RANGE` are on each encoder's own scale."""
 
 
 @dataclass(frozen=True)
 class CodecSettings:
-    """One encode. `crf` 18 is barely visible and 40 ugly; for mpeg4 it sets the
-    equivalent quantiser.
+    """One encode. `crf` is x264's: 18 is barely visible and 40 ugly; other encoders get
+    its equivalent.
     """
 
     codec: str = "libx264"
@@ -43,6 +77,29 @@ def random_settings(rng: np.random.Generator) -> list[CodecSettings]:
     return [settings() for _ in range(2 if codec == "twice" else 1)]
 
 
+def any_settings(rng: np.random.Generator, smallest_side: int) -> CodecSettings:
+    """One encode by any of the seven encoders, from visually lossless to awful."""
+    codec = str(
+        rng.choice(
+            list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values())
+        )
+    )
+    if smallest_side < SMALLEST and codec in ("libx265", "libsvtav1"):
+        codec = "libx264"
+    presets = (
+        ["veryfast", "fast", "medium"]
+        if codec == "libx265"
+        else ["ultrafast", "veryfast", "fast", "medium"]
+    )
+    return CodecSettings(
+        codec=codec,
+        crf=float(rng.triangular(CRF_RANGE[0], 28, CRF_RANGE[1])),
+        preset=str(rng.choice(presets)),
+        gop=int(rng.choice([6, 12, 30, 60, 250])),
+        low_latency=bool(rng.random() < 0.4),
+    )
+
+
 def compress(frames: np.ndarray, settings: CodecSettings) -> np.ndarray:
     """uint8[f,h,w,3] -> the same after encoding and decoding. RuntimeError if the codec
     loses a frame.
@@ -56,9 +113,9 @@ def compress(frames: np.ndarray, settings: CodecSettings) -> np.ndarray:
     encoder = _encoder(settings, padded.shape[2], padded.shape[1])
     decoder: Any = av.CodecContext.create(DECODERS[settings.codec], "r")
     decoder.thread_count = 1
-    packets = [p for f in padded for p in encoder.encode(_to_yuv(f))] + encoder.encode(
-        None
-    )
+    packets = [
+        p for f in padded for p in encoder.encode(_to_yuv(f, encoder.pix_fmt))
+    ] + encoder.encode(None)
     decoded = [f for p in packets for f in decoder.decode(p)] + decoder.decode(None)
     if len(decoded) != len(frames):
         raise RuntimeError(f"{settings}: {len(frames)} frames in, {len(decoded)} out")
@@ -69,7 +126,8 @@ def _encoder(settings: CodecSettings, width: int, height: int) -> Any:
     import av
 
     encoder: Any = av.CodecContext.create(settings.codec, "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.width, encoder.height = width, height
+    encoder.pix_fmt = "yuvj420p" if settings.codec == "mjpeg" else "yuv420p"
     encoder.framerate, encoder.time_base = 25, Fraction(1, 25)
     encoder.gop_size = settings.gop
     encoder.thread_count = 1
@@ -78,26 +136,46 @@ def _encoder(settings: CodecSettings, width: int, height: int) -> Any:
 
 
 def _options(settings: CodecSettings) -> dict[str, str]:
-    if settings.codec == "mpeg4":
-        quantiser = round(np.interp(settings.crf, [18, 40], [2, 24]))
+    codec = settings.codec
+    if codec in ("libx264", "libx265"):
+        options = {"preset": settings.preset, "crf": f"{settings.crf:.2f}"}
+        if codec == "libx265":
+            options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
+        if settings.low_latency:
+            options["tune"] = "zerolatency"
+        return options
+    low, high = QUANTISERS[codec]
+    share = (settings.crf - CRF_RANGE[0]) / (CRF_RANGE[1] - CRF_RANGE[0])
+    share = min(max(share, 0.0), 1.0)
+    if codec in ("libvpx-vp9", "libsvtav1"):
+        quantiser = str(round(low + share * (high - low)))
+    else:
+        # a quantiser step of these is a step in pixel values: CRF counts its logarithm
+        quantiser = str(round(low * (high / low) ** share))
+    if codec == "libvpx-vp9":
+        lag = "0" if settings.low_latency else "12"
         return {
-            "qmin": str(quantiser),
-            "qmax": str(quantiser),
-            "bf": "0" if settings.low_latency else "2",
+            "crf": quantiser,
+            "b": "0",
+            "deadline": "realtime",
+            "cpu-used": "7",
+            "lag-in-frames": lag,
         }
-    options = {"preset": settings.preset, "crf": f"{settings.crf:.2f}"}
-    if settings.low_latency:
-        options["tune"] = "zerolatency"
+    if codec == "libsvtav1":
+        return {"crf": quantiser, "preset": "10", "svtav1-params": "lp=1"}
+    options = {"qmin": quantiser, "qmax": quantiser}
+    if codec != "mjpeg":
+        options["bf"] = "0" if settings.low_latency else "2"
     return options
 
 
-def _to_yuv(frame: np.ndarray):
+def _to_yuv(frame: np.ndarray, pixel_format: str):
     import av
 
     video_frame = av.VideoFrame.from_ndarray(
         np.ascontiguousarray(frame), format="rgb24"
     )
-    return video_frame.reformat(format="yuv420p", interpolation=_quality())
+    return video_frame.reformat(format=pixel_format, interpolation=_quality())
 
 
 def _to_rgb(frame) -> np.ndarray:

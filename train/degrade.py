@@ -15,9 +15,10 @@ from PIL import Image
 
 from train.blur import filter_frames, random_kernels, sinc_kernel, walk
 from train.codec import compress, random_settings
+from train.real import real
 
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BOX, Image.Resampling.BICUBIC)
-CONTEXT = 12
+CONTEXT = {"blind": 12, "real": 6}
 """Frames encoded beyond the window at least; up to twice as many, so that I/P/B phase
 varies at frame 0.
 """
@@ -50,6 +51,13 @@ def bicubic(frames: np.ndarray, scale: int = 4) -> np.ndarray:
     )
 
 
+def _bicubic(
+    frames: np.ndarray, rng: np.random.Generator, scale: int = 4
+) -> np.ndarray:
+    del rng
+    return bicubic(frames, scale)
+
+
 def resize(
     frames: np.ndarray, size: tuple[int, int], method: Image.Resampling
 ) -> np.ndarray:
@@ -62,9 +70,9 @@ def resize(
     )
 
 
-def context_frames(rng: np.random.Generator) -> tuple[int, int]:
+def context_frames(rng: np.random.Generator, kind: str = "blind") -> tuple[int, int]:
     """(frames to add to the window before encoding, how many of them come before it)."""
-    extra = int(rng.integers(CONTEXT, 2 * CONTEXT + 1))
+    extra = int(rng.integers(CONTEXT[kind], 2 * CONTEXT[kind] + 1))
     return extra, int(rng.integers(0, extra + 1))
 
 
@@ -177,3 +185,7 @@ def _encode(frames: np.ndarray, settings: list) -> np.ndarray:
     for one in settings:
         frames = compress(frames, one)
     return frames
+
+
+KINDS = {"bicubic": _bicubic, "blind": blind, "real": real}
+"""By the name in `DataConfig.degradation`."""

@@ -18,7 +18,7 @@ import numpy as np
 from flax import traverse_util
 
 from configs import RunConfig
-from sdvsr_jax.config import PRESETS, ModelConfig
+from sdvsr_jax.config import PRESETS, ModelConfig, RestorerConfig
 from sdvsr_jax.metrics.lpips_weights import load_lpips
 from sdvsr_jax.networks import init_params
 from sdvsr_jax.ops.xla import compiler_options
@@ -64,6 +64,10 @@ def start_model(run: RunConfig) -> tuple[ModelConfig, Params]:
         raise ValueError(
             f"model={run.model!r}: expected one of {sorted(PRESETS)}, or give weights with --init"
         )
+    if run.add_restorer and config.restorer is None:
+        config = dataclasses.replace(config, restorer=RestorerConfig())
+        fresh = jax.jit(init_params, static_argnums=1)(jax.random.key(run.seed), config)
+        params = params | {"restorer": fresh["restorer"]}
     if run.num_timesteps:
         diffusion = dataclasses.replace(config.diffusion, num_steps=run.num_timesteps)
         config = dataclasses.replace(config, diffusion=diffusion)

@@ -13,15 +13,16 @@ import jax.numpy as jnp
 from configs import LossConfig, RunConfig
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.history import align
+from sdvsr_jax.history import align, look_back
+from sdvsr_jax.history import restore as repair_frame
 from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.networks import Networks, bind, prepare
 from sdvsr_jax.ops.resize import resize_linear, upsample_bicubic
 from sdvsr_jax.ops.warp import warp
-from sdvsr_jax.stream import decode_latents
+from sdvsr_jax.stream import AUTO, decode_latents, init_state
 from sdvsr_jax.types import Array, Flow, Latents, LRFrame, Params, PyTree, SRFrame
 from train import losses
-from train.frames import Video
+from train.frames import Video, reduce_frames
 
 
 class Context(NamedTuple):
@@ -47,8 +48,14 @@ class Result(NamedTuple):
     carry: PyTree = ()
 
 
-def image_terms(context: Context, sr: SRFrame, hr: SRFrame) -> dict[str, Array]:
-    """Pixel and perceptual terms. LPIPS sees the picture as it will be shown, clipped."""
+def image_terms(
+    context: Context, sr: SRFrame, hr: SRFrame, key: Array | None = None
+) -> dict[str, Array]:
+    """Pixel, phase and perceptual terms. LPIPS sees the picture as it will be shown,
+    clipped.
+
+    ``key`` draws where LPIPS begins, if the run shifts it.
+    """
     weights = context.run.loss
     terms = {}
     if weights.pixel:
@@ -60,10 +67,27 @@ def image_terms(context: Context, sr: SRFrame, hr: SRFrame) -> dict[str, Array]:
         terms["pixel"] = form(sr, hr)
     if weights.perceptual:
         assert context.metric is not None
+        seen, truth = jnp.clip(sr, -1, 1), hr
+        if weights.shift and key is not None:
+            seen, truth = shifted(key, (seen, truth), weights.shift)
         terms["perceptual"] = lpips(
-            context.metric, jnp.clip(sr, -1, 1), hr, weights.perceptual_net
+            context.metric, seen, truth, weights.perceptual_net
         ).mean()
+    if weights.phase:
+        terms["phase"] = losses.phase_pattern(sr, hr)
     return terms
+
+
+def shifted(key: Array, images: tuple[SRFrame, ...], limit: int) -> tuple[Array, ...]:
+    """The same crop of every image, `limit` pixels smaller, beginning at a random
+    pixel.
+    """
+    row, column = jax.random.randint(key, (2,), 0, limit)
+    b, height, width, c = images[0].shape
+    size = (b, height - limit, width - limit, c)
+    return tuple(
+        jax.lax.dynamic_slice(image, (0, row, column, 0), size) for image in images
+    )
 
 
 def weighted(terms: dict[str, Array], weights: LossConfig) -> Array:
@@ -219,6 +243,70 @@ def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
         warped = warp(video.hr[before], found_hr)
     up = upsample_bicubic(video.lr[1], config.scale)
     return Result(weighted(terms, context.run.loss), terms, warped, video.hr[1], up)
+
+
+def restore(params: Params, video: Video, key: Array, context: Context) -> Result:
+    """The restorer alone, unrolled over the window at LR size, with gradient through
+    its own feedback.
+
+    Two outputs are judged: with the amount of repair that it chooses, on all windows,
+    and the whole repair, on dirty windows only. What is fed back has the first, the
+    second or an amount in between.
+    """
+    config = context.config
+    nets = bind(prepare(params, config), config)
+    clean = reduce_frames(video.hr)
+    batch, height, width = video.lr.shape[1:4]
+    # two programs reduce the truth, which may round a value to neighbouring levels
+    is_dirty = jnp.abs(video.lr - clean).max((0, 2, 3, 4)) > 2.5 / 127.5
+    mask = is_dirty[:, None, None, None].astype(jnp.float32)
+    state = init_state(config, batch, height, width)._replace(
+        restore=_degrees(key, is_dirty)
+    )
+    terms = {"repair": jnp.zeros(()), "whole": jnp.zeros(()), "change": jnp.zeros(())}
+    frames = len(video.lr)
+    before = None
+    for lr, truth in zip(video.lr, clean):
+        up = jnp.zeros((batch, height * config.scale, width * config.scale, 3))
+        has = state.has_prev
+        seen = look_back(nets, state.prev_lr, state.flow_features, has, lr, up, config)
+        seen = jax.lax.stop_gradient(seen)
+        restored = repair_frame(
+            nets, seen, state.prev_lr, state.memory, has, state.restore, lr, has
+        )
+        residual, amount = restored.repair.residual, restored.repair.amount
+        chosen, whole = lr + amount * residual, lr + residual
+        terms["repair"] += losses.charbonnier(chosen, truth) / frames
+        terms["whole"] += (
+            jnp.mean(mask * jnp.sqrt((whole - truth) ** 2 + 1e-6)) / frames
+        )
+        if before is not None:
+            change = (chosen - before[0]) - (truth - before[1])
+            terms["change"] += jnp.mean(jnp.sqrt(change**2 + 1e-6)) / (frames - 1)
+        before = chosen, truth
+        features = jax.lax.stop_gradient(nets.flow.features(restored.lr))
+        state = state._replace(
+            prev_lr=restored.lr,
+            memory=restored.repair.memory,
+            flow_features=features,
+            has_prev=jnp.ones_like(has),
+        )
+    weights = context.run.loss
+    loss = (
+        weights.repair * (terms["repair"] + 0.5 * terms["whole"])
+        + weights.change * terms["change"]
+    )
+    return Result(loss, terms, before[0], before[1], video.lr[-1])
+
+
+def _degrees(key: Array, is_dirty: Array) -> Array:
+    """Auto for six in ten windows and for all clean ones, whole repair for two, a
+    number between for two.
+    """
+    pick_key, value_key = jax.random.split(key)
+    pick = jax.random.uniform(pick_key, is_dirty.shape)
+    value = jnp.where(pick < 0.8, 1.0, jax.random.uniform(value_key, is_dirty.shape))
+    return jnp.where(is_dirty & (pick >= 0.6), value, AUTO)
 
 
 def true_flow(

@@ -26,23 +26,40 @@ class Batch(NamedTuple):
 
 
 def write_packed(
-    path: Path, windows: Iterable[np.ndarray], count: int
+    path: Path, batches: Iterable[Batch], count: int, *, with_lr: bool = False
 ) -> tuple[int, ...]:
-    """Write `count` windows uint8[f,H,W,3] as one uint8[n,f,H,W,3] file; returns its
+    """Write `count` batches of one window as one uint8[n,f,H,W,3] file; returns its
     shape.
+
+    ``with_lr``: also their LR frames, uint8[n,f,h,w,3], as NAME.lr.npy.
     """
-    iterator = iter(windows)
-    first = next(iterator)
-    shape = (count, *first.shape)
-    partial = path.with_suffix(".partial")
-    array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-    array[0] = first
-    for index in range(1, count):
-        array[index] = next(iterator)
-    array.flush()
-    del array
-    partial.rename(path)  # a half-written file never carries the final name
+    targets = {path: "hr"} | ({lr_path(path): "lr"} if with_lr else {})
+    arrays: dict[Path, np.ndarray] = {}
+    for index, batch in zip(range(count), batches, strict=True):
+        for target, name in targets.items():
+            window = getattr(batch, name)[0]
+            if index == 0:
+                shape = (count, *window.shape)
+                arrays[target] = np.lib.format.open_memmap(
+                    _partial(target), "w+", np.uint8, shape
+                )
+            arrays[target][index] = window
+    shape = arrays[path].shape
+    for target in list(arrays):
+        arrays.pop(target).flush()
+        _partial(target).rename(
+            target
+        )  # a half-written file never carries the final name
     return shape
+
+
+def lr_path(path: Path) -> Path:
+    """The LR frames beside packed HR windows."""
+    return path.with_suffix(".lr.npy")
+
+
+def _partial(path: Path) -> Path:
+    return path.with_suffix(".partial")
 
 
 class PackedBatches:
@@ -60,6 +77,9 @@ class PackedBatches:
         process_count: int = 1,
     ):
         self._array = _open(config)
+        self._lr = (
+            None if config.degradation == "bicubic" else _open_lr(config, self._array)
+        )
         if config.batch_size % process_count:
             raise ValueError(
                 f"data.batch_size {config.batch_size} is not a multiple of {process_count} processes"
@@ -76,11 +96,12 @@ class PackedBatches:
         size = self._config.batch_size // self._stride
         first = self._next * self._config.batch_size + self._offset
         self._next += 1
-        return Batch(
-            np.stack([self._window(first + k * self._stride) for k in range(size)])
-        )
+        windows = [self._window(first + k * self._stride) for k in range(size)]
+        if self._lr is None:
+            return Batch(np.stack([hr for hr, _ in windows]))
+        return Batch(*(np.stack(part) for part in zip(*windows)))
 
-    def _window(self, index: int) -> np.ndarray:
+    def _window(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         epoch, place = divmod(index, len(self._array))
         if self._order[0] != epoch:
             self._order = (
@@ -90,19 +111,27 @@ class PackedBatches:
                 ),
             )
         rng = np.random.default_rng([self._seed, 3, index])
-        window = self._array[self._order[1][place]]
+        number = self._order[1][place]
+        window = self._array[number]
         frames = window_indices(
             len(window), self._config.frames, rng, self._config.reverse
         )
-        crop, side = self._config.crop, SCALE * self._config.crop
+        crop = self._config.crop
         top, left = crop_origin(window.shape[1:3], crop, SCALE, rng)
-        window = window[frames, top : top + side, left : left + side]
-        if rng.random() < self._config.flip:
-            window = window[:, :, ::-1]
-        return (
-            np.repeat(window[:1], len(window), 0)
-            if rng.random() < self._config.static
-            else window
+        flips = rng.random() < self._config.flip
+        is_static = rng.random() < self._config.static
+
+        def cut(window: np.ndarray, scale: int) -> np.ndarray:
+            rows, columns = (
+                slice(start * scale // SCALE, start * scale // SCALE + crop * scale)
+                for start in (top, left)
+            )
+            part = window[frames, rows, columns]
+            part = part[:, :, ::-1] if flips else part
+            return np.repeat(part[:1], len(part), 0) if is_static else part
+
+        return cut(window, SCALE), None if self._lr is None else cut(
+            self._lr[number], 1
         )
 
     def get_state(self) -> dict[str, Any]:
@@ -138,9 +167,21 @@ def _open(config: DataConfig) -> np.ndarray:
             f"{path}: windows of {array.shape[3]}x{array.shape[2]}, the run needs {side}x{side}: lower data.crop, "
             "or pack larger windows"
         )
-    if config.degradation != "bicubic":
+    return array
+
+
+def _open_lr(config: DataConfig, hr: np.ndarray) -> np.ndarray:
+    path = lr_path(Path(config.path))
+    if not path.is_file():
         raise ValueError(
-            "a packed file holds HR only, so data.degradation must be bicubic"
+            f"{path}: no such file, so data.degradation must be bicubic; train.prepare --pack "
+            f"--degradation {config.degradation} writes it"
+        )
+    array = np.load(path, mmap_mode="r")
+    expected = (*hr.shape[:2], hr.shape[2] // SCALE, hr.shape[3] // SCALE, 3)
+    if array.shape != expected or array.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: found {array.dtype}{list(array.shape)}, expected uint8{list(expected)}"
         )
     return array
 

@@ -12,14 +12,14 @@ import grain
 import numpy as np
 
 from configs import DataConfig
-from train import degrade
+from train import degrade, rendered
 from train.frame_cache import FrameCache
 from train.motion import moving_crops
 from train.packed import Batch
 from train.windows import crop_origin, draw, window_indices
 
 SCALE = 4
-MARGIN = {"bicubic": 4, "blind": 16}
+MARGIN = {"bicubic": 4, "blind": 16, "real": 16}
 """LR pixels degraded around the crop and cut away: filters and motion vectors reach
 across a crop's border.
 """
@@ -61,18 +61,20 @@ class Windows:
             self.config.crop + 2 * MARGIN[self.config.degradation],
         )
         extra, before = (
-            degrade.context_frames(rng) if config.degradation == "blind" else (0, 0)
+            (0, 0)
+            if config.degradation == "bicubic"
+            else degrade.context_frames(rng, self.config.degradation)
         )
-        hr = self._moving_window(shot, config.frames + extra, crop * SCALE, rng)
+        length = config.frames + extra
+        if config.rendered and rng.random() < config.rendered:
+            hr = rendered.clip(length, crop * SCALE, rng)
+        else:
+            hr = self._moving_window(shot, length, crop * SCALE, rng)
         if rng.random() < config.flip:
             hr = hr[:, :, ::-1]
         if rng.random() < config.static:
             hr = np.repeat(hr[before : before + 1], len(hr), 0)
-        lr = (
-            degrade.bicubic(hr, SCALE)
-            if config.degradation == "bicubic"
-            else degrade.blind(hr, rng, SCALE)
-        )
+        lr = degrade.KINDS[config.degradation](hr, rng, SCALE)
         window, inner = (
             slice(before, before + config.frames),
             MARGIN[config.degradation],
@@ -84,12 +86,20 @@ class Windows:
     ) -> np.ndarray:
         count = len(self.cache.shot(shot).frames)
         if count == 1:
-            return moving_crops(self.cache.frame(shot, 0), length, side, rng)
+            whole_pixels = self.config.degradation == "real" and rng.random() < 0.7
+            return moving_crops(
+                self.cache.frame(shot, 0), length, side, rng, whole_pixels=whole_pixels
+            )
         indices = window_indices(
             count, length, rng, self.config.reverse, self.config.max_start
         )
         margin = (side - self.config.crop * SCALE) // 2
         height, width = self.cache.frame(shot, int(indices[0])).shape[:2]
+        if self.config.degradation == "real":
+            # a frame smaller than the crop is mirrored at its end, as margins are
+            height, width = (
+                max(length, self.config.crop * SCALE) for length in (height, width)
+            )
         top, left = crop_origin((height, width), self.config.crop, SCALE, rng)
         return np.stack(
             [

@@ -28,7 +28,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from configs import DataConfig
+from configs import DataConfig, Degradation
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,16 @@ class Prepare:
     frames: int = 8
     size: int = 128
     """HR side of a packed window."""
+    degradation: Degradation = "bicubic"
+    """Of the packed windows; other than bicubic, their LR frames are written beside
+    them (NAME.lr.npy).
+    """
+    rendered: float = 0.0
+    """Share of drawn text and graphics among the packed windows."""
+    static: float = 0.0
+    """Share of frozen pictures among them, with noise and compression of their own in
+    every frame.
+    """
     seed: int = 0
 
 
@@ -185,16 +195,21 @@ def pack(settings: Prepare, console: Console) -> None:
         batch_size=1,
         flip=0.0,
         reverse=0.0,
+        degradation=settings.degradation,
+        rendered=settings.rendered,
+        static=settings.static,
     )
     batches = GrainBatches(data, settings.seed)
     try:
         with Progress(console=console) as progress:
             task = progress.add_task("packing", total=settings.windows)
-            windows = (
-                next(batches).hr[0]
-                for _ in progress.track(range(settings.windows), task_id=task)
+            numbers = progress.track(range(settings.windows), task_id=task)
+            shape = write_packed(
+                settings.pack,
+                (next(batches) for _ in numbers),
+                settings.windows,
+                with_lr=settings.degradation != "bicubic",
             )
-            shape = write_packed(settings.pack, windows, settings.windows)
     finally:
         batches.close()
     console.print(

@@ -21,7 +21,7 @@ from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.stream import StreamState, advance, frame_noise, init_state, reset
 from sdvsr_jax.types import Array, HasPrev, Params, SRFrame
 from train import losses
-from train.frames import Video
+from train.frames import Video, reduce_frames
 from train.objectives import Context, Result, encode, image_terms, true_flow, weighted
 
 
@@ -109,13 +109,19 @@ def hop_loss(
     )
     prepared = prepare(params, config)
     nets = bind(prepared, config)
-    z = jax.lax.stop_gradient(encode(nets, frame.hr, frame.lr))
+    clean = frame.lr if config.restorer is None else reduce_frames(frame.hr[None])[0]
+    z = jax.lax.stop_gradient(encode(nets, frame.hr, clean))
     normal = frame_noise(state, z.shape[1:3], config)
     noise = _start(normal, z, context)
     new_state, sr, denoised = advance(
         prepared, state, frame.lr, config=config, noise=noise
     )
-    terms = image_terms(context, sr, frame.hr)
+    terms = image_terms(context, sr, frame.hr, jax.random.fold_in(key, 2))
+    if run.loss.repair:
+        height, width = clean.shape[1:3]
+        terms["repair"] = losses.charbonnier(
+            new_state.prev_lr[:, :height, :width], clean
+        )
     if run.loss.latent and run.loss.latent_form == "x0":
         terms["latent"] = losses.latent_x0(denoised.x0, z)
     elif run.loss.latent:
@@ -142,10 +148,14 @@ def temporal_term(
     count nothing.
     """
     nets = bind(jax.lax.stop_gradient(prepared), context.config)
-    lr, prev_lr = (
-        frame.lr,
-        hop.state.prev_lr[:, : frame.lr.shape[1], : frame.lr.shape[2]],
-    )
+    if context.config.restorer is None:
+        lr, prev_lr = (
+            frame.lr,
+            hop.state.prev_lr[:, : frame.lr.shape[1], : frame.lr.shape[2]],
+        )
+    else:
+        # the truth does not move with the noise of its dirty copy
+        prev_lr, lr = reduce_frames(jnp.stack([hop.prev_hr, frame.hr]))
     flow = true_flow(nets, lr, prev_lr, frame.hr, hop.prev_hr, context.config)
     back = true_flow(nets, prev_lr, lr, hop.prev_hr, frame.hr, context.config)
     mask = losses.occlusion_mask(flow, back) * has_prev[:, None, None, None]

@@ -1,0 +1,61 @@
+"""Real video: a restorer in front of the shipped `nano`, and the chain behind it
+trained on what people have.
+
+python -m train --config=nano_real --data.path real.npy --out runs/real
+"""
+
+from configs import DataConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig
+
+restore = RunConfig(
+    objective="restore",
+    trained=("restorer/*",),
+    init="nano",
+    add_restorer=True,
+    steps=480,
+    data=DataConfig(crop=48, batch_size=8, degradation="real", static=0.05),
+    optimizer=OptimizerConfig(
+        learning_rate=1.5e-3, warmup=40, decay="cosine", ema=0.99, weight_decay=1e-4
+    ),
+    loss=LossConfig(latent=0, pixel=0, perceptual=0, repair=1.0, change=0.3),
+    rollout=RolloutConfig(hops=6),
+    validation_windows=16,
+    validate_every=120,
+    checkpoint_every=60,
+    drift_frames=8,
+    log_every=10,
+)
+
+joint = RunConfig(
+    objective="rollout",
+    trained=("restorer/*", "unet/*", "controlnet/*", "vae/decoder/*"),
+    steps=420,
+    seed=1,
+    data=DataConfig(crop=40, batch_size=6, degradation="real", static=0.1),
+    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=20, ema=0.99),
+    loss=LossConfig(
+        latent=0,
+        pixel=1.0,
+        perceptual=1.0,
+        temporal=3.0,
+        repair=0.5,
+        phase=300.0,
+        shift=8,
+    ),
+    rollout=RolloutConfig(
+        hops=2,
+        segment=2,
+        burn_in=4,
+        feedback_noise=0.1,
+        feedback_gain=0.03,
+        drop=0.1,
+        cut=0.05,
+        feedback_truth=0.1,
+    ),
+    validation_windows=8,
+    validate_every=140,
+    checkpoint_every=35,
+    drift_frames=16,
+    log_every=10,
+)
+
+chain = {"restore": restore, "joint": joint}

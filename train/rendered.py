@@ -1,0 +1,165 @@
+"""Text and flat graphics in motion, drawn: what screen recordings, titles and cartoons
+hold, at no cost of data.
+
+The fonts are DejaVu (free licence), from the system (Debian: fonts-dejavu-core) or from
+matplotlib's package.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+FONT_FOLDERS = (
+    "/usr/share/fonts/truetype/dejavu",
+    "/usr/share/fonts/dejavu",
+    "/usr/share/fonts/TTF",
+)
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?()[]{}<>=+-*/%&#@$"
+MARGIN = 48
+"""Pixels drawn around the visible area, so that it can move."""
+
+
+def clip(num_frames: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8[f,side,side,3]: one or two drawn layers, each moving on its own with whole
+    and part pixels.
+    """
+    size = side + 2 * MARGIN
+    ground = _ground(size, rng)
+    _draw_shapes(ground, int(rng.integers(0, 12)), rng)
+    _draw_text(ground, rng)
+    first = _velocity(rng)
+    has_overlay = rng.random() < 0.4
+    overlay, second = _overlay(size, rng), _velocity(rng)
+    frames = []
+    for index in range(num_frames):
+        frame = _moved(ground, first * index, side)
+        if has_overlay:
+            layer = _moved(overlay, second * index, side)
+            frame.paste(layer, (0, 0), layer)
+        frames.append(np.asarray(frame.convert("RGB")))
+    return np.stack(frames)
+
+
+@functools.cache
+def font_files() -> tuple[Path, ...]:
+    """DejaVu's files. FileNotFoundError says how to get them."""
+    folders = [Path(folder) for folder in FONT_FOLDERS]
+    try:
+        import matplotlib
+
+        folders.append(Path(matplotlib.get_data_path()) / "fonts" / "ttf")
+    except ImportError:
+        pass
+    for folder in folders:
+        files = tuple(sorted(folder.glob("DejaVu*.ttf")))
+        if files:
+            return files
+    raise FileNotFoundError(
+        "no DejaVu fonts: install fonts-dejavu-core, or matplotlib, which carries them"
+    )
+
+
+def _velocity(rng: np.random.Generator) -> np.ndarray:
+    """Pixels per frame (x, y): still in a third of the cases, else a scroll along one
+    axis, or any direction.
+    """
+    kind = rng.random()
+    if kind < 0.35:
+        return np.zeros(2)
+    speed = rng.uniform(0.2, 3)
+    if rng.random() < 0.5:
+        speed = float(round(speed) + 1)
+    if kind < 0.8:
+        return speed * np.array(
+            [(1, 0), (-1, 0), (0, 1), (0, -1)][rng.integers(4)], float
+        )
+    angle = rng.uniform(0, 2 * np.pi)
+    return speed * np.array([np.cos(angle), np.sin(angle)])
+
+
+def _moved(layer: Image.Image, offset: np.ndarray, side: int) -> Image.Image:
+    x, y = MARGIN + np.clip(offset, -MARGIN + 2, MARGIN - 2)
+    matrix = (1, 0, float(x), 0, 1, float(y))
+    return layer.transform(
+        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+    )
+
+
+def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
+    if rng.random() < 0.4:
+        value = int(rng.choice([0, 16, 32, 235, 255, int(rng.integers(0, 256))]))
+        return value, value, value
+    red, green, blue = rng.integers(0, 256, 3)
+    return int(red), int(green), int(blue)
+
+
+def _ground(size: int, rng: np.random.Generator) -> Image.Image:
+    """One colour, or a linear gradient between two."""
+    first, second = np.array(_colour(rng), float), np.array(_colour(rng), float)
+    if rng.random() < 0.6:
+        second = first
+    ramp = np.linspace(0, 1, size)[:, None, None]
+    picture = np.broadcast_to(first + ramp * (second - first), (size, size, 3))
+    if rng.random() < 0.5:
+        picture = picture.swapaxes(0, 1)
+    return Image.fromarray(np.rint(picture).astype(np.uint8)).convert("RGB")
+
+
+def _draw_shapes(image: Image.Image, count: int, rng: np.random.Generator) -> None:
+    draw, size = ImageDraw.Draw(image), image.width
+    for _ in range(count):
+        corners = np.sort(rng.integers(0, size, (2, 2)), axis=0)
+        box = [int(v) for v in corners.ravel()]
+        kind = rng.integers(4)
+        if kind == 0:
+            draw.rectangle(box, fill=_colour(rng))
+        elif kind == 1:
+            draw.ellipse(box, fill=_colour(rng))
+        elif kind == 2:
+            draw.line(box, fill=_colour(rng), width=int(rng.integers(1, 8)))
+        else:
+            draw.rounded_rectangle(
+                box, radius=8, outline=_colour(rng), width=int(rng.integers(1, 5))
+            )
+
+
+def _draw_text(image: Image.Image, rng: np.random.Generator) -> None:
+    """Lines of random words, as a page, a terminal or a title."""
+    draw, size = ImageDraw.Draw(image), image.width
+    files = font_files()
+    height = int(rng.choice([14, 18, 22, 28, 36, 48, 72, 110]))
+    font = ImageFont.truetype(str(files[rng.integers(len(files))]), height)
+    colour = _colour(rng)
+    y = int(rng.integers(0, 40))
+    while y < size:
+        if rng.random() < 0.85:
+            x = int(rng.integers(0, 60))
+            draw.text((x, y), _words(rng, 2 * size // height), font=font, fill=colour)
+        y += int(height * rng.uniform(1.15, 1.8))
+        if rng.random() < 0.1:
+            colour = _colour(rng)
+
+
+def _overlay(size: int, rng: np.random.Generator) -> Image.Image:
+    """A transparent layer with a caption or a window."""
+    layer = Image.new("RGBA", (size, size), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(layer)
+    top, left = (int(v) for v in rng.integers(MARGIN, size // 2, 2))
+    if rng.random() < 0.5:
+        draw.rectangle(
+            (left, top, left + size // 3, top + size // 4), fill=(*_colour(rng), 255)
+        )
+    font = ImageFont.truetype(
+        str(font_files()[rng.integers(len(font_files()))]), int(rng.integers(16, 60))
+    )
+    draw.text(
+        (left + 6, top + 6), _words(rng, 14), font=font, fill=(*_colour(rng), 255)
+    )
+    return layer
+
+
+def _words(rng: np.random.Generator, length: int) -> str:
+    letters = rng.choice(list(LETTERS + " " * 16), length)
+    return "".join(letters)
