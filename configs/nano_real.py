@@ -14,7 +14,7 @@ restore = RunConfig(
     steps=480,
     data=DataConfig(crop=48, batch_size=8, degradation="real", static=0.05),
     optimizer=OptimizerConfig(
-        learning_rate=1.5e-3, warmup=40, decay="cosine", ema=0.99, weight_decay=1e-4
+        learning_rate=1e-3, warmup=30, decay="cosine", ema=0.99, weight_decay=1e-4
     ),
     loss=LossConfig(latent=0, pixel=0, perceptual=0, repair=1.0, change=0.3),
     rollout=RolloutConfig(hops=6),

@@ -106,6 +106,17 @@ def init_params(key: Array, config: ModelConfig) -> Params:
     return params | ({"prompt_embeds": text} if uses_text(config) else {})
 
 
+def init_restorer(key: Array, config: ModelConfig) -> Params:
+    """Random parameters of the restorer alone, for a model that had none."""
+    net = build(config).restorer
+    assert net is not None
+    side = config.min_size
+    lr = jnp.zeros((1, side, side, 3))
+    memory = jnp.zeros((1, side // FOLD, side // FOLD, net.config.memory_channels))
+    variables = net.init(key, lr, memory, method=_touch_restorer)
+    return variables["params"]
+
+
 @functools.cache
 def abstract_params(config: ModelConfig) -> Params:
     """Names, shapes and dtypes of the parameters, without the memory."""

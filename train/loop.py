@@ -20,7 +20,7 @@ from flax import traverse_util
 from configs import RunConfig
 from sdvsr_jax.config import PRESETS, ModelConfig, RestorerConfig
 from sdvsr_jax.metrics.lpips_weights import load_lpips
-from sdvsr_jax.networks import init_params
+from sdvsr_jax.networks import init_params, init_restorer
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.types import Params
 from sdvsr_jax.weights import load as checkpoint
@@ -66,8 +66,7 @@ def start_model(run: RunConfig) -> tuple[ModelConfig, Params]:
         )
     if run.add_restorer and config.restorer is None:
         config = dataclasses.replace(config, restorer=RestorerConfig())
-        fresh = jax.jit(init_params, static_argnums=1)(jax.random.key(run.seed), config)
-        params = params | {"restorer": fresh["restorer"]}
+        params = params | {"restorer": init_restorer(jax.random.key(run.seed), config)}
     if run.num_timesteps:
         diffusion = dataclasses.replace(config.diffusion, num_steps=run.num_timesteps)
         config = dataclasses.replace(config, diffusion=diffusion)

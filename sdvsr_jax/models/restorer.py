@@ -14,10 +14,13 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax.config import RestorerConfig
 from sdvsr_jax.models.linear import conv
-from sdvsr_jax.resize import fold, unfold
+from sdvsr_jax.ops.resize import fold, unfold
 from sdvsr_jax.types import Features, LRFrame, Mask
 
 FOLD = 2
+SLOPE = 0.1
+RESIDUAL_SCALE = 0.3
+"""Of a block's branch, so that five of them do not double the signal."""
 
 
 class Repair(NamedTuple):
@@ -47,7 +50,7 @@ class Restorer(nn.Module):
         self.blocks = [
             ResidualBlock(c.channels, self.dtype) for _ in range(c.num_blocks)
         ]
-        # every output phase starts at zero, so no phase is ahead of another
+        # all output phases start at zero, so none is ahead of another
         self.conv_out = conv(
             4 * FOLD**2 + c.memory_channels, zero=True, dtype=self.dtype
         )
@@ -61,7 +64,7 @@ class Restorer(nn.Module):
         x = self.conv_in(x)
         for block in self.blocks:
             x = block(x)
-        y = self.conv_out(nn.relu(x)).astype(jnp.float32)
+        y = self.conv_out(x).astype(jnp.float32)
         image = unfold(y[..., : 4 * FOLD**2], FOLD)
         # bounded, so that what is remembered cannot grow from frame to frame
         remembered = jnp.tanh(y[..., 4 * FOLD**2 :])
@@ -69,14 +72,18 @@ class Restorer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x)))), without norms."""
+    """x + conv(act(conv(act(x)))), without norms.
+
+    Leaky, because with ReLU the whole trunk fell silent in its first steps of training.
+    """
 
     channels: int
     dtype: DTypeLike
 
     def setup(self) -> None:
         self.conv_0 = conv(self.channels, dtype=self.dtype)
-        self.conv_1 = conv(self.channels, zero=True, dtype=self.dtype)
+        self.conv_1 = conv(self.channels, dtype=self.dtype)
 
     def __call__(self, x: Features) -> Features:
-        return x + self.conv_1(nn.relu(self.conv_0(nn.relu(x))))
+        h = self.conv_0(nn.leaky_relu(x, SLOPE))
+        return x + RESIDUAL_SCALE * self.conv_1(nn.leaky_relu(h, SLOPE))
