@@ -20,9 +20,10 @@ from sdvsr_jax import (
 )
 from sdvsr_jax.stream import frame_noise, padded_size
 from sdvsr_jax.tiles import images_of
+from sdvsr_jax.tiles import images_of
 from tests.tiny_models import frames, random_params, tiny
 
-FORMS = ("published", "nano")
+FORMS = ("published", "nano", "restored")
 TOLERANCE = 1e-5
 """Two compiled programs of the same float32 arithmetic: rounding of outputs near 1, a
 few dozen operations deep.
