@@ -38,7 +38,7 @@ joint = RunConfig(
         perceptual=1.0,
         temporal=3.0,
         repair=0.5,
-        phase=300.0,
+        phase=2000.0,
         shift=8,
     ),
     rollout=RolloutConfig(

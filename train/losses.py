@@ -64,16 +64,15 @@ def smooth_l1(x: Array, y: Array, beta: float = 0.1) -> Array:
 
 def phase_pattern(x: SRFrame, y: SRFrame, period: int = 4) -> Array:
     """mean (m_pq - m)^2, m_pq the mean of x - y over the pixels of one phase (row and
-    column modulo the period).
+    column modulo the period) and over the batch.
 
     A fixed pattern of that period is what sub-pixel layers leave behind. It is zero in
-    the mean of a cell, so no loss at LR size sees it; taken per image, because the
-    pattern may depend on what is shown.
+    the mean of a cell, so no loss at LR size sees it.
     """
     b, height, width, c = x.shape
     cells = (x - y).reshape(b, height // period, period, width // period, period, c)
-    means = cells.mean((1, 3))
-    return jnp.mean((means - means.mean((1, 2), keepdims=True)) ** 2)
+    means = cells.mean((0, 1, 3))
+    return jnp.mean((means - means.mean((0, 1))) ** 2)
 
 
 def occlusion_mask(flow: Flow, backward: Flow) -> Mask:
