@@ -20,7 +20,6 @@ from sdvsr_jax import (
 )
 from sdvsr_jax.stream import frame_noise, padded_size
 from sdvsr_jax.tiles import images_of
-from sdvsr_jax.tiles import images_of
 from tests.tiny_models import frames, random_params, tiny
 
 FORMS = ("published", "nano", "restored")
