@@ -1,0 +1,127 @@
+"""Laws of the restorer: degrees, and that everything behind it sees the repaired
+frame.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdvsr_jax import compiled_step, init_state, prepare, step
+from sdvsr_jax.models.restorer import Restorer
+from sdvsr_jax.stream import AUTO
+from tests.tiny_models import frames, random_params, tiny, tiny_restored
+
+SIZE = (32, 36)
+
+
+def drive(clip: np.ndarray, restore: float) -> tuple[np.ndarray, np.ndarray]:
+    """SR frames and the frames that the networks saw, at one degree."""
+    config, params = tiny("restored")
+    state = init_state(config, clip.shape[1], *SIZE, restore=restore)
+    outputs, seen = [], []
+    for frame in clip:
+        state, sr = compiled_step(config)(params, state, frame)
+        outputs.append(np.asarray(sr))
+        seen.append(np.asarray(state.prev_lr))
+    return np.stack(outputs), np.stack(seen)
+
+
+def test_at_degree_0_the_networks_see_the_very_same_frame() -> None:
+    clip = frames(3)
+    _, seen = drive(clip, 0.0)
+    np.testing.assert_array_equal(seen, clip)
+
+
+def test_at_degree_0_the_output_is_that_of_the_model_without_a_restorer() -> None:
+    config = tiny_restored()
+    params = random_params(config)
+    plain_config = dataclasses.replace(config, restorer=None)
+    plain_params = {name: params[name] for name in params if name != "restorer"}
+    clip = frames(3)
+    run = jax.jit(step, static_argnames="config")
+    plain, faithful = [], []
+    for model, weights, outputs in (
+        (plain_config, plain_params, plain),
+        (config, params, faithful),
+    ):
+        prepared = prepare(weights, model)
+        state = init_state(model, 1, *SIZE, restore=0.0)
+        for frame in clip:
+            state, sr = run(prepared, state, frame, config=model)
+            outputs.append(np.asarray(sr))
+    # two programs of the same arithmetic: XLA fuses them differently
+    np.testing.assert_allclose(np.stack(faithful), np.stack(plain), atol=2e-5)
+
+
+def test_degrees_scale_the_repair_and_auto_stays_between_none_and_all() -> None:
+    clip = frames(1)
+    _, whole = drive(clip, 1.0)
+    _, half = drive(clip, 0.5)
+    _, auto = drive(clip, AUTO)
+    residual = whole - clip
+    # the tiny random network does repair something
+    assert np.abs(residual).max() > 0.1
+    np.testing.assert_allclose(half - clip, residual / 2, atol=1e-6)
+    share = (auto - clip) / np.where(np.abs(residual) < 1e-3, np.nan, residual)
+    assert np.nanmin(share) > 0
+    assert np.nanmax(share) < 1
+
+
+def test_one_program_serves_all_degrees_and_each_stream_has_its_own() -> None:
+    config, params = tiny("restored")
+    clip = frames(2, batch=2)
+    traces = []
+
+    def counted(params, state, frame):
+        traces.append(1)
+        return step(params, state, frame, config=config)
+
+    run = jax.jit(counted)
+    outputs = {}
+    for degrees in ((0.0, 1.0), (1.0, AUTO)):
+        state = init_state(config, 2, *SIZE)._replace(restore=jnp.array(degrees))
+        for frame in clip:
+            state, sr = run(params, state, frame)
+        outputs[degrees] = np.asarray(sr)
+    assert len(traces) == 1
+    faithful, _ = drive(clip, 0.0)
+    whole, _ = drive(clip, 1.0)
+    auto, _ = drive(clip, AUTO)
+    np.testing.assert_allclose(outputs[0.0, 1.0][0], faithful[-1, 0], atol=1e-5)
+    np.testing.assert_allclose(outputs[0.0, 1.0][1], whole[-1, 1], atol=1e-5)
+    np.testing.assert_allclose(outputs[1.0, AUTO][1], auto[-1, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("restore", [0.0, 1.0, AUTO])
+def test_the_output_agrees_with_what_the_networks_saw(restore: float) -> None:
+    """Back-projection is towards the repaired frame, not towards the input."""
+    from sdvsr_jax.ops.resize import downsample_bicubic
+
+    clip = frames(2)
+    outputs, seen = drive(clip, restore)
+    reduced = np.asarray(downsample_bicubic(jnp.asarray(outputs[-1]), 4))
+    to_seen = np.abs(reduced - seen[-1]).mean()
+    to_input = np.abs(reduced - clip[-1]).mean()
+    assert to_seen <= to_input
+    if restore != 0:
+        # one step of back-projection leaves a tenth of the tiny network's repair
+        assert to_seen < 0.5 * to_input
+
+
+@functools.cache
+def fresh() -> tuple[Restorer, dict]:
+    net = Restorer(tiny_restored().restorer)
+    lr = jnp.zeros((1, 16, 16, 3))
+    memory = jnp.zeros((1, 8, 8, 4))
+    return net, net.init(jax.random.key(0), lr, lr, memory, lr[..., :1])
+
+
+def test_a_fresh_restorer_repairs_nothing() -> None:
+    net, variables = fresh()
+    lr = jax.random.uniform(jax.random.key(1), (1, 16, 16, 3))
+    repair = net.apply(variables, lr, lr, jnp.zeros((1, 8, 8, 4)), lr[..., :1])
+    np.testing.assert_array_equal(repair.residual, np.zeros_like(lr))
