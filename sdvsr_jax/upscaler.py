@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from sdvsr_jax.networks import prepare
 from sdvsr_jax.ops.attention import device_kind
 from sdvsr_jax.ops.pixels import from_pixels, to_pixels
 from sdvsr_jax.ops.xla import compiler_options
-from sdvsr_jax.stream import StreamState, init_state, reset, step
+from sdvsr_jax.stream import AUTO, StreamState, init_state, reset, step
 from sdvsr_jax.types import Array, Params
 from sdvsr_jax.weights import load as checkpoint
 
@@ -64,6 +64,8 @@ class Upscaler:
     or its result, a pair
         (config, params).
     streams: how many streams share one batch; their frames have one size.
+    restore: how much of compression, noise and blur is repaired, 0 (none) to 1, or
+    "auto", which leaves clean input alone. Only models with a restorer read it.
     seed: of the noise. Equal seed, stream number and frames give equal output.
     device: a `jax.Device`; JAX's default one without it.
     graphs: on an NVIDIA GPU, frames as CUDA graphs with the convolutions in them: less
@@ -83,17 +85,21 @@ class Upscaler:
         *,
         streams: int = 1,
         seed: int = 0,
+        restore: float | Literal["auto"] = "auto",
         device: Any = None,
         offline: bool = False,
         graphs: bool = False,
     ) -> None:
         if streams < 1:
             raise ValueError(f"streams={streams}: expected at least 1")
+        if restore != "auto" and not 0 <= restore <= 1:
+            raise ValueError(f"restore={restore}: expected 'auto', or 0 to 1")
         config, params = (
             checkpoint.load(model, offline=offline) if isinstance(model, str) else model
         )
         self.config, self.num_streams = config, streams
         self.state: StreamState | None = None
+        self._degree = AUTO if restore == "auto" else float(restore)
         self._seed, self._device = seed, device or jax.devices()[0]
         ready = jax.jit(prepare, static_argnums=1)(
             jax.device_put(params, self._device), config
@@ -240,7 +246,11 @@ class Upscaler:
                 )
             if self.state is None:
                 fresh = init_state(
-                    self.config, self.num_streams, *first.shape[:2], seed=self._seed
+                    self.config,
+                    self.num_streams,
+                    *first.shape[:2],
+                    seed=self._seed,
+                    restore=self._degree,
                 )
                 self.state = jax.device_put(fresh, self._device)
             filled = iter(given)

@@ -75,6 +75,10 @@ class Options:
     """Leave out streams that the output cannot hold, instead of refusing."""
     seed: int = 0
     """Noise seed."""
+    restore: Annotated[str, arg(metavar="auto|0..1")] = "auto"
+    """How much of compression, noise and blur is repaired: auto leaves clean input alone,
+    0 keeps the input as it is, 1 repairs all. For models with a restorer.
+    """
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     """Of the networks' activations, instead of the model's own."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
@@ -148,6 +152,7 @@ def check(options: Options) -> None:
         parse_size(options.size)
     if options.input_size is not None:
         parse_size(options.input_size, "--input-size")
+    parse_degree(options.restore)
     if options.tile not in ("auto", "off"):
         parse_tile(options.tile)
     if options.resume and (options.restart or options.overwrite):
@@ -173,6 +178,19 @@ def parse_tile(text: str) -> tuple[int, int]:
             f"--tile {text}: expected auto, off, a number of pixels, or WIDTHxHEIGHT"
         )
     return int(width), int(height)
+
+
+def parse_degree(text: str) -> float:
+    """'0.5' -> 0.5; 'auto' -> a negative number, which is what the stream takes for it."""
+    if text == "auto":
+        return -1.0
+    try:
+        degree = float(text)
+    except ValueError:
+        degree = -1.0
+    if not 0 <= degree <= 1:
+        raise ValueError(f"--restore {text}: expected auto, or a number from 0 to 1")
+    return degree
 
 
 def parse_fps(text: str) -> Fraction:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from infer.command.options import Options
+from infer.command.options import Options, parse_degree
 from infer.console import Clock, describe_model, in_words, rate_in_words, say
 from infer.errors import JobError
 from infer.frame import Frame, Sink
@@ -159,7 +159,7 @@ def _upscale(
     if num_finished % plan.group:
         # A shorter last group means that the end of the source was reached.
         return
-    state = engine.start(options.seed)
+    state = engine.start(options.seed, parse_degree(options.restore))
     if num_finished:
         state = engine.restore(work.state())
     count = None if plan.count is None else plan.count - num_finished
@@ -218,6 +218,7 @@ def identity(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
         "config": str(model.config),
         "device": model.device.device_kind,
         "seed": options.seed,
+        "restore": parse_degree(options.restore),
         **versions(),
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from infer.command.options import Options, parse_fps, parse_size
+from infer.command.options import Options, parse_degree, parse_fps, parse_size
 from infer.console import describe_model, say
 from infer.errors import JobError
 from infer.jobs.fitting import layout_of, load, tell
@@ -86,7 +86,7 @@ def run_live(
                     write_behind=WRITE_BEHIND,
                     skips_similar=overflow == "skip-similar",
                 )
-                state = engine.start(options.seed)
+                state = engine.start(options.seed, parse_degree(options.restore))
                 run(inbox, meter.timed(engine), state, sink, policy)
         finally:
             was_interrupted = stop.is_set()

@@ -21,7 +21,7 @@ from sdvsr_jax import networks, snapshot
 from sdvsr_jax.config import ModelConfig, RAFTConfig
 from sdvsr_jax.ops.pixels import from_pixels, to_pixels
 from sdvsr_jax.state import StreamState
-from sdvsr_jax.stream import init_state, reset, step
+from sdvsr_jax.stream import AUTO, init_state, reset, step
 from sdvsr_jax.types import Array, Params
 from sdvsr_jax.weights import load as checkpoint
 
@@ -171,10 +171,13 @@ class Engine:
             return OnDemand()
         return Whole()
 
-    def start(self, seed: int) -> StreamState:
-        """Returns the fresh state of one stream."""
+    def start(self, seed: int, degree: float = AUTO) -> StreamState:
+        """Returns the fresh state of one stream, to be repaired to that degree."""
         with jax.default_device(self.model.device):
-            return self._start(np.uint32(seed % 2**32))
+            state = self._start(np.uint32(seed % 2**32))
+        # A value of the state, so that one program serves all degrees.
+        degrees = np.full(state.restore.shape, degree, np.float32)
+        return state._replace(restore=jax.device_put(degrees, self.model.device))
 
     def restart(self, state: StreamState) -> StreamState:
         """Returns the state of a stream whose next frame has no past."""
