@@ -1,56 +1,98 @@
 """The import arrows and proportions of the house (docs/architecture.md)."""
 
 import ast
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("sdvsr_jax", "configs", "train", "infer", "benchmarks")
 
 ALLOWED = {
     "sdvsr_jax": {"sdvsr_jax"},
     "configs": {"sdvsr_jax", "configs"},
     "train": {"sdvsr_jax", "configs", "train"},
     "infer": {"sdvsr_jax", "configs", "infer"},
-    "benchmarks": {"sdvsr_jax", "infer", "benchmarks"},
+    "benchmarks": {"sdvsr_jax", "infer", "benchmarks", "tests"},
 }
-"""Which of our packages each may import."""
+"""Which of our packages each may import; benchmarks compare with `tests.oracles`."""
+
+PACKAGES = tuple(ALLOWED)
+FOLDERS = (*PACKAGES, "tests", "examples")
+
+TRAINING = {"grain", "tensorflow_datasets", "orbax"}
+"""What only training needs: upscaling starts without it."""
 
 FORBIDDEN = {
-    "sdvsr_jax": {
-        "av",
-        "cv2",
-        "torch",
-        "tensorflow",
-        "PIL",
-        "tensorflow_datasets",
-        "grain",
-        "orbax",
-    }
+    "sdvsr_jax": TRAINING | {"torch", "tensorflow", "av", "cv2", "PIL"},
+    "configs": TRAINING | {"torch", "tensorflow"},
+    "infer": TRAINING | {"torch", "tensorflow"},
+    "train": {"torch", "tensorflow"},
+    "benchmarks": TRAINING | {"tensorflow"},
 }
 
-COMPARED = {"torch_published.py", "torch_nano.py", "torch_stream.py"}
-"""PyTorch forms of the models, for comparison where it is installed; nothing imports
-them at the top.
+FUNCTION_NODES = 350
+STATEMENT_NODES = 140
+"""Most nodes of the syntax tree that one function and one expression may have.
+
+A limit on lines rewards packing; nodes measure what a reader must hold in mind at once.
+Half of all functions have fewer than 45 nodes and half of all statements fewer than 8.
 """
 
-LAYERS = {
-    name: level
-    for level, names in enumerate(
-        (
-            ("types", "config"),
-            ("state", "ops", "diffusion"),
-            ("metrics",),
-            ("models",),
-            ("networks", "history", "stream", "weights"),
-            ("flops", "snapshot", "tiles", "memory"),
-            ("upscaler",),
-        )
-    )
-    for name in names
+LIBRARY = (
+    ("types", "config"),
+    ("state", "ops", "diffusion"),
+    ("metrics",),
+    ("models",),
+    ("networks", "prepare", "history", "stream", "weights"),
+    ("flops", "snapshot", "tiles", "memory"),
+    ("upscaler",),
+)
+"""Floors of sdvsr_jax from the ground up; an import never points upwards."""
+
+INFER = (
+    ("errors", "tags", "colours", "frame", "pipeline", "latency", "overlap", "drive"),
+    ("console",),
+    ("sources", "model", "sinks"),
+    ("jobs",),
+    ("command",),
+    ("evaluation", "ui"),
+    ("__main__",),
+)
+"""Floors of infer: a frame is known to all, the command knows all."""
+
+NEIGHBOURS = {"sources": set(), "model": set(), "sinks": {"sources"}}
+"""Rooms of one floor do not know each other, but for sinks, which read back what they
+wrote.
+"""
+
+UPWARDS = {
+    ("colours", "sources.info"),
+    ("console", "jobs.plan"),
+    ("console", "model.engine"),
+    ("console", "model.memory"),
+    ("drive", "model.engine"),
+    ("drive", "sources.files"),
+    ("jobs", "command.options"),
+    ("model.memory_plan", "command.options"),
+    ("model.memory_plan", "jobs.plan"),
+    ("model.memory_plan", "jobs.work_folder"),
+    ("model.programs", "jobs.fingerprint"),
+    ("sinks.files", "jobs.work_folder"),
+    ("sinks.live_encoders", "command.options"),
+    ("sinks.live_encoders", "jobs.plan"),
+    ("sources.address", "command.options"),
 }
-"""Inside sdvsr_jax an import never points upwards."""
+"""Arrows of infer that point upwards."""
+
+
+def modules(package: str) -> Iterator[tuple[str, Path]]:
+    """Yields (name below the package, file); the package itself is ''."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT / package).with_suffix("").parts
+        yield ".".join(parts).removesuffix("__init__").rstrip("."), path
 
 
 def imports(path: Path) -> set[str]:
@@ -64,43 +106,158 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def sources(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+def inner_imports(package: str, path: Path) -> set[str]:
+    """Modules of its own package that a file imports, named below the package."""
+    prefix = f"{package}."
+    return {
+        name.removeprefix(prefix) for name in imports(path) if name.startswith(prefix)
+    }
+
+
+def floors(names: tuple[tuple[str, ...], ...]) -> dict[str, int]:
+    return {room: level for level, rooms in enumerate(names) for room in rooms}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_import_only_what_the_arrows_allow(package: str) -> None:
-    for path in sources(package):
+    ours = {*PACKAGES, "tests"}
+    for _, path in modules(package):
         roots = {name.split(".")[0] for name in imports(path)}
-        assert roots & set(PACKAGES) <= ALLOWED[package], path
-        if path.name not in COMPARED:
-            assert not roots & FORBIDDEN.get(package, {"torch", "tensorflow"}), path
+        assert roots & ours <= ALLOWED[package], path
+        assert not roots & FORBIDDEN[package], path
 
 
 def test_inside_the_library_imports_point_downwards() -> None:
-    for path in sources("sdvsr_jax"):
-        own = path.relative_to(ROOT / "sdvsr_jax").parts[0].removesuffix(".py")
-        if own == "__init__":
+    levels = floors(LIBRARY)
+    for name, path in modules("sdvsr_jax"):
+        if not name:
             continue
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] == "sdvsr_jax" and parts[1] in LAYERS:
-                assert LAYERS[parts[1]] <= LAYERS[own], f"{path.name} imports {name}"
+        room = name.split(".")[0]
+        assert room in levels, f"{path}: on which floor does {room} stand?"
+        for other in inner_imports("sdvsr_jax", path):
+            level = levels.get(other.split(".")[0], 0)
+            assert level <= levels[room], f"{path} imports {other}"
+
+
+def test_a_frame_goes_through_infer_from_left_to_right() -> None:
+    levels = floors(INFER)
+    for name, path in modules("infer"):
+        if not name:
+            continue
+        room = name.split(".")[0]
+        assert room in levels, f"{path}: on which floor does {room} stand?"
+        for other in inner_imports("infer", path):
+            neighbour = other.split(".")[0]
+            if neighbour == room or neighbour not in levels or is_excused(name, other):
+                continue
+            allowed = levels[neighbour] < levels[room]
+            if levels[neighbour] == levels[room] and room in NEIGHBOURS:
+                allowed = neighbour in NEIGHBOURS[room]
+            elif levels[neighbour] == levels[room] == 0:
+                allowed = True  # the ground floor is one room
+            assert allowed, f"{path} imports infer.{other}"
+
+
+def is_excused(name: str, other: str) -> bool:
+    return any(
+        f"{name}.".startswith(f"{source}.") and f"{other}.".startswith(f"{target}.")
+        for source, target in UPWARDS
+    )
+
+
+def test_upscaling_starts_without_what_only_training_needs() -> None:
+    """Every module of the library and the command, imported in a fresh process."""
+    rooms = ("sdvsr_jax", "infer")
+    names = [
+        f"{room}.{name}".rstrip(".")
+        for room in rooms
+        for name, _ in modules(room)
+        # The page is optional: its server is an extra.
+        if not name.startswith("ui")
+    ]
+    lines = [
+        "import importlib, sys",
+        f"for name in {names}: importlib.import_module(name)",
+        "print(*{name.split('.')[0] for name in sys.modules})",
+    ]
+    result = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=200,
+    )
+    assert result.returncode == 0, result.stderr
+    assert not TRAINING & set(result.stdout.split())
 
 
 def test_models_share_layers_and_never_import_each_other() -> None:
     shared = {"linear", "layers", "blocks", "flow"}
     for path in (ROOT / "sdvsr_jax" / "models").glob("*.py"):
-        used = {
-            n.split(".")[2] for n in imports(path) if n.startswith("sdvsr_jax.models.")
-        }
+        inner = inner_imports("sdvsr_jax", path)
+        used = {name.split(".")[1] for name in inner if name.startswith("models.")}
         assert used <= shared, path
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_functions_and_statements_hold_one_thought(folder: str) -> None:
+    for name, path in modules(folder):
+        tree = WithoutAnnotations().visit(ast.parse(path.read_text("utf-8")))
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            place = f"{folder}/{name}: {function.name}"
+            statements = body(function)
+            total = sum(map(count_nodes, statements))
+            assert total <= FUNCTION_NODES, f"{place} holds {total} nodes: divide it"
+            for statement in statements:
+                check_statement(statement, place)
+
+
+def check_statement(statement: ast.stmt, place: str) -> None:
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Assign | ast.Return | ast.Expr | ast.AugAssign):
+            nodes = count_nodes(node.value) if node.value else 0
+            line = f"{place}, line {node.lineno}"
+            assert nodes <= STATEMENT_NODES, f"{line}: {nodes} nodes: name its parts"
+
+
+class WithoutAnnotations(ast.NodeTransformer):
+    """Types help a reader and are not counted."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.returns = None
+        arguments = node.args
+        groups = (arguments.posonlyargs, arguments.args, arguments.kwonlyargs)
+        for group in groups:
+            for argument in group:
+                argument.annotation = None
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+
+def body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stmt]:
+    """The statements of a function without its docstring."""
+    has_docstring = ast.get_docstring(function) is not None
+    return function.body[1:] if has_docstring else function.body
+
+
+def count_nodes(tree: ast.AST) -> int:
+    """Returns the nodes that carry meaning: no operators, no contexts of names."""
+    skipped = (
+        ast.expr_context,
+        ast.operator,
+        ast.cmpop,
+        ast.boolop,
+        ast.unaryop,
+        ast.arguments,
+    )
+    return sum(not isinstance(node, skipped) for node in ast.walk(tree))
+
+
 @pytest.mark.parametrize("package", PACKAGES)
-def test_files_fit_on_a_few_screens(package: str) -> None:
-    for path in sources(package):
-        assert len(path.read_text("utf-8").splitlines()) <= 450, (
-            f"{path}: split it by concept"
-        )
+def test_a_file_is_named_after_a_thing(package: str) -> None:
+    for _, path in modules(package):
         assert path.stem not in {"utils", "common", "helpers", "misc"}, path
