@@ -1,119 +1,101 @@
-"""Speed and memory on this machine: python -m benchmarks [PIECE ...], of those that
---help lists.
+"""Speed and memory on this machine.
 
-Without a piece's name all of them run, for `nano` in about six minutes on two cores.
-Weights are random (of the size asked for), made on the device; frames are noise:
-neither changes the time. One table is printed, and results.json, results.md and
-results.png are written to --out.
+frame     compile time, first and steady frames, arithmetic, memory; forms in turns
+against   PyTorch's equivalent beside it, in turns
+startup   a fresh process to its first frame
+media     a frame in a real file job, by codec
+sizes     cost against the number of pixels
+streams   frames/s against the number of streams in a batch
+compile   for a GPU that is not there: kernels and memory
+gpu       all that needs a GPU, within ten minutes
 
-python -m benchmarks gpu        the full-size model on a lent GPU, under eight minutes
-python -m benchmarks compile    for a GPU that is not there: does it compile, to how
-many kernels python -m benchmarks bargains   what less work costs in quality, and what
-it brings
+Without a name: frame, startup, media, sizes and streams, for `nano` in about six
+minutes on two cores. Weights are random (of the size asked for), frames are noise:
+neither changes the time. results.json and results.md are written to --out.
 """
 
 import argparse
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import bare
+from benchmarks import (
+    against_torch,
+    compile,
+    frame,
+    gpu,
+    machine,
+    report,
+    startup,
+    sweeps,
+)
+from sdvsr_jax.config import PRESETS
 
-bare.stand_in()
+PIECES: dict[str, Callable[[argparse.Namespace, report.Results], None]] = {
+    "frame": frame.run,
+    "against": against_torch.run,
+    "startup": startup.run,
+    "media": startup.run_media,
+    "sizes": sweeps.run_sizes,
+    "streams": sweeps.run_streams,
+}
+COMMANDS = {"compile": compile.run, "gpu": gpu.run}
+EVERYTHING = ["frame", "startup", "media", "sizes", "streams"]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; wrong use ends with status 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["gpu"]:
-        from benchmarks import gpu
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.pieces and options.pieces[0] in COMMANDS:
+        return COMMANDS[options.pieces[0]](options)
+    pieces = options.pieces or EVERYTHING
+    unknown = [name for name in pieces if name not in PIECES]
+    if unknown:
+        known = ", ".join([*PIECES, *COMMANDS])
+        parser.error(f"unknown {', '.join(unknown)}: expected some of {known}")
+    results: report.Results = {"machine": machine.describe(), "rows": []}
+    for name in pieces:
+        PIECES[name](options, results)
+        report.write_json(options.out / "results.json", results)
+    report.finish(options.out, results)
+    return 0
 
-        return gpu.main(arguments[1:])
-    if arguments[:1] == ["bargains"]:
-        from benchmarks import bargains
 
-        return bargains.main(arguments[1:])
-    if arguments[:1] == ["compile"]:
-        from benchmarks import absent
-
-        return absent.main(arguments[1:])
-    return run(arguments)
-
-
-def run(arguments: list[str]) -> int:
-    """Run the pieces in their order; results are written after each."""
-    from benchmarks import pieces, precisions, report
-    from sdvsr_jax.config import PRESETS
-
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all pieces; each takes what it needs."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "pieces", nargs="*", metavar="PIECE", help=", ".join(pieces.PIECES)
-    )
-    parser.add_argument(
-        "--models", nargs="+", default=["nano"], choices=sorted(PRESETS)
-    )
-    parser.add_argument(
-        "--sizes",
-        nargs="+",
-        default=["320x180"],
-        help="LR sizes, WIDTHxHEIGHT; the first for torch",
-    )
-    parser.add_argument(
-        "--precision", nargs="+", default=["float32"], choices=precisions.CHOICES
-    )
-    parser.add_argument("--frames", type=int, default=8, help="steady frames per row")
-    parser.add_argument(
-        "--profile",
-        type=int,
-        default=0,
-        help="frames per row under the profiler, as well",
-    )
-    parser.add_argument(
-        "--graphs", action="store_true", help="rows with CUDA graphs as well, on a GPU"
-    )
-    parser.add_argument("--sweep", nargs="+", help="LR sizes of the piece 'sizes'")
-    parser.add_argument(
-        "--stream-size", default="160x90", help="LR size of the piece 'streams'"
-    )
-    parser.add_argument(
-        "--no-compiles", dest="compiles", action="store_false", help="compile cold only"
-    )
-    parser.add_argument(
-        "--torch",
-        nargs="+",
-        default=["eager", "compiled"],
-        choices=["eager", "compiled", "graphs"],
-        help="how PyTorch runs; graphs: compiled, with CUDA graphs",
-    )
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
-    options = parser.parse_args(arguments)
-    if unknown := [name for name in options.pieces if name not in pieces.PIECES]:
-        parser.error(
-            f"unknown {', '.join(unknown)}: expected some of {', '.join(pieces.PIECES)}, or one of gpu, compile, "
-            "bargains"
-        )
-    if options.frames < 1:
-        parser.error(f"--frames {options.frames}: expected at least 1")
-    chosen = [
-        name for name in pieces.PIECES if not options.pieces or name in options.pieces
-    ]
-    began = time.perf_counter()
-    results = pieces.empty(options.precision, bool(pieces.NEEDS_PEAKS & set(chosen)))
-    for name in chosen:
-        if name in pieces.NEEDS_FILES and (
-            lack := bare.missing("av", "tyro", "rich", "safetensors")
-        ):
-            print(f"{name:8} not measured: {', '.join(lack)} not installed")
-            continue
-        pieces.PIECES[name](options, results)
-        results["seconds"] = time.perf_counter() - began
-        report.write_json(options.out / "results.json", results)
-    report.finish(options.out, results)
-    return 0
+    add = parser.add_argument
+    add("pieces", nargs="*", metavar="PIECE")
+    add("--models", nargs="+", default=["nano"], choices=sorted(PRESETS))
+    add("--sizes", nargs="+", default=["320x180"], help="LR sizes, WIDTHxHEIGHT")
+    add("--precision", nargs="+", default=["float32"], choices=report.PRECISIONS)
+    add("--frames", type=count, default=8, help="steady frames, or rounds in turns")
+    add("--batches", type=count, nargs="+", help="streams in a batch")
+    add("--graphs", action="store_true", help="frame: CUDA graphs as well")
+    add("--profile", type=int, default=0, help="frame: frames under a profiler")
+    add("--warm-cache", action="store_true", help="frame: compile a second time")
+    modes = against_torch.MODES
+    add("--torch", nargs="+", default=["eager", "compiled"], choices=modes)
+    add("--codecs", nargs="+", default=["libx264"], help="media: encoders")
+    add("--sweep", nargs="+", help="sizes: LR sizes")
+    add("--device", default="h200", choices=sorted(compile.TARGETS), help="compile")
+    add("--only", nargs="+", help="gpu: names of its pieces")
+    add("--published", default="stream_diffvsr", help="gpu: the large model")
+    add("--budget", type=float, default=gpu.BUDGET_SECONDS, help="gpu: seconds")
+    add("--out", type=Path, default=Path("runs/benchmarks"))
+    return parser
+
+
+def count(text: str) -> int:
+    """Parses a number of frames or streams."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
+    return int(text)
 
 
 if __name__ == "__main__":

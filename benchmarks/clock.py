@@ -1,6 +1,4 @@
-"""Wall-clock times of calls, several things measured in turns so that a busy machine is
-unfair to none.
-"""
+"""Wall-clock times of calls, in turns so that a busy machine is unfair to none."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +23,7 @@ class Times(NamedTuple):
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Of one call, which must wait for its own result."""
+    """Returns the time of one call, which must wait for its own result."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -34,7 +32,7 @@ def seconds(call: Callable[[], object]) -> float:
 def in_turns(
     calls: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, Times]:
-    """Every call once as a warm-up, then ``rounds`` times in turns."""
+    """Makes every call once as a warm-up, then ``rounds`` times in turns."""
     first = {name: seconds(call) for name, call in calls.items()}
     rest: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):

@@ -1,16 +1,17 @@
-"""Where the device's time goes, by its own clock: every operation of a compiled step,
-named as in our code.
-"""
+"""Where the device's time goes, by its own clock: every operation of a compiled step."""
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-NAMED = re.compile(r"%?([\w.-]+) = .*metadata=\{.*?op_name=\"([^\"]*)\"")
+SOURCE = re.compile(r"%?([\w.-]+) = .*metadata=\{.*?op_name=\"([^\"]*)\"")
+"""An instruction of the program and the path of the code that it comes from."""
+
 NETWORKS = {
     "UNet": "U-Net",
     "ControlNet": "guidance",
@@ -18,11 +19,15 @@ NETWORKS = {
     "RAFT": "flow",
     "FlowNet": "flow",
 }
+ENCLOSING = ("while", "call", "conditional")
+"""Loops and calls: their time is told again by what is in them."""
+
+LONGEST = 20
 
 
 class Operation(NamedTuple):
-    """One instruction of the program: the path of its source (modules, primitive),
-    calls and seconds per frame.
+    """An instruction: the path of its source (modules, primitive), calls and seconds of
+    a frame.
     """
 
     name: str
@@ -30,36 +35,42 @@ class Operation(NamedTuple):
     calls: float
     seconds: float
 
+    @property
+    def network(self) -> str:
+        words = re.findall(r"\w+", self.source)
+        names = [NETWORKS[word] for word in words if word in NETWORKS]
+        return names[0] if names else "between the networks"
+
+    @property
+    def primitive(self) -> str:
+        """The last JAX primitive; kernels of a library go by their own name."""
+        return self.source.rsplit("/", 1)[-1]
+
 
 def operations(
     program: Any, frame: Callable[[], object], frames: int
 ) -> list[Operation]:
-    """Of ``frames`` calls of ``frame``, which runs ``program`` (compiled) once and
-    waits; longest first.
+    """Returns the operations of ``frames`` calls of ``frame``, the longest first.
 
-    Empty where the device cannot be profiled.
+    ``frame`` runs ``program`` (compiled) once and waits. The list is empty where the
+    device cannot be profiled.
     """
-    sources = {
-        _plain(name): source for name, source in NAMED.findall(program.as_text())
-    }
+    instructions = SOURCE.findall(program.as_text())
+    sources = {_kernel_name(name): source for name, source in instructions}
     try:
         trace = _trace(frame, frames)
     except (RuntimeError, ValueError) as error:
         print(f"no profile: {error}")
         return []
-    spent: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = defaultdict(list)
     for name, seconds in _events(trace):
-        spent.setdefault(name, []).append(seconds)
-    found = [
-        Operation(
-            name,
-            sources.get(_plain(name), name),
-            len(times) / frames,
-            sum(times) / frames,
-        )
-        for name, times in spent.items()
-    ]
-    return sorted(found, key=lambda operation: -operation.seconds)
+        times[name].append(seconds)
+    rows = []
+    for name, spans in times.items():
+        source = sources.get(_kernel_name(name), name)
+        operation = Operation(name, source, len(spans) / frames, sum(spans) / frames)
+        rows.append(operation)
+    return sorted(rows, key=lambda operation: -operation.seconds)
 
 
 def _trace(frame: Callable[[], object], frames: int) -> Any:
@@ -71,72 +82,57 @@ def _trace(frame: Callable[[], object], frames: int) -> Any:
         return jax.profiler.ProfileData.from_file(str(path))
 
 
-def _events(trace: Any) -> list[tuple[str, float]]:
-    """(instruction, seconds); on a GPU every kernel, elsewhere what the host says it
-    executed.
-    """
+def _events(trace: Any) -> Iterator[tuple[str, float]]:
+    """Yields (instruction, seconds): every kernel of a GPU, or what the host executed."""
     planes = list(trace.planes)
-    device = [plane for plane in planes if plane.name.startswith("/device:GPU")]
-    found = []
-    for plane in device or planes:
+    gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
+    for plane in gpus or planes:
         for line in plane.lines:
-            if device and not line.name.startswith("Stream"):
+            if gpus and not line.name.startswith("Stream"):
                 continue
             for event in line.events:
-                name = dict(event.stats).get("hlo_op") or (
-                    event.name if device else None
-                )
-                if device and str(name).startswith("command_buffer"):
-                    name = (
-                        event.name
-                    )  # a CUDA graph: its kernels have the names of their instructions
-                if name and not _encloses(name):
-                    found.append((str(name), event.duration_ns / 1e9))
-    return found
+                name = _instruction(event, bool(gpus))
+                if name and name.split(".")[0] not in ENCLOSING:
+                    yield name, event.duration_ns / 1e9
 
 
-def _plain(name: str) -> str:
+def _instruction(event: Any, on_gpu: bool) -> str | None:
+    name = dict(event.stats).get("hlo_op")
+    if name is None:
+        return event.name if on_gpu else None
+    # Kernels of a CUDA graph have the names of their instructions themselves.
+    in_graph = on_gpu and str(name).startswith("command_buffer")
+    return event.name if in_graph else str(name)
+
+
+def _kernel_name(instruction: str) -> str:
     """Kernels are called as their instructions, but without dots."""
-    return name.replace(".", "_")
+    return instruction.replace(".", "_")
 
 
-def _encloses(name: str) -> bool:
-    """Loops and calls are told again by what is in them."""
-    return name.split(".")[0] in ("while", "call", "conditional")
-
-
-def part(operation: Operation) -> str:
-    """The network that an operation belongs to."""
-    found = [NETWORKS[n] for n in re.findall(r"\w+", operation.source) if n in NETWORKS]
-    return found[0] if found else "between the networks"
-
-
-def primitive(operation: Operation) -> str:
-    """What it computes, by its last JAX primitive; kernels that a library launches go
-    by their own name.
-    """
-    return operation.source.rsplit("/", 1)[-1]
-
-
-def table(found: list[Operation], frame_ms: float, longest: int = 20) -> str:
-    """Shares by network and by primitive, and the longest operations, as Markdown."""
-    busy = sum(o.seconds for o in found)
+def table(rows: list[Operation], frame_ms: float) -> str:
+    """Returns shares by network and by primitive and the longest operations (Markdown)."""
+    busy = sum(row.seconds for row in rows)
     lines = [f"{1e3 * busy:.4g} ms of device time in a frame of {frame_ms:.4g} ms"]
-    for heading, key in (("network", part), ("primitive", primitive)):
-        sums: dict[str, list[float]] = {}
-        for o in found:
-            total = sums.setdefault(key(o), [0.0, 0.0])
-            total[0] += o.calls
-            total[1] += o.seconds
+    for heading in ("network", "primitive"):
         lines += ["", f"| {heading} | calls | ms | share |", "|---|---:|---:|---:|"]
-        order = sorted(sums.items(), key=lambda item: -item[1][1])[:longest]
-        lines += [
-            f"| {name} | {n:.0f} | {1e3 * s:.3g} | {100 * s / busy:.0f} % |"
-            for name, (n, s) in order
-        ]
+        for name, calls, seconds in _sums(rows, heading):
+            share = f"{100 * seconds / busy:.0f} %"
+            lines.append(f"| {name} | {calls:.0f} | {1e3 * seconds:.3g} | {share} |")
     lines += ["", "| operation | source | calls | ms |", "|---|---|---:|---:|"]
-    lines += [
-        f"| {o.name} | {o.source} | {o.calls:.0f} | {1e3 * o.seconds:.3g} |"
-        for o in found[:longest]
-    ]
+    for row in rows[:LONGEST]:
+        cells = f"{row.name} | {row.source} | {row.calls:.0f}"
+        lines.append(f"| {cells} | {1e3 * row.seconds:.3g} |")
     return "\n".join(lines)
+
+
+def _sums(rows: list[Operation], key: str) -> list[tuple[str, float, float]]:
+    """Returns (name, calls, seconds) by network or primitive, the longest first."""
+    calls: dict[str, float] = defaultdict(float)
+    seconds: dict[str, float] = defaultdict(float)
+    for row in rows:
+        name = getattr(row, key)
+        calls[name] += row.calls
+        seconds[name] += row.seconds
+    order = sorted(seconds, key=lambda name: -seconds[name])
+    return [(name, calls[name], seconds[name]) for name in order[:LONGEST]]

@@ -1,70 +1,148 @@
-"""How long a fresh process takes to its first frame: with nothing kept, and with what
-the first run left.
+"""A fresh process up to its first frame, with nothing kept and with what the first left.
+
+As a program, `python -m benchmarks.startup VIDEO OUT` is that process: it does what a
+file job does before its first frame and prints when each part was done.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, report
 
 CLIP = Path(__file__).parents[1] / "examples" / "nasa_320x180.mp4"
-Marks = dict[str, float]
+
+Parts = dict[str, float]
 """Part of the start -> seconds; 'total' is from the start of the process to its first
 frame.
 """
 
 
-def measure(warm_runs: int = 3) -> dict[str, Marks]:
-    """'cold': an empty cache. 'warm': the best of several runs with the cache that the
-    cold one filled.
-    """
+def run(options: argparse.Namespace, results: report.Results) -> None:
+    """The piece 'startup'."""
+    if _has_media("startup"):
+        results["startup"] = measure()
+        print(table(results["startup"]), flush=True)
+
+
+def run_media(options: argparse.Namespace, results: report.Results) -> None:
+    """The piece 'media'; an encoder that is not there has a row with the reason."""
+    if not _has_media("media"):
+        return
+    rows = []
+    for codec in options.codecs:
+        try:
+            rows.append(media(max(3, options.frames), codec))
+        except RuntimeError as error:
+            rows.append({"codec": codec, "note": str(error)})
+    results["media"] = rows
+    print(report.plain_table(rows), flush=True)
+
+
+def _has_media(piece: str) -> bool:
+    lacking = machine.absent_packages("av", "tyro", "rich", "safetensors")
+    if lacking:
+        print(f"{piece} not measured: {', '.join(lacking)} not installed")
+    return not lacking
+
+
+def measure(warm_runs: int = 3) -> dict[str, Parts]:
+    """Returns 'cold': an empty cache, and 'warm': the best of several with it filled."""
+    settings = ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
     with tempfile.TemporaryDirectory() as folder:
         # A setting of the caller's must not reach the child: its cache is its own.
-        plain = {
-            k: v
-            for k, v in os.environ.items()
-            if k not in ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
-        }
-        surroundings = plain | {"XDG_CACHE_HOME": folder}
-        runs = [_run(surroundings, folder) for _ in range(warm_runs + 1)]
-    return {"cold": runs[0], "warm": min(runs[1:], key=lambda marks: marks["total"])}
+        environment = {k: v for k, v in os.environ.items() if k not in settings}
+        environment["XDG_CACHE_HOME"] = folder
+        cold = _start(environment, folder)
+        warm = [_start(environment, folder) for _ in range(warm_runs)]
+    return {"cold": cold, "warm": min(warm, key=lambda parts: parts["total"])}
 
 
-def _run(surroundings: dict[str, str], folder: str) -> Marks:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.first_frame",
-        str(CLIP),
-        os.path.join(folder, "out.mp4"),
-    ]
-    start = time.time()
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=surroundings, timeout=600
+def _start(environment: dict[str, str], folder: str) -> Parts:
+    output = os.path.join(folder, "out.mp4")
+    command = [sys.executable, "-m", "benchmarks.startup", str(CLIP), output]
+    began = time.time()
+    process = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=600
     )
-    if done.returncode:
-        raise RuntimeError(
-            f"{' '.join(command)}: {done.stderr.strip().splitlines()[-1]}"
-        )
-    times = json.loads(done.stdout.splitlines()[-1])
-    steps = dict(
-        zip(times, [b - a for a, b in zip([start, *times.values()], times.values())])
-    )
-    return steps | {"total": times["first frame"] - start}
+    if process.returncode:
+        reason = process.stderr.strip().splitlines()[-1]
+        raise RuntimeError(f"{' '.join(command)}: {reason}")
+    marks = json.loads(process.stdout.splitlines()[-1])
+    moments = [began, *marks.values()]
+    parts = {name: b - a for name, (a, b) in zip(marks, pairwise(moments))}
+    return parts | {"total": moments[-1] - began}
 
 
-def table(marks: dict[str, Marks]) -> str:
-    """Markdown, seconds."""
-    names = list(marks["cold"])
+def first_frame(video: str, output: str) -> None:
+    """Prints the time of day at which each part of a start was done."""
+    from infer.command.options import parse
+    from infer.jobs.plan import make_plan
+
+    marks = {"python and imports": time.time()}
+    options = parse(["--video", video, "--output", output])
+    plan = make_plan(options, video, output)
+    marks["plan"] = time.time()
+    from infer.model.engine import engine_for, load_model
+    from infer.sources.files import read_frames
+
+    model = load_model(options.model)
+    marks["weights"] = time.time()
+    info = plan.info
+    engine = engine_for(model, info.width, info.height, info.layout.is_deep, plan.size)
+    state = engine.start(options.seed)
+    marks["program"] = time.time()
+    frame = next(iter(read_frames(info, 0, 1)))
+    _, pixels = engine.step(state, frame.rgb)
+    pixels.block_until_ready()
+    marks["first frame"] = time.time()
+    print(json.dumps(marks))
+
+
+def media(frames: int, codec: str) -> dict[str, Any]:
+    """Returns what a real file job of ``frames`` frames says about itself.
+
+    The difference to a job of a third of the frames is the cost of a frame in the middle
+    of one: start and end cancel out.
+    """
+    short = max(1, frames // 3)
+    with tempfile.TemporaryDirectory() as folder:
+        times = [_job_seconds(folder, count, codec) for count in (short, frames)]
+    seconds = (times[1] - times[0]) / (frames - short)
+    return {"codec": codec, "frames": frames, "ms": 1e3 * seconds}
+
+
+def _job_seconds(folder: str, frames: int, codec: str) -> float:
+    report = os.path.join(folder, "report.json")
+    words = f"--video {CLIP} --output {folder}/out.mp4 --overwrite --frames {frames}"
+    command = [sys.executable, "-m", "infer", *words.split()]
+    command += ["--codec", codec, "--report", report]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if process.returncode:
+        raise RuntimeError(process.stderr.strip().splitlines()[-1])
+    text = Path(report).read_text("utf-8")
+    return json.loads(text)["seconds"]
+
+
+def table(starts: dict[str, Parts]) -> str:
+    """Returns Markdown, seconds."""
+    names = list(starts["cold"])
     lines = [
         "| start of a process, s | " + " | ".join(names) + " |",
         "|---|" + "---:|" * len(names),
     ]
-    lines += [
-        f"| {run} | " + " | ".join(f"{found[n]:.2f}" for n in names) + " |"
-        for run, found in marks.items()
-    ]
+    for run, parts in starts.items():
+        cells = [f"{parts[name]:.2f}" for name in names]
+        lines.append(f"| {run} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    first_frame(*sys.argv[1:])

@@ -1,21 +1,49 @@
-"""Cost against size (it must be linear) and throughput against the number of streams in
-a batch.
-"""
+"""Cost against size (it must be linear) and throughput against streams in a batch."""
 
+import argparse
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import clock
-from benchmarks.weights import noise_frame, prepared_params
+from benchmarks import clock, report
+from benchmarks.inputs import noise_frame, prepared_params
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.stream import compiled_step, init_state, reset
 from sdvsr_jax.types import Params
 
 Points = list[dict[str, Any]]
+
+LIVE_RATE = 25
+"""Frames per second of a camera."""
+
+SIZES = ("160x90", "320x180", "480x270", "640x360")
+BATCHES = (1, 2, 4, 8)
+
+
+def run_sizes(options: argparse.Namespace, results: report.Results) -> None:
+    """The piece 'sizes'."""
+    pairs = [report.size_of(size) for size in options.sweep or SIZES]
+    for name, config in report.configs(options).items():
+        points = sizes(config, pairs, options.frames)
+        results.setdefault("sizes", {})[name] = points
+        report.write_json(options.out / "results.json", results)
+        print(report.plain_table(points))
+        power = exponent(points)
+        print(f"{name}: ms = a * pixels ** {power:.3f} (1: linear)", flush=True)
+
+
+def run_streams(options: argparse.Namespace, results: report.Results) -> None:
+    """The piece 'streams'."""
+    size = report.size_of(options.sizes[0])
+    batches = options.batches or BATCHES
+    for name, config in report.configs(options).items():
+        points = streams(config, batches, *size, options.frames)
+        results.setdefault("streams", {})[name] = points
+        print(report.plain_table(points), flush=True)
 
 
 def sizes(
@@ -24,48 +52,47 @@ def sizes(
     rounds: int,
     params: Params | None = None,
 ) -> Points:
-    """Milliseconds per frame at each LR size, one size after the other.
+    """Returns milliseconds of a frame at each LR size (width, height).
 
-    Together they would not fit into memory, and on a CPU small frames pay for pages
-    that large ones gave back.
+    One size after the other: together they would not fit into memory, and on a CPU small
+    frames pay for pages that large ones gave back.
     """
     params = prepared_params(config) if params is None else params
     points = []
-    for w, h in pairs:
-        found = clock.in_turns({"frame": driver(config, params, 1, w, h)}, rounds)[
-            "frame"
-        ]
-        points.append(
-            {
-                "lr": [w, h],
-                "pixels": w * h,
-                "median_ms": 1e3 * found.median,
-                "us_per_lr_pixel": 1e6 * found.median / (w * h),
-                "gflop": frame_flops(config, w, h) / 1e9,
-            }
-        )
+    for width, height in pairs:
+        call = driver(config, params, 1, width, height)
+        times = clock.in_turns({"frame": call}, rounds)["frame"]
+        point = {
+            "lr": [width, height],
+            "pixels": width * height,
+            "median_ms": 1e3 * times.median,
+            "us_per_lr_pixel": 1e6 * times.median / (width * height),
+            "gflop": frame_flops(config, width, height) / 1e9,
+        }
+        points.append(point)
     return points
 
 
 def exponent(points: Points) -> float:
-    """b of ms = a * pixels**b by least squares: 1 is linear."""
-    x, y = (np.log([p[name] for p in points]) for name in ("pixels", "median_ms"))
-    return float(np.polyfit(x, y, 1)[0])
+    """Returns b of ms = a * pixels**b by least squares: 1 is linear."""
+    pixels = np.log([point["pixels"] for point in points])
+    times = np.log([point["median_ms"] for point in points])
+    slope, _ = np.polyfit(pixels, times, 1)
+    return float(slope)
 
 
 def streams(
     config: ModelConfig,
-    batches: list[int],
+    batches: Sequence[int],
     width: int,
     height: int,
     rounds: int,
     params: Params | None = None,
 ) -> Points:
-    """Frames/s of all streams together, by batch size. In every round one stream leaves
-    and another joins.
+    """Returns frames/s of all streams together by batch size, and live streams in it.
 
-    ``compiled_again`` counts the programs that this made, over all batch sizes: it must
-    be 0.
+    In every round one stream leaves and another joins. ``compiled_again`` counts the
+    programs that this made, over all batch sizes: it must be 0.
     """
     params = prepared_params(config) if params is None else params
     calls = {str(b): driver(config, params, b, width, height) for b in batches}
@@ -73,32 +100,40 @@ def streams(
         call()
     programs = compiled_step(config)._cache_size()  # type: ignore[attr-defined]
     times = clock.in_turns(calls, rounds)
-    made = compiled_step(config)._cache_size() - programs  # type: ignore[attr-defined]
-    return [
-        {
-            "batch": b,
+    after = compiled_step(config)._cache_size()  # type: ignore[attr-defined]
+    points = []
+    for batch in batches:
+        median = times[str(batch)].median
+        rate = batch / median
+        point = {
+            "batch": batch,
             "lr": [width, height],
-            "median_ms": 1e3 * times[str(b)].median,
-            "frames_per_s": b / times[str(b)].median,
-            "compiled_again": made,
+            "median_ms": 1e3 * median,
+            "frames_per_s": rate,
+            "streams_at_25_fps": int(rate / LIVE_RATE),
+            "compiled_again": after - programs,
         }
-        for b in batches
-    ]
+        points.append(point)
+    return points
 
 
 def driver(
     config: ModelConfig, params: Params, batch: int, width: int, height: int
-) -> Any:
-    """A call that takes one frame of every stream; with several, one of them starts
-    anew each time.
+) -> Callable[[], None]:
+    """Returns a call that takes one frame of every stream.
+
+    With several streams, one of them starts anew each time.
     """
-    run, frame = compiled_step(config), noise_frame(width, height, batch)
-    state, turn = init_state(config, batch, height, width), 0
+    run = compiled_step(config)
+    frame = noise_frame(width, height, batch)
+    state = init_state(config, batch, height, width)
+    turn = 0
 
     def advance() -> None:
         nonlocal state, turn
         if batch > 1:
-            state = reset(state, jnp.arange(batch) == turn % batch)
+            newcomer = jnp.arange(batch) == turn % batch
+            state = reset(state, newcomer)
         state, sr = run(params, state, frame)
         jax.block_until_ready(sr)
         turn += 1

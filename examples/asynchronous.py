@@ -14,6 +14,9 @@ import numpy as np
 
 from sdvsr_jax import Upscaler
 
+Request = tuple[np.ndarray, asyncio.Future[np.ndarray]]
+"""A frame, and where its result goes."""
+
 
 class Service:
     """A batch of ``places`` streams; `view` is one viewer's stream of upscaled frames."""
@@ -23,16 +26,17 @@ class Service:
         self._free = asyncio.Queue[int]()
         for place in range(places):
             self._free.put_nowait(place)
-        self._waiting: dict[int, tuple[np.ndarray, asyncio.Future[np.ndarray]]] = {}
+        self._requests: dict[int, Request] = {}
         self._news = asyncio.Event()
 
     async def view(self, frames: Iterable[np.ndarray]) -> AsyncIterator[np.ndarray]:
-        place = await self._free.get()  # waits for a place if all are taken
+        # Waits for a place if all are taken.
+        place = await self._free.get()
         try:
             await asyncio.to_thread(self._upscaler.reset, place)
             for frame in frames:
                 result = asyncio.get_running_loop().create_future()
-                self._waiting[place] = (frame, result)
+                self._requests[place] = (frame, result)
                 self._news.set()
                 yield await result
         finally:
@@ -42,40 +46,44 @@ class Service:
         while True:
             await self._news.wait()
             self._news.clear()
-            batch, self._waiting = self._waiting, {}
-            frames = [
-                batch[place][0] if place in batch else None
-                for place in range(self._upscaler.num_streams)
-            ]
-            try:
-                results = await asyncio.to_thread(self._upscaler.push_many, frames)
-            except ValueError as error:  # a frame of the wrong size
-                for _, result in batch.values():
-                    result.set_exception(error)
-                continue
-            for place, (_, result) in batch.items():
-                if not result.done():  # its viewer may have left
-                    result.set_result(results[place])
+            requests = self._requests
+            self._requests = {}
+            await self._serve(requests)
+
+    async def _serve(self, requests: dict[int, Request]) -> None:
+        frames: list[np.ndarray | None] = [None] * self._upscaler.num_streams
+        for place, (frame, _) in requests.items():
+            frames[place] = frame
+        try:
+            results = await asyncio.to_thread(self._upscaler.push_many, frames)
+        # A frame of the wrong size: all viewers of this batch are told.
+        except ValueError as error:
+            for _, result in requests.values():
+                result.set_exception(error)
+            return
+        for place, (_, result) in requests.items():
+            # Its viewer may have left in the meantime.
+            if not result.done():
+                result.set_result(results[place])
 
 
 async def watch(service: Service, name: str, path: str, count: int) -> None:
     with av.open(path) as video:
-        frames = (frame.to_ndarray(format="rgb24") for frame in video.decode(video=0))
-        sizes = [
-            large.shape async for large in service.view(itertools.islice(frames, count))
-        ]
-        print(f"{name}: {len(sizes)} frames of {sizes[0][1]}x{sizes[0][0]}")
+        decoded = itertools.islice(video.decode(video=0), count)
+        frames = (frame.to_ndarray(format="rgb24") for frame in decoded)
+        sizes = [large.shape async for large in service.view(frames)]
+    height, width, _ = sizes[0]
+    print(f"{name}: {len(sizes)} frames of {width}x{height}")
 
 
 async def main(path: str, model: str = "nano") -> None:
     service = Service(model, places=2)
     running = asyncio.create_task(service.run())
-    await asyncio.gather(
-        *(
-            watch(service, f"viewer {i}", path, count)
-            for i, count in enumerate((2, 4, 3))
-        )
-    )
+    viewers = [
+        watch(service, f"viewer {number}", path, count)
+        for number, count in enumerate((2, 4, 3))
+    ]
+    await asyncio.gather(*viewers)
     running.cancel()
 
 

@@ -16,14 +16,15 @@ def main(source: str, target: str, model: str = "nano") -> None:
         av.open(target, "w") as output,
         Upscaler(model) as upscaler,
     ):
-        small, scale = video.streams.video[0], upscaler.config.scale
+        small = video.streams.video[0]
         stream = output.add_stream("libx264", rate=small.average_rate)
-        stream.width, stream.height = scale * small.width, scale * small.height
+        stream.width = upscaler.config.scale * small.width
+        stream.height = upscaler.config.scale * small.height
         frames = (frame.to_ndarray(format="rgb24") for frame in video.decode(video=0))
-        for large in upscaler.upscale(
-            frames
-        ):  # or one at a time: large = upscaler.push(frame)
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(large)))
+        # Or one at a time: large = upscaler.push(frame)
+        for large in upscaler.upscale(frames):
+            picture = av.VideoFrame.from_ndarray(large)
+            output.mux(stream.encode(picture))
         output.mux(stream.encode(None))
 
 

@@ -1,5 +1,6 @@
-"""The pure function and its state, for those who build on JAX: python pure.py IN.mp4
-[MODEL].
+"""The pure function and its state, for those who build on JAX.
+
+python pure.py IN.mp4 [MODEL]
 """
 
 import itertools
@@ -13,32 +14,35 @@ import numpy as np
 from sdvsr_jax import init_state, load, prepare, step
 
 
-def main(path: str, model: str = "nano") -> None:
-    config, params = load(model)
-    params = prepare(params, config)
+def read(path: str, count: int) -> jax.Array:
+    """Returns the first frames as [frame, 1, h, w, 3] in [-1, 1]."""
     with av.open(path) as video:
-        clip = [
-            f.to_ndarray(format="rgb24")
-            for f in itertools.islice(video.decode(video=0), 4)
-        ]
-    lr_frames = (
-        jnp.asarray(np.stack(clip)[:, None], jnp.float32) / 127.5 - 1
-    )  # [frame, batch, h, w, 3] in [-1, 1]
+        frames = itertools.islice(video.decode(video=0), count)
+        clip = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+    batch = jnp.asarray(clip, jnp.float32)[:, None]
+    return batch / 127.5 - 1
 
-    state = init_state(config, 1, *lr_frames.shape[2:4], seed=0)
+
+def main(path: str, model: str = "nano") -> None:
+    config, weights = load(model)
+    params = prepare(weights, config)
+    lr_frames = read(path, 4)
+    height, width = lr_frames.shape[2:4]
+
+    # One frame at a time, the state handed on.
     advance = jax.jit(lambda state, frame: step(params, state, frame, config=config))
+    state = init_state(config, 1, height, width, seed=0)
     for frame in lr_frames:
         state, sr = advance(state, frame)
 
     # The same as one compiled program; gradients pass through it as well.
-    start = init_state(config, 1, *lr_frames.shape[2:4], seed=0)
-    _, scanned = jax.jit(lambda state, frames: jax.lax.scan(advance, state, frames))(
-        start, lr_frames
-    )
+    roll = jax.jit(lambda state, frames: jax.lax.scan(advance, state, frames))
+    start = init_state(config, 1, height, width, seed=0)
+    _, scanned = roll(start, lr_frames)
+
     apart = float(jnp.abs(scanned[-1] - sr).max())
-    print(
-        f"{len(lr_frames)} frames of {sr.shape[2]}x{sr.shape[1]}, loop and scan {apart:.1g} apart"
-    )
+    size = f"{sr.shape[2]}x{sr.shape[1]}"
+    print(f"{len(lr_frames)} frames of {size}, loop and scan {apart:.1g} apart")
 
 
 if __name__ == "__main__":

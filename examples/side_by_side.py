@@ -1,21 +1,63 @@
-"""A detail of one frame, enlarged bicubically | upscaled: python side_by_side.py IN OUT
-PICTURE [FRAME [X,Y,W,H]].
+"""A detail of one frame as a labelled strip: source | bicubic | upscaled.
 
-X,Y,W,H are parts of the picture's width and height.
+python side_by_side.py SOURCE RESULT PICTURE [FRAME [X,Y,W,H [ORIGINAL]]]
+
+X,Y,W,H are parts of the picture's width and height. ORIGINAL, where there is one, is
+the clip or folder that SOURCE was reduced from: it becomes the last picture.
 """
 
 import itertools
 import sys
+from pathlib import Path
 
 import av
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+
+BAND = 26
+"""Pixels of a label's height."""
+
+Box = tuple[int, int, int, int]
 
 
 def frame(path: str, index: int) -> Image.Image:
-    """Frame number ``index`` of a video as RGB."""
+    """Returns frame number ``index`` of a video or a folder of pictures as RGB."""
+    if Path(path).is_dir():
+        files = sorted(Path(path).iterdir())
+        return Image.open(files[index]).convert("RGB")
     with av.open(path) as container:
-        return next(itertools.islice(container.decode(video=0), index, None)).to_image()
+        frames = itertools.islice(container.decode(video=0), index, None)
+        return next(frames).to_image()
+
+
+def detail(size: tuple[int, int], parts: str) -> Box:
+    """Returns left, top, right and bottom in pixels of a picture of this size."""
+    width, height = size
+    x, y, w, h = map(float, parts.split(","))
+    left = round(x * width)
+    top = round(y * height)
+    right = round((x + w) * width)
+    bottom = round((y + h) * height)
+    return left, top, right, bottom
+
+
+def labelled(image: Image.Image, text: str) -> Image.Image:
+    """Returns the picture below a band with its name."""
+    sheet = Image.new("RGB", (image.width, image.height + BAND), "white")
+    sheet.paste(image, (0, BAND))
+    font = ImageFont.load_default(15)
+    ImageDraw.Draw(sheet).text((6, 4), text, fill="black", font=font)
+    return sheet
+
+
+def strip(panels: list[Image.Image]) -> Image.Image:
+    """Returns the pictures side by side."""
+    width = sum(panel.width for panel in panels)
+    sheet = Image.new("RGB", (width, panels[0].height), "white")
+    left = 0
+    for panel in panels:
+        sheet.paste(panel, (left, 0))
+        left += panel.width
+    return sheet
 
 
 def main(
@@ -23,23 +65,23 @@ def main(
     result: str,
     target: str,
     index: str = "20",
-    box: str = "0.25,0.16,0.5,0.5",
+    box: str = "0.25,0.16,0.3,0.5",
+    original: str = "",
 ) -> None:
     large = frame(result, int(index))
-    bicubic = frame(source, int(index)).resize(large.size, Image.Resampling.BICUBIC)
-    width, height = large.size
-    x, y, w, h = map(float, box.split(","))
-    detail = (
-        round(x * width),
-        round(y * height),
-        round((x + w) * width),
-        round((y + h) * height),
-    )
-    pair = np.concatenate(
-        [np.asarray(image.crop(detail)) for image in (bicubic, large)], 1
-    )
-    Image.fromarray(pair).save(target)
-    print(f"{target}  left: bicubic, right: upscaled, frame {index}")
+    small = frame(source, int(index))
+    resampling = Image.Resampling
+    pictures = {
+        "source": small.resize(large.size, resampling.NEAREST),
+        "bicubic": small.resize(large.size, resampling.BICUBIC),
+        "upscaled": large,
+    }
+    if original:
+        pictures["original"] = frame(original, int(index)).resize(large.size)
+    area = detail(large.size, box)
+    panels = [labelled(image.crop(area), name) for name, image in pictures.items()]
+    strip(panels).save(target)
+    print(f"{target}  {' | '.join(pictures)}, frame {index}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sdvsr_jax.upscaler import Upscaler
     from sdvsr_jax.weights.load import load, save
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ModelConfig",
     "StreamState",

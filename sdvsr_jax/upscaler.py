@@ -70,7 +70,7 @@ class Upscaler:
     device: a `jax.Device`; JAX's default one without it.
     graphs: on an NVIDIA GPU, frames as CUDA graphs with the convolutions in them: less
     time for twice the temporary
-        memory and a second compilation (docs/performance.md). Nothing elsewhere.
+        memory and a second compilation (docs/log.md). Nothing elsewhere.
 
     Frames are numpy arrays [h, w, 3] RGB: uint8 (0 to 255), uint16 (0 to 65535) or
     float (0 to 1). Results are [scale*h, scale*w, 3] of the same type (float32 for

@@ -13,7 +13,7 @@ CPU_OPTIONS = {
 """YNNPACK for products only: XLA gives it convolutions as well, but Eigen is faster at
 those of this model. And `jax.lax.optimization_barrier` holds: XLA of jax 0.10 takes
 barriers out before it joins loops (newer ones do not), and then every loop that reads
-the warped frame warps it again (docs/performance.md).
+the warped frame warps it again (docs/log.md).
 """
 
 GRAPH_OPTIONS = {
@@ -23,7 +23,7 @@ GRAPH_OPTIONS = {
 }
 """A frame on an NVIDIA GPU as CUDA graphs with its convolutions in them, independent
 kernels at the same time and no products merged that wait for each other: nine tenths of
-the published model's time, twice the temporary memory (docs/performance.md). Not asked
+the published model's time, twice the temporary memory (docs/log.md). Not asked
 for by itself, because cuDNN cannot load a kernel while a graph is recorded: a program
 whose kernels no other one has used in this process fails with cuDNN's status 5003.
 """

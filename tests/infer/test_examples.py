@@ -29,7 +29,7 @@ def test_frames_and_side_by_side(example, tmp_path, tiny_model):
     )
     example("side_by_side", str(tmp_path / "out.mp4"), str(tmp_path / "pair.png"), "3")
     with av.open(str(tmp_path / "pair.png")) as picture:
-        assert next(picture.decode(video=0)).width == 256
+        assert next(picture.decode(video=0)).width == 3 * 77
 
 
 def test_three_viewers_share_two_places(example, tiny_model, capsys):

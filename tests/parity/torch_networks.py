@@ -8,8 +8,8 @@ import seeded
 import torch
 from torch import nn
 
-from benchmarks import torch_published as published
 from sdvsr_jax.config import RAFTConfig
+from tests.oracles import torch_published as published
 
 
 def load(part: str, module: nn.Module) -> nn.Module:

@@ -11,7 +11,7 @@ import torch_networks as networks
 from cases import Arrays
 from torch import Tensor
 
-from benchmarks import torch_published as published
+from tests.oracles import torch_published as published
 
 
 def nchw(x: np.ndarray) -> Tensor:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from benchmarks import torch_nano
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.types import Params
+from tests.oracles import torch_nano
 
 Run = Callable[[Any, Any], torch.Tensor]
 """(LR frame, noise), NHWC arrays -> SR frame, finished."""
@@ -65,7 +65,7 @@ def _nano(
 def _published(
     config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype
 ) -> Callable:
-    from benchmarks import torch_published
+    from tests.oracles import torch_published
 
     nets = torch_published.networks(config, params, device, dtype)
     modules = {

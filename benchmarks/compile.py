@@ -1,0 +1,202 @@
+"""Compile for a GPU that is not there.
+
+XLA's compiler for CUDA needs its package (pip install 'jax[cuda12]'), not the device.
+What it would refuse there, it refuses here, and its program tells how many kernels a
+frame takes, how many bytes they move and how much memory they need. It cannot try out
+which algorithm is fastest, so the program of a real device is a little different.
+"""
+
+import argparse
+import collections
+import functools
+import re
+import time
+from typing import Any
+
+import jax
+
+from benchmarks import report
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.networks import init_params, prepare
+from sdvsr_jax.ops.xla import compiler_options
+from sdvsr_jax.stream import init_state, step
+
+TARGETS: dict[str, dict[str, Any]] = {
+    "h100": {
+        "compute": (9, 0),
+        "cores": 132,
+        "bandwidth": 3.35e12,
+        "l2": 50 * 2**20,
+        "memory": 80e9,
+        "shared_core": 233472,
+        "shared_block": 232448,
+        "threads": 2048,
+    },
+    "h200": {
+        "compute": (9, 0),
+        "cores": 132,
+        "bandwidth": 4.8e12,
+        "l2": 60 * 2**20,
+        "memory": 141e9,
+        "shared_core": 233472,
+        "shared_block": 232448,
+        "threads": 2048,
+    },
+    "rtx4090": {
+        "compute": (8, 9),
+        "cores": 128,
+        "bandwidth": 1.008e12,
+        "l2": 72 * 2**20,
+        "memory": 25.2e9,
+        "shared_core": 102400,
+        "shared_block": 101376,
+        "threads": 1536,
+    },
+}
+"""What XLA asks of a device before it decides how to tile and fuse (vendor's data
+sheets).
+"""
+
+KERNEL = re.compile(
+    r" = (?:\(.*?\)|\S+) (fusion|fusion-start|custom-call|copy|copy-start|convolution|dot"
+    r"|reduce|transpose)\("
+)
+COMPUTATION = re.compile(r"(ENTRY )?%?([\w.-]+) \(.*\{$")
+LOOP = re.compile(r"\bwhile\(.*body=%?([\w.-]+)")
+LENGTH = re.compile(r'known_trip_count":\{"n":"(\d+)"')
+
+Counts = collections.Counter[str]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a row per model, precision and size; returns 1 if one was refused."""
+    try:
+        device = absent_device(options.device)
+    # Whatever an absent or older plugin raises.
+    except Exception as error:
+        reason = str(error)[:120]
+        print(f"error: no CUDA compiler here ({reason}): pip install 'jax[cuda12]'")
+        return 1
+    rows = []
+    for config in report.configs(options).values():
+        for size in options.sizes:
+            row = measure(config, *report.size_of(size), device)
+            rows.append(row)
+            print(report.plain_table([row]), flush=True)
+    print(f"\n{report.plain_table(rows)}\n\n{device.device_kind}")
+    return int(any(row["refused"] for row in rows))
+
+
+def absent_device(name: str) -> Any:
+    """Returns a device that programs can be compiled for, and nothing else."""
+    from jax.experimental import topologies
+
+    target = TARGETS[name]
+    major, minor = target["compute"]
+    description = f"""
+        gpu_device_info {{
+          threads_per_block_limit: 1024
+          threads_per_warp: 32
+          shared_memory_per_block: 49152
+          shared_memory_per_core: {target["shared_core"]}
+          threads_per_core_limit: {target["threads"]}
+          core_count: {target["cores"]}
+          fpus_per_core: 128
+          block_dim_limit_x: 2147483647
+          block_dim_limit_y: 65535
+          block_dim_limit_z: 65535
+          memory_bandwidth: {target["bandwidth"]:.0f}
+          l2_cache_size: {target["l2"]}
+          clock_rate_ghz: 2
+          device_memory_size: {target["memory"]:.0f}
+          shared_memory_per_block_optin: {target["shared_block"]}
+          cuda_compute_capability {{ major: {major} minor: {minor} }}
+          registers_per_core_limit: 65536
+          registers_per_block_limit: 65536
+        }}
+        platform_name: "CUDA"
+        device_description_str: "NVIDIA {name.upper()}"
+        dnn_version_info {{ major: 9 minor: 8 }}
+    """
+    topology = topologies.get_topology_desc(
+        name, "cuda", target_config=description, topology="1x1x1"
+    )
+    return topology.devices[0]
+
+
+def measure(
+    config: ModelConfig, width: int, height: int, device: Any
+) -> dict[str, Any]:
+    """Returns seconds, kernels of a frame (a loop's times its length), bytes and MB.
+
+    ``refused`` is the compiler's reason, or ''.
+    """
+    row: dict[str, Any] = {
+        "model": config.name,
+        "precision": config.compute_dtype,
+        "lr": [width, height],
+    }
+    began = time.perf_counter()
+    # Programs are traced for the device: attention and barriers depend on it.
+    with jax.default_device(device):
+        try:
+            program = _compiled(config, width, height, device)
+        except jax.errors.JaxRuntimeError as error:
+            return row | {"refused": " ".join(str(error).split())[:300]}
+    seconds = time.perf_counter() - began
+    memory: Any = program.memory_analysis()
+    costs = program.cost_analysis() or {}
+    kinds = kernels(program.as_text() or "")
+    return row | {
+        "compile s": seconds,
+        "kernels": sum(kinds.values()),
+        # XLA counts the body of the sampling loop once.
+        "moved GB": costs.get("bytes accessed", float("nan")) / 1e9,
+        "held MB": memory.argument_size_in_bytes / 1e6,
+        "temporary MB": memory.temp_size_in_bytes / 1e6,
+        "refused": "",
+    }
+
+
+def _compiled(config: ModelConfig, width: int, height: int, device: Any) -> Any:
+    key = jax.random.key(0)
+    params = jax.eval_shape(lambda: prepare(init_params(key, config), config))
+    state = jax.eval_shape(lambda: init_state(config, 1, height, width))
+    frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
+    place = jax.sharding.SingleDeviceSharding(device)
+    run = jax.jit(
+        functools.partial(step, config=config),
+        donate_argnums=1,
+        in_shardings=place,
+        out_shardings=place,
+        compiler_options=compiler_options(),
+    )
+    return run.lower(params, state, frame).compile()
+
+
+def kernels(program: str) -> Counts:
+    """Returns how many of each kind a frame starts, from the compiled program's text."""
+    bodies: dict[str, list[str]] = {}
+    name = ""
+    entry = ""
+    for line in program.splitlines():
+        if match := COMPUTATION.match(line):
+            name = match[2]
+            bodies[name] = []
+            entry = name if match[1] else entry
+        elif name:
+            bodies[name].append(line)
+    return _count(entry, bodies)
+
+
+def _count(name: str, bodies: dict[str, list[str]]) -> Counts:
+    total: Counts = collections.Counter()
+    for line in bodies[name]:
+        if loop := LOOP.search(line):
+            length = LENGTH.search(line)
+            turns = int(length[1]) if length else 1
+            inner = _count(loop[1], bodies)
+            total.update({kind: turns * n for kind, n in inner.items()})
+        elif kernel := KERNEL.search(line):
+            total[kernel[1]] += 1
+    return total

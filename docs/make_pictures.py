@@ -1,0 +1,94 @@
+"""The README's strips, made anew: python docs/make_pictures.py CLIPS [NAME ...].
+
+CLIPS is a folder with the clips by the names below (the first one lies in examples/).
+Each is upscaled by `python -m infer` without loss and shown by examples/side_by_side.py.
+"""
+
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+FRAME = 9
+"""Late enough for a history, early enough to be made in a minute."""
+
+
+class Picture(NamedTuple):
+    """A strip: clip, the part that is shown (x, y, width, height), and its origin."""
+
+    clip: str
+    box: str
+    origin: str
+    is_original: bool = False
+    """The clip is full size: it is reduced by 4 first, and shown as the last picture."""
+
+
+PICTURES = {
+    "nasa": Picture(
+        "nasa_320x180.mp4",
+        "0.3,0.17,0.2,0.4",
+        "NASA video 13013, public domain",
+    ),
+    "film": Picture(
+        "old_film_chaplin.mp4",
+        "0.22,0.08,0.1,0.28",
+        "Chaplin, public domain",
+    ),
+    "bottle": Picture(
+        "surveillance_long_1189f.mp4",
+        "0.42,0.27,0.1,0.3",
+        "bottle-detection, Intel, CC-BY-4.0, cropped",
+    ),
+    "sintel": Picture(
+        "sintel_bandage",
+        "0.42,0.3,0.25,0.5",
+        "Sintel, (c) Blender Foundation, CC-BY-3.0, cropped",
+        is_original=True,
+    ),
+}
+
+
+def reduce(folder: Path, target: Path) -> None:
+    """Writes a clip of a quarter of the size, by antialiased bicubic."""
+    target.mkdir()
+    for number, path in enumerate(sorted(folder.iterdir())):
+        image = Image.open(path).convert("RGB")
+        size = (image.width // 4, image.height // 4)
+        small = image.resize(size, Image.Resampling.BICUBIC)
+        small.save(target / f"{number:04d}.png")
+
+
+def make(picture: Picture, clips: Path, target: Path) -> None:
+    """Upscales the clip and writes the strip."""
+    bundled = ROOT / "examples" / picture.clip
+    clip = bundled if bundled.exists() else clips / picture.clip
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = clip
+        if picture.is_original:
+            source = folder / "reduced"
+            reduce(clip, source)
+        result = folder / ("x4" if source.is_dir() else "x4.mkv")
+        words = [sys.executable, "-m", "infer", "--video", source, "--output", result]
+        words += ["--frames", str(FRAME + 1)]
+        if not source.is_dir():
+            words += ["--codec", "ffv1"]
+        subprocess.run(list(map(str, words)), cwd=ROOT, check=True)
+        side_by_side = runpy.run_path(str(ROOT / "examples" / "side_by_side.py"))
+        original = str(clip) if picture.is_original else ""
+        paths = map(str, (source, result, target))
+        side_by_side["main"](*paths, str(FRAME), picture.box, original)
+
+
+def main(clips: str, *names: str) -> None:
+    for name in names or PICTURES:
+        make(PICTURES[name], Path(clips), ROOT / "docs" / "pictures" / f"{name}.jpg")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
