@@ -102,7 +102,8 @@ def draw_arrow(start: tuple[int, int], end: tuple[int, int], is_upright: bool) -
     return f'<path d="{path}" fill="none" stroke="#374151" marker-end="url(#tip)"/>'
 
 
-def main() -> None:
+def drawing() -> str:
+    """Returns the text of the SVG."""
     arrows = []
     for source, leaves, target, arrives in ARROWS:
         start = getattr(BOXES[source], leaves)
@@ -120,7 +121,11 @@ def main() -> None:
     paper = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
     boxes = [draw_box(box) for box in BOXES.values()]
     parts = [header, f"<defs>{tip}</defs>", paper, *arrows, *boxes, "</svg>"]
-    TARGET.write_text("\n".join(parts) + "\n", "utf-8")
+    return "\n".join(parts) + "\n"
+
+
+def main() -> None:
+    TARGET.write_text(drawing(), "utf-8")
     print(TARGET)
 
 

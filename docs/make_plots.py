@@ -63,12 +63,16 @@ def draw(name: str, entry: dict[str, Any]) -> None:
     print(path)
 
 
+def entries() -> dict[str, dict[str, Any]]:
+    """Returns the measurements by the names of their plots."""
+    return json.loads((DOCS / "data" / "speed.json").read_text("utf-8"))
+
+
 def main() -> None:
     mpl.use("svg")
     # Names of shapes would otherwise be random.
     mpl.rcParams["svg.hashsalt"] = "speed"
-    entries = json.loads((DOCS / "data" / "speed.json").read_text("utf-8"))
-    for name, entry in entries.items():
+    for name, entry in entries().items():
         draw(name, entry)
 
 

@@ -1,0 +1,43 @@
+"""The jobs of the README run as they are printed, with a small model."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from clips import ROOT, make_video
+from PIL import Image
+
+sys.path.insert(0, str(ROOT / "tests"))
+import documents
+
+OTHER_PLACES = ("://", "Jamichsu/", " - ")
+"""Networks, other people's weights, pipes: those have tests of their own."""
+
+
+def readme_jobs() -> list[tuple[str, ...]]:
+    lines = [
+        command for command in documents.commands() if command.document == "README.md"
+    ]
+    jobs = [
+        command.words[1:]
+        for command in lines
+        if command.words[:2] == ("sdvsr", "--video")
+    ]
+    return [
+        words
+        for words in jobs
+        if not any(place in " ".join((*words, "")) for place in OTHER_PLACES)
+    ]
+
+
+@pytest.mark.parametrize("words", readme_jobs(), ids=" ".join)
+def test_a_job_of_the_readme_ends_well(
+    words: tuple[str, ...], upscale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_video("in.mp4", range(3), (64, 48))
+    (tmp_path / "frames").mkdir()
+    for number in range(2):
+        Image.new("RGB", (32, 24), (number, 90, 40)).save(f"frames/{number}.png")
+    status, output = upscale(*words)
+    assert status == 0, output
