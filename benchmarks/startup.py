@@ -90,13 +90,14 @@ def first_frame(video: str, output: str) -> None:
     options = parse(["--video", video, "--output", output])
     plan = make_plan(options, video, output)
     marks["plan"] = time.time()
-    from infer.model.engine import engine_for, load_model
+    from infer.model.engine import Engine, Shape, load_model
     from infer.sources.files import read_frames
 
     model = load_model(options.model)
     marks["weights"] = time.time()
     info = plan.info
-    engine = engine_for(model, info.width, info.height, info.layout.is_deep, plan.size)
+    shape = Shape(info.width, info.height, info.layout.is_deep, plan.size)
+    engine = Engine(model, shape)
     state = engine.start(options.seed)
     marks["program"] = time.time()
     frame = next(iter(read_frames(info, 0, 1)))

@@ -53,7 +53,7 @@ LIBRARY = (
 """Floors of sdvsr_jax from the ground up; an import never points upwards."""
 
 INFER = (
-    ("errors", "tags", "colours", "frame", "pipeline", "latency", "overlap", "drive"),
+    ("errors", "tags", "colours", "frame", "pipeline", "latency"),
     ("console",),
     ("sources", "model", "sinks"),
     ("jobs",),
@@ -69,21 +69,15 @@ wrote.
 """
 
 UPWARDS = {
+    ("pipeline", "sources.inbox"),
     ("colours", "sources.info"),
     ("console", "jobs.plan"),
     ("console", "model.engine"),
     ("console", "model.memory"),
-    ("drive", "model.engine"),
-    ("drive", "sources.files"),
     ("jobs", "command.options"),
-    ("model.memory_plan", "command.options"),
-    ("model.memory_plan", "jobs.plan"),
-    ("model.memory_plan", "jobs.work_folder"),
-    ("model.programs", "jobs.fingerprint"),
     ("sinks.files", "jobs.work_folder"),
     ("sinks.live_encoders", "command.options"),
     ("sinks.live_encoders", "jobs.plan"),
-    ("sources.address", "command.options"),
 }
 """Arrows of infer that point upwards."""
 
