@@ -1,12 +1,15 @@
-"""`python -m infer`: the main command, or a subcommand by its name. Imports happen as
-late as possible.
+"""`python -m infer`: the main command, or a subcommand by its name.
+
+Imports happen as late as possible.
 """
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
 from types import FrameType
+from typing import TextIO
 
 COMMANDS = {
     "upscale": "infer.command.upscale",
@@ -21,23 +24,23 @@ exit status.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; failures become one line on stderr and a status: 2 wrong use, 1
-    failed, 130 interrupted.
+    """Runs a command and returns its exit status.
+
+    A failure becomes one line on stderr: 2 wrong use, 1 failed, 130 interrupted.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    name, rest = (
-        (arguments[0], arguments[1:])
-        if arguments[:1] and arguments[0] in COMMANDS
-        else ("upscale", arguments)
-    )
+    words = sys.argv[1:] if arguments is None else arguments
+    name = "upscale"
+    if words and words[0] in COMMANDS:
+        name, words = words[0], words[1:]
     try:
-        return importlib.import_module(COMMANDS[name]).main(rest)
+        return importlib.import_module(COMMANDS[name]).main(words)
     except (Exception, KeyboardInterrupt) as error:
         from infer.command.failure import one_line, status
 
-        if "--debug" in rest and not isinstance(error, KeyboardInterrupt):
+        if "--debug" in words and not isinstance(error, KeyboardInterrupt):
             raise
-        print(one_line(error), file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(one_line(error), file=sys.stderr)
         return status(error)
 
 
@@ -45,19 +48,55 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _open_standard_streams() -> None:
+    """Gives closed standard streams to /dev/null.
+
+    Otherwise the next file that is opened would get the number of one of them, and what
+    FFmpeg says to the user would be written into it.
+    """
+    number = os.open(os.devnull, os.O_RDWR)
+    while number < 3:
+        number = os.dup(number)
+    os.close(number)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
 def run() -> None:
     """Entry of the process."""
+    _open_standard_streams()
     signal.signal(signal.SIGTERM, _stop)
     code = main()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(
-            number, signal.SIG_DFL
-        )  # nothing is left to be saved; no traceback out of an exit handler
-    sys.stdout.flush()
-    sys.stderr.flush()
+        # Nothing is left to be saved, and a traceback out of an exit handler says
+        # nothing.
+        signal.signal(number, signal.SIG_DFL)
+    code = _flush_streams(code)
     if code == 130:
         os._exit(code)  # a frame in flight on the device would hold up a normal exit
     sys.exit(code)
+
+
+def _flush_streams(code: int) -> int:
+    """Returns the exit status: what could not be written to stdout is a failure, a
+    reader of stderr that has gone is none.
+    """
+    _flush(sys.stderr)
+    is_written = _flush(sys.stdout)
+    return code if is_written else code or 1
+
+
+def _flush(stream: TextIO) -> bool:
+    """Returns whether somebody has taken everything."""
+    try:
+        stream.flush()
+    except OSError:
+        # Python would try again at its end, and change the exit status for it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 one summary line.
 """
 
+import contextlib
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -23,42 +24,65 @@ if TYPE_CHECKING:
     from infer.model.memory import Memory
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+SLOW = 10
+"""Seconds per frame from which a rate in frames per second says little."""
 
 
 def say(line: str) -> None:
-    """One line, shown as it is."""
-    console.print(line, markup=False)
+    """One line, shown as it is; nobody need be there to read it."""
+    with contextlib.suppress(OSError):
+        console.print(printable(line), markup=False, emoji=False)
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey instead of show written as escapes.
+
+    Names of files may hold anything: escape sequences, bytes that are no text.
+    """
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no text
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def describe_plan(plan: "Plan") -> None:
     """Input, output and what is worth knowing about them, before anything is loaded."""
-    info, (width, height) = plan.info, plan.size
-    frames = (
-        "unknown number of" if plan.expected_frames is None else plan.expected_frames
-    )
-    facts = f"{info.width}x{info.height}, {frames} frames, {float(info.rate):.6g}/s, {info.codec}"
-    say(f"input    {info.path}  {facts} {info.layout.bits} bit")
-    kind = (
-        "PNG frames"
-        if plan.spec is None
-        else f"{plan.spec.encoder} {plan.spec.pixel_format}"
-    )
+    info = plan.info
+    count = plan.expected_frames
+    frames = "unknown number of" if count is None else count
+    size = f"{info.width}x{info.height}"
+    rate = f"{float(info.rate):.6g}/s"
+    facts = f"{size}, {frames} frames, {rate}, {info.codec} {info.layout.bits} bit"
+    say(f"input    {info.path}  {facts}")
+    kind = "PNG frames"
+    if plan.spec is not None:
+        kind = f"{plan.spec.encoder} {plan.spec.pixel_format}"
+    width, height = plan.size
     say(f"output   {plan.output}  {width}x{height}, {kind}")
     for note in plan.notes:
         say(f"note     {note}")
 
 
 def describe_model(model: "Model", memory: "Memory", free: int | None) -> None:
-    """Model, device, precision and predicted memory, before anything is computed."""
+    """Model, device, precision and predicted memory, before anything is computed.
+
+    free: bytes that are available, None where that is not known.
+    """
     config, device = model.config, model.device
-    where = f"{device.platform}:{device.id} {device.device_kind}"
-    how = f"{config.compute_dtype}, {config.diffusion.num_steps} steps"
-    say(f"model    {model.name} ({config.name}), {where}, {how}")
-    text = f"memory   {in_words(memory.device)} on the device, {in_words(memory.host)} on the host (predicted)"
+    place = f"{device.platform}:{device.id} {device.device_kind}"
+    effort = f"{config.compute_dtype}, {config.diffusion.num_steps} steps"
+    say(f"model    {model.name} ({config.name}), {place}, {effort}")
+    on_device, on_host = in_words(memory.device), in_words(memory.host)
+    text = f"memory   {on_device} on the device, {on_host} on the host (predicted)"
     say(text if free is None else f"{text}, {in_words(free)} available")
     if not memory.fits(device.platform, free):
         say(
-            "warning  this may not fit into the memory: try --tile, a smaller --size or --precision bfloat16"
+            "warning  this may not fit into the memory: try --tile, a smaller --size "
+            "or --precision bfloat16"
         )
 
 
@@ -74,7 +98,7 @@ def in_words(size: int) -> str:
 
 def rate_in_words(frames: int, seconds: float) -> str:
     """'2.50 frames/s', or '40 s per frame' where that says more."""
-    if frames and seconds / frames > 10:
+    if frames and seconds / frames > SLOW:
         return f"{seconds / frames:.0f} s per frame"
     return f"{frames / max(seconds, 1e-9):.2f} frames/s"
 
@@ -88,7 +112,7 @@ class Clock(AbstractContextManager["Clock"]):
 
     PLAIN_EVERY = 30.0
 
-    def __init__(self, total: int | None, done: int = 0) -> None:
+    def __init__(self, total: int | None, num_finished: int = 0) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -100,16 +124,18 @@ class Clock(AbstractContextManager["Clock"]):
             transient=True,
             disable=not console.is_terminal,
         )
-        self._total, self._skipped, self.frames = total, done, 0
+        self._total = total
+        self._num_finished = num_finished
+        self.frames = 0
         self._task = self._bar.add_task(
-            "upscaling", total=total, completed=done, speed=""
+            "upscaling", total=total, completed=num_finished, speed=""
         )
-        self.started = self._said = time.perf_counter()
+        self._begin()
         self.first_frame: float | None = None
 
     def __enter__(self) -> Self:
         self._bar.start()
-        self.started = self._said = time.perf_counter()
+        self._begin()
         return self
 
     def __exit__(
@@ -130,13 +156,19 @@ class Clock(AbstractContextManager["Clock"]):
         self.frames += 1
         if self.first_frame is None:
             self.first_frame = self.seconds
-        speed = f"{rate_in_words(self.frames, self.seconds)}, first after {self.first_frame:.1f} s"
+        rate = rate_in_words(self.frames, self.seconds)
+        speed = f"{rate}, first after {self.first_frame:.1f} s"
         self._bar.update(self._task, advance=1, speed=speed)
-        if (
-            not console.is_terminal
-            and time.perf_counter() - self._said > self.PLAIN_EVERY
-        ):
-            self._said = time.perf_counter()
-            say(
-                f"         {self._skipped + self.frames} of {self._total or '?'} frames, {speed}"
-            )
+        if not console.is_terminal:
+            self._say_sometimes(speed)
+
+    def _begin(self) -> None:
+        self.started = time.perf_counter()
+        self._last_line = self.started
+
+    def _say_sometimes(self, speed: str) -> None:
+        now = time.perf_counter()
+        if now - self._last_line > self.PLAIN_EVERY:
+            self._last_line = now
+            count = self._num_finished + self.frames
+            say(f"         {count} of {self._total or '?'} frames, {speed}")

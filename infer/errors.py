@@ -1,7 +1,11 @@
-"""The two ways a command can end badly: a ValueError (wrong use, exit 2) or a JobError
-(exit 1).
-"""
+"""The error of a command that made sense and failed; wrong use is a ValueError."""
+
+import errno
+
+NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
+"""Numbers of system errors: no room on the disk, in the user's share of it, or in one
+file."""
 
 
 class JobError(Exception):
-    """The request made sense but the work failed; the message is one line for the user."""
+    """The work failed (exit status 1); the message is one line for the user."""

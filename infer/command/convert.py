@@ -3,7 +3,8 @@ change.
 """
 
 import os
-import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +12,13 @@ from typing import Annotated
 import tyro
 
 from infer.console import say
-from infer.errors import JobError
+from infer.targets import check_not_used, check_replaceable
+from sdvsr_jax.atomic import atomic_write, move_into_place
 from sdvsr_jax.weights import diffusers_layout as published
 from sdvsr_jax.weights import load as checkpoint
+
+MARK = published.OUR_CONFIG
+"""The file that tells a folder that this command has written from any other."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Options:
     offline: bool = False
     """Use the hub's local cache only."""
     overwrite: bool = False
-    """Replace an existing output."""
+    """Replace an existing file, or the files of a folder that this command wrote."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -44,22 +49,58 @@ class Options:
 def main(arguments: list[str]) -> int:
     """The command; returns the exit status."""
     options = tyro.cli(Options, args=arguments, prog="python -m infer convert")
-    target = Path(options.output)
-    if target.exists() and not options.overwrite:
-        raise JobError(f"{target} exists; give --overwrite to replace it")
+    # An absolute path, so that ".." has a name of its own.
+    target = Path(os.path.abspath(options.output))
+    is_file = target.suffix == ".safetensors"
+    check_not_used(options.output, [options.model], "--output")
+    if not target.parent.is_dir():
+        raise ValueError(f"{target.parent}: no such folder")
+    if is_file:
+        check_replaceable(options.output, options.overwrite)
+    else:
+        _check_folder(target, options.overwrite)
     config, params = checkpoint.load(
         options.model, flow_weights=options.flow_weights, offline=options.offline
     )
-    if target.suffix == ".safetensors":
-        checkpoint.save(target, config, params)
+    if is_file:
+        with atomic_write(target) as part:
+            checkpoint.save(part, config, params)
     else:
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            published.write(part, config, params)
-            if target.is_dir():
-                shutil.rmtree(target)
-            os.replace(part, target)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    say(f"done     {target}  {config.name}")
+        _write_folder(target, lambda folder: published.write(folder, config, params))
+    say(f"done     {options.output}  {config.name}")
     return 0
+
+
+def _check_folder(target: Path, overwrite: bool) -> None:
+    """Raises ValueError unless the folder is new, empty, or of an earlier conversion.
+
+    It is never removed, whatever the options say: there may be other files in it.
+    """
+    if not target.is_dir():
+        check_replaceable(str(target), False)
+        return
+    if not any(target.iterdir()):
+        return
+    if not (target / MARK).is_file():
+        raise ValueError(
+            f"{target}: holds files that are no converted weights, expected a new or "
+            "empty folder"
+        )
+    if not overwrite:
+        raise ValueError(f"{target}: already exists; give --overwrite to replace it")
+
+
+def _write_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Writes all files aside, then moves each into its place in ``target``."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converted.") as place:
+        folder = Path(place)
+        write(folder)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        # The mark goes last: a folder without it is not complete.
+        files.sort(key=lambda path: path.name == MARK)
+        for path in files:
+            final = target / path.relative_to(folder)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if final.parent.is_symlink():
+                raise ValueError(f"{final.parent}: is a symbolic link, not written to")
+            move_into_place(path, final)

@@ -1,42 +1,68 @@
 """From an exception to one line for the user and an exit status."""
 
-import errno
+import os
+import re
 
-FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
-"""No room: on the disk, in the user's share of it, or in one file."""
+from infer.errors import NO_ROOM, JobError
+
 BAD_USE, FAILED, INTERRUPTED = 2, 1, 130
+WORK_FILE = re.compile(r"(.*/|^)\.([^/]+)\.parts(/.*)?$")
+"""A work folder or a file in it: the folder and the name of its output."""
+LONGEST = 200
+"""Characters of the compiler's words on memory, which go on for pages."""
 
 
 def status(error: BaseException) -> int:
     """2 for wrong use, 130 for an interruption, 1 for everything else."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    is_ffmpeg = type(error).__module__.startswith("av.")
-    return BAD_USE if isinstance(error, ValueError) and not is_ffmpeg else FAILED
+    # FFmpeg's errors of data are ValueErrors, too.
+    if isinstance(error, ValueError) and not _is_of_ffmpeg(error):
+        return BAD_USE
+    return FAILED
 
 
 def one_line(error: BaseException) -> str:
     """What happened, in one line."""
-    from infer.errors import JobError
+    from infer.console import printable
 
     words = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
-        return (
-            words
-            or "interrupted: finished parts are kept, the same command goes on from there"
+        kept = (
+            "interrupted: finished parts are kept, the same command goes on from there"
         )
-    if getattr(error, "errno", None) in FULL:
-        return "error: the disk is full; make room and give the same command again, it goes on where it stopped"
+        return printable(words or kept)
+    if getattr(error, "errno", None) in NO_ROOM:
+        return (
+            "error: the disk is full; make room and give the same command again, it "
+            "goes on where it stopped"
+        )
     if "RESOURCE_EXHAUSTED" in words or isinstance(error, MemoryError):
-        hint = "try a smaller input or another --device"
-        return (
-            f"error: not enough memory for frames of this size ({words[:200]}): {hint}"
+        return printable(
+            f"error: not enough memory for frames of this size ({words[:LONGEST]}): "
+            "try a smaller input or another --device"
         )
-    name, why = getattr(error, "filename", None), getattr(error, "strerror", None)
+    name = getattr(error, "filename", None)
+    why = getattr(error, "strerror", None)
     if name and why:  # of the system or of FFmpeg
-        return f"error: {' '.join(f'{name}: {why}'.split())}"
-    if isinstance(error, JobError | ValueError | OSError) or type(
-        error
-    ).__module__.startswith("av."):
-        return f"error: {words}"
-    return f"error: {type(error).__name__}: {words} (a fault in this program; --debug shows where)"
+        text = " ".join(f"{_name_for_user(name)}: {why}".split())
+        return printable(f"error: {text}")
+    if isinstance(error, JobError | ValueError | OSError) or _is_of_ffmpeg(error):
+        return printable(f"error: {words}")
+    kind = type(error).__name__
+    return printable(
+        f"error: {kind}: {words} (a fault in this program; --debug shows where)"
+    )
+
+
+def _name_for_user(path: object) -> str:
+    """The output's name for a file of its work folder, which no user knows."""
+    return WORK_FILE.sub(r"\1\2", os.fsdecode(path) if _is_path(path) else str(path))
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | bytes | os.PathLike)
+
+
+def _is_of_ffmpeg(error: BaseException) -> bool:
+    return type(error).__module__.startswith("av.")

@@ -1,6 +1,12 @@
-"""The options of `python -m infer`, typed; this module must import fast, for --help."""
+"""The options of `python -m infer`, typed; this module must import fast, for --help.
 
-from dataclasses import dataclass
+They are one object with five parts, so that what needs a part can ask for that alone.
+Only the first field of a part has a position; the others are given by name.
+"""
+
+import math
+import re
+from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 from typing import Annotated, Literal
 
@@ -8,15 +14,30 @@ import tyro
 
 arg = tyro.conf.arg
 
+LARGEST_SIDE = 1_000_000
+"""Pixels: more than any encoder takes, and little enough for every C integer."""
+LIMITS = {
+    # Frames are numbered in 64 bits, and FFmpeg keeps the length of a group in 32.
+    "start": (0, 10**12),
+    "frames": (1, 10**12),
+    "segment": (1, 10**6),
+    "steps": (1, 1000),
+    "crf": (0, 255),
+    # What a key of JAX's random numbers is made of.
+    "seed": (-(2**31), 2**31 - 1),
+    "stream": (0, 10**6),
+}
+RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?(/[0-9]{1,9})?")
+"""Fraction() also takes 1e99999999, and computes all its digits."""
+FASTEST = 100_000
+"""Frames per second."""
+LONGEST_WAIT = 10**6
+"""Seconds."""
+
 
 @dataclass(frozen=True)
-class Options:
-    """Upscale video: ``python -m infer --video in.mp4`` writes ``in_x4.mp4`` beside it.
-
-    Audio, subtitles, chapters, timestamps, rotation, aspect ratio and colour tags come
-    out as they went in. An interrupted job goes on where it stopped when the same
-    command is given again.
-    """
+class InputOptions:
+    """What is read."""
 
     video: Annotated[
         tuple[str, ...], arg(aliases=("-i", "--input", "--in-path"), metavar="PATH")
@@ -24,6 +45,27 @@ class Options:
     """Videos, or folders of frames or of videos. Live: - (standard input), udp://,
     tcp://, rtsp://, srt://, http://....m3u8, /dev/video0.
     """
+    _: KW_ONLY
+    recursive: bool = False
+    """Look for videos and frames in subfolders of a folder, too."""
+    start: int = 0
+    """First frame to upscale."""
+    frames: int | None = None
+    """How many frames to upscale."""
+    fps: str = "25"
+    """Frame rate of a folder of images, such as 24 or 30000/1001."""
+    stream: int | None = None
+    """Index of the video stream, where a file has several."""
+    deinterlace: bool = False
+    """Deinterlace before upscaling."""
+    trust_playlist: bool = False
+    """Let a local playlist read files outside its own folder."""
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written, and how."""
+
     output: Annotated[str | None, arg(aliases=("-o", "--out-path"), metavar="PATH")] = (
         None
     )
@@ -31,16 +73,7 @@ class Options:
     folder for the results. Live also - (standard output), udp://, tcp://, .ts and
     .m3u8.
     """
-    model: Annotated[str, arg(aliases=("--model-id", "-n"))] = "nano"
-    """A model shipped with the package, a .safetensors file, a checkpoint folder or a
-    hub id.
-    """
-    flow_weights: str | None = None
-    """Flow network weights for checkpoints that come without."""
-    offline: bool = False
-    """Never ask the network for weights."""
-    steps: Annotated[int | None, arg(aliases=("--num-inference-steps",))] = None
-    """Denoising steps, instead of the model's own number."""
+    _: KW_ONLY
     scale: Annotated[Literal[2, 3, 4], arg(aliases=("-s",))] = 4
     """Size of the output; below 4 the x4 result is reduced by an antialiased Lanczos
     filter.
@@ -57,22 +90,35 @@ class Options:
     """Quality, lower is better; each codec has its own default."""
     preset: str | None = None
     """Speed preset of the codec."""
-    start: int = 0
-    """First frame to upscale."""
-    frames: int | None = None
-    """How many frames to upscale."""
-    fps: str = "25"
-    """Frame rate of a folder of images, such as 24 or 30000/1001."""
-    stream: int | None = None
-    """Index of the video stream, where a file has several."""
     on_resize: Literal["scale", "split"] = "scale"
     """Where the frame size changes in mid-stream: scale to the first size, or begin a
     new file, NAME_2.mp4, ...
     """
-    deinterlace: bool = False
-    """Deinterlace before upscaling."""
+    encode_audio: bool = False
+    """Encode to AAC the sound that the output cannot hold as it is, instead of
+    refusing.
+    """
     drop_streams: bool = False
     """Leave out streams that the output cannot hold, instead of refusing."""
+    overwrite: bool = False
+    """Replace an existing output."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What computes, and on what."""
+
+    model: Annotated[str, arg(aliases=("--model-id", "-n"))] = "nano"
+    """A model shipped with the package, a .safetensors file, a checkpoint folder or a
+    hub id.
+    """
+    _: KW_ONLY
+    flow_weights: str | None = None
+    """Flow network weights for checkpoints that come without."""
+    offline: bool = False
+    """Never ask the network for weights."""
+    steps: Annotated[int | None, arg(aliases=("--num-inference-steps",))] = None
+    """Denoising steps, instead of the model's own number."""
     seed: int = 0
     """Noise seed."""
     restore: Annotated[str, arg(metavar="auto|0..1")] = "auto"
@@ -87,8 +133,13 @@ class Options:
     """Work on tiles of this many input pixels to save memory; auto does when the whole
     frame would not fit.
     """
-    overwrite: bool = False
-    """Replace an existing output."""
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """How a job begins, goes on and ends."""
+
+    _: KW_ONLY
     resume: bool = False
     """Insist on going on with unfinished work, which happens by itself where there is
     any.
@@ -100,6 +151,15 @@ class Options:
     """
     report: Annotated[str | None, arg(metavar="JSON")] = None
     """Write what was done, how fast, and what was checked."""
+    debug: bool = False
+    """Show tracebacks."""
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """What concerns streams alone."""
+
+    _: KW_ONLY
     live: Literal["drop", "block", "skip-similar"] | None = None
     """When frames come faster than they are upscaled: drop the oldest (the default of
     cameras and networks), make the source wait (of pipes, HLS, files), or drop and also
@@ -117,15 +177,23 @@ class Options:
     """Seconds to wait for a network source to open, and for its next data."""
     reconnect: float = 30.0
     """Seconds in which a lost network source may come back."""
-    trust_playlist: bool = False
-    """Let a local playlist read files outside its own folder."""
-    debug: bool = False
-    """Show tracebacks."""
+
+
+# Fields come from the last base first.
+@dataclass(frozen=True)
+class Options(LiveOptions, JobOptions, ModelOptions, OutputOptions, InputOptions):
+    """Upscale video: ``python -m infer --video in.mp4`` writes ``in_x4.mp4`` beside it.
+
+    Audio, subtitles, chapters, timestamps, rotation, aspect ratio and colour tags come
+    out as they went in. An interrupted job goes on where it stopped when the same
+    command is given again.
+    """
 
 
 def parse(arguments: list[str]) -> Options:
-    """Options from the command line; ends the process with status 2 and a hint when
-    they make no sense.
+    """Options from the command line.
+
+    Ends the process with status 2 and a hint when they make no sense.
     """
     options = tyro.cli(Options, args=arguments, prog="python -m infer")
     check(options)
@@ -133,20 +201,16 @@ def parse(arguments: list[str]) -> Options:
 
 
 def check(options: Options) -> None:
-    """ValueError for values that no input could make right."""
+    """Raises ValueError for values that no input could make right."""
     if not options.video:
         raise ValueError(
             "--video is missing: expected a video file or a folder of frames"
         )
-    least = {"start": 0, "frames": 1, "steps": 1, "segment": 1, "crf": 0}
-    for name, low in least.items():
-        value = getattr(options, name)
-        if value is not None and value < low:
-            raise ValueError(f"--{name} {value}: expected at least {low}")
-    if options.timeout <= 0 or options.reconnect < 0:
-        raise ValueError(
-            f"--timeout {options.timeout:g} --reconnect {options.reconnect:g}: expected positive seconds"
-        )
+    for name in LIMITS:
+        _check_limits(name, getattr(options, name))
+    _check_seconds("timeout", options.timeout)
+    if options.reconnect:
+        _check_seconds("reconnect", options.reconnect)
     parse_fps(options.fps)
     if options.size is not None:
         parse_size(options.size)
@@ -157,27 +221,57 @@ def check(options: Options) -> None:
         parse_tile(options.tile)
     if options.resume and (options.restart or options.overwrite):
         raise ValueError(
-            "--resume: goes on with earlier work, but --restart and --overwrite throw it away"
+            "--resume: goes on with earlier work, but --restart and --overwrite throw "
+            "it away"
+        )
+
+
+def _check_limits(name: str, value: int | None) -> None:
+    low, high = LIMITS[name]
+    if value is None:
+        return
+    if value < low:
+        raise ValueError(f"--{name} {value}: expected at least {low}")
+    if value > high:
+        raise ValueError(f"--{name} {value}: expected at most {high}")
+
+
+def _check_seconds(name: str, value: float) -> None:
+    # Not a number compares as false with everything.
+    if not (math.isfinite(value) and 0 < value <= LONGEST_WAIT):
+        raise ValueError(
+            f"--{name} {value:g}: expected positive seconds, at most {LONGEST_WAIT}"
         )
 
 
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """'1920x1080' -> (1920, 1080)."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+    size = _sides(text)
+    if size is None:
         raise ValueError(f"{option} {text}: expected WIDTHxHEIGHT, such as 1920x1080")
-    return int(width), int(height)
+    return size
 
 
 def parse_tile(text: str) -> tuple[int, int]:
     """'256' -> (256, 256), '320x180' -> (320, 180)."""
-    width, _, height = text.lower().partition("x")
-    height = height or width
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+    size = _sides(text if "x" in text.lower() else f"{text}x{text}")
+    if size is None:
         raise ValueError(
             f"--tile {text}: expected auto, off, a number of pixels, or WIDTHxHEIGHT"
         )
-    return int(width), int(height)
+    return size
+
+
+def _sides(text: str) -> tuple[int, int] | None:
+    """The two numbers of a size, None if it is none."""
+    sides = text.lower().split("x")
+    # isascii: int() would also take the digits of other scripts, and so many of them.
+    numbers = [int(s) for s in sides if s.isascii() and s.isdecimal() and len(s) < 10]
+    if len(sides) != 2 or len(numbers) != 2:
+        return None
+    if not all(0 < number <= LARGEST_SIDE for number in numbers):
+        return None
+    return numbers[0], numbers[1]
 
 
 def parse_degree(text: str) -> float:
@@ -195,12 +289,12 @@ def parse_degree(text: str) -> float:
 
 def parse_fps(text: str) -> Fraction:
     """'25', '23.976' or '30000/1001' -> exact frames per second."""
-    try:
-        fps = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        fps = Fraction(0)
-    if fps <= 0 or fps > 100_000:
+    match = RATE.fullmatch(text)
+    number, _, divisor = text.partition("/") if match else ("0", "", "")
+    is_divided_by_zero = bool(divisor) and int(divisor) == 0
+    rate = Fraction(0) if is_divided_by_zero else Fraction(number) / int(divisor or 1)
+    if not 0 < rate <= FASTEST:
         raise ValueError(
             f"--fps {text}: expected a positive rate, such as 25 or 30000/1001"
         )
-    return fps
+    return rate

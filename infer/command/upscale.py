@@ -1,158 +1,142 @@
 """The main command: one input, or several after each other."""
 
-import os
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from infer.command.inputs import Input, check_kind, find_inputs
 from infer.command.options import Options, parse
+from infer.command.report import check_report, write_report
 from infer.model.engines import Engines
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".mov",
-    ".mkv",
-    ".m4v",
-    ".webm",
-    ".avi",
-    ".ts",
-    ".m2ts",
-    ".mts",
-    ".mpg",
-    ".mpeg",
-    ".3gp",
-    ".flv",
-    ".wmv",
-    ".ogv",
-    ".y4m",
-    ".264",
-    ".h264",
-    ".265",
-    ".hevc",
-    ".mxf",
-)
+if TYPE_CHECKING:
+    from infer.jobs.file_job import Report
+    from infer.jobs.plan import Plan
+
+Deliver = Callable[["Report"], None]
+
+
+class Task(NamedTuple):
+    """One job or live session that is ready to run.
+
+    run: does it, and calls its second argument with the report while a killed job could
+    still be ended by the same command.
+    """
+
+    outputs: tuple[str, ...]
+    run: Callable[[Engines, Deliver], None]
 
 
 def main(arguments: list[str]) -> int:
-    """0 if all went well; with several inputs 1 if any failed. The failure of a single
-    input is raised.
+    """0 if all went well; with several inputs 1 if any failed.
+
+    The failure of a single input is raised.
     """
     options = parse(arguments)
-    if options.report and not os.path.isdir(
-        os.path.dirname(os.path.abspath(options.report))
-    ):
-        raise ValueError(f"--report {options.report}: no such folder")
-    inputs = find_inputs(options.video)
+    inputs = find_inputs(options.video, options.recursive)
+    paths = [item.path for item in inputs]
+    if len(options.video) == 1 and paths == list(options.video):
+        _run_single(options, paths[0])
+        return 0
+    return _run_several(options, inputs)
+
+
+def _run_single(options: Options, path: str) -> None:
+    task = plan_task(options, path, options.output)
+    _check_report(options, [path, *task.outputs])
+    task.run(Engines(), lambda report: _write_report(options, [report]))
+
+
+def _run_several(options: Options, inputs: Sequence[Input]) -> int:
+    from infer.command.batch import Entry, plan_batch, run_batch
+
+    entries = plan_batch(options, inputs)
+    paths = [entry.path for entry in entries]
+    outputs = [entry.output for entry in entries if entry.output]
+    _check_report(options, [*paths, *outputs])
     engines = Engines()
-    if len(options.video) == 1 and inputs == list(options.video):
-        reports = [run_one(options, inputs[0], options.output, engines)]
-        failed = 0
-    else:
-        reports, failed = run_all(options, inputs, engines)
+
+    def run(entry: Entry) -> "Report":
+        reports: list[Report] = []
+        task = plan_task(options, entry.path, entry.output)
+        task.run(engines, reports.append)
+        return reports[0]
+
+    reports, num_failed = run_batch(options, entries, run)
+    _write_report(options, reports)
+    return 1 if num_failed else 0
+
+
+def _check_report(options: Options, others: list[str]) -> None:
     if options.report:
-        from infer.jobs.file_job import write_report
-
-        write_report(options.report, reports)
-    return 1 if failed else 0
+        check_report(options.report, options.overwrite, others)
 
 
-def run_one(
-    options: Options, path: str, output: str | None, engines: Engines
-) -> dict[str, Any]:
-    """One job or live session; returns its report."""
+def _write_report(options: Options, reports: list["Report"]) -> None:
+    if options.report:
+        write_report(options.report, options.overwrite, reports)
+
+
+def plan_task(options: Options, path: str, output: str | None) -> Task:
+    """Looks at everything that can be wrong with files and options, before jax is even
+    imported.
+    """
     from infer.sources.address import is_live
 
+    if not is_live(path, None):
+        check_kind(path)
     if is_live(path, output):
-        if options.on_resize != "scale":
-            raise ValueError(
-                f"--on-resize {options.on_resize}: not for live input or output, which stay one stream"
-            )
-        from infer.jobs.live_job import run_live
-
-        return run_live(options, path, output, engines)
-    from infer.jobs.plan import make_plan
-
+        return _live_task(options, path, output)
     if options.on_resize == "split":
-        from infer.jobs.split_job import plan_parts, run_parts
+        from infer.jobs.split_job import plan_parts
 
         plans = plan_parts(options, path, output)
         if len(plans) > 1:
-            return run_parts(options, plans, engines)
-    # What can be wrong with files and options is found here, before jax is even
-    # imported.
-    plan = make_plan(options, path, output)
-    from infer.console import describe_plan
-
-    describe_plan(plan)
-    from infer.jobs.file_job import run_job
-    from infer.jobs.fitting import engine_for_job, load
-
-    model = load(options, engines)
-    engine = engine_for_job(options, plan, model, engines)
-    return run_job(options, plan, engine).as_dict()
+            return _split_task(options, plans)
+    return _file_task(options, path, output)
 
 
-def find_inputs(paths: tuple[str, ...]) -> list[str]:
-    """Files and folders of frames as they are; a folder with videos and no images
-    stands for its videos.
-    """
-    found: list[str] = []
-    for path in paths:
-        videos = _videos_in(path) if os.path.isdir(path) else []
-        found += videos or [path]
-    return found
-
-
-def _videos_in(folder: str) -> list[str]:
-    from infer.sources.images import list_images
-
-    if list_images(folder):
-        return []
-    names = sorted(
-        n
-        for n in os.listdir(folder)
-        if n.lower().endswith(VIDEO_SUFFIXES) and not n.startswith(".")
-    )
-    return [os.path.join(folder, n) for n in names]
-
-
-def run_all(
-    options: Options, inputs: list[str], engines: Engines
-) -> tuple[list[dict[str, Any]], int]:
-    """Every input in turn, finished ones skipped; a failure is told and does not stop
-    the rest.
-    """
-    from infer.command.failure import one_line
-    from infer.console import say
-
-    reports, failed, skipped = [], 0, 0
-    for number, path in enumerate(inputs, 1):
-        say(f"--- {number} of {len(inputs)}: {path}")
-        try:
-            output = _output_in(options, path)
-            if output and os.path.exists(output) and not options.overwrite:
-                say(f"skipped  {output} is there already")
-                skipped += 1
-                continue
-            reports.append(run_one(options, path, output, engines))
-        except Exception as error:
-            if options.debug:
-                raise
-            failed += 1
-            say(one_line(error))
-            reports.append({"input": path, "error": str(error)})
-    say(
-        f"{len(inputs)} inputs: {len(inputs) - failed - skipped} done, {skipped} skipped, {failed} failed"
-    )
-    return reports, failed
-
-
-def _output_in(options: Options, path: str) -> str:
-    from infer.command.options import parse_fps
-    from infer.jobs.plan import default_output
-    from infer.sources.probe import probe
-
-    if options.output is not None and not os.path.isdir(options.output):
+def _live_task(options: Options, path: str, output: str | None) -> Task:
+    if options.on_resize != "scale":
         raise ValueError(
-            f"--output {options.output}: expected an existing folder, because there are several inputs"
+            f"--on-resize {options.on_resize}: not for live input or output, which "
+            "stay one stream"
         )
-    info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
-    return default_output(info, options, options.output)
+
+    def run(engines: Engines, deliver: Deliver) -> None:
+        from infer.jobs.live_job import run_live
+
+        deliver(run_live(options, path, output, engines))
+
+    return Task((output,) if output else (), run)
+
+
+def _split_task(options: Options, plans: Sequence["Plan"]) -> Task:
+    def run(engines: Engines, deliver: Deliver) -> None:
+        from infer.jobs.finished import remember
+        from infer.jobs.split_job import run_parts
+
+        run_parts(options, plans, engines, deliver)
+        for plan in plans:
+            remember(plan.output, plan.info)
+
+    return Task(tuple(plan.output for plan in plans), run)
+
+
+def _file_task(options: Options, path: str, output: str | None) -> Task:
+    from infer.console import describe_plan
+    from infer.jobs.plan import make_plan
+
+    plan = make_plan(options, path, output)
+
+    def run(engines: Engines, deliver: Deliver) -> None:
+        describe_plan(plan)
+        from infer.jobs.file_job import run_job
+        from infer.jobs.finished import remember
+        from infer.jobs.fitting import engine_for_job, load
+
+        model = load(options, engines)
+        engine = engine_for_job(options, plan, model, engines)
+        run_job(options, plan, engine, deliver)
+        remember(plan.output, plan.info)
+
+    return Task((plan.output,), run)

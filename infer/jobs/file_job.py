@@ -1,13 +1,12 @@
-"""One file job: plan, compiled step, segments, one output. Every file job works this
-way, resumed or not.
+"""One file job: plan, compiled step, segments, one output.
+
+Every file job works this way, resumed or not.
 """
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,56 +25,28 @@ from infer.model.versions import versions
 from infer.pipeline import READ_AHEAD, Policy, run
 from infer.sinks.files import PNGSink, SegmentSink
 from infer.sinks.mux import Timeline, join
-from infer.sinks.segments import Segment, sync_file
+from infer.sinks.segments import Segment
 from infer.sinks.verify import Check, check_output
 from infer.sources.files import Damage, FileSource
 from infer.sources.inbox import Inbox
+from sdvsr_jax.atomic import move_into_place, require_regular, sync
 from sdvsr_jax.stream import StreamState
 from sdvsr_jax.types import Array
+from sdvsr_jax.weights.checksum import sha256
+
+Report = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished job can say about itself; seconds and rates are of this run, not
-    of earlier parts of it.
-    """
+    """A finished job. report: what --report writes; seconds: of this run alone."""
 
-    plan: Plan
-    model: Model
-    memory: Memory
-    frames: int
-    resumed_frames: int
+    report: Report
     seconds: float
-    first_frame: float | None
-    damage: Damage
-    checks: tuple[Check, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For --report."""
-        info = self.plan.info
-        return {
-            "input": info.path,
-            "output": self.plan.output,
-            "input_size": [info.width, info.height],
-            "output_size": list(self.plan.size),
-            "frames": self.frames,
-            "resumed_frames": self.resumed_frames,
-            "model": self.model.name,
-            "device": str(self.model.device),
-            "versions": versions(),
-            "precision": self.model.config.compute_dtype,
-            "steps": self.model.config.diffusion.num_steps,
-            "seconds": round(self.seconds, 3),
-            "first_frame_seconds": self.first_frame,
-            "frames_per_second": round(
-                (self.frames - self.resumed_frames) / self.seconds, 3
-            ),
-            "predicted_memory": asdict(self.memory),
-            "damage": asdict(self.damage),
-            "notes": list(self.plan.notes),
-            "checks": [c.as_dict() for c in self.checks],
-            "nothing_lost": all(c.ok for c in self.checks),
-        }
+
+def no_delivery(report: Report) -> None:
+    """The report is not wanted before the work folder is removed."""
 
 
 class _Counted:
@@ -95,56 +66,87 @@ class _Counted:
         self._sink.close()
 
 
-def run_job(options: Options, plan: Plan, engine: Engine) -> Result:
-    """Do the job; on return the output is complete under its final name and has been
-    checked.
+def run_job(
+    options: Options,
+    plan: Plan,
+    engine: Engine,
+    deliver: Callable[[Report], None] = no_delivery,
+) -> Result:
+    """Does the job; on return the output is complete under its final name and checked.
+
+    deliver: called with the report while a killed job could still be ended by the same
+    command.
     """
-    model, memory = engine.model, predicted(engine, need_of_job(plan))
-    describe_model(model, memory, available(model.device))
-    with WorkFolder(
-        plan.target, _fingerprint(options, plan, engine), options.restart
-    ) as work:
-        if options.resume and not work.segments:
-            raise ValueError(
-                f"--resume: there is no unfinished work in {work.path}; leave --resume out to begin"
-            )
-        check_target(
-            plan.target, plan.info.path, options.overwrite
-        )  # it may have come into being meanwhile
-        if work.segments:
-            say(
-                f"resume   going on after {work.num_frames} finished frames in {work.path}"
-            )
-        damage = Damage()
-        sink = (
-            PNGSink(work, plan.info)
-            if plan.spec is None
-            else SegmentSink(work, plan.spec, plan.group)
-        )
-        with closing(sink), Clock(plan.expected_frames, work.num_frames) as clock:
-            resumed = work.num_frames
-            _upscale(plan, options, engine, work, _Counted(sink, clock), damage)
-            if not work.segments:
-                raise JobError(
-                    f"{plan.info.path}: no frame to upscale from frame {plan.start} on"
-                )
-            check_target(plan.target, plan.info.path, options.overwrite)
-            checks = _publish(plan, work, sink)
+    memory = predicted(engine, need_of_job(plan))
+    describe_model(engine.model, memory, available(engine.model.device))
+    facts = _fingerprint(options, plan, engine)
+    with WorkFolder(plan.target, facts, options.restart) as work:
+        if work.is_finished:
+            result = _finished_before(plan, work)
+        else:
+            result = _do(options, plan, engine, work, memory)
+        deliver(result.report)
         work.remove()
-    _warn(plan, damage, work.num_frames)
-    result = Result(
-        plan,
-        model,
-        memory,
-        work.num_frames,
-        resumed,
-        clock.seconds,
-        clock.first_frame,
-        damage,
-        tuple(checks),
-    )
-    _summarise(result)
     return result
+
+
+def _do(
+    options: Options, plan: Plan, engine: Engine, work: WorkFolder, memory: Memory
+) -> Result:
+    if options.resume and not work.segments:
+        raise ValueError(
+            f"--resume: there is no unfinished work in {work.path}; "
+            "leave --resume out to begin"
+        )
+    check_target(plan.target, plan.info.path, options.overwrite)
+    if work.segments:
+        count = work.num_frames
+        say(f"resume   going on after {count} finished frames in {work.path}")
+    damage = Damage()
+    num_resumed = work.num_frames
+    sink = _sink_of(plan, work)
+    with closing(sink), Clock(plan.expected_frames, num_resumed) as clock:
+        _upscale(plan, options, engine, work, _Counted(sink, clock), damage)
+    if not work.segments:
+        raise JobError(
+            f"{plan.info.path}: no frame to upscale from frame {plan.start} on"
+        )
+    _require_same_input(options, plan, engine, work)
+    work.verify()
+    checks = _check(plan, work)
+    _warn(plan, damage, work.num_frames)
+    seconds = clock.seconds
+    report = {
+        **_facts_of(plan, engine.model),
+        "frames": work.num_frames,
+        "resumed_frames": num_resumed,
+        "seconds": round(seconds, 3),
+        "first_frame_seconds": clock.first_frame,
+        "frames_per_second": round(clock.frames / seconds, 3),
+        "predicted_memory": asdict(memory),
+        "damage": asdict(damage),
+        "notes": list(plan.notes),
+        "checks": [check.as_dict() for check in checks],
+        "nothing_lost": all(check.ok for check in checks),
+    }
+    # It may have come into being meanwhile.
+    check_target(plan.target, plan.info.path, options.overwrite)
+    _publish(plan, work, report)
+    _summarise(plan, work.num_frames, clock, checks)
+    return Result(report, seconds)
+
+
+def _finished_before(plan: Plan, work: WorkFolder) -> Result:
+    assert work.published is not None
+    say(f"done     {plan.output}  was finished before; only the end was missing")
+    report = work.published["report"]
+    return Result(report, report["seconds"])
+
+
+def _sink_of(plan: Plan, work: WorkFolder) -> PNGSink | SegmentSink:
+    if plan.spec is None:
+        return PNGSink(work, plan.info)
+    return SegmentSink(work, plan.spec, plan.group)
 
 
 def _upscale(
@@ -170,44 +172,89 @@ def _upscale(
         run(inbox, engine, state, sink, Policy(group=plan.group))
 
 
-def _publish(plan: Plan, work: WorkFolder, sink: PNGSink | SegmentSink) -> list[Check]:
-    """Put the output in place, complete or not at all, and check it."""
-    work.verify()
-    if isinstance(sink, PNGSink):
-        work.mark_published()
-        sink.publish(plan.target)
-        found = sum(1 for n in os.listdir(plan.target) if n.endswith(".png"))
-        return [
-            Check(
-                "frame count",
-                found >= work.num_frames,
-                str(work.num_frames),
-                str(found),
-            )
-        ]
-    assert plan.spec is not None
+def _require_same_input(
+    options: Options, plan: Plan, engine: Engine, work: WorkFolder
+) -> None:
+    """Raises JobError if the source is another one than when the work began.
+
+    Its sound and words are copied last, and would be those of another film.
+    """
+    try:
+        is_same = file_identity(plan.info) == work.fact("input")
+    except OSError:
+        is_same = False
+    if not is_same:
+        raise JobError(
+            f"{plan.info.path}: was changed while it was read; nothing was written: "
+            "give the same command with --restart"
+        )
+
+
+def _check(plan: Plan, work: WorkFolder) -> list[Check]:
+    """Puts the output together in the work folder and holds it against the source."""
+    if plan.spec is None:
+        count = len(list(_images_of(plan, work)))
+        expected = work.num_frames
+        is_whole = count == expected
+        return [Check("frame count", is_whole, str(expected), str(count))]
     assert plan.package is not None
     timeline = _timeline(plan, work.segments)
     part = work.part("joined")
-    copied = join(part, plan.package, plan.spec, work.segments, plan.info, timeline)
-    checks = check_output(part, plan.package, plan.spec, plan.info, timeline, copied)
-    work.mark_published()
-    os.replace(part, plan.target)
-    sync_file(str(Path(plan.target).resolve().parent))
-    return checks
+    copies = join(part, plan.package, plan.spec, work.segments, plan.info, timeline)
+    return check_output(part, plan.package, plan.spec, plan.info, timeline, copies)
+
+
+def _images_of(plan: Plan, work: WorkFolder) -> list[str]:
+    """Names of the finished images, here or already in the output's folder."""
+    names = [os.path.basename(name) for name in work.images]
+    places = (work.path / "frames", Path(plan.target))
+    return [n for n in names if any((place / n).exists() for place in places)]
+
+
+def _publish(plan: Plan, work: WorkFolder, report: Report) -> None:
+    """Puts the output in place, all of it or nothing."""
+    if plan.spec is None:
+        _publish_images(plan, work, report)
+        return
+    part = work.part("joined")
+    name = os.path.basename(plan.target)
+    work.mark_published({name: sha256(Path(part))}, report)
+    move_into_place(part, plan.target)
+
+
+def _publish_images(plan: Plan, work: WorkFolder, report: Report) -> None:
+    """Moves the frames: as one folder if it is new, else one by one."""
+    folder = work.path / "frames"
+    target = Path(plan.target)
+    digests = {
+        f"{target.name}/{os.path.basename(name)}": work.digest_of(name)
+        for name in work.images
+    }
+    for name in digests:
+        require_regular(target.parent / name)
+    work.mark_published(digests, report)
+    if target.is_dir():
+        for path in sorted(folder.iterdir()):
+            os.replace(path, target / path.name)
+        sync(target)
+    else:
+        move_into_place(folder, target)
 
 
 def _timeline(plan: Plan, segments: Sequence[Segment]) -> Timeline:
-    pts = tuple(p for s in segments for p in s.pts)
-    durations = tuple(d for s in segments for d in s.durations)
+    pts = tuple(p for segment in segments for p in segment.pts)
+    durations = tuple(d for segment in segments for d in segment.durations)
     base = plan.info.time_base
     origin = pts[0] * base if plan.start else plan.info.start
-    total = plan.info.num_frames
-    stops_early = plan.count is not None and (
-        total is None or plan.start + plan.count < total
-    )
-    end = (pts[-1] + durations[-1]) * base if stops_early else None
+    end = (pts[-1] + durations[-1]) * base if _stops_early(plan) else None
     return Timeline(pts, durations, base, origin, end, begins_late=plan.start > 0)
+
+
+def _stops_early(plan: Plan) -> bool:
+    if plan.count is None:
+        return False
+    total = plan.info.num_frames
+    return total is None or plan.start + plan.count < total
 
 
 def identity(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
@@ -231,56 +278,57 @@ def _fingerprint(options: Options, plan: Plan, engine: Engine) -> dict[str, Any]
     }
 
 
-def _warn(plan: Plan, damage: Damage, frames: int) -> None:
-    expected = plan.expected_frames
+def _facts_of(plan: Plan, model: Model) -> Report:
+    info = plan.info
+    return {
+        "input": info.path,
+        "output": plan.output,
+        "input_size": [info.width, info.height],
+        "output_size": list(plan.size),
+        "model": model.name,
+        "device": str(model.device),
+        "versions": versions(),
+        "precision": model.config.compute_dtype,
+        "steps": model.config.diffusion.num_steps,
+    }
+
+
+def _warn(plan: Plan, damage: Damage, num_frames: int) -> None:
+    path, expected = plan.info.path, plan.expected_frames
     if damage.bad_packets:
-        of = f" of {expected}" if expected else ""
+        total = f" of {expected}" if expected else ""
         say(
-            f"warning  {plan.info.path} is damaged ({damage.first_error}): {frames}{of} frames could be decoded, "
+            f"warning  {path} is damaged ({damage.first_error}): "
+            f"{num_frames}{total} frames could be decoded, "
             f"{damage.bad_packets} packets could not"
         )
     if damage.repaired_pts:
         say(
-            f"warning  {damage.repaired_pts} frames had no usable timestamp and got the next free one"
+            f"warning  {damage.repaired_pts} frames had no usable timestamp and got "
+            "the next free one"
         )
     if damage.resized_frames:
         say(
-            f"warning  {damage.resized_frames} frames had another size and were scaled to that of the first; "
-            "--on-resize split writes a file for each size"
+            f"warning  {damage.resized_frames} frames had another size and were scaled "
+            "to that of the first; --on-resize split writes a file for each size"
         )
 
 
-def _summarise(result: Result) -> None:
-    bad = [c for c in result.checks if not c.ok]
-    for check in bad:
+def _summarise(
+    plan: Plan, num_frames: int, clock: Clock, checks: Sequence[Check]
+) -> None:
+    failures = [check for check in checks if not check.ok]
+    for check in failures:
         say(f"warning  not as in the source: {check}")
-    for check in result.checks:
+    for check in checks:
         if check.ok and check.note:
             say(f"note     {check.name}: {check.note}")
-    new = result.frames - result.resumed_frames
-    verdict = (
-        f"{len(bad)} of {len(result.checks)} checks failed"
-        if bad
-        else f"{len(result.checks)} checks passed"
-    )
-    target = result.plan.target
-    size = os.path.getsize(target) if os.path.isfile(target) else 0
-    speed = f"{rate_in_words(new, result.seconds)}, first after {result.first_frame or 0:.1f} s"
-    volume = f", {in_words(size)}" if size else ""
-    took = f"{result.frames} frames in {result.seconds:.1f} s ({speed})"
-    say(f"done     {result.plan.output}  {took}{volume}, {verdict}")
-
-
-def write_report(path: str, results: Sequence[dict[str, Any]]) -> None:
-    """One JSON object for one job, a list for several."""
-    content = results[0] if len(results) == 1 else list(results)
-    part = Path(f"{path}.unfinished")
-    try:
-        part.write_text(json.dumps(content, indent=1, default=_plain), "utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Fraction) else repr(value)
+    verdict = f"{len(checks)} checks passed"
+    if failures:
+        verdict = f"{len(failures)} of {len(checks)} checks failed"
+    is_file = os.path.isfile(plan.target)
+    volume = f", {in_words(os.path.getsize(plan.target))}" if is_file else ""
+    rate = rate_in_words(clock.frames, clock.seconds)
+    speed = f"{rate}, first after {clock.first_frame or 0:.1f} s"
+    effort = f"{num_frames} frames in {clock.seconds:.1f} s ({speed})"
+    say(f"done     {plan.output}  {effort}{volume}, {verdict}")

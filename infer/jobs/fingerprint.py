@@ -4,7 +4,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from infer.sources.info import VideoInfo
@@ -42,6 +41,8 @@ def _digest(path: str) -> str:
 
 def params_digest(params: Params) -> str:
     """SHA-256 over all weights as they are used."""
+    import jax  # takes a second, and finding finished outputs needs none of it
+
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return sha256_of_arrays(
         (jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves

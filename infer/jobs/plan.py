@@ -11,7 +11,7 @@ from av.video.format import VideoFormat
 
 from infer.command.options import Options, parse_fps, parse_size
 from infer.errors import JobError
-from infer.jobs.work_folder import clear_finished
+from infer.jobs.work_folder import is_published
 from infer.sinks.containers import SUFFIXES, Packaging, muxer_of, natural_muxer, refused
 from infer.sinks.dry_run import choose_packaging
 from infer.sinks.encoders import (
@@ -22,8 +22,10 @@ from infer.sinks.encoders import (
     try_encoder,
     written_tags,
 )
+from infer.sinks.output_files import check_segments
 from infer.sources.info import BT2020, RGB_MATRIX, VideoInfo, guessed_matrix
 from infer.sources.probe import pixel_layout, probe
+from infer.targets import check_replaceable
 
 MAX_THREADS = 16
 NOT_TURNED = (65536, 0, 0, 0, 65536)
@@ -94,8 +96,11 @@ def make_plan(
     path: str,
     output: str | None = None,
     info: VideoInfo | None = None,
+    owner: str | None = None,
 ) -> Plan:
     """Look at the source, where ``info`` is not known yet, and settle the output.
+
+    owner: the output whose work folder counts, where this one is a part of it.
 
     Raises ValueError for what the user can change on the command line, JobError for
     what is wrong with the files.
@@ -111,7 +116,7 @@ def make_plan(
         info = _without_time_code(info)
     size = output_size(options, info)
     output = output or default_output(info, options)
-    check_target(output, path, options.overwrite)
+    check_target(output, path, options.overwrite, owner)
     common = {
         "info": info,
         "output": output,
@@ -161,31 +166,41 @@ def default_output(info: VideoInfo, options: Options, folder: str | None = None)
     )
 
 
-def check_target(output: str, path: str, overwrite: bool) -> None:
-    """The output may be written: its folder is there, and nothing is destroyed unasked."""
+def check_target(
+    output: str, path: str, overwrite: bool, owner: str | None = None
+) -> None:
+    """The output may be written: its folder is there, and nothing is destroyed unasked.
+
+    owner: the output whose work folder counts, where this one is a part of it.
+    """
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
-        raise ValueError(
-            f"{folder}: no such folder, expected one to write {os.path.basename(output)} into"
-        )
+        name = os.path.basename(output)
+        raise ValueError(f"{folder}: no such folder, expected one to write {name} into")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise JobError(f"{folder}: cannot write there (permission denied)")
-    if (
-        os.path.exists(output)
-        and os.path.exists(path)
-        and os.path.samefile(output, path)
-    ):
+    if _is_same(output, path):
         raise ValueError(f"{output}: is the input itself; choose another --output")
-    clear_finished(output)
-    taken = (
-        bool(os.listdir(output)) if os.path.isdir(output) else os.path.lexists(output)
-    )
-    if taken and not overwrite:
-        raise ValueError(
-            f"{output}: already exists; give --overwrite to replace it or another --output"
-        )
-    if os.path.isdir(output) and not _is_folder(output):
+    if output.endswith(".m3u8"):
+        check_segments(output, overwrite)
+    if is_published(owner or output):
+        return
+    if not os.path.isdir(output):
+        check_replaceable(output, overwrite)
+        return
+    if not _is_folder(output):
         raise ValueError(f"{output}: is a folder, expected a file name")
+    if os.listdir(output) and not overwrite:
+        raise ValueError(
+            f"{output}: already exists; give --overwrite to replace its files or "
+            "another --output"
+        )
+
+
+def _is_same(output: str, path: str) -> bool:
+    if not (os.path.exists(output) and os.path.exists(path)):
+        return False
+    return os.path.samefile(output, path)
 
 
 def _is_folder(output: str) -> bool:

@@ -7,40 +7,41 @@ finished part is recorded there as a finished group is.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infer.command.options import Options, parse_fps
 from infer.console import describe_plan, say
+from infer.errors import JobError
 from infer.jobs.plan import Plan, check_target, default_output, make_plan
 from infer.jobs.work_folder import WorkFolder
 from infer.model.engines import Engines
-from infer.sinks.segments import Segment, sync_file
+from infer.sinks.segments import Segment
 from infer.sources.probe import probe
 from infer.sources.size_changes import size_runs
+from sdvsr_jax.atomic import move_into_place
 
 if TYPE_CHECKING:
+    from infer.jobs.file_job import Report
     from infer.model.engine import Model
 
 
 def plan_parts(options: Options, path: str, output: str | None) -> list[Plan]:
     """A plan for every run of equal size; none where the size does not change."""
-    info = probe(path, options.stream, parse_fps(options.fps), options.trust_playlist)
+    fps = parse_fps(options.fps)
+    info = probe(path, options.stream, fps, options.trust_playlist)
     runs = size_runs(info, options.start, options.frames)
     if len(runs) < 2:
         return []
     name = (output or default_output(runs[0].info, options)).rstrip("/")
-    outputs = [
-        name if number == 1 else _numbered(name, number)
-        for number in range(1, len(runs) + 1)
-    ]
-    ranges = [replace(options, start=run.start, frames=run.count) for run in runs]
-    return [
-        make_plan(o, path, out, run.info)
-        for o, out, run in zip(ranges, outputs, runs, strict=True)
-    ]
+    plans = []
+    for number, run in enumerate(runs, 1):
+        part_options = replace(options, start=run.start, frames=run.count)
+        part_output = name if number == 1 else _numbered(name, number)
+        plans.append(make_plan(part_options, path, part_output, run.info, name))
+    return plans
 
 
 def _numbered(output: str, number: int) -> str:
@@ -49,64 +50,75 @@ def _numbered(output: str, number: int) -> str:
 
 
 def run_parts(
-    options: Options, plans: Sequence[Plan], engines: Engines
-) -> dict[str, Any]:
-    """Do all the parts; on return every output is complete under its final name.
-    Returns what --report writes.
+    options: Options,
+    plans: Sequence[Plan],
+    engines: Engines,
+    deliver: Callable[["Report"], None],
+) -> "Report":
+    """Does all the parts; on return every output is complete under its final name.
+
+    Returns what --report writes; ``deliver`` gets it while a killed job could still be
+    ended by the same command.
     """
     from infer.jobs.file_job import identity
     from infer.jobs.fitting import load
 
-    model, first = load(options, engines), plans[0]
-    fingerprint = {
+    model = load(options, engines)
+    first = plans[0]
+    facts: dict[str, Any] = {
         **identity(options, first, model),
         "tile": options.tile,
-        "parts": [p.described() for p in plans],
+        "parts": [plan.described() for plan in plans],
     }
-    reports: list[dict[str, Any]] = []
-    with WorkFolder(first.output, fingerprint, options.restart) as work:
-        if options.resume and not work.has_work:
-            raise ValueError(
-                f"--resume: there is no unfinished work in {work.path}; leave --resume out to begin"
-            )
-        folder = work.path / "parts"
-        folder.mkdir(exist_ok=True)
-        for number, plan in enumerate(plans, 1):
-            size = f"{plan.info.width}x{plan.info.height}"
-            last = plan.start + (plan.count or 0) - 1
-            say(
-                f"--- part {number} of {len(plans)}: frames {plan.start}-{last}, {size}"
-            )
-            place = folder / Path(plan.output).name
-            if number <= len(work.segments):
-                say("         finished before")
-                continue
-            if not place.exists():
-                reports.append(
-                    _run_part(options, replace(plan, place=str(place)), model, engines)
-                )
-            files = [place] if place.is_file() else sorted(place.iterdir())
-            work.commit(
-                Segment("", (), (), 0),
-                {},
-                [str(f.relative_to(work.path)) for f in files],
-            )
-        _publish(options, plans, work, folder)
-    return {
-        "input": first.info.path,
-        "outputs": [p.output for p in plans],
-        "parts": reports,
-        "nothing_lost": all(r["nothing_lost"] for r in reports),
-    }
+    with WorkFolder(first.output, facts, options.restart) as work:
+        if work.is_finished and work.published is not None:
+            say(f"done     {first.output}  was finished before")
+            report = work.published["report"]
+        else:
+            report = _do_parts(options, plans, work, model, engines)
+        deliver(report)
+        work.remove()
+    return report
 
 
-def _run_part(
-    options: Options, plan: Plan, model: "Model", engines: Engines
-) -> dict[str, Any]:
+def _do_parts(
+    options: Options,
+    plans: Sequence[Plan],
+    work: WorkFolder,
+    model: "Model",
+    engines: Engines,
+) -> "Report":
+    if options.resume and not work.has_work:
+        raise ValueError(
+            f"--resume: there is no unfinished work in {work.path}; "
+            "leave --resume out to begin"
+        )
+    folder = work.path / "parts"
+    folder.mkdir(exist_ok=True)
+    for number, plan in enumerate(plans, 1):
+        size = f"{plan.info.width}x{plan.info.height}"
+        last = plan.start + (plan.count or 0) - 1
+        title = f"part {number} of {len(plans)}: frames {plan.start}-{last}, {size}"
+        say(f"--- {title}")
+        if number <= len(work.segments):
+            say("         finished before")
+            continue
+        _do_part(options, plan, work, model, engines)
+    return _publish(options, plans, work)
+
+
+def _do_part(
+    options: Options,
+    plan: Plan,
+    work: WorkFolder,
+    model: "Model",
+    engines: Engines,
+) -> None:
     from infer.jobs.file_job import run_job
     from infer.jobs.fitting import engine_for_job
 
-    describe_plan(plan)
+    place = work.path / "parts" / Path(plan.output).name
+    plan = replace(plan, place=str(place))
     # Going on and beginning again are decided for the whole; no other job can reach
     # what lies in its folder.
     own = replace(
@@ -117,24 +129,56 @@ def _run_part(
         restart=False,
         overwrite=True,
     )
+    describe_plan(plan)
+
+    def commit(report: "Report") -> None:
+        files = [place] if place.is_file() else sorted(place.iterdir())
+        names = [str(file.relative_to(work.path)) for file in files]
+        work.commit(Segment("", (), (), 0), {}, names, report)
+
+    # Committed before its own work folder goes, so that a kill never leaves a part that
+    # nobody knows of.
     engine = engine_for_job(own, plan, model, engines)
-    return run_job(own, plan, engine).as_dict()
+    run_job(own, plan, engine, commit)
 
 
-def _publish(
-    options: Options, plans: Sequence[Plan], work: WorkFolder, folder: Path
-) -> None:
-    waiting = [p for p in reversed(plans) if (folder / Path(p.output).name).exists()]
-    for plan in waiting:
-        check_target(plan.output, plan.info.path, options.overwrite)
+def _publish(options: Options, plans: Sequence[Plan], work: WorkFolder) -> "Report":
+    from infer.jobs.fingerprint import file_identity
+
+    first = plans[0]
+    if file_identity(first.info) != work.fact("input"):
+        raise JobError(
+            f"{first.info.path}: was changed while it was read; nothing was written: "
+            "give the same command with --restart"
+        )
+    folder = work.path / "parts"
+    remaining = [p for p in reversed(plans) if (folder / _name_of(p)).exists()]
+    for plan in remaining:
+        check_target(plan.output, plan.info.path, options.overwrite, first.output)
     work.verify()
-    work.mark_published()
-    for plan in waiting:
-        place = folder / Path(plan.output).name
-        if place.is_dir() and os.path.isdir(plan.output):
-            for file in sorted(place.iterdir()):
-                os.replace(file, Path(plan.output) / file.name)
-        else:
-            os.replace(place, plan.output)
-    sync_file(str(Path(plans[0].output).resolve().parent))
-    work.remove()
+    report = {
+        "input": first.info.path,
+        "outputs": [plan.output for plan in plans],
+        "parts": work.reports,
+        "nothing_lost": all(part["nothing_lost"] for part in work.reports),
+    }
+    digests = {
+        str(Path(name).relative_to("parts")): work.digest_of(name)
+        for name in work.images
+    }
+    work.mark_published(digests, report)
+    for plan in remaining:
+        _move(folder / _name_of(plan), Path(plan.output))
+    return report
+
+
+def _move(place: Path, output: Path) -> None:
+    if place.is_dir() and output.is_dir():
+        for file in sorted(place.iterdir()):
+            move_into_place(file, output / file.name)
+    else:
+        move_into_place(place, output)
+
+
+def _name_of(plan: Plan) -> str:
+    return Path(plan.output).name

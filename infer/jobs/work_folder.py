@@ -1,31 +1,37 @@
-"""The work folder of a job, beside its output: finished groups of frames and the
-model's state after the last.
+"""The work folder of a job, beside its output.
 
-A group counts once its record NNNNNN.json exists; everything is written, fsynced and
-only then renamed, so a job killed at any moment goes on from its last complete group.
-Records hold the SHA-256 of what they stand for and of themselves: what has changed on
-the disk since is told, and never becomes part of an output.
+It holds the finished groups of frames and the model's state after the last of them. A
+group counts once its record NNNNNN.json exists; everything is written, put on the disk
+and only then renamed, so a job that is killed at any moment goes on from its last
+complete group. Records hold the SHA-256 of what they stand for and of themselves: what
+has changed on the disk since is told, and never becomes part of an output.
 """
 
-import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from infer.errors import JobError
-from infer.sinks.segments import Segment, sync_file
+from infer.jobs.sealed import damage_of, read_sealed, sealed
+from infer.jobs.trust import check_trusted, erase
+from infer.sinks.segments import Segment
+from sdvsr_jax.atomic import atomic_write, move_into_place, sync
 from sdvsr_jax.weights.checksum import sha256
 
 try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None
+
+PUBLISHED = "published"
+JOB = "job.json"
+LOCK = "lock"
+RECORDS = "[0-9]*.json"
 
 
 def folder_of(output: str) -> Path:
@@ -34,72 +40,64 @@ def folder_of(output: str) -> Path:
     return target.with_name(f".{target.name}.parts")
 
 
-def clear_finished(output: str) -> None:
-    """Remove the work folder of a job that was killed after its output was in place."""
-    folder = folder_of(output)
-    left = [
-        path
-        for kind in ("*.unfinished", "frames/*", "parts/*")
-        for path in folder.glob(kind)
-    ]
-    if (folder / PUBLISHED).exists() and not left and os.path.exists(output):
-        shutil.rmtree(folder, ignore_errors=True)
+def is_published(output: str) -> bool:
+    """Whether all or a part of ``output`` was put there by a job that ended too early.
 
-
-PUBLISHED = "published"
-RECORDS = "[0-9]*.json"
-
-
-def read_sealed(path: Path) -> dict[str, Any]:
-    """A JSON object with its own checksum, as the work folder keeps it; a JobError if
-    it is damaged.
+    Such a job was killed after it began to move its output into place, and before it
+    had removed its work folder; the same command ends it.
     """
+    folder = folder_of(output)
     try:
-        body, digest = path.read_text("utf-8").splitlines()
-        if hashlib.sha256(body.encode()).hexdigest() == digest:
-            return dict(json.loads(body))
-    except (OSError, ValueError, TypeError):
-        pass
-    raise _damaged(path)
+        check_trusted(folder)
+        files = read_sealed(folder / PUBLISHED)["files"]
+    except (OSError, JobError, KeyError):
+        return False
+    target = Path(os.path.abspath(output))
+    places = {target.parent / name: digest for name, digest in files.items()}
+    return any(_holds(path, digest) for path, digest in places.items())
 
 
-def _sealed(content: Mapping[str, Any]) -> str:
-    body = json.dumps(content)
-    return f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n"
-
-
-def _damaged(path: Path) -> JobError:
-    return JobError(
-        f"{path}: missing or damaged; give the same command with --restart to begin again"
-    )
+def _holds(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
 
 
 class WorkFolder:
     """Context manager; holds a lock while open, so that two jobs never work on one
     output.
+
+    segments: the finished groups. fingerprint: what must be equal for a job to go on.
     """
 
     def __init__(
         self, output: str, fingerprint: Mapping[str, Any], restart: bool = False
     ) -> None:
         self.path = folder_of(output)
+        self.output = Path(os.path.abspath(output))
+        self.segments: list[Segment] = []
+        self.reports: list[dict[str, Any]] = []
+        """What the groups that are jobs of their own have reported."""
+        self.published: dict[str, Any] | None = None
+        """What an earlier run was about to move into place when it was stopped."""
+        self.is_finished = False
+        """An earlier run of the same job has moved all of it into place."""
+        # As JSON gives it back, where tuples are lists.
         self._fingerprint = json.loads(json.dumps(fingerprint))
         self._restart = restart
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
         self._digests: dict[str, str] = {}
-        self.segments: list[Segment] = []
-        self.was_published = False
-        """An earlier run was stopped while it moved the finished output into place."""
 
     def __enter__(self) -> Self:
         self._lock = self._take_lock()
         try:
             if self._restart:
                 self._clear()
-            self._check_fingerprint()
-            self._read_records()
-            self.verify()
-            self._drop_unfinished()
+            self.published = self._read_published()
+            self.is_finished = self._is_in_place()
+            if not self.is_finished:
+                self._check_fingerprint()
+                self._read_records()
+                self.verify()
+                self._drop_unfinished()
         except BaseException:
             self._leave(failed=not self.has_work)
             raise
@@ -121,12 +119,19 @@ class WorkFolder:
     @property
     def num_frames(self) -> int:
         """Frames in finished groups."""
-        return sum(len(s.pts) for s in self.segments)
+        return sum(len(segment.pts) for segment in self.segments)
+
+    @property
+    def images(self) -> list[str]:
+        """Files of finished groups that are no videos of theirs, relative to here."""
+        return [name for name in self._digests if Path(name).parent != Path()]
+
+    def fact(self, name: str) -> Any:
+        """An entry of the job's fingerprint."""
+        return self._fingerprint[name]
 
     def part(self, name: str) -> str:
-        """Path of an unfinished file in the folder; leftovers are removed by the next
-        run.
-        """
+        """Path of an unfinished file here; the next run removes what is left of it."""
         return str(self.path / f"{name}.unfinished")
 
     def path_of(self, number: int) -> str:
@@ -138,43 +143,38 @@ class WorkFolder:
         segment: Segment,
         state: Mapping[str, np.ndarray],
         images: Iterable[str] = (),
+        report: Mapping[str, Any] | None = None,
     ) -> None:
-        """A group is complete: put its video (if one file), the state and the record in
-        place, in this order.
+        """Records a complete group: its video (if one file), the state, the record.
 
         images: files of the group that are in the folder already, by their names
-        relative to it.
+        relative to it. report: of a group that is a job of its own.
         """
         number = len(self.segments)
-        final = self.path_of(number)
+        names = list(images)
+        video = ""
         if segment.path:
-            os.replace(segment.path, final)
-        with open(self.part("state"), "wb") as file:
+            video = self.path_of(number)
+            move_into_place(segment.path, video)
+            names.append(os.path.basename(video))
+        with (
+            atomic_write(self.path / f"{number:06d}.npz") as part,
+            part.open("wb") as file,
+        ):
             np.savez(file, allow_pickle=False, **state)
-        self._publish("state", f"{number:06d}.npz")
-        names = [*images, *([f"{number:06d}.mkv"] if segment.path else [])]
         files = {name: sha256(self.path / name) for name in names}
-        saved = sha256(self.path / f"{number:06d}.npz")
-        self._write(
-            f"{number:06d}.json",
-            {
-                "pts": segment.pts,
-                "durations": segment.durations,
-                "delay": segment.delay,
-                "files": files,
-                "state": saved,
-            },
-        )
-        self._add(
-            Segment(
-                final if segment.path else "",
-                segment.pts,
-                segment.durations,
-                segment.delay,
-            ),
-            files,
-            saved,
-        )
+        state_digest = sha256(self.path / f"{number:06d}.npz")
+        record = {
+            "pts": segment.pts,
+            "durations": segment.durations,
+            "delay": segment.delay,
+            "files": files,
+            "state": state_digest,
+        }
+        if report is not None:
+            record["report"] = report
+        self._write(f"{number:06d}.json", record)
+        self._add(record, video)
         if number:
             (self.path / f"{number - 1:06d}.npz").unlink(missing_ok=True)
 
@@ -185,22 +185,40 @@ class WorkFolder:
             return dict(arrays)
 
     def verify(self) -> None:
-        """JobError if anything that belongs to finished groups is no longer what was
-        written.
-        """
+        """Raises JobError if anything of the finished groups has changed."""
         for name in self._digests:
             self._verify(name)
 
-    def mark_published(self) -> None:
-        """The output is about to be moved into place; nothing is left to do after that
-        but `remove`.
+    def digest_of(self, name: str) -> str:
+        """SHA-256 of a file of a finished group, as recorded."""
+        return self._digests[name]
+
+    def mark_published(self, files: Mapping[str, str], report: Any = None) -> None:
+        """Records that the output is about to be moved into place.
+
+        files: SHA-256 of each file of the output, by its path from the output's folder.
+        Nothing is left to do after the moves but to report and to `remove`.
         """
-        Path(self.part(PUBLISHED)).touch()
-        self._publish(PUBLISHED, PUBLISHED)
+        self.published = {
+            "job": self._fingerprint,
+            "files": dict(files),
+            "report": report,
+        }
+        self._write(PUBLISHED, self.published)
+
+    def _is_in_place(self) -> bool:
+        published = self.published or {}
+        if published.get("job") != self._fingerprint:
+            return False
+        return self._is_complete(published["files"])
+
+    def _is_complete(self, files: Mapping[str, str]) -> bool:
+        places = {self.output.parent / name: digest for name, digest in files.items()}
+        return bool(places) and all(_holds(p, d) for p, d in places.items())
 
     def remove(self) -> None:
         """The job is done."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        erase(self.path)
 
     @property
     def _state_name(self) -> str:
@@ -208,120 +226,144 @@ class WorkFolder:
 
     def _verify(self, name: str) -> None:
         path = self.path / name
-        if self.was_published and not path.exists():
+        is_movable = Path(name).parent != Path()
+        if self.published is not None and is_movable and not path.exists():
             return  # it is at its final place
-        if not path.is_file() or sha256(path) != self._digests[name]:
-            raise _damaged(path)
+        if not _holds(path, self._digests[name]):
+            raise damage_of(path)
 
     def _records(self) -> list[Path]:
         return sorted(self.path.glob(RECORDS))
 
-    def _add(self, segment: Segment, files: Mapping[str, str], state: str) -> None:
+    def _add(self, record: Mapping[str, Any], video: str) -> None:
+        segment = Segment(
+            video,
+            tuple(record["pts"]),
+            tuple(record["durations"]),
+            record["delay"],
+        )
         self._digests.pop(self._state_name, None)
         self.segments.append(segment)
-        self._digests |= {**files, self._state_name: state}
+        self._digests |= record["files"]
+        self._digests[self._state_name] = record["state"]
+        if "report" in record:
+            self.reports.append(record["report"])
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        part = Path(name).stem
-        Path(self.part(part)).write_text(_sealed(content), "utf-8")
-        self._publish(part, name)
+        with atomic_write(self.path / name) as part:
+            part.write_text(sealed(content), "utf-8")
 
-    def _publish(self, part: str, name: str) -> None:
-        sync_file(self.part(part))
-        os.replace(self.part(part), self.path / name)
-        sync_file(str(self.path))
-
-    def _take_lock(self) -> IO[str]:
+    def _take_lock(self) -> int:
         while True:
+            is_new = self._make_folder()
             try:
-                self.path.mkdir(exist_ok=True)
-                lock = self._open_lock()
+                if not is_new:
+                    check_trusted(self.path)
+                return self._open_lock()
+            except FileNotFoundError:
+                # A job that ends just now has removed the folder meanwhile.
+                continue
             except OSError as error:
-                raise JobError(
-                    f"{self.path}: cannot write there ({error.strerror})"
-                ) from None
-            if lock is not None:
-                return lock
+                raise self._no_access(error) from None
 
-    def _open_lock(self) -> IO[str] | None:
-        """The lock, held; None if a job that ends just now removed the folder
-        meanwhile.
-        """
+    def _make_folder(self) -> bool:
         try:
-            lock = open(self.path / "lock", "w")  # noqa: SIM115
-        except FileNotFoundError:
-            return None
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise self._no_access(error) from None
+        return True
+
+    def _no_access(self, error: OSError) -> JobError:
+        return JobError(f"{self.path}: cannot write there ({error.strerror})")
+
+    def _open_lock(self) -> int:
+        """Returns the lock, held; FileNotFoundError if the folder is removed meanwhile.
+
+        The file is never cut: its name may stand for another file that somebody has
+        linked there.
+        """
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        name = self.path / LOCK
+        lock = os.open(name, flags, 0o600)
         try:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
-                    raise FileNotFoundError
-        except FileNotFoundError:
-            lock.close()
-            return None
+            if not os.path.samestat(os.fstat(lock), os.stat(name)):
+                raise FileNotFoundError
         except BlockingIOError:
-            lock.close()
+            os.close(lock)
             raise JobError(
                 f"{self.path}: another job is working on this output"
             ) from None
+        except OSError:
+            os.close(lock)
+            raise
         return lock
 
     def _leave(self, failed: bool) -> None:
-        """Give the lock back; a folder without any finished group is of no use to
-        anybody.
-        """
+        """Gives the lock back; a folder without a finished group is of no use."""
         if failed:
-            shutil.rmtree(self.path, ignore_errors=True)
+            erase(self.path)
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def _clear(self) -> None:
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != "lock":
-                path.unlink()
+        erase(self.path, keep=LOCK)
+
+    def _read_published(self) -> dict[str, Any] | None:
+        path = self.path / PUBLISHED
+        if not path.exists():
+            return None
+        try:
+            return read_sealed(path)
+        except JobError:
+            # The mark of earlier versions is empty.
+            return {"job": None, "files": {}, "report": None}
 
     def _check_fingerprint(self) -> None:
-        path = self.path / "job.json"
-        if not self.has_work:
-            self._write("job.json", self._fingerprint)
+        if not self.has_work and self.published is None:
+            self._write(JOB, self._fingerprint)
             return
-        before = read_sealed(path)
+        before = read_sealed(self.path / JOB)
         keys = sorted(before.keys() | self._fingerprint.keys())
-        changed = [k for k in keys if before.get(k) != self._fingerprint.get(k)]
-        if changed:
-            words = ", ".join(
-                f"{k} was {before.get(k)!r}, is {self._fingerprint.get(k)!r}"
-                for k in changed
-            )
-            raise ValueError(
-                f"{self.path}: unfinished work of another job ({words}): give the same options again, "
-                "or --restart to throw it away"
-            )
+        changes = [k for k in keys if before.get(k) != self._fingerprint.get(k)]
+        if not changes:
+            return
+        if self.published and self._is_complete(self.published["files"]):
+            # Nothing is lost with it: the output of that other job is complete.
+            self._clear()
+            self.published = None
+            self._write(JOB, self._fingerprint)
+            return
+        words = ", ".join(
+            f"{key} was {before.get(key)!r}, is {self._fingerprint.get(key)!r}"
+            for key in changes
+        )
+        raise ValueError(
+            f"{self.path}: unfinished work of another job ({words}): "
+            "give the same options again, or --restart to throw it away"
+        )
 
     def _drop_unfinished(self) -> None:
-        (self.path / PUBLISHED).unlink(missing_ok=True)
-        for path in self.path.glob("*.unfinished"):
-            path.unlink()
-        records = {p.stem for p in self._records()}
-        for path in [*self.path.glob("[0-9]*.mkv"), *self.path.glob("[0-9]*.npz")]:
-            if path.stem not in records:
+        for pattern in ("*.unfinished", ".*.part"):
+            for path in self.path.glob(pattern):
                 path.unlink()
+        records = {path.stem for path in self._records()}
+        for pattern in ("[0-9]*.mkv", "[0-9]*.npz"):
+            for path in self.path.glob(pattern):
+                if path.stem not in records:
+                    path.unlink()
+        sync(self.path)
 
     def _read_records(self) -> None:
-        self.was_published = (self.path / PUBLISHED).exists()
         for number, _ in enumerate(self._records()):
             path = self.path / f"{number:06d}.json"
-            record, video = read_sealed(path), path.with_suffix(".mkv")
+            record = read_sealed(path)
             try:
-                segment = Segment(
-                    str(video) if video.name in record["files"] else "",
-                    tuple(record["pts"]),
-                    tuple(record["durations"]),
-                    record["delay"],
-                )
-                self._add(segment, record["files"], record["state"])
+                video = path.with_suffix(".mkv")
+                self._add(record, str(video) if video.name in record["files"] else "")
             except (KeyError, TypeError):  # of another version of this program
-                raise _damaged(path) from None
+                raise damage_of(path) from None

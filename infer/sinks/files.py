@@ -2,7 +2,6 @@
 until the job is complete.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,10 @@ import numpy as np
 from infer.frame import Frame
 from infer.jobs.work_folder import WorkFolder
 from infer.sinks.encoders import VideoSpec
-from infer.sinks.segments import Segment, SegmentWriter, sync_file
+from infer.sinks.segments import Segment, SegmentWriter
 from infer.sources.images import encode_png
 from infer.sources.info import VideoInfo
+from sdvsr_jax.atomic import sync
 from sdvsr_jax.snapshot import to_arrays
 from sdvsr_jax.stream import StreamState
 from sdvsr_jax.types import Array
@@ -60,14 +60,12 @@ class PNGSink:
         self._files: list[str] = []
 
     def write(self, frame: Frame, pixels: Array) -> None:
-        name = (
-            self._names[frame.index]
-            if self._names and not self._clashes
-            else f"{frame.index:08d}"
-        )
+        name = f"{frame.index:08d}"
+        if self._names and not self._clashes:
+            name = self._names[frame.index]
         path = self.folder / f"{name}.png"
         path.write_bytes(encode_png(np.asarray(pixels)))
-        sync_file(str(path))
+        sync(path)
         self._pts.append(frame.pts)
         self._durations.append(frame.duration)
         self._files.append(f"{self.folder.name}/{path.name}")
@@ -79,13 +77,3 @@ class PNGSink:
 
     def close(self) -> None:
         """Nothing is held open; files of an unfinished group are simply written again."""
-
-    def publish(self, output: str) -> None:
-        """Move the frames to their folder: as a whole if it is new, else one by one
-        over what is there.
-        """
-        if not os.path.isdir(output):
-            os.replace(self.folder, output)
-            return
-        for path in sorted(self.folder.iterdir()):
-            os.replace(path, os.path.join(output, path.name))

@@ -22,9 +22,10 @@ from av.video.stream import VideoStream
 from infer.errors import JobError
 from infer.sinks.containers import SUFFIXES, Packaging, add_copy, single_packets
 from infer.sinks.encoders import VideoSpec, set_tags
-from infer.sinks.segments import Segment, sync_file
+from infer.sinks.segments import Segment
 from infer.sources.info import VideoInfo
 from infer.sources.probe import open_input, reason
+from sdvsr_jax.atomic import sync
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def join(
             f"{info.path}: {others} is so damaged that {SUFFIXES[package.muxer]} loses pictures "
             f"({reason(refused)}): try another container"
         )
-    sync_file(path)
+    sync(path)
     return list(copied.values())
 
 

@@ -6,7 +6,6 @@ milliseconds; the real timestamps are in the `Segment` record. So no container r
 them.
 """
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -18,6 +17,7 @@ from av.packet import Packet
 from infer.colours import FromRGB
 from infer.sinks.encoders import VideoSpec, add_encoder
 from infer.sources.info import FULL
+from sdvsr_jax.atomic import sync
 
 NUMBER_BASE = Fraction(1, 1000)
 
@@ -73,7 +73,7 @@ class SegmentWriter:
         """Finish the file and put it safely on disk."""
         self._mux(self._stream.encode(None))
         self._container.close()
-        sync_file(self._path)
+        sync(self._path)
         return Segment(
             self._path, tuple(self._pts), tuple(self._durations), self._delay
         )
@@ -94,12 +94,3 @@ class SegmentWriter:
             )
             self._container.mux(packet)
             self._written += 1
-
-
-def sync_file(path: str) -> None:
-    """Force a file's bytes (or a folder's names) onto the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

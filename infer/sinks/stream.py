@@ -5,6 +5,7 @@ frames come.
 import contextlib
 import os
 import threading
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from infer.frame import Frame
 from infer.latency import Latency, now
 from infer.sinks.encoders import VideoSpec
 from infer.sinks.live_encoders import add_live_encoder
+from infer.sinks.output_files import OutputFiles
 from infer.sinks.sockets import BUFFER, SocketFile
 from infer.sinks.sound import SoundCopy, holds_sound
 from infer.sources.address import Target
@@ -68,13 +70,15 @@ class LiveSink:
         self._socket = (
             SocketFile(target.url, timeout, stop) if is_network(target.url) else None
         )
+        self._files = OutputFiles(target.path)
         try:
             self._container = av.open(
-                self._socket or target.url,
+                self._destination(),
                 "w",
                 format=target.muxer,
                 options=target.options,
                 buffer_size=BUFFER,
+                io_open=self._files.open if target.muxer == "hls" else None,
             )
         except (av.FFmpegError, OSError) as error:
             raise JobError(
@@ -106,6 +110,14 @@ class LiveSink:
         self.latency = Latency()
         self.num_frames = self.num_repeated = self.num_filled = 0
 
+    def _destination(self) -> Any:
+        """A file object, or an address for FFmpeg."""
+        if self._socket is not None:
+            return self._socket
+        if self._target.is_file and self._target.muxer != "hls":
+            return self._files.open_main()
+        return self._target.url
+
     @property
     def has_sound(self) -> bool:
         return self._sound is not None
@@ -126,8 +138,10 @@ class LiveSink:
         """A stream is one group without an end."""
 
     def close(self) -> None:
-        """Finish the stream, if its receiver is still there; a file that never got a
-        frame is removed.
+        """Finishes the stream, if its receiver is still there.
+
+        A file that never got a frame is removed. Raises JobError if a file could not be
+        written to its end.
         """
         with contextlib.suppress(av.FFmpegError, OSError):
             if self.num_frames:
@@ -140,6 +154,7 @@ class LiveSink:
         if not self.num_frames and self._target.is_file:
             with contextlib.suppress(OSError):
                 os.remove(self._target.path)
+        self._files.close()
 
     def _send(self, frame: Frame) -> None:
         picture = self._picture
@@ -173,6 +188,7 @@ class LiveSink:
     def _mux(self, packets: list[Packet]) -> None:
         for packet in packets:
             self._container.mux(packet)
+        self._files.require_success()
 
     def _drain(self) -> None:
         if self._sound is not None:

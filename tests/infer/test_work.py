@@ -14,7 +14,7 @@ from clips import make_video, stopped_before
 
 from infer.__main__ import main
 from infer.errors import JobError
-from infer.jobs.work_folder import WorkFolder, clear_finished, folder_of
+from infer.jobs.work_folder import WorkFolder, folder_of
 from infer.sinks.segments import Segment
 
 STATE = {"000": np.arange(3.0), "001": np.array([7], np.uint32)}
@@ -243,15 +243,3 @@ def test_an_output_that_came_into_being_meanwhile_is_not_replaced(
     (tmp_path / "o.mkv").unlink()
     assert main(words) == 0
     assert "going on after 2" in capsys.readouterr().err
-
-
-def test_the_folder_of_a_job_killed_after_its_end_is_cleared(tmp_path):
-    output = tmp_path / "out.mp4"
-    with WorkFolder(str(output), {}) as work:
-        commit(work, 0)
-        work.mark_published()
-    clear_finished(str(output))
-    assert folder_of(str(output)).exists()  # the output is not there yet
-    output.touch()
-    clear_finished(str(output))
-    assert not folder_of(str(output)).exists()

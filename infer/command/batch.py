@@ -1,0 +1,146 @@
+"""Several inputs after each other. All output names are settled before the first job.
+
+Finished inputs are skipped; a failure is told and does not stop the rest.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infer.command.failure import one_line
+from infer.command.inputs import Input, check_kind
+from infer.command.options import Options, parse_fps
+from infer.console import say
+from infer.errors import JobError
+from infer.jobs.finished import is_output, is_output_of
+from infer.jobs.plan import default_output
+from infer.jobs.work_folder import is_published
+from infer.sources.address import is_live
+from infer.sources.probe import probe
+
+if TYPE_CHECKING:
+    from infer.jobs.file_job import Report
+    from infer.sources.info import VideoInfo
+
+
+@dataclass
+class Entry:
+    """One input. error: why it has no output name, or why its job failed."""
+
+    path: str
+    output: str = ""
+    info: "VideoInfo | None" = None
+    error: Exception | None = None
+
+
+def plan_batch(options: Options, inputs: Sequence[Input]) -> list[Entry]:
+    """Output names of all inputs; outputs among the inputs are left out, and said.
+
+    Raises ValueError if two inputs would get one output.
+    """
+    folder = options.output
+    if folder is not None and not os.path.isdir(folder):
+        raise ValueError(
+            f"--output {folder}: expected an existing folder, because there are "
+            "several inputs"
+        )
+    entries = [_entry(options, item) for item in inputs]
+    outputs = {os.path.realpath(e.output): e for e in entries if e.output}
+    kept = []
+    for entry in entries:
+        maker = outputs.get(os.path.realpath(entry.path))
+        if maker is not None:
+            say(f"note     left out: {entry.path} is the output of {maker.path}")
+        elif is_output(entry.path):
+            say(f"note     left out: {entry.path} is the output of an earlier job")
+        else:
+            kept.append(entry)
+    _require_distinct(kept)
+    return kept
+
+
+def _entry(options: Options, item: Input) -> Entry:
+    entry = Entry(item.path)
+    try:
+        check_kind(item.path)
+        if is_live(item.path, None):
+            raise ValueError(
+                f"{item.path}: a live input, expected it alone and not in a batch"
+            )
+        fps = parse_fps(options.fps)
+        info = probe(item.path, options.stream, fps, options.trust_playlist)
+        folder = options.output
+        if folder is not None and item.folder:
+            place = os.path.dirname(os.path.abspath(item.path))
+            below = os.path.relpath(place, os.path.abspath(item.folder))
+            folder = os.path.normpath(os.path.join(folder, below))
+        entry.output = default_output(info, options, folder)
+        entry.info = info
+    except Exception as error:
+        if options.debug:
+            raise
+        entry.error = error
+    return entry
+
+
+def _require_distinct(entries: Sequence[Entry]) -> None:
+    makers: dict[str, str] = {}
+    for entry in entries:
+        if not entry.output:
+            continue
+        # Names that differ in case only are one file on some systems.
+        name = os.path.realpath(entry.output).casefold()
+        if name in makers:
+            raise ValueError(
+                f"{makers[name]} and {entry.path} would both become {entry.output}; "
+                "rename one, or give them to two commands with different --output"
+            )
+        makers[name] = entry.path
+
+
+def run_batch(
+    options: Options, entries: Sequence[Entry], run: Callable[[Entry], "Report"]
+) -> tuple[list["Report"], int]:
+    """Runs every job in turn; returns their reports and how many have failed."""
+    reports: list[Report] = []
+    num_failed = num_skipped = 0
+    for number, entry in enumerate(entries, 1):
+        say(f"--- {number} of {len(entries)}: {entry.path}")
+        try:
+            if entry.error is not None:
+                raise entry.error
+            if _is_finished(options, entry):
+                say(f"skipped  {entry.output} is there already")
+                num_skipped += 1
+                continue
+            os.makedirs(os.path.dirname(entry.output) or ".", exist_ok=True)
+            reports.append(run(entry))
+        except Exception as error:
+            if options.debug:
+                raise
+            num_failed += 1
+            say(one_line(error))
+            reports.append({"input": entry.path, "error": str(error)})
+    num_done = len(entries) - num_failed - num_skipped
+    say(
+        f"{len(entries)} inputs: {num_done} done, {num_skipped} skipped, "
+        f"{num_failed} failed"
+    )
+    return reports, num_failed
+
+
+def _is_finished(options: Options, entry: Entry) -> bool:
+    """Whether the output is there; JobError if it is that of another input."""
+    output = entry.output
+    if options.overwrite or not os.path.lexists(output) or is_published(output):
+        return False
+    if os.path.isdir(output) and not os.listdir(output):
+        return False
+    assert entry.info is not None
+    if not is_output_of(output, entry.info):
+        raise JobError(
+            f"{output}: is there already, and not known as the output of {entry.path}; "
+            "give --overwrite to replace it or another --output"
+        )
+    return True

@@ -1,0 +1,63 @@
+"""What earlier jobs have finished: whether a file that is there is the output of this
+input, or of another one of the same name.
+
+Outputs carry no mark, so it is written down in the user's cache. Where that is gone
+nothing is lost: an output is then one that nobody knows.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from infer.jobs.fingerprint import file_identity
+from infer.sources.info import VideoInfo
+from sdvsr_jax.atomic import atomic_write
+
+
+def remember(output: str, info: VideoInfo) -> None:
+    """Writes down that ``output``, as it is now, was made from this source."""
+    # Without a home, or on a full disk, there is no record.
+    with contextlib.suppress(OSError, RuntimeError, ValueError):
+        path = _record_of(output)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = {"input": file_identity(info), **_state_of(output)}
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(record), "utf-8")
+
+
+def is_output(path: str) -> bool:
+    """Whether a job has made this file, and nobody has changed it since."""
+    return _record(path) is not None
+
+
+def is_output_of(output: str, info: VideoInfo) -> bool:
+    """Whether ``output`` was made from this source, and neither has changed since."""
+    record = _record(output)
+    return record is not None and record["input"] == file_identity(info)
+
+
+def _record(output: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(_record_of(output).read_text("utf-8"))
+        state = _state_of(output)
+        is_same = all(record[key] == value for key, value in state.items())
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError):
+        return None
+    return record if is_same and "input" in record else None
+
+
+def _record_of(output: str) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    name = hashlib.sha256(os.fsencode(os.path.realpath(output))).hexdigest()[:32]
+    return cache / "sdvsr_jax" / "finished" / f"{name}.json"
+
+
+def _state_of(output: str) -> dict[str, int]:
+    """Numbers that change with the file, or with the files of a folder."""
+    status = os.stat(output)
+    is_folder = os.path.isdir(output)
+    size = len(os.listdir(output)) if is_folder else status.st_size
+    return {"size": size, "mtime_ns": status.st_mtime_ns}

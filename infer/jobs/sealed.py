@@ -1,0 +1,32 @@
+"""JSON objects with their own checksum, as the work folder keeps its records."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infer.errors import JobError
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Returns the object in ``path``; JobError if a byte of it has changed."""
+    try:
+        body, digest = path.read_text("utf-8").splitlines()
+        if hashlib.sha256(body.encode()).hexdigest() == digest:
+            return dict(json.loads(body))
+    except (OSError, ValueError, TypeError):
+        pass
+    raise damage_of(path)
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """Returns the text that `read_sealed` accepts."""
+    body = json.dumps(content)
+    return f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n"
+
+
+def damage_of(path: Path) -> JobError:
+    """The error of a file in a work folder that is not what was written there."""
+    advice = "give the same command with --restart to begin again"
+    return JobError(f"{path}: missing or damaged; {advice}")

@@ -1,0 +1,79 @@
+"""Whether a work folder is one that this program made, and its removal.
+
+Whoever can write beside an output can put a folder of that name there, and an archive
+can bring one: its records would decide what is written, and its links where.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from infer.errors import JobError
+from sdvsr_jax.atomic import kind_of
+
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+OWN_NAMES = re.compile(
+    r"lock|job\.json|published|frames|parts|[0-9]{6,}\.(json|mkv|npz)"
+    r"|.*\.unfinished|\..*\.part"
+)
+"""Names that this program gives to entries of a work folder."""
+LAST = "published"
+
+
+def check_trusted(folder: Path) -> None:
+    """Raises JobError unless the folder, and all in it, can only be this user's work.
+
+    FileNotFoundError if the folder disappears meanwhile.
+    """
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise _distrust(folder, f"is {kind_of(status.st_mode)}, expected a work folder")
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        raise _distrust(folder, "belongs to another user")
+    if status.st_mode & OTHERS_MAY_WRITE:
+        mode = f"{stat.S_IMODE(status.st_mode):03o}"
+        raise _distrust(folder, f"others can write there (mode {mode})")
+    for path in _entries(folder):
+        if path.is_symlink():
+            raise _distrust(path, "is a symbolic link, which no job makes")
+    strangers = [p for p in folder.iterdir() if not OWN_NAMES.fullmatch(p.name)]
+    if strangers:
+        raise _distrust(strangers[0], "was not made by a job")
+
+
+def erase(folder: Path, keep: str = "") -> None:
+    """Removes what jobs have put into a work folder, and the folder if nothing is left.
+
+    keep: the name of an entry that stays.
+    """
+    with contextlib.suppress(OSError):
+        # The mark of an output that is in place goes last: without it a removal that is
+        # cut short would leave work that nobody can go on with.
+        entries = sorted(folder.iterdir(), key=lambda path: path.name == LAST)
+        for path in entries:
+            if path.name != keep and OWN_NAMES.fullmatch(path.name):
+                _remove(path)
+        if not keep:
+            folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        for entry in path.iterdir():
+            _remove(entry)
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder, followlinks=False):
+        for name in (*folders, *files):
+            yield Path(place, name)
+
+
+def _distrust(path: Path, why: str) -> JobError:
+    return JobError(f"{path}: {why}; remove it or choose another --output")

@@ -1,0 +1,120 @@
+"""A job that is stopped at its very end is ended by the same command, report and all;
+and an input that changes meanwhile is noticed.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from clips import make_video
+
+from infer.jobs import file_job
+from infer.jobs.work_folder import folder_of
+
+SIZE = (16, 16)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it, and nothing after it runs."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Ends the program before its n-th rename, unlink or rmdir after the publication
+    has begun; raises nothing if there are fewer.
+    """
+
+    def arm(number: int) -> None:
+        state = {"begun": False, "count": 0, "dead": False}
+
+        def guard(name: str) -> None:
+            real = getattr(os, name)
+
+            def call(*words: object, **options: object) -> object:
+                if state["dead"]:
+                    # What a context manager does after the kill does not happen.
+                    raise Killed
+                if state["begun"]:
+                    state["count"] += 1
+                    if state["count"] == number:
+                        state["dead"] = True
+                        raise Killed
+                result = real(*words, **options)
+                last = str(words[-1])
+                state["begun"] = state["begun"] or last.endswith("published")
+                return result
+
+            monkeypatch.setattr(os, name, call)
+
+        for name in ("replace", "unlink", "rmdir"):
+            guard(name)
+
+    return arm
+
+
+@pytest.mark.parametrize("kind", ["o.mkv", "frames", "empty folder"])
+def test_killed_anywhere_at_the_end_and_given_again(
+    upscale, tmp_path, monkeypatch, killed_at, kind
+):
+    source = make_video(str(tmp_path / "in.mp4"), range(4), SIZE)
+    whole = tmp_path / f"whole_{kind}"
+    words = "--video", source, "--segment", 2, "-o"
+    assert upscale(*words, whole)[0] == 0
+    number, num_kills = 1, 0
+    while True:
+        place = tmp_path / str(number)
+        place.mkdir()
+        output, report = place / kind, place / "r.json"
+        if kind == "empty folder":
+            output.mkdir()
+        killed_at(number)
+        try:
+            status, said = upscale(*words, output, "--report", report)
+            was_killed = False
+            assert status == 0, said
+        except Killed:
+            was_killed = True
+        finally:
+            monkeypatch.undo()
+        if not was_killed:
+            break
+        num_kills += 1
+        is_over = not (folder_of(str(output)) / "published").exists()
+        if not is_over:
+            status, said = upscale(*words, output, "--report", report)
+            assert status == 0, (number, said)
+        assert content_of(output) == content_of(whole), number
+        assert json.loads(report.read_text())["frames"] == 4
+        number += 1
+    assert num_kills > 5
+
+
+def content_of(path: Path) -> list[bytes]:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [file.read_bytes() for file in files]
+
+
+@pytest.mark.parametrize("output", ["o.mkv", "frames"])
+def test_an_input_replaced_during_a_run_is_noticed(
+    upscale, tmp_path, monkeypatch, output
+):
+    source = Path(make_video(str(tmp_path / "in.mp4"), range(4), SIZE))
+    other = make_video(str(tmp_path / "other.mp4"), range(4), SIZE, audio="aac")
+    real = file_job.drive
+
+    def drive(*words: object) -> int:
+        count = real(*words)
+        os.replace(other, source)
+        return count
+
+    monkeypatch.setattr(file_job, "drive", drive)
+    words = "--video", source, "-o", tmp_path / output
+    status, said = upscale(*words)
+    assert status == 1
+    assert "in.mp4: was changed while it was read; nothing was written" in said
+    assert not (tmp_path / output).exists()
+    monkeypatch.undo()
+    assert upscale(*words)[0] == 2  # the work is that of another input
+    assert upscale(*words, "--restart")[0] == 0
