@@ -48,11 +48,11 @@ def plan_batch(options: Options, inputs: Sequence[Input]) -> list[Entry]:
     entries = [_entry(options, item) for item in inputs]
     outputs = {os.path.realpath(e.output): e for e in entries if e.output}
     kept = []
-    for entry in entries:
+    for entry, item in zip(entries, inputs, strict=True):
         maker = outputs.get(os.path.realpath(entry.path))
         if maker is not None:
             say(f"note     left out: {entry.path} is the output of {maker.path}")
-        elif is_output(entry.path):
+        elif item.folder and is_output(entry.path):
             say(f"note     left out: {entry.path} is the output of an earlier job")
         else:
             kept.append(entry)
