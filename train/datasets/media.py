@@ -9,21 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from sdvsr_jax import video_names
+
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-VIDEO_SUFFIXES = {
-    ".mp4",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".ts",
-    ".m4v",
-    ".264",
-    ".265",
-    ".mpg",
-    ".y4m",
-    ".3gp",
-}
+VIDEO_SUFFIXES = set(video_names.VIDEO_SUFFIXES)
 MAX_PHOTO_SIDE = 2048
 
 
