@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 # Most of the time of a test is compilation, and tiny models run as fast without LLVM's
 # optimisations.
@@ -54,6 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marks = [mark.args[0] for mark in item.iter_markers("heavy") if mark.args]
         seconds[item.path] += max(marks, default=1)
     items.sort(key=lambda item: -seconds[item.path])
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How much the attackers tried, over all workers."""
+    from tests.attack.tally import summary
+
+    for line in summary(terminalreporter):
+        terminalreporter.write_line(f"attacked with {line}")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,96 @@
+"""A tiny real model and the command in this process, for the laws of hostile input."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infer.__main__ import main
+from sdvsr_jax.config import DiffusionConfig
+from sdvsr_jax.networks import abstract_params
+from sdvsr_jax.weights import load as checkpoint
+from sdvsr_jax.weights.torch_names import flatten, unflatten
+from tests.attack.outcome import Outcome
+from tests.tiny_models import tiny_nano
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a .safetensors file of a small model with random weights."""
+    config = dataclasses.replace(tiny_nano(), diffusion=DiffusionConfig(num_steps=2))
+    rng = np.random.default_rng(0)
+
+    def leaf(shape: tuple[int, ...]) -> np.ndarray:
+        fan_in = np.prod(shape[:-1])
+        scale = 0.1 if len(shape) < 2 else 0.5 / np.sqrt(fan_in)
+        values = rng.standard_normal(shape) * scale
+        return values.astype(np.float32)
+
+    shapes = flatten(abstract_params(config))
+    params = {path: leaf(s.shape) for path, s in shapes.items()}
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    checkpoint.save(path, config, unflatten(params))
+    return str(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of compiled programs of this session; nothing touches the user's cache."""
+    folder = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_CACHE_HOME"] = folder
+    return folder
+
+
+Upscale = Callable[..., Outcome]
+
+
+@pytest.fixture
+def upscale(tiny_model: str, capsys: pytest.CaptureFixture[str]) -> Upscale:
+    """Run the command in this process."""
+
+    def call(*arguments: object, model: object = tiny_model) -> Outcome:
+        words = [str(a) for a in arguments]
+        status = main([*words, "--model", str(model)])
+        return Outcome(status, capsys.readouterr().err)
+
+    return call
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Upscale:
+    """Run any command in this process, without a model of its own."""
+
+    def call(*arguments: object) -> Outcome:
+        status = main([str(a) for a in arguments])
+        return Outcome(status, capsys.readouterr().err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def command(tiny_model: str) -> Callable[..., list[str]]:
+    """The words of a real command line with the tiny model."""
+
+    def build(*arguments: object) -> list[str]:
+        words = [str(a) for a in arguments]
+        return [sys.executable, "-m", "infer", *words, "--model", tiny_model]
+
+    return build
+
+
+@pytest.fixture
+def field() -> Callable[[str], str]:
+    """Path of a file like those that people report."""
+    return lambda name: str(DATA / "field" / name)
+
+
+@pytest.fixture
+def hostile() -> Callable[[str], str]:
+    """Path of a hostile file."""
+    return lambda name: str(DATA / "hostile" / name)

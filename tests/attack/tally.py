@@ -1,0 +1,26 @@
+"""Counts of what the attackers tried, added up over all workers and printed at the end."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+PREFIX = "attack: "
+
+
+def count(request: pytest.FixtureRequest, what: str, number: int = 1) -> None:
+    """Note that this test tried ``number`` of ``what``."""
+    request.node.user_properties.append((PREFIX + what, number))
+
+
+def summary(reporter: Any) -> list[str]:
+    """One line for each kind of attack, from the reports that a session has gathered."""
+    totals: Counter[str] = Counter()
+    reports = [r for group in reporter.stats.values() for r in group]
+    for report in reports:
+        if getattr(report, "when", "") != "call":
+            continue
+        for name, value in report.user_properties:
+            if name.startswith(PREFIX):
+                totals[name.removeprefix(PREFIX)] += value
+    return [f"{number:,} {what}" for what, number in sorted(totals.items())]

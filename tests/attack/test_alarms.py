@@ -1,0 +1,293 @@
+"""No false alarm and no program's fault: what is in order is not called damaged, and
+what is odd gets its line.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.attack.conftest import Upscale
+from tests.attack.outcome import first_picture, num_pictures
+from tests.attack.recordings import record
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("output", ["o.mkv", "o.mp4", "o.mov"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_aac_of_a_transport_stream_is_the_same_sound(
+    upscale: Upscale, tmp_path: Path, codec: str, output: str
+) -> None:
+    source = record(tmp_path / "in.ts", "mpegts", codec, "aac")
+    outcome = upscale("--video", source, "-o", tmp_path / output)
+    outcome.check_done()
+    assert outcome.warnings == []
+
+
+def test_the_reported_aac(upscale: Upscale, tmp_path: Path, field) -> None:
+    outcome = upscale("--video", field("aac_in_ts.ts"), "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert outcome.warnings == []
+
+
+def test_another_sound_is_still_noticed(
+    upscale: Upscale, tmp_path: Path, monkeypatch
+) -> None:
+    """The law above must not be met by comparing nothing."""
+    import infer.sinks.mux as mux
+
+    join = mux._copied_packets if hasattr(mux, "_copied_packets") else None
+    if join is None:
+        pytest.skip("the copying of packets has another name")
+
+    def lossy(*arguments: object):
+        items = list(join(*arguments))  # type: ignore[arg-type]
+        return iter(items[:-1])
+
+    monkeypatch.setattr(mux, "_copied_packets", lossy)
+    source = record(tmp_path / "in.ts", "mpegts", "libx264", "aac")
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    assert "audio" in "".join(outcome.warnings)
+
+
+def test_empty_packets_of_theora_are_no_damage(
+    upscale: Upscale, tmp_path: Path, field
+) -> None:
+    source = field("theora_empty_packets.ogv")
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert outcome.warnings == []
+    assert num_pictures(tmp_path / "o.mkv") == 25
+
+
+@pytest.mark.parametrize("name", ["cmyk.jpg", "made.jpg", "made.tif"])
+def test_cmyk_has_no_alpha(upscale: Upscale, tmp_path: Path, field, name: str) -> None:
+    source = tmp_path / name
+    if name.startswith("made"):
+        Image.new("CMYK", (64, 48), (10, 200, 30, 0)).save(source)
+    else:
+        shutil.copy(field(name), source)
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_words()
+    assert "alpha" not in outcome.said
+
+
+def test_identifiers_that_must_not_survive_are_not_called_lost(
+    upscale: Upscale, tmp_path: Path
+) -> None:
+    """An MXF has unique identifiers of its package, which a new file has not."""
+    source = record(tmp_path / "in.mxf", "mxf", "mpeg2video", "pcm_s16le")
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    for word in ("uid", "umid", "uuid"):
+        assert word not in outcome.said.lower().replace(str(tmp_path).lower(), "")
+
+
+def test_a_missing_dataset_is_told_at_once(tmp_path: Path) -> None:
+    words = ["-m", "train", "tiny", "--data.path", str(tmp_path / "nowhere")]
+    done = subprocess.run(
+        [sys.executable, *words, "--run-dir", str(tmp_path / "run")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "nowhere" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["~nosuch/in.mp4", "~nosuch", "~/in.mp4", "~"])
+def test_a_home_that_nobody_has(refusal, tmp_path: Path, monkeypatch, path: str):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    if path == "~":
+        pytest.skip("a folder that exists")
+    outcome = refusal("--video", path, "-o", "~nosuch/o.mp4")
+    outcome.check_refused(path, status=2)
+
+
+@pytest.mark.parametrize("home", ["~nosuch", ""])
+def test_a_cache_below_a_home_that_nobody_has(
+    upscale: Upscale, tmp_path: Path, monkeypatch, home: str
+) -> None:
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
+    monkeypatch.setenv("XDG_CACHE_HOME", home)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
+    assert sorted(os.listdir(tmp_path)) in (
+        ["home", "in.mp4", "o.mp4"],
+        ["in.mp4", "o.mp4"],
+    )
+
+
+@pytest.mark.timeout(60, method="thread")
+@pytest.mark.parametrize("name", ["in.mp4", "in.png", "in.m3u8", "folder/1.png"])
+def test_a_pipe_with_a_name_is_told_at_once(refusal, tmp_path: Path, name: str):
+    (tmp_path / "folder").mkdir()
+    node = tmp_path / name
+    os.mkfifo(node)
+    free = threading.Timer(30, os.open, (node, os.O_RDWR | os.O_NONBLOCK))
+    free.start()
+    path = node.parent if "/" in name else node
+    try:
+        outcome = refusal("--video", path, "-o", tmp_path / "o.mkv")
+        assert free.is_alive(), "it waited for somebody to write"
+    finally:
+        free.cancel()
+    outcome.check_refused(status=2)
+    assert stat.S_ISFIFO(node.stat().st_mode)
+
+
+@pytest.mark.parametrize("kind", ["folder", "device", "socket"])
+def test_what_is_no_file_is_told(refusal, tmp_path: Path, kind: str) -> None:
+    paths = {"folder": tmp_path / "in.mp4", "device": Path("/dev/null")}
+    (tmp_path / "in.mp4").mkdir()
+    path = paths.get(kind, Path("/dev/tty"))
+    refusal("--video", path, "-o", tmp_path / "o.mkv").check_refused()
+
+
+PERCENT = "50%d off.png"
+
+
+@pytest.mark.parametrize("output", ["o.png", "o.mkv"])
+def test_a_percent_sign_in_a_name_is_itself(
+    upscale: Upscale, tmp_path: Path, hostile, output: str
+) -> None:
+    folder = tmp_path / "percent"
+    shutil.copytree(hostile("percent"), folder)
+    upscale("--video", folder / PERCENT, "-o", tmp_path / output).check_done()
+    assert abs(first_picture(tmp_path / output).mean() - 200) < 30
+
+
+def test_percent_signs_in_a_folder_are_themselves(
+    upscale: Upscale, tmp_path: Path, hostile
+) -> None:
+    words = ("-o", tmp_path / "o")
+    upscale("--video", hostile("percent"), *words).check_done()
+    means = {p.name: first_picture_of(p) for p in (tmp_path / "o").iterdir()}
+    assert abs(means[PERCENT] - 200) < 30
+    assert abs(means["501 off.png"] - 50) < 30
+
+
+def first_picture_of(path: Path) -> float:
+    """Mean of a picture whatever its name means to FFmpeg."""
+    with Image.open(path) as picture:
+        extrema = picture.convert("L").getextrema()
+    return sum(map(float, extrema)) / 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["%03d.png", "a%d.jpg", "100%.png", "%%d.png", "[1].png"]
+)
+def test_any_name_of_a_picture(upscale: Upscale, tmp_path: Path, name: str) -> None:
+    Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
+    Image.new("RGB", (64, 48), (20, 20, 20)).save(tmp_path / "001.png")
+    Image.new("RGB", (64, 48), (20, 20, 20)).save(tmp_path / "a1.jpg")
+    upscale("--video", tmp_path / name, "-o", tmp_path / "o.mkv").check_done()
+    assert abs(first_picture(tmp_path / "o.mkv").mean() - 200) < 30
+
+
+LIKE_ADDRESSES = ["12:30.ts", "OUT.TS", "http:x.ts", "file:x.ts", "a:b.m3u8", "C:x.TS"]
+
+
+@pytest.mark.parametrize("name", [*LIKE_ADDRESSES, "concat:a|b.ts", "-.ts"])
+def test_names_of_outputs_that_look_like_addresses_are_files(
+    upscale: Upscale, tmp_path: Path, monkeypatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=3)
+    outcome = upscale("--video", source, f"--output={name}")
+    outcome.check_done()
+    assert (tmp_path / name).is_file()
+    stray = {"in.mp4", name} ^ set(os.listdir(tmp_path))
+    assert {entry for entry in stray if not entry.endswith(".ts")} == set()
+
+
+@pytest.mark.parametrize("name", ["12:30.ts", "IN.TS", "http:x.ts", "tcp:1.mp4"])
+def test_names_of_inputs_that_look_like_addresses_are_files(
+    upscale: Upscale, tmp_path: Path, monkeypatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record(tmp_path / "a", "mpegts", "libx264", count=3)
+    (tmp_path / "a").rename(tmp_path / name)
+    for output in ("o.mkv", "o.ts"):
+        upscale("--video", name, "-o", output).check_done()
+
+
+ESCAPES = ["\x1b[31mred", "\x1b]0;title\x07", "a\rb", "bell\x07", "\x9b2J", "\u202egpj"]
+
+
+@pytest.mark.parametrize("name", ESCAPES, ids=ascii)
+def test_escape_bytes_of_names_do_not_reach_the_terminal(
+    upscale: Upscale, tmp_path: Path, name: str
+) -> None:
+    source = tmp_path / f"{name}.mp4"
+    shutil.copy(record(tmp_path / "in.mp4", "mp4", "libx264", count=2), source)
+    outcomes = [
+        upscale("--video", source, "-o", tmp_path / f"{name}.mkv"),
+        upscale("--video", source, "-o", tmp_path / f"{name}.mkv"),
+        upscale("--video", tmp_path / f"{name} missing.mp4"),
+        upscale("--video", source, "-o", tmp_path / f"{name}.ts"),
+    ]
+    assert [o.status for o in outcomes] == [0, 2, 2, 0]
+    for outcome in outcomes:
+        for character in "\x1b\x07\x9b\u202e":
+            assert character not in outcome.said
+
+
+def test_words_inside_a_file_do_not_reach_the_terminal(
+    upscale: Upscale, tmp_path: Path
+) -> None:
+    import av
+
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as output:
+        video = output.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.metadata["title"] = "\x1b[31mred"
+        output.metadata["\x1b[2J"] = "\x1b]0;title\x07"
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        frame.pts = 0
+        output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mov")
+    outcome.check_words()
+    assert "\x1b" not in outcome.said
+
+
+@pytest.mark.nightly
+def test_closed_stderr_is_no_failure(command, tmp_path: Path) -> None:
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
+    words = command("--video", source, "-o", tmp_path / "o.mp4")
+    done = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *words], cwd=ROOT)
+    assert done.returncode == 0
+    assert (tmp_path / "o.mp4").exists()
+
+
+def test_a_stderr_that_breaks_is_no_failure(
+    tiny_model: str, tmp_path: Path, monkeypatch
+) -> None:
+    """The reader of stderr has gone away."""
+    from infer.__main__ import main
+
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as broken:
+        monkeypatch.setattr(sys, "stderr", broken)
+        words = ["--video", str(source), "-o", str(tmp_path / "o.mp4")]
+        status = main([*words, "--model", tiny_model])
+        monkeypatch.undo()
+        broken.detach()
+    os.close(writer)
+    assert status == 0
+    assert (tmp_path / "o.mp4").exists()

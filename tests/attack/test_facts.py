@@ -1,0 +1,400 @@
+"""Nothing changes silently: orientation, aspect, crop, alpha, size and rate are facts of
+each frame, applied or told.
+"""
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.attack.conftest import Upscale
+from tests.attack.outcome import first_picture, kinds, picture_times
+from tests.attack.recordings import join, moving, record
+
+ROTATIONS = {6: -90, 8: 90, 3: 180}
+"""EXIF orientation -> degrees, counted against the clock, that make it upright."""
+
+
+def arrow() -> Image.Image:
+    """A 64x48 picture that has one upright: red above, blue below, green left."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24] = (220, 40, 40)
+    picture[24:] = (40, 40, 220)
+    picture[:, :16] = (40, 220, 40)
+    return Image.fromarray(picture)
+
+
+def photograph(path: Path, orientation: int) -> None:
+    """The arrow as a camera that was turned stores it."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = arrow()
+    if orientation in ROTATIONS:
+        stored = stored.rotate(-ROTATIONS[orientation], expand=True)
+    stored.save(path, exif=exif, quality=95)
+
+
+def shown(path: Path) -> np.ndarray:
+    """A picture as viewers show it, with EXIF orientation applied."""
+    from PIL import ImageOps
+
+    with Image.open(path) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        return np.asarray(upright.convert("RGB")).astype(float)
+
+
+def difference(path: Path) -> float:
+    """Mean distance of a shown picture from the upright arrow, in levels of 255."""
+    found = shown(path)
+    width, height = found.shape[1], found.shape[0]
+    upright = np.asarray(arrow().resize((width, height)), float)
+    return float(np.abs(found - upright).mean())
+
+
+FAR = 40.0
+"""Levels between a turned arrow and the upright one (above 70) and between an upscaled
+one of random weights and the original (below 25)."""
+
+
+@pytest.mark.parametrize("orientations", [(1, 6, 3), (6, 6, 6), (3, 1, 8)])
+def test_every_photograph_is_upright(
+    upscale: Upscale, tmp_path: Path, orientations: tuple[int, ...]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, orientation in enumerate(orientations):
+        photograph(folder / f"{number}.jpg", orientation)
+    upscale("--video", folder, "-o", tmp_path / "o").check_done()
+    distances = [difference(path) for path in sorted((tmp_path / "o").iterdir())]
+    assert len(distances) == len(orientations)
+    assert max(distances) < FAR, distances
+
+
+def test_a_video_of_photographs_is_upright(upscale: Upscale, tmp_path: Path) -> None:
+    """The orientation of the first picture alone must not turn the rest."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, orientation in enumerate((1, 3, 3)):
+        photograph(folder / f"{number}.jpg", orientation)
+    outcome = upscale("--video", folder, "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    for rgb in frames:
+        Image.fromarray(rgb).save(tmp_path / "frame.png")
+        assert difference(tmp_path / "frame.png") < FAR, outcome.said
+
+
+def test_the_reported_photographs(upscale: Upscale, tmp_path: Path, field) -> None:
+    upscale("--video", field("exif_mixed"), "-o", tmp_path / "o").check_done()
+    sizes = [shown(p).shape[:2] for p in sorted((tmp_path / "o").iterdir())]
+    sources = sorted(Path(field("exif_mixed")).iterdir())
+    expected = [tuple(4 * side for side in shown(p).shape[:2]) for p in sources]
+    assert sizes == expected
+
+
+def with_aspect(path: Path, numerator: int, denominator: int) -> Path:
+    """A part of a broadcast with this shape of pixels."""
+    with av.open(str(path), "w", format="mpegts") as output:
+        video = output.add_stream("mpeg2video", rate=25)
+        video.width, video.height = 64, 48
+        video.pix_fmt = "yuv420p"
+        aspect = Fraction(numerator, denominator)
+        video.codec_context.sample_aspect_ratio = aspect
+        for number in range(4):
+            frame = av.VideoFrame.from_ndarray(moving(number))
+            frame.pts = number
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    return path
+
+
+def test_an_aspect_that_changes_is_told(upscale: Upscale, tmp_path: Path) -> None:
+    parts = [
+        with_aspect(tmp_path / "1.ts", 1, 1),
+        with_aspect(tmp_path / "2.ts", 4, 3),
+    ]
+    source = join(tmp_path / "in.ts", *parts)
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert "aspect" in "".join(outcome.warnings)
+
+
+def test_the_reported_aspect(upscale: Upscale, tmp_path: Path, field) -> None:
+    source = field("aspect_changes.ts")
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert "aspect" in "".join(outcome.warnings)
+
+
+def test_an_aspect_that_changes_begins_a_file(
+    upscale: Upscale, tmp_path: Path, field
+) -> None:
+    words = ("--video", field("aspect_changes.ts"), "-o", tmp_path / "o.mkv")
+    upscale(*words, "--on-resize", "split").check_done()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.mkv", "o_2.mkv"]
+
+
+@pytest.mark.parametrize("words", ["o.mkv", "o.mp4", "frames"])
+def test_alpha_is_carried_or_told(
+    upscale: Upscale, tmp_path: Path, field, words: str
+) -> None:
+    """What a player would show as transparent must be transparent, or a note says no."""
+    output = tmp_path / words
+    outcome = upscale("--video", field("vp9_alpha.webm"), "-o", output)
+    outcome.check_done()
+    path = output if output.is_file() else min(output.iterdir())
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        tags = {k.lower(): v for k, v in stream.metadata.items()}
+        has_alpha = "a" in next(container.decode(stream)).format.name[:5]
+    assert "alpha" in outcome.said or has_alpha
+    assert "alpha_mode" not in tags or has_alpha
+
+
+def half_clear() -> Image.Image:
+    """The arrow whose left half is transparent."""
+    picture = arrow().convert("RGBA")
+    mask = Image.new("L", picture.size, 255)
+    mask.paste(0, (0, 0, 32, 48))
+    picture.putalpha(mask)
+    return picture
+
+
+@pytest.mark.parametrize("form", ["RGBA", "P", "LA"])
+def test_alpha_of_pictures_is_kept_in_pictures(
+    upscale: Upscale, tmp_path: Path, form: str
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    half_clear().convert(form).save(folder / "0.png")
+    outcome = upscale("--video", folder, "-o", tmp_path / "o")
+    outcome.check_done()
+    with Image.open(tmp_path / "o/0.png") as picture:
+        has_alpha = picture.mode == "RGBA"
+        alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    assert has_alpha or "alpha" in outcome.said
+    if has_alpha:
+        assert alpha[:, :96].mean() < 20
+        assert alpha[:, 160:].mean() > 235
+
+
+def test_alpha_of_a_palette_is_told(upscale: Upscale, tmp_path: Path) -> None:
+    half_clear().save(tmp_path / "in.gif", save_all=True, append_images=[half_clear()])
+    outcome = upscale("--video", tmp_path / "in.gif", "-o", tmp_path / "o.mp4")
+    outcome.check_done()
+    assert "alpha" in outcome.said
+
+
+def woven(path: Path, flagged: bool = False) -> Path:
+    """Frames whose odd lines come from half a frame later, as interlaced video."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("huffyuv", rate=25)
+        video.width, video.height = 64, 48
+        video.pix_fmt = "yuv422p"
+        for number in range(6):
+            picture = moving(20 * number)
+            picture[1::2] = moving(20 * number + 10)[1::2]
+            bar = 10 * number
+            picture[0::2, bar : bar + 8] = 255
+            picture[1::2, bar + 5 : bar + 13] = 255
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts = number
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    return path
+
+
+def combing(path: Path, scale: int) -> float:
+    """Mean jump between neighbouring source lines of a later picture, in levels."""
+    with av.open(str(path)) as container:
+        frames = [f.to_ndarray(format="gray") for f in container.decode(video=0)]
+    lines = frames[3].reshape(48, scale, -1).mean(1).astype(float)
+    return float(np.abs(np.diff(lines, axis=0)).mean())
+
+
+@pytest.mark.parametrize("name", ["made.avi", "interlaced_not_flagged.avi"])
+def test_woven_fields_without_a_flag_are_deinterlaced_or_told(
+    upscale: Upscale, tmp_path: Path, field, name: str
+) -> None:
+    path = tmp_path / name
+    if name == "made.avi":
+        woven(path)
+    else:
+        shutil.copy(field(name), path)
+    outcome = upscale("-i", path, "-o", tmp_path / "o.mkv", "--deinterlace")
+    outcome.check_done()
+    assert "interlace" in outcome.said
+    if "flag" not in outcome.said.lower():
+        assert combing(tmp_path / "o.mkv", 4) < combing(path, 1) / 2
+
+
+@pytest.mark.parametrize("name", ["data_track.mp4", "data_track_and_chapters.mp4"])
+def test_data_tracks_are_told(upscale: Upscale, tmp_path: Path, field, name: str):
+    outcome = upscale("--video", field(name), "-o", tmp_path / "o.mp4")
+    outcome.check_done()
+    assert "left out: data stream 2" in outcome.said
+    assert outcome.said.count("data stream") == 1
+
+
+@pytest.mark.parametrize("start", [2, 4, 6])
+def test_a_subtitle_on_screen_at_the_start_stays(
+    upscale: Upscale, tmp_path: Path, field, start: int
+) -> None:
+    """It is shown from 0.04 to 0.30 s, which is frames 1 to 7."""
+    words = ("-o", tmp_path / "o.mkv", "--start", start)
+    upscale("--video", field("subtitle_across_start.mkv"), *words).check_done()
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        lines = [p for p in container.demux(subtitles=0) if p.size]
+    assert len(lines) == 1
+    (line,) = lines
+    begin = line.pts * line.time_base
+    end = begin + line.duration * line.time_base
+    assert begin <= Fraction(1, 50)
+    shift = Fraction(start, 25)
+    # times of Matroska are whole milliseconds
+    assert abs(end - (Fraction(3, 10) - shift)) <= Fraction(2, 1000)
+
+
+@pytest.mark.parametrize("size", ["192x256", "96x128"])
+def test_a_size_is_as_seen(upscale: Upscale, tmp_path: Path, field, size: str) -> None:
+    words = ("--size", size, "-o", tmp_path / "o.mp4")
+    upscale("--video", field("phone_portrait.mp4"), *words).check_done()
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        stream = container.streams.video[0]
+        frame = next(container.decode(stream))
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        sides = [frame.width, frame.height]
+        if frame.rotation % 180:
+            sides.reverse()
+    assert "x".join(map(str, sides)) == size
+    assert aspect == 1
+
+
+@pytest.mark.parametrize("rate", ["10", "50"])
+def test_a_rate_for_a_video_is_refused_or_obeyed(
+    upscale: Upscale, tmp_path: Path, rate: str
+) -> None:
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=4)
+    words = ("--fps", rate, "-o", tmp_path / "o.mp4")
+    outcome = upscale("--video", source, *words)
+    if outcome.status:
+        outcome.check_refused("--fps", status=2)
+    else:
+        times = picture_times(tmp_path / "o.mp4")
+        assert times[1] - times[0] == 1 / Fraction(rate)
+
+
+def test_the_rate_of_a_folder_is_obeyed(upscale: Upscale, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        arrow().save(folder / f"{number}.png")
+    words = ("--fps", "50", "-o", tmp_path / "o.mp4")
+    upscale("--video", folder, *words).check_done()
+    times = picture_times(tmp_path / "o.mp4")
+    assert times == [0, Fraction(1, 50), Fraction(2, 50)]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif"])
+def test_a_picture_gives_a_picture(upscale: Upscale, tmp_path: Path, suffix: str):
+    source = tmp_path / f"in{suffix}"
+    arrow().save(source)
+    upscale("--video", source, "-o", tmp_path / "o.png").check_done()
+    assert (tmp_path / "o.png").is_file()
+    assert first_picture(tmp_path / "o.png").shape == (192, 256, 3)
+    assert difference(tmp_path / "o.png") < FAR
+
+
+def test_a_video_gives_no_single_picture(upscale: Upscale, tmp_path: Path) -> None:
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=4)
+    upscale("--video", source, "-o", tmp_path / "o.png").check_refused(status=2)
+
+
+@pytest.mark.parametrize("output", ["o.png", "o"])
+def test_a_grid_of_tiles_is_one_picture_or_a_refusal(
+    upscale: Upscale, tmp_path: Path, field, output: str
+) -> None:
+    target = tmp_path / output
+    outcome = upscale("--video", field("grid_2x2.avif"), "-o", target, "--scale", 2)
+    outcome.check_words()
+    if outcome.status:
+        outcome.check_refused("grid_2x2.avif", "tile")
+        return
+    path = target if target.is_file() else min(target.iterdir())
+    picture = first_picture(path)
+    assert picture.shape == (384, 512, 3)
+    with Image.open(field("grid_2x2_original.png")) as original:
+        large = original.convert("RGB").resize((512, 384))
+    assert np.abs(picture - np.asarray(large, float)).mean() < 30
+
+
+@pytest.mark.parametrize("form", ["reported", "made"])
+def test_an_animated_picture_plays_or_is_named(
+    upscale: Upscale, tmp_path: Path, field, form: str
+) -> None:
+    source = tmp_path / "in.webp"
+    pictures = [arrow().rotate(90 * n) for n in range(4)]
+    if form == "made":
+        pictures[0].save(source, save_all=True, append_images=pictures[1:])
+    else:
+        shutil.copy(field("animated.webp"), source)
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_words()
+    if outcome.status:
+        outcome.check_refused("animated WebP")
+    else:
+        assert len(picture_times(tmp_path / "o.mkv")) == 4
+
+
+CROPS = {b"\x54\xaa": 8, b"\x54\xbb": 4, b"\x54\xcc": 6, b"\x54\xdd": 2}
+"""Matroska's pixels to crop: bottom, top, left and right, by their identifiers."""
+COLOUR, VOID = b"\x55\xb0", 0xEC
+
+
+def with_crop(path: Path) -> Path:
+    """A Matroska file whose crop fields stand where its colour tags would stand."""
+    options = {"write_crc32": "0"}
+    with av.open(str(path), "w", container_options=options) as output:
+        video = output.add_stream("ffv1", rate=25)
+        video.width, video.height = 64, 48
+        video.pix_fmt = "yuv420p"
+        context = video.codec_context
+        context.color_primaries = context.color_trc = context.colorspace = 1
+        context.color_range = 1
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(moving(number))
+            frame.pts = number
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    data = path.read_bytes()
+    place = data.index(COLOUR)
+    size = 3 + (data[place + 2] & 0x7F)
+    fields = b"".join(k + b"\x81" + bytes([v]) for k, v in CROPS.items())
+    rest = size - len(fields) - 2
+    assert rest >= 0
+    filler = bytes([VOID, 0x80 | rest]) + bytes(rest)
+    path.write_bytes(data[:place] + fields + filler + data[place + size :])
+    return path
+
+
+def test_a_crop_is_applied_or_told(upscale: Upscale, tmp_path: Path) -> None:
+    source = with_crop(tmp_path / "in.mkv")
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4")
+    outcome.check_done()
+    cropped = (4 * (48 - 8 - 4), 4 * (64 - 6 - 2), 3)
+    is_applied = first_picture(tmp_path / "o.mp4").shape == cropped
+    assert is_applied or "crop" in outcome.said
+
+
+def test_sound_and_picture_of_everything_else_stay(upscale: Upscale, tmp_path: Path):
+    """The plain case beside all these: nothing is told where nothing changes."""
+    source = record(tmp_path / "in.mkv", "matroska", "libx264", "aac", count=4)
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert outcome.warnings == []
+    assert kinds(tmp_path / "o.mkv") == ["video h264", "audio aac"]

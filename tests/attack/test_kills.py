@@ -1,0 +1,219 @@
+"""A job that is killed before any single file operation ends well when the same command
+is given again: the right picture, the report, nothing lost and nothing left behind.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from infer.__main__ import main
+from tests.attack.killer import Killer
+from tests.attack.recordings import record
+from tests.attack.tally import count
+
+ROOT = Path(__file__).parents[2]
+STRANGER = b"not ours"
+NUM_KILLS = int(os.environ.get("SDVSR_KILLS", "300"))
+pytestmark = pytest.mark.timeout(900, method="thread")
+
+
+class Death(BaseException):
+    """The end of the process, as code in it would never see it."""
+
+
+class Job(NamedTuple):
+    """Words of a command within a folder, and what the folder holds before it."""
+
+    words: tuple[str, ...]
+    prepare: Callable[[Path], None]
+
+
+def nothing(folder: Path) -> None:
+    """The folder holds the input alone."""
+
+
+def empty_folder(folder: Path) -> None:
+    (folder / "o").mkdir()
+
+
+def strangers(folder: Path) -> None:
+    empty_folder(folder)
+    (folder / "o/thesis.tex").write_bytes(STRANGER)
+
+
+def earlier_output(folder: Path) -> None:
+    shutil.copy(folder / "in.mp4", folder / "o.mp4")
+
+
+def second_input(folder: Path) -> None:
+    empty_folder(folder)
+    shutil.copy(folder / "in.mp4", folder / "other.mp4")
+
+
+REPORT = ("--report", "r.json")
+JOB = ("--video", "in.mp4", "--segment", "2", *REPORT)
+JOBS = {
+    "file": Job((*JOB, "-o", "o.mp4"), nothing),
+    "frames": Job((*JOB, "-o", "o"), nothing),
+    "empty folder": Job((*JOB, "-o", "o"), empty_folder),
+    "folder of others": Job((*JOB, "-o", "o", "--overwrite"), strangers),
+    "overwrite": Job((*JOB, "-o", "o.mp4", "--overwrite"), earlier_output),
+    "batch": Job(
+        ("--video", "in.mp4", "other.mp4", "-o", "o", "--segment", "2", *REPORT),
+        second_input,
+    ),
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below the folder but the report, whose times differ."""
+    files = [p for p in folder.rglob("*") if p.is_file() and p.name != "r.json"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+class Place:
+    """A job in folders of its own, with the result of a run that nobody disturbed."""
+
+    def __init__(self, root: Path, name: str, model: str) -> None:
+        self._root, self._job, self._model = root, JOBS[name], model
+        self._number = 0
+        root.mkdir()
+        self.source = record(root / "in.mp4", "mp4", "libx264", count=4)
+
+    def fresh(self) -> Path:
+        """A new folder, ready for the job."""
+        self._number += 1
+        folder = self._root / str(self._number)
+        folder.mkdir()
+        shutil.copy(self.source, folder / "in.mp4")
+        self._job.prepare(folder)
+        return folder
+
+    @property
+    def words(self) -> list[str]:
+        return [*self._job.words, "--model", self._model]
+
+
+def run_until(folder: Path, words: list[str], number: int) -> Killer:
+    """Run in this process until its operation ``number``; nothing after it happens."""
+
+    def die() -> None:
+        raise Death
+
+    killer = Killer(str(folder), number, die)
+    sys.addaudithook(killer)
+    try:
+        assert main(words) in (0, 1, 2)
+    except Death:
+        pass
+    finally:
+        killer.is_armed = False
+    return killer
+
+
+def check_again(folder: Path, status: int, said: str, expected: dict) -> None:
+    """The second run of the command has left what an undisturbed one leaves."""
+    assert status == 0, said
+    assert contents(folder) == expected, said
+    report = json.loads((folder / "r.json").read_text("utf-8"))
+    reports = report if isinstance(report, list) else [report]
+    assert all("error" not in r for r in reports), report
+    assert "Traceback" not in said
+
+
+@pytest.fixture
+def place(
+    request, tmp_path: Path, tiny_model: str, monkeypatch
+) -> tuple[Place, int, dict]:
+    """The job of that name, its number of operations, and what it leaves."""
+    place = Place(tmp_path / "jobs", request.param, tiny_model)
+    folder = place.fresh()
+    monkeypatch.chdir(folder)
+    killer = run_until(folder, place.words, -1)
+    expected = contents(folder)
+    assert (folder / "r.json").exists()
+    return place, killer.count, expected
+
+
+LAST = 5
+"""Kills in CI around the moment when the output gets its name, where most is at stake.
+"""
+
+
+@pytest.mark.parametrize("place", ["file", "empty folder"], indirect=True)
+def test_some_kills(request, place, monkeypatch, capsys) -> None:
+    job, num_operations, expected = place
+    points = {num_operations // 3, *range(num_operations - LAST, num_operations)}
+    for number in sorted(points):
+        folder = job.fresh()
+        monkeypatch.chdir(folder)
+        killer = run_until(folder, job.words, number)
+        assert killer.count > number
+        capsys.readouterr()
+        status = main(job.words)
+        said = f"before {killer.operations[number]}:\n{capsys.readouterr().err}"
+        check_again(folder, status, said, expected)
+    count(request, "kills", len(points))
+
+
+def run_for_real(folder: Path, number: int, words: list[str]):
+    """The command as a process that is killed before its operation ``number``."""
+    killer = [sys.executable, "-m", "tests.attack.killer", str(folder), str(number)]
+    return subprocess.run(
+        [*killer, *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+SHARE = 10
+"""Every test of the nightly run kills at each tenth operation, from another first one.
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("first", range(SHARE))
+@pytest.mark.parametrize("place", JOBS, indirect=True)
+def test_kills_at_every_operation(request, place, first: int) -> None:
+    job, _, expected = place
+    folder = job.fresh()
+    undisturbed = run_for_real(folder, -1, job.words)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    num_operations = int(re.findall(r"operations (\d+)", undisturbed.stdout)[0])
+    kills = 0
+    for number in range(first, num_operations, SHARE):
+        folder = job.fresh()
+        killed = run_for_real(folder, number, job.words)
+        assert killed.returncode == -9, killed.stderr
+        again = run_for_real(folder, -1, job.words)
+        check_again(folder, again.returncode, again.stderr, expected)
+        shutil.rmtree(folder)
+        kills += 1
+    count(request, "kills of a process", kills)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("place", JOBS, indirect=True)
+def test_a_job_that_is_killed_again_and_again(request, place) -> None:
+    """Killed a little later each time, it still comes to its end."""
+    job, num_operations, expected = place
+    folder = job.fresh()
+    for number in range(3, num_operations):
+        again = run_for_real(folder, number, job.words)
+        if again.returncode == 0:
+            break
+        assert again.returncode == -9, again.stderr
+        count(request, "kills of a process")
+    again = run_for_real(folder, -1, job.words)
+    check_again(folder, again.returncode, again.stderr, expected)

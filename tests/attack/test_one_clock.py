@@ -1,0 +1,175 @@
+"""Pictures and copied packets share one clock, which goes on through joints, restarts
+and gaps, and begins at zero.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.attack.conftest import Upscale
+from tests.attack.outcome import (
+    num_pictures,
+    picture_times,
+    sound_seconds,
+    sound_times,
+    steps,
+)
+from tests.attack.recordings import join, record
+
+FRAME = Fraction(1, 25)
+SLACK = FRAME
+"""A joint may be off by one picture, because the parts' sounds end where they end."""
+
+
+class Kind(NamedTuple):
+    """A container whose recordings can be joined byte by byte."""
+
+    suffix: str
+    muxer: str
+    codec: str
+    sound: str
+
+
+JOINED = [
+    Kind(".ts", "mpegts", "libx264", "mp2"),
+    Kind(".ts", "mpegts", "mpeg2video", "aac"),
+    Kind(".vob", "vob", "mpeg2video", "mp2"),
+    Kind(".flv", "flv", "flv1", "mp3"),
+]
+JOINTS = {"restarts": 0.0, "jumps ahead": 240.0}
+"""Seconds at which the clock of the second part begins."""
+
+
+def parts_of(kind: Kind, folder: Path, begin: float, first: float = 0) -> list[Path]:
+    """Two recordings of twelve pictures; the second begins at ``begin`` seconds."""
+    names = [folder / f"{number}{kind.suffix}" for number in (1, 2)]
+    begins = (first, begin)
+    for name, late in zip(names, begins, strict=True):
+        record(name, kind.muxer, kind.codec, kind.sound, begin=late)
+    return names
+
+
+def check_steady(path: Path, count: int) -> None:
+    """``count`` pictures about 40 ms apart, from the beginning of the output on."""
+    times = picture_times(path)
+    assert len(times) == count
+    longest, shortest = max(steps(times)), min(steps(times))
+    assert longest <= 90, steps(times)
+    assert shortest >= 15, steps(times)
+    assert times[0] <= 2 * FRAME
+    span = times[-1] - times[0]
+    assert abs(span - (count - 1) * FRAME) <= SLACK
+
+
+def check_in_step(path: Path, parts: list[Path]) -> None:
+    """The second part's sound begins as far from its picture as in the part itself."""
+    distance = picture_times(parts[1])[0] - sound_times(parts[1])[0]
+    num_packets = len(sound_times(parts[0]))
+    num_frames = len(picture_times(parts[0]))
+    pictures, sounds = picture_times(path), sound_times(path)
+    assert len(sounds) == num_packets + len(sound_times(parts[1]))
+    joint = pictures[num_frames] - sounds[num_packets]
+    assert abs(joint - distance) <= SLACK
+
+
+@pytest.mark.parametrize("joint", JOINTS)
+@pytest.mark.parametrize("kind", JOINED, ids=lambda k: f"{k.muxer}-{k.codec}")
+def test_joined_recordings_go_on_without_collapse_or_gap(
+    upscale: Upscale, tmp_path: Path, kind: Kind, joint: str
+) -> None:
+    parts = parts_of(kind, tmp_path, JOINTS[joint])
+    source = join(tmp_path / f"in{kind.suffix}", *parts)
+    upscale("--video", source, "-o", tmp_path / "o.mkv").check_done()
+    check_steady(tmp_path / "o.mkv", 24)
+    check_in_step(tmp_path / "o.mkv", parts)
+
+
+def test_a_clock_that_jumps_back_goes_on(upscale: Upscale, tmp_path: Path) -> None:
+    parts = parts_of(JOINED[0], tmp_path, begin=5, first=50_000)
+    source = join(tmp_path / "in.ts", *parts)
+    upscale("--video", source, "-o", tmp_path / "o.mkv").check_done()
+    check_steady(tmp_path / "o.mkv", 24)
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_frames_can_be_counted_across_joints(
+    upscale: Upscale, tmp_path: Path, part: int
+) -> None:
+    """--start and --frames cut a joined recording anywhere; the part begins at zero."""
+    source = join(tmp_path / "in.ts", *parts_of(JOINED[0], tmp_path, 0))
+    start = (2, 11, 14)[part]
+    words = ("--start", start, "--frames", 6, "-o", tmp_path / "o.mkv")
+    upscale("--video", source, *words).check_done()
+    check_steady(tmp_path / "o.mkv", 6)
+
+
+def test_the_reported_restart(upscale: Upscale, tmp_path: Path, field) -> None:
+    outcome = upscale("-i", field("clock_restarts.ts"), "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert outcome.warnings == []
+    check_steady(tmp_path / "o.mkv", 50)
+    assert len(sound_times(tmp_path / "o.mkv")) == 84
+
+
+def test_the_reported_jump(upscale: Upscale, tmp_path: Path, field) -> None:
+    source = field("clock_jumps_ahead_100s.ts")
+    upscale("-i", source, "-o", tmp_path / "o.mkv").check_done()
+    check_steady(tmp_path / "o.mkv", 16)
+
+
+LATE = [
+    Kind(".mkv", "matroska", "libx264", "aac"),
+    Kind(".mp4", "mp4", "libx264", "aac"),
+    Kind(".mov", "mov", "mpeg4", "pcm_s16le"),
+    Kind(".nut", "nut", "ffv1", "flac"),
+    *JOINED,
+]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("kind", LATE, ids=lambda k: f"{k.muxer}-{k.codec}")
+def test_a_late_start_becomes_the_beginning(
+    upscale: Upscale, tmp_path: Path, kind: Kind, suffix: str
+) -> None:
+    """A source whose first time is an hour; its number of frames is not its end."""
+    source = tmp_path / f"in{kind.suffix}"
+    record(source, kind.muxer, kind.codec, kind.sound, begin=3600)
+    words = ("--drop-streams", "-o", tmp_path / f"o{suffix}")
+    outcome = upscale("--video", source, *words)
+    outcome.check_done()
+    check_steady(tmp_path / f"o{suffix}", 12)
+    expected = outcome.said.split(" frames,")[0].split()[-1]
+    assert int(expected) == 12, outcome.said
+
+
+def test_the_reported_hour(upscale: Upscale, tmp_path: Path, field) -> None:
+    outcome = upscale("-i", field("begins_at_3600s.mkv"), "-o", tmp_path / "o.mp4")
+    outcome.check_done()
+    assert " 25 frames, " in outcome.said
+    check_steady(tmp_path / "o.mp4", 25)
+    assert Fraction(9, 10) < sound_seconds(tmp_path / "o.mp4") < Fraction(11, 10)
+
+
+def test_times_that_a_container_does_not_say(
+    upscale: Upscale, tmp_path: Path, field
+) -> None:
+    """H.264 with B-frames in AVI has times of decoding only."""
+    outcome = upscale("-i", field("h264_bframes.avi"), "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert outcome.warnings == []
+    assert steps(picture_times(tmp_path / "o.mkv")) == {40: 24}
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_b_frames_in_avi_are_shown_in_order(
+    upscale: Upscale, tmp_path: Path, codec: str
+) -> None:
+    source = record(tmp_path / "in.avi", "avi", codec, options={"bf": "2"})
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert outcome.warnings == []
+    times = picture_times(tmp_path / "o.mkv")
+    assert num_pictures(source) == len(times)
+    assert set(steps(times)) == {40}

@@ -1,0 +1,164 @@
+"""Every sound has a way into the output: copied, lossless, or encoded on request; to
+leave it out is the last thing that is offered.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.attack.conftest import Upscale
+from tests.attack.outcome import kinds, sound_seconds
+from tests.attack.recordings import record
+
+
+def sound_md5(path: str | Path) -> str:
+    """MD5 of the decoded samples of the first sound track."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            digest.update(frame.to_ndarray().tobytes())
+    return digest.hexdigest()
+
+
+def samples_md5(path: str | Path) -> str:
+    """MD5 of the first sound track as interleaved 16 bit samples."""
+    digest = hashlib.md5(usedforsecurity=False)
+    resampler = av.AudioResampler("s16")
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            for part in resampler.resample(frame):
+                digest.update(part.to_ndarray().tobytes())
+    return digest.hexdigest()
+
+
+def first_packets(path: str | Path) -> list[bytes]:
+    """The bytes of the packets of the first sound track."""
+    with av.open(str(path)) as container:
+        packets = container.demux(audio=0)
+        return [bytes(p) for p in packets if p.size]
+
+
+COPIED = [
+    (".avi", "avi", "adpcm_ms"),
+    (".avi", "avi", "adpcm_ima_wav"),
+    (".mov", "mov", "adpcm_ima_qt"),
+    (".wmv", "asf", "wmav1"),
+    (".wmv", "asf", "wmav2"),
+    (".mov", "mov", "pcm_mulaw"),
+    (".mov", "mov", "alac"),
+    (".mkv", "matroska", "tta"),
+    (".mkv", "matroska", "wavpack"),
+    (".ts", "mpegts", "eac3"),
+]
+
+
+@pytest.mark.parametrize(("suffix", "muxer", "codec"), COPIED)
+def test_what_matroska_takes_is_copied_into_it(
+    upscale: Upscale, tmp_path: Path, suffix: str, muxer: str, codec: str
+) -> None:
+    video = "wmv2" if muxer == "asf" else "mpeg4"
+    source = record(tmp_path / f"in{suffix}", muxer, video, codec)
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert outcome.warnings == []
+    assert sound_md5(tmp_path / "o.mkv") == sound_md5(source)
+    joined = b"".join(first_packets(tmp_path / "o.mkv"))
+    assert joined == b"".join(first_packets(source))
+
+
+@pytest.mark.parametrize("name", ["wma_sound.wmv", "adpcm_ima.avi"])
+def test_the_reported_sounds_are_copied(
+    upscale: Upscale, tmp_path: Path, field, name: str
+) -> None:
+    outcome = upscale("--video", field(name), "-o", tmp_path / "o.mkv")
+    outcome.check_done()
+    assert outcome.warnings == []
+    assert sound_md5(tmp_path / "o.mkv") == sound_md5(field(name))
+
+
+@pytest.mark.parametrize("name", ["wma_sound.wmv", "adpcm_ima.avi"])
+def test_without_an_output_name_a_container_is_found(
+    upscale: Upscale, tmp_path: Path, field, name: str
+) -> None:
+    """The default name is the first container that loses nothing."""
+    source = tmp_path / name
+    source.write_bytes(Path(field(name)).read_bytes())
+    upscale("--video", source).check_done()
+    (output,) = tmp_path.glob("*_x4.*")
+    assert len(kinds(output)) == 2
+
+
+PCM = [
+    (".vob", "vob", "pcm_dvd"),
+    (".mov", "mov", "pcm_s16be"),
+    (".avi", "avi", "pcm_u8"),
+    (".mxf", "mxf", "pcm_s16le"),
+]
+
+
+@pytest.mark.parametrize("output", ["o.mkv", "o.mov"])
+@pytest.mark.parametrize(("suffix", "muxer", "codec"), PCM)
+def test_samples_of_pcm_come_out_equal(
+    upscale: Upscale, tmp_path: Path, suffix: str, muxer: str, codec: str, output: str
+) -> None:
+    video = "mpeg4" if muxer in ("avi", "mov") else "mpeg2video"
+    source = record(tmp_path / f"in{suffix}", muxer, video, codec)
+    upscale("--video", source, "-o", tmp_path / output).check_done()
+    assert samples_md5(tmp_path / output) == samples_md5(source)
+
+
+@pytest.mark.parametrize("output", ["o.mkv", "o.mov", "o.mp4"])
+def test_the_reported_dvd_sound_is_kept(
+    upscale: Upscale, tmp_path: Path, field, output: str
+) -> None:
+    source = field("lpcm_dvd.vob")
+    upscale("--video", source, "-o", tmp_path / output).check_done()
+    assert samples_md5(tmp_path / output) == samples_md5(source)
+
+
+def proposal(line: str) -> list[str]:
+    """The option that an error line offers before --drop-streams, with its value."""
+    offers = re.findall(r"(--[a-z-]+)(?: ([a-z0-9]+))?", line)
+    name, value = offers[0]
+    assert name != "--drop-streams", line
+    assert "--drop-streams" not in line.partition(name)[0], line
+    return [name, value] if value else [name]
+
+
+LATM = "aac_latm.ts"
+REFUSED = [(LATM, "o.mkv"), (LATM, "o.mp4"), ("adpcm_ima.avi", "o.mp4")]
+
+
+@pytest.mark.parametrize(("name", "output"), REFUSED)
+def test_a_sound_without_a_way_is_encoded_on_request(
+    upscale: Upscale, tmp_path: Path, field, name: str, output: str
+) -> None:
+    """The refusal names an option, which then brings the whole sound."""
+    words = ("--video", field(name), "-o", tmp_path / output)
+    outcome = upscale(*words)
+    outcome.check_refused(status=2)
+    upscale(*words, *proposal(outcome.errors[0])).check_done()
+    wanted = sound_seconds(field(name))
+    # an encoder adds its priming and fills its last frame: 1024 samples each at least
+    assert abs(sound_seconds(tmp_path / output) - wanted) < 0.2
+
+
+@pytest.mark.parametrize("output", ["o.mkv", "o.mov", "o.mp4"])
+def test_dv_has_its_true_rate(
+    upscale: Upscale, tmp_path: Path, field, output: str
+) -> None:
+    words = ("--frames", 1, "--scale", 2, "-o", tmp_path / output)
+    outcome = upscale("--video", field("ntsc.dv"), *words, "--tile", "64")
+    outcome.check_done()
+    assert "29.97" in outcome.said
+    assert "60000" not in outcome.said
+
+
+def test_no_message_names_a_temporary_file(upscale: Upscale, tmp_path: Path, field):
+    outcome = upscale("--video", field(LATM), "-o", tmp_path / "o.mp4")
+    outcome.check_refused(LATM)
+    for word in ("unfinished", ".parts", "/tmp/tmp", "<_io"):
+        assert word not in outcome.said

@@ -1,0 +1,209 @@
+"""Nothing is lost: no option overwrites what it did not make, a full disk is told, and
+a planted work folder is not trusted.
+"""
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.attack.conftest import Upscale
+from tests.attack.recordings import record
+
+THESIS = b"four years of work"
+
+
+def clip(folder: Path, count: int = 4) -> Path:
+    """A small video."""
+    return record(folder / "in.mp4", "mp4", "libx264", count=count)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its bytes."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("place", ["input", "stranger", "link", "folder"])
+def test_a_report_replaces_nothing(upscale: Upscale, tmp_path: Path, place: str):
+    source = clip(tmp_path)
+    stranger = tmp_path / "thesis.json"
+    stranger.write_bytes(THESIS)
+    (tmp_path / "link.json").symlink_to(stranger)
+    (tmp_path / "folder").mkdir()
+    names = {"input": "in.mp4", "stranger": "thesis.json", "link": "link.json"}
+    report = tmp_path / names.get(place, place)
+    before = contents(tmp_path)
+    words = ("--video", source, "-o", tmp_path / "o.mp4", "--report", report)
+    upscale(*words).check_refused("--report", status=2)
+    assert contents(tmp_path) == before
+
+
+def test_a_report_is_not_the_output(upscale: Upscale, tmp_path: Path) -> None:
+    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4")
+    outcome = upscale(*words, "--report", tmp_path / "o.mp4")
+    outcome.check_refused("--report", status=2)
+    assert not (tmp_path / "o.mp4").exists()
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_a_report_is_no_device(
+    upscale: Upscale, tmp_path: Path, overwrite: tuple[str, ...]
+) -> None:
+    """A pipe stands for every node that is no regular file, such as /dev/full."""
+    node = tmp_path / "node"
+    os.mkfifo(node)
+    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4", *overwrite)
+    upscale(*words, "--report", node).check_refused("--report", status=2)
+    assert node.is_fifo()
+
+
+def test_a_report_of_ours_is_written_again(upscale: Upscale, tmp_path: Path) -> None:
+    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4", "--overwrite")
+    for _ in range(2):
+        upscale(*words, "--report", tmp_path / "r.json").check_done()
+
+
+@pytest.mark.parametrize("output", ["thesis", ".", "..", "thesis/sub"])
+def test_convert_empties_no_folder(
+    refusal, tiny_model: str, tmp_path: Path, monkeypatch, output: str
+) -> None:
+    work = tmp_path / "work"
+    (work / "thesis/sub").mkdir(parents=True)
+    (work / "thesis/thesis.tex").write_bytes(THESIS)
+    (work / "thesis/sub/figure.png").write_bytes(THESIS)
+    (tmp_path / "neighbour").write_bytes(THESIS)
+    monkeypatch.chdir(work)
+    before = contents(tmp_path)
+    outcome = refusal("convert", "--model", tiny_model, "-o", output, "--overwrite")
+    after = contents(tmp_path)
+    assert {name: after.get(name) for name in before} == before
+    outcome.check_refused(status=2)
+    assert after == before
+
+
+def test_frames_take_no_folder_from_its_owner(upscale: Upscale, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    (folder / "thesis.tex").write_bytes(THESIS)
+    words = ("--video", clip(tmp_path), "-o", folder)
+    upscale(*words).check_refused("--overwrite", status=2)
+    upscale(*words, "--overwrite").check_done()
+    assert (folder / "thesis.tex").read_bytes() == THESIS
+
+
+@pytest.mark.parametrize("name", ["list0.ts", "list3.ts", "list.m3u8"])
+def test_a_list_takes_no_segment_of_others(
+    upscale: Upscale, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(THESIS)
+    before = contents(tmp_path) | {"in.mp4": clip(tmp_path).read_bytes()}
+    words = ("--video", tmp_path / "in.mp4", "-o", tmp_path / "list.m3u8")
+    outcome = upscale(*words)
+    assert (tmp_path / name).read_bytes() == THESIS
+    if name == "list3.ts":  # a short stream does not come that far, but it might have
+        return
+    outcome.check_refused(status=2)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("output", ["o.mp4", "o.ts", "frames"])
+def test_an_output_over_a_node_is_refused(
+    upscale: Upscale, tmp_path: Path, output: str
+) -> None:
+    os.mkfifo(tmp_path / output)
+    words = ("--video", clip(tmp_path), "-o", tmp_path / output, "--overwrite")
+    upscale(*words).check_refused(output, status=2)
+    assert (tmp_path / output).is_fifo()
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes meanwhile, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("output", ["o.ts", "o.m3u8"])
+@pytest.mark.parametrize("size", [0, 4000])
+def test_a_full_disk_is_told_live(
+    upscale: Upscale, tmp_path: Path, output: str, size: int
+) -> None:
+    source = clip(tmp_path, 12)
+    with files_up_to(size):
+        outcome = upscale("--video", source, "-o", tmp_path / output)
+    outcome.check_refused("disk is full", status=1)
+
+
+def planted(folder: Path, kind: str) -> Path:
+    """A work folder of o.mp4 as an attacker leaves it; returns the victim's folder."""
+    victim = folder / "victim"
+    victim.mkdir()
+    (victim / "000000.mkv").write_bytes(THESIS)
+    (victim / "lock").write_bytes(THESIS)
+    parts = folder / ".o.mp4.parts"
+    if kind == "folder link":
+        parts.symlink_to(victim)
+        return victim
+    parts.mkdir()
+    if kind == "open to others":
+        parts.chmod(0o777)
+    elif kind == "of another user":
+        os.chown(parts, 65534, 65534)
+    else:
+        (parts / kind).symlink_to(victim / "lock")
+    return victim
+
+
+TRAPS = ["folder link", "open to others", "lock", "job.json", "joined.unfinished"]
+
+
+@pytest.mark.parametrize("kind", [*TRAPS, "video.unfinished", "of another user"])
+def test_a_planted_work_folder_is_not_followed(
+    upscale: Upscale, tmp_path: Path, kind: str
+) -> None:
+    """Refused, or done without touching what the links point to."""
+    if kind == "of another user" and os.getuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    victim = planted(tmp_path, kind)
+    outcome = upscale("--video", clip(tmp_path), "-o", tmp_path / "o.mp4")
+    outcome.check_words()
+    left = contents(victim)
+    assert left == {"000000.mkv": THESIS, "lock": THESIS}
+    if kind in ("folder link", "open to others", "of another user"):
+        outcome.check_refused(".o.mp4.parts", status=1)
+
+
+def test_without_a_cache_home_nothing_goes_to_the_current_folder(
+    upscale: Upscale, tmp_path: Path, monkeypatch
+) -> None:
+    source = clip(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
+    assert os.listdir(tmp_path / "here") == []
+
+
+def test_a_relative_cache_home_is_no_folder_here(
+    upscale: Upscale, tmp_path: Path, monkeypatch
+) -> None:
+    """The XDG rules call relative paths invalid: they would follow the user around."""
+    source = clip(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
+    assert os.listdir(tmp_path / "here") == []

@@ -1,0 +1,204 @@
+"""Weights and programs from a disk that forgets: refused or made again, never trusted."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from sdvsr_jax.weights import load as checkpoint
+from sdvsr_jax.weights.torch_names import flatten, unflatten
+from tests.attack.conftest import Upscale
+from tests.attack.recordings import record
+
+ROOT = Path(__file__).parents[2]
+
+
+def changed(model: str, folder: Path, value: float, every: bool = False) -> Path:
+    """The model with one value of one kernel, or all values, replaced or scaled."""
+    config, params = checkpoint.load(model)
+    leaves = {k: np.array(v) for k, v in flatten(params).items()}
+    kernels = [k for k in sorted(leaves) if leaves[k].ndim > 1]
+    if every:
+        leaves = {k: (v * value).astype(v.dtype) for k, v in leaves.items()}
+    else:
+        leaves[kernels[0]].flat[3] = value
+    path = folder / "changed.safetensors"
+    checkpoint.save(path, config, unflatten(leaves))
+    return path
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused(
+    upscale: Upscale, tiny_model: str, tmp_path: Path, value: float
+) -> None:
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
+    model = changed(tiny_model, tmp_path, value)
+    before = set(os.listdir(tmp_path))
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4", model=model)
+    outcome.check_refused("changed.safetensors", "finite", status=2)
+    assert set(os.listdir(tmp_path)) == before
+    with pytest.raises(ValueError, match="finite"):
+        checkpoint.load(str(model))
+
+
+@pytest.mark.parametrize("output", ["o.mp4", "frames", "o.ts"])
+def test_a_frame_that_is_not_finite_stops_the_job(
+    upscale: Upscale, tiny_model: str, tmp_path: Path, output: str
+) -> None:
+    """Finite weights so large that activations overflow."""
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=4)
+    model = changed(tiny_model, tmp_path, 1e30, every=True)
+    before = set(os.listdir(tmp_path))
+    outcome = upscale("--video", source, "-o", tmp_path / output, model=model)
+    outcome.check_refused("finite", status=1)
+    assert set(os.listdir(tmp_path)) == before
+
+
+JOB = "import sys; from infer.__main__ import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture
+def job_with_cache(tiny_model: str, tmp_path: Path) -> Callable[[], str]:
+    """Run a job in a process with a cache of its own; returns what it said."""
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words = ["--video", str(source), "-o", str(tmp_path / "o.mp4"), "--overwrite"]
+
+    def run() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", JOB, *words, "--model", tiny_model],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    return run
+
+
+def spoil(path: Path, how: str, rng: random.Random) -> None:
+    """Damage a file as disks and full disks do."""
+    data = bytearray(path.read_bytes())
+    if how == "flip":
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif how == "cut":
+        del data[len(data) // 2 :]
+    else:
+        data.clear()
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("how", ["flip", "cut", "empty"])
+def test_a_damaged_cache_is_made_again(
+    job_with_cache: Callable[[], str], tmp_path: Path, how: str
+) -> None:
+    """Every entry is damaged, traced programs as well as compiled ones."""
+    rng = random.Random(how)
+    job_with_cache()
+    good = (tmp_path / "o.mp4").read_bytes()
+    entries = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    assert entries
+    for _ in range(3):
+        for path in entries:
+            spoil(path, how, rng)
+        job_with_cache()
+        assert (tmp_path / "o.mp4").read_bytes() == good
+
+
+def test_one_flipped_bit_in_a_program_is_noticed(tmp_path: Path, monkeypatch) -> None:
+    """The kept program of a function computes the function or is made again."""
+    from infer.model import programs
+
+    monkeypatch.setattr(jax.config, "jax_compilation_cache_dir", str(tmp_path))
+    shapes = (jax.ShapeDtypeStruct((4,), np.float32),)
+
+    def value() -> list[float]:
+        program = programs.program("square", (), lambda: lambda x: x * x, shapes)
+        result = program.compile(*shapes)(np.arange(4, dtype=np.float32))
+        return np.asarray(result).tolist()
+
+    assert value() == [0, 1, 4, 9]
+    (entry,) = (tmp_path / "traced").iterdir()
+    data = entry.read_bytes()
+    rng = random.Random(0)
+    for place in rng.sample(range(len(data)), 60):
+        spoiled = bytearray(data)
+        spoiled[place] ^= 1 << rng.randrange(8)
+        entry.write_bytes(spoiled)
+        assert value() == [0, 1, 4, 9]
+        assert entry.read_bytes() != bytes(spoiled)
+
+
+def test_a_pin_that_is_damaged_is_told(upscale: Upscale, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pins = tmp_path / "cache/sdvsr_jax/pins"
+    pins.mkdir(parents=True)
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
+    for content in (b"", b"{", b"[]", b'{"commit": 3}', b"\xff\xfe", b"null"):
+        (pins / "someone--model.json").write_bytes(content)
+        words = ("--video", source, "-o", tmp_path / "o.mp4", "--offline")
+        outcome = upscale(*words, model="someone/model")
+        outcome.check_refused("someone", status=2)
+
+
+ODD = [
+    ("num_steps", -1),
+    ("num_steps", 10**9),
+    ("num_levels", 0),
+    ("latent_channels", 0),
+    ("latent_channels", -4),
+    ("block_channels", []),
+    ("block_channels", "8"),
+    ("num_groups", 0),
+    ("compute_dtype", "float3"),
+    ("consistency_sigma", 0),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), ODD)
+def test_odd_configs_of_a_model_are_told(
+    upscale: Upscale, tiny_model: str, tmp_path: Path, key: str, value: object
+) -> None:
+    source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(with_config(Path(tiny_model).read_bytes(), key, value))
+    before = set(os.listdir(tmp_path))
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4", model=path)
+    outcome.check_refused("odd.safetensors", status=2)
+    assert set(os.listdir(tmp_path)) == before
+
+
+def with_config(data: bytes, key: str, value: object) -> bytes:
+    """The file with every field of that name in its config replaced."""
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    config = json.loads(head["__metadata__"]["config"])
+    assert replace_everywhere(config, key, value)
+    head["__metadata__"] = {"config": json.dumps(config)}
+    text = json.dumps(head).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def replace_everywhere(tree: object, key: str, value: object) -> int:
+    """Replace in place; returns how often."""
+    if not isinstance(tree, dict):
+        return 0
+    count = 0
+    for name, inner in tree.items():
+        if name == key:
+            tree[name] = value
+            count += 1
+        else:
+            count += replace_everywhere(inner, key, value)
+    return count
