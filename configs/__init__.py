@@ -227,6 +227,7 @@ class RunConfig:
     """Also written at the end, on Ctrl-C and SIGTERM."""
 
     def __post_init__(self) -> None:
+        self._check_counts()
         if self.rollout.hops % self.rollout.segment:
             raise ValueError(
                 f"rollout.hops {self.rollout.hops} is not a multiple of segment {self.rollout.segment}"
@@ -236,6 +237,23 @@ class RunConfig:
             raise ValueError(
                 f"data.batch_size {size} is not a multiple of optimizer.accumulation {parts}"
             )
+
+    def _check_counts(self) -> None:
+        """ValueError for a count that leaves nothing to do."""
+        counts = {
+            "fsdp": self.fsdp,
+            "log_every": self.log_every,
+            "validate_every": self.validate_every,
+            "checkpoint_every": self.checkpoint_every,
+            "data.batch_size": self.data.batch_size,
+            "data.crop": self.data.crop,
+            "optimizer.accumulation": self.optimizer.accumulation,
+            "rollout.hops": self.rollout.hops,
+            "rollout.segment": self.rollout.segment,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} {count}: expected at least 1")
 
     @property
     def window(self) -> int:

@@ -136,24 +136,25 @@ def test_a_hub_model_is_fetched_pinned_kept_and_checked(
         (tmp_path / "cache/sdvsr_jax/pins/someone--tiny-vsr.json").read_text("utf-8")
     )
     assert pin["commit"] == COMMIT
-    assert set(pin["sha256"]) == {
-        f"{n}/{published.WEIGHTS}" for n in ("unet", "controlnet", "vae")
-    } | {
-        published.FLOW_FILE,
-        published.PROMPT_FILE,
-    }
+    parts = ("unet", "controlnet", "vae")
+    files = {published.FLOW_FILE, published.PROMPT_FILE, published.OUR_CONFIG}
+    files |= {f"{name}/{published.WEIGHTS}" for name in parts}
+    files |= {f"{name}/config.json" for name in parts}
+    assert set(pin["sha256"]) == files | {"scheduler/scheduler_config.json"}
     assert not list((tmp_path / "hf").rglob("pickle.bin"))
 
     nowhere = "http://127.0.0.1:9"
     assert "(8, 16)" in load(tmp_path, nowhere, f"{REPO!r}, offline=True").stdout
 
-    weights = next((tmp_path / "hf").rglob(f"vae/{published.WEIGHTS}")).resolve()
-    weights.chmod(0o644)
-    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    assert (
-        "changed since the first download"
-        in load(tmp_path, nowhere, f"{REPO!r}, offline=True").stdout
-    )
+    # a config decides as much as the weights do
+    for name in (published.OUR_CONFIG, f"vae/{published.WEIGHTS}"):
+        file = next((tmp_path / "hf").rglob(name)).resolve()
+        content = file.read_bytes()
+        file.chmod(0o644)
+        file.write_bytes(content[:-1] + b" ")
+        out = load(tmp_path, nowhere, f"{REPO!r}, offline=True").stdout
+        assert f"{name} changed since the first download" in out
+        file.write_bytes(content)
 
 
 def test_what_is_neither_cached_nor_reachable_is_one_clear_line(tmp_path: Path) -> None:

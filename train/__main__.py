@@ -57,6 +57,19 @@ def _config_name(arguments: list[str]) -> tuple[str | None, list[str]]:
     return None, rest
 
 
+def check_data(runs: list[tuple[str, configs.RunConfig]]) -> None:
+    """ValueError if the data of a run is not there, which its start would tell only
+    after minutes of compilation.
+    """
+    for name, run in runs:
+        path = Path(run.data.path)
+        if not path.exists():
+            raise ValueError(
+                f"--data.path {path}: no such folder or file, needed by {name}; "
+                "make it: python -m train.prepare --help"
+            )
+
+
 def explain(error: BaseException) -> str:
     """One line: what happened and what to do."""
     text = (
@@ -86,6 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         runs = parse(sys.argv[1:] if arguments is None else arguments)
+        check_data(runs)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

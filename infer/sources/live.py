@@ -25,7 +25,7 @@ from infer.sources.clock import Clock
 from infer.sources.files import Damage
 from infer.sources.info import VideoInfo
 from infer.sources.network import MAX_PIXELS, is_network
-from infer.sources.playlist import check_playlist
+from infer.sources.opener import open_local, trust
 from infer.sources.probe import choose_stream, describe, reason
 
 FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
@@ -72,7 +72,10 @@ class Connection:
 
     def _open(self, timeout: float, trusted: bool) -> InputContainer:
         source = self._source
-        check_playlist(source.path, trusted)
+        if trusted:
+            trust(source.path)
+        if source.format is None and not is_network(source.url):
+            return open_local(source.url)
         return av.open(
             source.url,
             format=source.format,

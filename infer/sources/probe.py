@@ -25,7 +25,7 @@ from infer.sources.info import (
     StreamInfo,
     VideoInfo,
 )
-from infer.sources.playlist import check_playlist
+from infer.sources.opener import Refusal, open_local, trust
 from infer.tags import said
 
 FLOATING_CLOCKS = {"mpegts", "mpeg", "rtsp", "hls", "rtp", "flv"}
@@ -69,7 +69,8 @@ def probe(
     """
     if os.path.isdir(path):
         return _probe_folder(path, fps)
-    check_playlist(path, trusted)
+    if trusted:
+        trust(path)
     with open_input(path) as container:
         return _probe_container(container, path, stream)
 
@@ -82,11 +83,9 @@ def open_input(path: str) -> InputContainer:
     if is_file and os.path.isfile(path) and os.path.getsize(path) == 0:
         raise JobError(f"{path}: the file is empty")
     try:
-        # An absolute path, or FFmpeg takes a name such as 12:30.mp4 or concat:a|b for
-        # an address.
-        return av.open(
-            os.path.abspath(path) if is_file else path, metadata_errors="replace"
-        )
+        return open_local(path) if is_file else av.open(path, metadata_errors="replace")
+    except Refusal:
+        raise
     except PermissionError:
         raise JobError(f"{path}: not readable (permission denied)") from None
     except (av.FFmpegError, OSError, ValueError) as error:

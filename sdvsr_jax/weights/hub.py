@@ -34,7 +34,7 @@ def fetch(model: str, *, offline: bool = False, revision: str | None = None) -> 
 
     repo, _, inline = model.partition("@")
     pin_file = pin_path(repo)
-    pin = json.loads(pin_file.read_text("utf-8")) if pin_file.is_file() else {}
+    pin = _read_pin(pin_file)
     wanted = revision or inline or pin.get("commit")
     try:
         folder = Path(
@@ -55,27 +55,68 @@ def fetch(model: str, *, offline: bool = False, revision: str | None = None) -> 
     return folder
 
 
+def cache_folder() -> Path:
+    """Folder for what can be made again; the XDG rules call a relative one invalid."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(named):
+        return Path(named)
+    return Path(os.path.expanduser("~"), ".cache")
+
+
 def pin_path(repo: str) -> Path:
     """Where commit and checksums of a hub model are remembered."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    return cache / "sdvsr_jax" / "pins" / f"{repo.replace('/', '--')}.json"
+    return cache_folder() / "sdvsr_jax" / "pins" / f"{repo.replace('/', '--')}.json"
+
+
+def _read_pin(path: Path) -> dict:
+    """The pin of a model, empty if it has none. ValueError if it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        pin = json.loads(path.read_bytes())
+        is_whole = isinstance(pin["commit"], str) and isinstance(pin["sha256"], dict)
+    except (ValueError, TypeError, LookupError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(
+            f"{path}: damaged, expected the commit and the checksums of a model; "
+            "delete it to fetch the model again"
+        )
+    return pin
+
+
+def _files(folder: Path) -> list[Path]:
+    """Everything of a checkpoint that is read: configs decide as much as weights."""
+    return sorted(f for pattern in PATTERNS for f in folder.rglob(pattern))
 
 
 def _check_pin(repo: str, folder: Path, pin_file: Path, pin: dict) -> None:
-    files = sorted(folder.rglob("*.safetensors"))
+    """Compare with the pin, or write it. ValueError if a file is not what it was."""
+    digests = {str(f.relative_to(folder)): sha256(f) for f in _files(folder)}
     if pin.get("commit") == folder.name:
-        changed = [
-            str(f)
-            for f in files
-            if pin["sha256"].get(str(f.relative_to(folder))) != sha256(f)
-        ]
+        before = pin["sha256"]
+        names = before.keys() | digests.keys()
+        if _is_of_weights_alone(before):
+            names = {name for name in names if name.endswith(".safetensors")}
+        changed = sorted(n for n in names if before.get(n) != digests.get(n))
         if changed:
+            paths = ", ".join(str(folder / name) for name in changed)
             raise ValueError(
-                f"{repo}: {', '.join(changed)} changed since the first download; delete and fetch again"
+                f"{repo}: {paths} changed since the first download; "
+                "delete and fetch again"
             )
-        return
-    digests = {str(f.relative_to(folder)): sha256(f) for f in files}
-    pin_file.parent.mkdir(parents=True, exist_ok=True)
-    pin_file.write_text(
-        json.dumps({"commit": folder.name, "sha256": digests}, indent=1) + "\n", "utf-8"
-    )
+    if pin != {"commit": folder.name, "sha256": digests}:
+        _write_pin(pin_file, folder.name, digests)
+
+
+def _is_of_weights_alone(digests: dict[str, str]) -> bool:
+    """Whether a pin was written by a version that left the configs out."""
+    return all(name.endswith(".safetensors") for name in digests)
+
+
+def _write_pin(path: Path, commit: str, digests: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"commit": commit, "sha256": digests}, indent=1)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(f"{text}\n", "utf-8")
+    os.replace(part, path)

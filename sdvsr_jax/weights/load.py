@@ -46,15 +46,20 @@ def load(
     """
     path = locate(model, offline=offline, revision=revision)
     if path.is_dir():
-        return published.read(path, Path(flow_weights) if flow_weights else None)
-    return read(path, complete=complete)
+        flow = Path(flow_weights) if flow_weights else None
+        config, params = published.read(path, flow)
+    else:
+        config, params = read(path, complete=complete)
+    check_finite(str(path), params)
+    return config, params
 
 
 def locate(model: str, *, offline: bool = False, revision: str | None = None) -> Path:
     """Where the weights of ``model`` are on this machine; downloads a hub id unless
     ``offline``.
     """
-    path = Path(model).expanduser()
+    # Path.expanduser raises for "~nosuch", where this leaves it as it is.
+    path = Path(os.path.expanduser(model))
     if path.is_dir() and published.is_published(path):
         return path
     if path.is_file():
@@ -164,6 +169,17 @@ def _verified(name: str) -> Path:
             f"{path}: checksum {found[:12]}..., expected {expected[:12]}...: reinstall the package"
         )
     return path
+
+
+def check_finite(source: str, params: Params) -> None:
+    """ValueError if any weight is NaN or infinite; ``source`` is named in it."""
+    for keys, leaf in flatten(params).items():
+        if not np.isfinite(leaf).all():
+            name = "/".join(keys)
+            raise ValueError(
+                f"{source}: {name} holds values that are not finite: "
+                "the weights are damaged, get them again"
+            )
 
 
 def check_complete(source: str, params: Params, config: ModelConfig) -> None:

@@ -90,18 +90,37 @@ def test_identifiers_that_must_not_survive_are_not_called_lost(
         assert word not in outcome.said.lower().replace(str(tmp_path).lower(), "")
 
 
-def test_a_missing_dataset_is_told_at_once(tmp_path: Path) -> None:
-    words = ["-m", "train", "tiny", "--data.path", str(tmp_path / "nowhere")]
-    done = subprocess.run(
-        [sys.executable, *words, "--run-dir", str(tmp_path / "run")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "nowhere" in done.stderr
+ABSURD_RUNS = [
+    ("--data.path", "nowhere"),
+    ("--data.path", "nowhere.npy"),
+    ("--optimizer.accumulation", "0"),
+    ("--optimizer.accumulation", "-2"),
+    ("--data.batch-size", "0"),
+    ("--rollout.segment", "0"),
+    ("--log-every", "0"),
+    ("--checkpoint-every", "-1"),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), ABSURD_RUNS)
+def test_an_absurd_training_is_told_at_once(
+    tmp_path: Path, monkeypatch, capsys, option: str, value: str
+) -> None:
+    """Before the first second of compilation, and before a folder is made for it."""
+    from train.__main__ import main
+
+    (tmp_path / "data/train").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(["--config=smoke", f"{option}={value}", "--out", "run"])
+    except SystemExit as end:  # the parser's own refusal
+        status = int(end.code or 0)
+    captured = capsys.readouterr()
+    said = captured.out + captured.err
+    assert status == 2
+    assert option.lstrip("-").replace("-", "_") in said.replace("-", "_")
+    assert "Traceback" not in said
+    assert os.listdir(tmp_path) == ["data"]
 
 
 @pytest.mark.parametrize("path", ["~nosuch/in.mp4", "~nosuch", "~/in.mp4", "~"])
