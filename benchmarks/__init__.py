@@ -1,4 +1,4 @@
-"""Speed and memory; `python -m benchmarks --help` tells what can be measured."""
+"""Speed and memory: `python -m benchmarks --help` lists the measurements."""
 
 from benchmarks.machine import stand_in_for_jaxtyping
 

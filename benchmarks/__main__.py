@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of all pieces; each takes what it needs."""
+    """Returns the parser of all pieces, with the options of all."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
@@ -71,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("pieces", nargs="*", metavar="PIECE")
+    # One flat list: pieces share most options, and several run in one command.
     add("--models", nargs="+", default=["nano"], choices=sorted(PRESETS))
     add("--sizes", nargs="+", default=["320x180"], help="LR sizes, WIDTHxHEIGHT")
     add("--precision", nargs="+", default=["float32"], choices=report.PRECISIONS)
@@ -93,7 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def count(text: str) -> int:
     """Parses a number of frames or streams."""
-    if not text.isdecimal() or int(text) == 0:
+    is_number = text.isdecimal()
+    if not is_number or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text}: expected at least 1")
     return int(text)
 

@@ -25,8 +25,10 @@ from sdvsr_jax.types import Params
 MODES = ("eager", "compiled", "graphs")
 """How PyTorch runs; graphs: compiled, with CUDA graphs."""
 
+# The first frame, and two with history.
 COMPARED_FRAMES = 3
-"""The first, and two with history."""
+
+TIMED_ALONE = "timed alone"
 
 Keep = Callable[[list[Row]], None]
 
@@ -103,7 +105,7 @@ def compare(
     """Returns one row per implementation, with ``error`` from our float32 frames.
 
     An implementation that cannot run here has a row with the reason as ``note``.
-    ``keep`` gets the rows timed alone whenever there is one more: compilers are slow,
+    ``keep`` gets the rows timed so far, after every implementation: compilers are slow,
     and a run may be stopped.
     """
     raw = random_params(config) if raw is None else raw
@@ -125,11 +127,12 @@ def compare(
                 note = " ".join(str(error).split())[:200]
                 rows.append(labels[name] | {"note": note})
                 continue
-            alone = clock.in_turns({name: streams[name]}, min(rounds, 3))[name]
-            timed = labels[name] | _figures(alone, streams[name], reference)
-            rows.append(timed | {"note": "timed alone"})
+            # A few rounds: these rows only count if the run is stopped.
+            times = clock.in_turns({name: streams[name]}, min(rounds, 3))
+            figures = _figures(times[name], streams[name], reference)
+            rows.append(labels[name] | figures | {"note": TIMED_ALONE})
             keep(rows)
-    failed = [row for row in rows if row["note"] != "timed alone"]
+    failed = [row for row in rows if row["note"] != TIMED_ALONE]
     times = clock.in_turns(streams, rounds)
     together = [
         labels[name] | _figures(times[name], stream, reference)

@@ -1,9 +1,9 @@
 """Compile for a GPU that is not there.
 
 XLA's compiler for CUDA needs its package (pip install 'jax[cuda12]'), not the device.
-What it would refuse there, it refuses here, and its program tells how many kernels a
-frame takes, how many bytes they move and how much memory they need. It cannot try out
-which algorithm is fastest, so the program of a real device is a little different.
+A program that it would refuse there, it refuses here; one that it takes tells how many
+kernels a frame has, how many bytes they move and how much memory they need. It cannot
+try out which algorithm is fastest, so a real device's program is a little different.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from sdvsr_jax.networks import init_params, prepare
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.stream import init_state, step
 
+# XLA asks this of a device before it decides how to tile and fuse; the figures are from
+# the vendor's data sheets.
 TARGETS: dict[str, dict[str, Any]] = {
     "h100": {
         "compute": (9, 0),
@@ -53,10 +55,8 @@ TARGETS: dict[str, dict[str, Any]] = {
         "threads": 1536,
     },
 }
-"""What XLA asks of a device before it decides how to tile and fuse (vendor's data
-sheets).
-"""
 
+# Instructions that start a kernel; bitcasts, tuples and parameters do not.
 KERNEL = re.compile(
     r" = (?:\(.*?\)|\S+) (fusion|fusion-start|custom-call|copy|copy-start|convolution|dot"
     r"|reduce|transpose)\("

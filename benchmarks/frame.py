@@ -25,7 +25,7 @@ from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Params
 
 Row = dict[str, Any]
-"""One line of the table; what was not measured is missing or None."""
+"""One line of the table; a figure that was not measured is absent or None."""
 
 
 def run(options: argparse.Namespace, results: report.Results) -> None:
@@ -157,12 +157,15 @@ def _row(
     peaks: machine.Ceilings,
 ) -> Row:
     form = program.form
-    flop = form.batch * frame_flops(form.config, width, height)
+    one_frame = frame_flops(form.config, width, height)
+    flop = form.batch * one_frame
+    rate = flop / times.median
+    peak = peaks[form.config.compute_dtype]
+    pixels = np.asarray(program.sr)
     analysis: Any = program.run.memory_analysis()
     # The new state takes the place of the old one, which is counted twice.
     arguments = analysis.argument_size_in_bytes - analysis.alias_size_in_bytes
     arrays = arguments + analysis.output_size_in_bytes
-    rate = flop / times.median
     return {
         **_labels(form, width, height),
         **program.compile_seconds,
@@ -170,9 +173,10 @@ def _row(
         "median_ms": 1e3 * times.median,
         "p95_ms": 1e3 * times.p95,
         "frames_per_s": form.batch / times.median,
-        "finite": bool(np.isfinite(np.asarray(program.sr)).all()),
+        # A fast frame of NaN would be no frame.
+        "finite": bool(np.isfinite(pixels).all()),
         "gflop": flop / 1e9,
-        "share_of_peak": rate / peaks[form.config.compute_dtype],
+        "share_of_peak": rate / peak,
         "params_bytes": num_bytes(program.params),
         "temp_bytes": analysis.temp_size_in_bytes,
         "step_bytes": arrays + analysis.temp_size_in_bytes,

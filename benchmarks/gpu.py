@@ -1,9 +1,9 @@
 """Everything that needs a GPU, in one command of at most ten minutes.
 
-Every piece is a process of its own with a limit, the most important first; what there
-was no time for is named, and what a stopped piece had measured is kept. A plain Python
-with jax, flax, einops and numpy is enough; PyTorch, torchvision, diffusers and what
-`python -m infer` needs are used if present.
+Every piece is a process of its own with a limit, the most important first; pieces for
+which no time was left are named, and the results of a stopped piece are kept. A plain
+Python with jax, flax, einops and numpy is enough; PyTorch, torchvision, diffusers and
+the libraries of `python -m infer` are used if present.
 """
 
 import argparse
@@ -17,11 +17,13 @@ from typing import NamedTuple
 
 from benchmarks import report
 
+# Ten minutes, less the time to begin and to write.
 BUDGET_SECONDS = 580
-"""Ten minutes, less the time to begin and to write."""
 
 
+# 16 rows of nano fill the device.
 BATCHES = (1, 4, 16)
+# From 480x270 on the published model looks its correlation up on demand.
 SWEEP = ("320x180", "480x270", "640x360", "1280x720")
 
 
@@ -35,7 +37,7 @@ class Piece(NamedTuple):
 
 
 def plan(options: argparse.Namespace) -> list[Piece]:
-    """Returns the pieces in the order of what they are worth."""
+    """Returns the pieces the most important first."""
     precision = "--precision bfloat16"
     nano = f"--models nano --sizes {options.sizes[0]} {precision}"
     published = f"--models {options.published} --sizes {options.sizes[0]} {precision}"
@@ -85,10 +87,12 @@ def run(options: argparse.Namespace) -> int:
     for piece in pieces:
         if options.only and piece.name not in options.only:
             continue
-        left = end - time.monotonic()
+        rest = end - time.monotonic()
         reason = "no time left"
-        if left >= piece.least:
-            reason = _run_piece(piece, min(piece.limit, left), out)
+        # One that cannot finish would only take the time of shorter ones behind it.
+        if rest >= piece.least:
+            limit = min(piece.limit, rest)
+            reason = _run_piece(piece, limit, out)
         if reason:
             missed[piece.name] = reason
         _merge(merged, out / piece.name / "results.json")
@@ -120,7 +124,7 @@ def _run_piece(piece: Piece, limit: float, out: Path) -> str:
 
 
 def _merge(merged: report.Results, path: Path) -> None:
-    """Adds what a piece has written so far."""
+    """Adds the results that a piece has written so far."""
     if not path.is_file():
         return
     for key, value in json.loads(path.read_text("utf-8")).items():

@@ -1,6 +1,6 @@
-"""What a benchmark feeds a model: random weights of full size, frames of noise.
+"""Random weights of full size and frames of noise.
 
-They cost what trained weights and real frames do, and need no download.
+They cost as much as trained weights and real frames, and need no download.
 """
 
 import math
@@ -15,29 +15,35 @@ from sdvsr_jax.networks import abstract_params, prepare
 from sdvsr_jax.types import Params
 from sdvsr_jax.weights.torch_names import flatten, unflatten
 
+# Random numbers that all weights share: drawing 700 million takes longer than a frame.
 POOL = 2**20
-"""Random numbers that all weights share: drawing 700 million takes longer than a frame."""
 
 
 def random_params(config: ModelConfig) -> Params:
     """Returns raw float32 weights (numpy), scaled so that activations stay moderate."""
     rng = np.random.default_rng(0)
-    pool = rng.standard_normal(POOL).astype(np.float32)
-
-    def leaf(path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
-        # Every leaf enters the pool at a place of its own.
-        entry = rng.integers(POOL)
-        noise = np.resize(np.roll(pool, entry), shape)
-        if path[-1] == "kernel":
-            fan_in = math.prod(shape[:-1])
-            return noise / np.float32(math.sqrt(fan_in))
-        if path[-1] in ("scale", "running_var"):
-            return 1 + np.float32(0.1) * np.abs(noise)
-        return np.float32(0.1) * noise
-
+    pool = rng.standard_normal(POOL)
     shapes = flatten(abstract_params(config))
-    leaves = {path: leaf(path, entry.shape) for path, entry in shapes.items()}
+    leaves = {}
+    for path, array in shapes.items():
+        # Every leaf enters the pool at a place of its own, or all would be alike.
+        entry = rng.integers(POOL)
+        shifted = np.roll(pool, entry)
+        noise = np.resize(shifted, array.shape)
+        leaf = scaled(path[-1], noise)
+        leaves[path] = leaf.astype(np.float32)
     return unflatten(leaves)
+
+
+def scaled(name: str, noise: np.ndarray) -> np.ndarray:
+    """Returns unit noise as a parameter of this name."""
+    # Kernels keep the variance of their input; a scale of norms must not be negative.
+    if name == "kernel":
+        fan_in = math.prod(noise.shape[:-1])
+        return noise / math.sqrt(fan_in)
+    if name in ("scale", "running_var"):
+        return 1 + 0.1 * np.abs(noise)
+    return 0.1 * noise
 
 
 def prepared_params(config: ModelConfig, raw: Params | None = None) -> Params:
@@ -50,9 +56,11 @@ def prepared_params(config: ModelConfig, raw: Params | None = None) -> Params:
 def noise_frame(width: int, height: int, batch: int = 1, seed: int = 0) -> jax.Array:
     """Returns an LR frame [batch, height, width, 3] of uniform noise in [-1, 1]."""
     shape = (batch, height, width, 3)
-    return jax.random.uniform(jax.random.key(seed), shape, jnp.float32, -1)
+    key = jax.random.key(seed)
+    return jax.random.uniform(key, shape, jnp.float32, -1)
 
 
 def num_bytes(tree: Any) -> int:
     """Returns the bytes of all arrays in a pytree."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    leaves = jax.tree.leaves(tree)
+    return sum(leaf.nbytes for leaf in leaves)

@@ -1,6 +1,7 @@
-"""What this machine can do and what a run used: ceilings, memory, energy, versions."""
+"""The machine of a run: its ceilings, versions, memory and energy."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import resource
@@ -71,11 +72,11 @@ def ceilings(precisions: list[str]) -> Ceilings:
     for precision in precisions:
         shape = (size, size)
         dtype = jnp.dtype(precision)
-        left = jax.random.normal(jax.random.key(0), shape, dtype)
-        right = jax.random.normal(jax.random.key(1), shape, dtype)
-        product = jax.jit(jnp.matmul)
-        spent = _best_of(lambda: product(left, right), repeats)  # noqa: B023
-        peaks[precision] = 2 * size**3 / spent
+        matrix = jax.random.normal(jax.random.key(0), shape, dtype)
+        product = functools.partial(jax.jit(jnp.matmul), matrix, matrix)
+        seconds = _best_of(product, repeats)
+        peaks[precision] = 2 * size**3 / seconds
+    # Larger than every cache.
     elements = 2**26 if on_cpu else 2**30
     peaks["copy"] = _copy_rate(elements, repeats)
     return peaks
@@ -85,6 +86,7 @@ def _best_of(run: Callable[[], jax.Array], repeats: int) -> float:
     """Returns seconds of one call, of the best of three rounds."""
     jax.block_until_ready(run())
     rounds = []
+    # Two more rounds than one: another process may have taken the first.
     for _ in range(3):
         start = time.perf_counter()
         for _ in range(repeats):
@@ -100,6 +102,7 @@ def _copy_rate(elements: int, repeats: int) -> float:
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
     x = jnp.zeros(elements, jnp.float32)
     rounds = []
+    # The first three compile, touch fresh pages and settle.
     for _ in range(3 + repeats):
         start = time.perf_counter()
         x = jax.block_until_ready(add(x))
@@ -116,6 +119,7 @@ def peak_device_bytes() -> int | None:
 def peak_host_bytes() -> int:
     """Returns the peak resident memory of this process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
+    # Linux counts in KiB.
     return usage.ru_maxrss * 1024
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+# An instruction of the program and the path of the code that it comes from.
 SOURCE = re.compile(r"%?([\w.-]+) = .*metadata=\{.*?op_name=\"([^\"]*)\"")
-"""An instruction of the program and the path of the code that it comes from."""
 
 NETWORKS = {
     "UNet": "U-Net",
@@ -19,9 +19,10 @@ NETWORKS = {
     "RAFT": "flow",
     "FlowNet": "flow",
 }
+# The time of loops and calls is told again by the instructions in them.
 ENCLOSING = ("while", "call", "conditional")
-"""Loops and calls: their time is told again by what is in them."""
 
+# The rest of a frame's 500 to 4,000 operations is short.
 LONGEST = 20
 
 
@@ -83,11 +84,13 @@ def _trace(frame: Callable[[], object], frames: int) -> Any:
 
 
 def _events(trace: Any) -> Iterator[tuple[str, float]]:
-    """Yields (instruction, seconds): every kernel of a GPU, or what the host executed."""
+    """Yields (instruction, seconds) of every kernel of a GPU, or of the host's calls."""
     planes = list(trace.planes)
+    # A GPU has planes of its own; on a CPU the host's plane holds the instructions.
     gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
     for plane in gpus or planes:
         for line in plane.lines:
+            # Other lines of a GPU sum its streams up once more.
             if gpus and not line.name.startswith("Stream"):
                 continue
             for event in line.events:
@@ -113,16 +116,20 @@ def _kernel_name(instruction: str) -> str:
 def table(rows: list[Operation], frame_ms: float) -> str:
     """Returns shares by network and by primitive and the longest operations (Markdown)."""
     busy = sum(row.seconds for row in rows)
-    lines = [f"{1e3 * busy:.4g} ms of device time in a frame of {frame_ms:.4g} ms"]
+    busy_ms = 1e3 * busy
+    lines = [f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"]
     for heading in ("network", "primitive"):
         lines += ["", f"| {heading} | calls | ms | share |", "|---|---:|---:|---:|"]
         for name, calls, seconds in _sums(rows, heading):
-            share = f"{100 * seconds / busy:.0f} %"
-            lines.append(f"| {name} | {calls:.0f} | {1e3 * seconds:.3g} | {share} |")
+            milliseconds = 1e3 * seconds
+            percent = 100 * seconds / busy
+            cells = f"{name} | {calls:.0f} | {milliseconds:.3g} | {percent:.0f} %"
+            lines.append(f"| {cells} |")
     lines += ["", "| operation | source | calls | ms |", "|---|---|---:|---:|"]
     for row in rows[:LONGEST]:
-        cells = f"{row.name} | {row.source} | {row.calls:.0f}"
-        lines.append(f"| {cells} | {1e3 * row.seconds:.3g} |")
+        milliseconds = 1e3 * row.seconds
+        cells = f"{row.name} | {row.source} | {row.calls:.0f} | {milliseconds:.3g}"
+        lines.append(f"| {cells} |")
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ from sdvsr_jax.config import PRESETS, ModelConfig
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 Results = dict[str, Any]
-"""'machine', 'peaks', 'rows' and what other pieces measured, by their names."""
+"""'machine', 'peaks', 'rows', and the figures of other pieces by their names."""
 
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "what": ("what", str),
@@ -41,7 +41,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Returns one Markdown table; columns that no row fills are left out."""
-    keys = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
+    filled = {key for row in rows for key, value in row.items() if value is not None}
+    keys = [key for key in COLUMNS if key in filled]
     headings = [COLUMNS[key][0] for key in keys]
     lines = [_line(headings), "|" + "---|" * len(keys)]
     for row in rows:
@@ -58,7 +59,9 @@ def plain_table(rows: list[dict[str, Any]]) -> str:
     """Returns Markdown of rows with keys of their own, numbers to four digits."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     lines = [_line(keys), "|" + "---|" * len(keys)]
-    lines += [_line([_cell(row.get(key)) for key in keys]) for row in rows]
+    for row in rows:
+        cells = [_cell(row.get(key)) for key in keys]
+        lines.append(_line(cells))
     return "\n".join(lines)
 
 
@@ -113,8 +116,8 @@ def finish(out: Path, results: Results) -> None:
     text = table(rows) if rows else ""
     facts = _facts(results.get("machine", {}))
     peaks = results.get("peaks", {})
-    rates = ", ".join(f"{key} {rate / 1e9:.4g} G/s" for key, rate in peaks.items())
-    footer = f"{facts}; ceilings: {rates or 'not measured'}"
+    rates = [f"{key} {rate / 1e9:.4g} G/s" for key, rate in peaks.items()]
+    footer = f"{facts}; ceilings: {', '.join(rates) or 'not measured'}"
     print(f"\n{text}\n\n{footer}")
     write_json(out / "results.json", results)
     (out / "results.md").write_text(f"{text}\n\n{footer}\n", "utf-8")

@@ -1,7 +1,7 @@
-"""A fresh process up to its first frame, with nothing kept and with what the first left.
+"""A fresh process up to its first frame, with empty and with filled caches.
 
-As a program, `python -m benchmarks.startup VIDEO OUT` is that process: it does what a
-file job does before its first frame and prints when each part was done.
+As a program, `python -m benchmarks.startup VIDEO OUT` is that process: it begins a file
+job, ends with its first frame, and prints when each part was over.
 """
 
 import argparse
@@ -66,6 +66,7 @@ def measure(warm_runs: int = 3) -> dict[str, Parts]:
 
 
 def _start(environment: dict[str, str], folder: str) -> Parts:
+    """Returns the parts of one start; times of day compare between processes."""
     output = os.path.join(folder, "out.mp4")
     command = [sys.executable, "-m", "benchmarks.startup", str(CLIP), output]
     began = time.time()
@@ -83,6 +84,7 @@ def _start(environment: dict[str, str], folder: str) -> Parts:
 
 def first_frame(video: str, output: str) -> None:
     """Prints the time of day at which each part of a start was done."""
+    # Imports stand where a file job has them: their time belongs to its part.
     from infer.command.options import parse
     from infer.jobs.plan import make_plan
 
@@ -108,15 +110,16 @@ def first_frame(video: str, output: str) -> None:
 
 
 def media(frames: int, codec: str) -> dict[str, Any]:
-    """Returns what a real file job of ``frames`` frames says about itself.
+    """Returns milliseconds of a frame in the middle of a real file job.
 
-    The difference to a job of a third of the frames is the cost of a frame in the middle
-    of one: start and end cancel out.
+    It is the difference of a job and one of a third of its frames: start and end, which
+    are long beside a few frames, cancel out.
     """
     short = max(1, frames // 3)
     with tempfile.TemporaryDirectory() as folder:
-        times = [_job_seconds(folder, count, codec) for count in (short, frames)]
-    seconds = (times[1] - times[0]) / (frames - short)
+        first = _job_seconds(folder, short, codec)
+        second = _job_seconds(folder, frames, codec)
+    seconds = (second - first) / (frames - short)
     return {"codec": codec, "frames": frames, "ms": 1e3 * seconds}
 
 

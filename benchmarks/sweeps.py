@@ -17,8 +17,8 @@ from sdvsr_jax.types import Params
 
 Points = list[dict[str, Any]]
 
+# Frames per second of a camera.
 LIVE_RATE = 25
-"""Frames per second of a camera."""
 
 SIZES = ("160x90", "320x180", "480x270", "640x360")
 BATCHES = (1, 2, 4, 8)
@@ -98,6 +98,7 @@ def streams(
     calls = {str(b): driver(config, params, b, width, height) for b in batches}
     for call in calls.values():
         call()
+    # JAX counts the programs of a function, but only for itself.
     programs = compiled_step(config)._cache_size()  # type: ignore[attr-defined]
     times = clock.in_turns(calls, rounds)
     after = compiled_step(config)._cache_size()  # type: ignore[attr-defined]
@@ -131,6 +132,7 @@ def driver(
 
     def advance() -> None:
         nonlocal state, turn
+        # A single stream would never have a history.
         if batch > 1:
             newcomer = jnp.arange(batch) == turn % batch
             state = reset(state, newcomer)

@@ -13,8 +13,8 @@ from pathlib import Path
 import av
 from PIL import Image, ImageDraw, ImageFont
 
+# A label of 15 pixels with some air.
 BAND = 26
-"""Pixels of a label's height."""
 
 Box = tuple[int, int, int, int]
 
@@ -33,11 +33,9 @@ def detail(size: tuple[int, int], parts: str) -> Box:
     """Returns left, top, right and bottom in pixels of a picture of this size."""
     width, height = size
     x, y, w, h = map(float, parts.split(","))
-    left = round(x * width)
-    top = round(y * height)
-    right = round((x + w) * width)
-    bottom = round((y + h) * height)
-    return left, top, right, bottom
+    corners = (x * width, y * height, (x + w) * width, (y + h) * height)
+    first, top, last, bottom = map(round, corners)
+    return first, top, last, bottom
 
 
 def labelled(image: Image.Image, text: str) -> Image.Image:
@@ -53,10 +51,10 @@ def strip(panels: list[Image.Image]) -> Image.Image:
     """Returns the pictures side by side."""
     width = sum(panel.width for panel in panels)
     sheet = Image.new("RGB", (width, panels[0].height), "white")
-    left = 0
+    edge = 0
     for panel in panels:
-        sheet.paste(panel, (left, 0))
-        left += panel.width
+        sheet.paste(panel, (edge, 0))
+        edge += panel.width
     return sheet
 
 
