@@ -201,7 +201,7 @@ def ours(
 
 
 def theirs(config: ModelConfig, raw: Params, size: Size, mode: str) -> Stream:
-    """Returns PyTorch's stream: 'eager', 'compiled' or 'graphs' (compiled, CUDA graphs)."""
+    """Returns PyTorch's stream: 'eager', 'compiled' or 'graphs' (as MODES says)."""
     grid = (size.height, size.width)
     if grid != padded_size(*grid, config):
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Times(NamedTuple):
-    """Seconds of repeated calls, the first apart: it pays for page faults and caches."""
+    """Seconds of repeated calls, the first apart: it pays for page faults."""
 
     first: float
     rest: tuple[float, ...]

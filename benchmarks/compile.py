@@ -58,8 +58,8 @@ TARGETS: dict[str, dict[str, Any]] = {
 
 # Instructions that start a kernel; bitcasts, tuples and parameters do not.
 KERNEL = re.compile(
-    r" = (?:\(.*?\)|\S+) (fusion|fusion-start|custom-call|copy|copy-start|convolution|dot"
-    r"|reduce|transpose)\("
+    r" = (?:\(.*?\)|\S+) (fusion|fusion-start|custom-call|copy|copy-start|convolution"
+    r"|dot|reduce|transpose)\("
 )
 COMPUTATION = re.compile(r"(ENTRY )?%?([\w.-]+) \(.*\{$")
 LOOP = re.compile(r"\bwhile\(.*body=%?([\w.-]+)")
@@ -175,7 +175,7 @@ def _compiled(config: ModelConfig, width: int, height: int, device: Any) -> Any:
 
 
 def kernels(program: str) -> Counts:
-    """Returns how many of each kind a frame starts, from the compiled program's text."""
+    """Returns how many of each kind a frame starts, from a compiled program's text."""
     bodies: dict[str, list[str]] = {}
     name = ""
     entry = ""

@@ -65,7 +65,7 @@ def _show(rows: list[Row]) -> None:
 
 
 class Form(NamedTuple):
-    """A way to run a model; ``graphs``: as CUDA graphs, behind the same form without."""
+    """A way to run a model; ``graphs`` come behind the same form without."""
 
     config: ModelConfig
     batch: int = 1
@@ -107,11 +107,11 @@ def measure(
     warm_cache: bool = False,
     profile_frames: int = 0,
 ) -> list[Row]:
-    """Returns one row per form, timed in turns; seconds and bytes unless named otherwise.
+    """Returns one row per form, timed in turns; seconds and bytes by default.
 
     ``warm_cache`` compiles a second time, from the cache that the first time filled.
-    ``profile_frames`` more frames run under the profiler for ``operations``. A form that
-    the device refuses has a row with ``note``.
+    ``profile_frames`` more frames run under the profiler for ``operations``. A form
+    that the device refuses has a row with ``note``.
     """
     programs: dict[str, Program] = {}
     refused: list[Row] = []
@@ -232,7 +232,7 @@ def compiled(
 
 @contextlib.contextmanager
 def empty_cache() -> Iterator[None]:
-    """Gives JAX a persistent compile cache that is empty at the start and removed after."""
+    """Gives JAX a persistent compile cache, empty at the start, removed at the end."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
     with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,7 @@ SWEEP = ("320x180", "480x270", "640x360", "1280x720")
 
 
 class Piece(NamedTuple):
-    """Words of `python -m benchmarks`; seconds it may take, and the least to begin with."""
+    """Words of `python -m benchmarks`, and the most and the least seconds for it."""
 
     name: str
     words: str
@@ -60,12 +60,13 @@ def plan(options: argparse.Namespace) -> list[Piece]:
         Piece("nano_torch", f"against {nano} --torch graphs --frames 20", 120, 60),
         Piece(
             "sizes",
-            f"sizes --models nano {options.published} {precision} --sweep {sweep} --frames 6",
+            f"sizes --models nano {options.published} {precision} --frames 6 "
+            f"--sweep {sweep}",
             limit=200,
             least=60,
         ),
-        # torch.compile makes every network twice: of the first frame, and of frames with
-        # a history.
+        # torch.compile makes every network twice: for the first frame, and for frames
+        # with a history.
         Piece(
             "published_torch",
             f"against {published} --torch graphs --frames 8",

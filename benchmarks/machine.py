@@ -111,7 +111,7 @@ def _copy_rate(elements: int, repeats: int) -> float:
 
 
 def peak_device_bytes() -> int | None:
-    """Returns the most that was in use at once since the process began; None on a CPU."""
+    """Returns the most that was in use at once so far; None on a CPU."""
     statistics = jax.devices()[0].memory_stats() or {}
     return statistics.get("peak_bytes_in_use")
 
@@ -124,7 +124,7 @@ def peak_host_bytes() -> int:
 
 
 def joules() -> float | None:
-    """Returns the energy that the first NVIDIA GPU has used since its driver was loaded.
+    """Returns the energy of the first NVIDIA GPU since its driver was loaded.
 
     None where no GPU reports it, or where nvidia-ml-py is not installed.
     """

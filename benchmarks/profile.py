@@ -1,4 +1,4 @@
-"""Where the device's time goes, by its own clock: every operation of a compiled step."""
+"""Where a frame's time goes by the device's clock: the operations of a step."""
 
 import re
 import tempfile
@@ -84,7 +84,7 @@ def _trace(frame: Callable[[], object], frames: int) -> Any:
 
 
 def _events(trace: Any) -> Iterator[tuple[str, float]]:
-    """Yields (instruction, seconds) of every kernel of a GPU, or of the host's calls."""
+    """Yields (instruction, seconds) of a GPU's kernels, or of the host's calls."""
     planes = list(trace.planes)
     # A GPU has planes of its own; on a CPU the host's plane holds the instructions.
     gpus = [plane for plane in planes if plane.name.startswith("/device:GPU")]
@@ -114,7 +114,7 @@ def _kernel_name(instruction: str) -> str:
 
 
 def table(rows: list[Operation], frame_ms: float) -> str:
-    """Returns shares by network and by primitive and the longest operations (Markdown)."""
+    """Returns shares by network and primitive, and the longest operations."""
     busy = sum(row.seconds for row in rows)
     busy_ms = 1e3 * busy
     lines = [f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"]

@@ -54,7 +54,7 @@ def _has_media(piece: str) -> bool:
 
 
 def measure(warm_runs: int = 3) -> dict[str, Parts]:
-    """Returns 'cold': an empty cache, and 'warm': the best of several with it filled."""
+    """Returns 'cold' (an empty cache) and 'warm' (the best of several, filled)."""
     settings = ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
     with tempfile.TemporaryDirectory() as folder:
         # A setting of the caller's must not reach the child: its cache is its own.

@@ -54,8 +54,8 @@ def sizes(
 ) -> Points:
     """Returns milliseconds of a frame at each LR size (width, height).
 
-    One size after the other: together they would not fit into memory, and on a CPU small
-    frames pay for pages that large ones gave back.
+    One size after the other: together they would not fit into memory, and on a CPU
+    small frames pay for pages that large ones gave back.
     """
     params = prepared_params(config) if params is None else params
     points = []

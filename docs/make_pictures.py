@@ -1,7 +1,7 @@
 """The README's strips, made anew: python docs/make_pictures.py CLIPS [NAME ...].
 
 CLIPS is a folder with the clips by the names below (the first one lies in examples/).
-Each is upscaled by `python -m infer` without loss and shown by examples/side_by_side.py.
+`python -m infer` upscales each without loss, examples/side_by_side.py shows it.
 """
 
 import runpy
@@ -25,7 +25,7 @@ class Picture(NamedTuple):
     box: str
     origin: str
     is_original: bool = False
-    """The clip is full size: it is reduced by 4 first, and shown as the last picture."""
+    """The clip is full size: it is reduced by 4 first, and shown at the end."""
 
 
 PICTURES = {

@@ -19,7 +19,7 @@ Request = tuple[np.ndarray, asyncio.Future[np.ndarray]]
 
 
 class Service:
-    """A batch of ``places`` streams; `view` is one viewer's stream of upscaled frames."""
+    """A batch of ``places`` streams; `view` is one viewer's upscaled stream."""
 
     def __init__(self, model: str, places: int) -> None:
         self._upscaler = Upscaler(model, streams=places)

@@ -70,6 +70,7 @@ def shared() -> Path:
     """Clips, photographs and reference outputs that are not part of the repository."""
     if not SHARED.is_dir():
         pytest.skip(
-            f"{SHARED} is not there (set SDVSR_SHARED): needs the reference outputs and real clips"
+            f"{SHARED} is not there (set SDVSR_SHARED): needs the reference outputs "
+            "and real clips"
         )
     return SHARED

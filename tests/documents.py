@@ -26,7 +26,7 @@ class Command(NamedTuple):
 
 
 def documents() -> list[Path]:
-    """All Markdown files of the repository but the changelog, which tells of the past."""
+    """All Markdown files but the changelog, which tells of the past."""
     folders = (ROOT, ROOT / "docs", ROOT / "examples", ROOT / "sdvsr_jax" / "weights")
     files = [path for folder in folders for path in sorted(folder.glob("*.md"))]
     return [path for path in files if path.name != "CHANGELOG.md"]

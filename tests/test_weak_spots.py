@@ -189,7 +189,7 @@ def test_quality_does_not_drift(
     assert report["frozen, change %"] < 2
 
 
-@pytest.mark.heavy(55)
+@pytest.mark.nightly
 def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
     """Four photographs fed 300 times: each at most 2 % worse in LPIPS, and still from
     frame 100 on.
