@@ -4,7 +4,7 @@ swscale's default path loses several codes on 4:2:0; these flags, explicit matri
 ranges, and the right chroma position keep a round trip at the rounding of the format.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -59,11 +59,28 @@ def _buffer(
     }
 
 
-class ToRGB:
-    """Decoded frames -> RGB frames of one fixed size, full range, 8 or 16 bit;
-    optionally deinterlaced.
+def apply_filters(frame: VideoFrame, filters: Sequence[tuple[str, str]]) -> VideoFrame:
+    """Returns the frame behind filters that leave its pixel format as it is."""
+    # Numbers, because filters know fewer names of matrices than there are tags.
+    source = _buffer(
+        frame.width,
+        frame.height,
+        frame.format.name,
+        str(int(frame.colorspace)),
+        str(int(frame.color_range)),
+    )
+    graph = _chain(source, *filters)
+    graph.push(frame)
+    result = graph.pull()
+    assert isinstance(result, VideoFrame)
+    return result
 
-    matrix: the YUV matrix to assume where a frame carries no tag.
+
+class ToRGB:
+    """Decoded frames -> RGB frames of one fixed size, full range, 8 or 16 bit.
+
+    matrix: the YUV matrix to assume where a frame carries no tag. deinterlace: frames
+    that say they are interlaced, or all with ``is_woven``.
     """
 
     def __init__(
@@ -73,11 +90,13 @@ class ToRGB:
         deep: bool,
         matrix: int,
         deinterlace: bool = False,
+        is_woven: bool = False,
     ) -> None:
         self._size = (width, height)
         self._format = "rgb48le" if deep else "rgb24"
         self._untagged = matrix
         self._deinterlace = deinterlace
+        self._which = "all" if is_woven else "interlaced"
         self._shape: tuple[object, ...] | None = None
         self._graph: Graph | None = None
         self.num_resized = 0
@@ -131,7 +150,7 @@ class ToRGB:
         filters = [("scale", scale), ("format", f"pix_fmts={self._format}")]
         smaller_side = min(frame.width, frame.height)
         if self._deinterlace and smaller_side >= SMALLEST_INTERLACED:
-            filters.insert(0, ("bwdif", "mode=send_frame:deint=interlaced"))
+            filters.insert(0, ("bwdif", f"mode=send_frame:deint={self._which}"))
         return _chain(source, *filters)
 
     def _matrix_of(self, frame: VideoFrame) -> str:

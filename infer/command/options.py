@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from infer.sources.info import DEFAULT_MAX_PIXELS, Limits
+
 arg = tyro.conf.arg
 
 LARGEST_SIDE = 1_000_000
@@ -26,6 +28,8 @@ LIMITS = {
     # What a key of JAX's random numbers is made of.
     "seed": (-(2**31), 2**31 - 1),
     "stream": (0, 10**6),
+    # FFmpeg keeps the product of width and height in 64 bits, JAX a side in 32.
+    "max_pixels": (1, 2**31 - 1),
 }
 RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?(/[0-9]{1,9})?")
 """Fraction() also takes 1e99999999, and computes all its digits."""
@@ -58,6 +62,8 @@ class InputOptions:
     """Index of the video stream, where a file has several."""
     deinterlace: bool = False
     """Deinterlace before upscaling."""
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    """Refuse pictures with more pixels than this, before they are decoded."""
     trust_playlist: bool = False
     """Let a local playlist read files outside its own folder."""
 
@@ -242,6 +248,11 @@ def _check_seconds(name: str, value: float) -> None:
         raise ValueError(
             f"--{name} {value:g}: expected positive seconds, at most {LONGEST_WAIT}"
         )
+
+
+def limits_of(options: Options) -> Limits:
+    """Returns the rules of reading the input."""
+    return Limits(options.trust_playlist, options.max_pixels)
 
 
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:

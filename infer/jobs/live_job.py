@@ -13,7 +13,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from infer.command.options import Options, parse_degree, parse_fps, parse_size
+from infer.command.options import (
+    Options,
+    limits_of,
+    parse_degree,
+    parse_fps,
+    parse_size,
+)
 from infer.console import describe_model, say
 from infer.errors import JobError
 from infer.jobs.fitting import layout_of, load, tell
@@ -37,7 +43,7 @@ from infer.sources.address import (
     find_target,
 )
 from infer.sources.inbox import LIVE_DEPTH, Inbox, Overflow
-from infer.sources.live import LiveSource
+from infer.sources.live import LiveSettings, LiveSource
 from infer.sources.network import is_network
 
 WRITE_BEHIND = 1
@@ -133,18 +139,15 @@ def _open_source(
     # A file that nobody makes wait would be read in no time.
     is_recording = address.waits and address.path != PIPE
     is_paced = is_recording and (overflow != "block" or is_network(target.path))
-    action = partial(
-        LiveSource,
-        address,
-        stop,
-        say,
-        stream=options.stream,
-        timeout=options.timeout,
-        patience=options.reconnect,
-        trusted=options.trust_playlist,
-        deinterlace=options.deinterlace,
-        paced=is_paced,
+    settings = LiveSettings(
+        options.stream,
+        options.timeout,
+        options.reconnect,
+        limits_of(options),
+        options.deinterlace,
+        is_paced,
     )
+    action = partial(LiveSource, address, settings, stop, say)
     return unless_stopped(action, stop)
 
 

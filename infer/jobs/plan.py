@@ -9,7 +9,7 @@ from typing import Any
 
 from av.video.format import VideoFormat
 
-from infer.command.options import Options, parse_fps, parse_size
+from infer.command.options import Options, limits_of, parse_fps, parse_size
 from infer.errors import JobError
 from infer.jobs.work_folder import is_published
 from infer.sinks.containers import SUFFIXES, Packaging, muxer_of, natural_muxer, refused
@@ -106,7 +106,7 @@ def make_plan(
     what is wrong with the files.
     """
     info = info or probe(
-        path, options.stream, parse_fps(options.fps), options.trust_playlist
+        path, options.stream, parse_fps(options.fps), limits_of(options)
     )
     if info.num_frames is not None and options.start >= info.num_frames:
         raise ValueError(

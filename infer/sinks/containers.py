@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from infer.sinks.encoders import VideoSpec, add_encoder
-from infer.sources.info import StreamInfo, VideoInfo
+from infer.sources.info import OWN_OUTPUT, Limits, StreamInfo, VideoInfo
 from infer.sources.probe import open_input
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -68,10 +68,10 @@ def natural_muxer(info: VideoInfo, spec: VideoSpec) -> str:
 
 def refused(info: VideoInfo, muxer: str) -> list[StreamInfo]:
     """The source's other streams that this container cannot hold."""
-    return [s for s in info.others if not _takes(muxer, info.path, s)]
+    return [s for s in info.others if not _takes(muxer, info.path, s, info.limits)]
 
 
-def _takes(muxer: str, path: str, info: StreamInfo) -> bool:
+def _takes(muxer: str, path: str, info: StreamInfo, limits: Limits) -> bool:
     # Muxers that hold no fonts or covers say so late or never.
     if info.kind == "attachment":
         return muxer == "matroska"
@@ -80,7 +80,7 @@ def _takes(muxer: str, path: str, info: StreamInfo) -> bool:
             muxer, ()
         ) and bool(_cover(path, info.index))
     output = av.open(io.BytesIO(), "w", format=muxer)
-    with open_input(path) as source:
+    with open_input(path, limits) as source:
         stream = source.streams[info.index]
         try:
             copy = add_copy(output, source, info)
@@ -157,7 +157,7 @@ def add_copy(
 
 def _cover(path: str, index: int) -> bytes:
     """Nothing if it cannot be read."""
-    with open_input(path) as source, contextlib.suppress(av.FFmpegError):
+    with open_input(path, OWN_OUTPUT) as source, contextlib.suppress(av.FFmpegError):
         for packet in source.demux(source.streams[index]):
             if packet.size:
                 return bytes(packet)

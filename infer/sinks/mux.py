@@ -23,7 +23,8 @@ from infer.errors import JobError
 from infer.sinks.containers import SUFFIXES, Packaging, add_copy, single_packets
 from infer.sinks.encoders import VideoSpec, set_tags
 from infer.sinks.segments import Segment
-from infer.sources.info import VideoInfo
+from infer.sources.clock import demux_unbroken
+from infer.sources.info import OWN_OUTPUT, VideoInfo
 from infer.sources.probe import open_input, reason
 from sdvsr_jax.atomic import sync
 
@@ -101,7 +102,7 @@ def join(
     sample: only the first packet of every other stream.
     """
     kept = [other for other in info.others if other.index in package.kept]
-    source = open_input(info.path) if kept else None
+    source = open_input(info.path, info.limits) if kept else None
     bases = (
         [
             spec.time_base,
@@ -184,7 +185,7 @@ def _mux(
 
 
 def _num_packets(path: str, index: int) -> int:
-    with open_input(path) as container:
+    with open_input(path, OWN_OUTPUT) as container:
         return sum(
             1 for packet in container.demux(container.streams[index]) if packet.size
         )
@@ -315,7 +316,7 @@ def _copied_packets(
     last = Fraction(-(10**9))
     try:
         for number, packet in enumerate(
-            source.demux([source.streams[i] for i in streams])
+            demux_unbroken(source, [source.streams[i] for i in streams])
         ):
             if sample and (number > SAMPLE or all(copied[i].packets for i in streams)):
                 break

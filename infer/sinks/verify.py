@@ -12,7 +12,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 from infer.sinks.containers import Packaging
 from infer.sinks.encoders import VideoSpec
 from infer.sinks.mux import Copied, Timeline, cut_chapters
-from infer.sources.info import LIMITED, HDRMetadata, VideoInfo
+from infer.sources.info import LIMITED, OWN_OUTPUT, HDRMetadata, VideoInfo
 from infer.sources.probe import (
     choose_stream,
     color_tags,
@@ -77,7 +77,7 @@ def check_output(
         if times
         else Fraction(0)
     )
-    with open_input(path) as container:
+    with open_input(path, OWN_OUTPUT) as container:
         video = choose_stream(container, path, None)
         frame = next(container.decode(video))
         checks = [
@@ -270,7 +270,7 @@ def _read_packets(path: str) -> tuple[list[int], Fraction, list[Copied]]:
     attached ones last.
     """
     times: list[int] = []
-    with open_input(path) as container:
+    with open_input(path, OWN_OUTPUT) as container:
         video = choose_stream(container, path, None).index
         others = [s for s in container.streams if s.index != video and s.type != "data"]
         others.sort(

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from infer.sources.network import is_network, network_options
+from infer.sources.network import is_network, network_options, scheme_of
 
 PIPE = "-"
-_AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
+AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
 """A muxer's part in low delay: bytes leave with every packet, and no picture waits for
 sound that does not come.
 """
@@ -39,7 +39,7 @@ class InputAddress:
     """How FFmpeg opens a live input.
 
     waits: it can be made to wait without losing anything. lasts: it has no end of its
-    own.
+    own. is_file: it is a file of this machine.
     """
 
     path: str
@@ -48,12 +48,14 @@ class InputAddress:
     options: dict[str, str] = field(default_factory=dict, hash=False)
     waits: bool = False
     lasts: bool = False
+    is_file: bool = False
 
 
 @dataclass(frozen=True)
 class Target:
-    """An output. immediate: every frame leaves at once, so that its latency means
-    something.
+    """How FFmpeg opens a live output.
+
+    immediate: every frame leaves at once, so that its latency means something.
     """
 
     path: str
@@ -73,22 +75,22 @@ class Target:
 
 
 def is_live(path: str, output: str | None) -> bool:
-    """Whether this input or output needs a live session; everything else is a file job."""
-    return (
-        _is_live_input(path)
-        or output == PIPE
-        or (output is not None and _is_live_output(output))
-    )
+    """Returns whether this pair needs a live session; all others are file jobs."""
+    if _is_live_input(path) or output == PIPE:
+        return True
+    return output is not None and _is_live_output(output)
 
 
 def _is_live_input(path: str) -> bool:
-    is_playlist = is_network(path) and path.partition("?")[0].endswith(".m3u8")
-    is_file = path.startswith(("http://", "https://")) and not is_playlist
-    return path == PIPE or _is_camera(path) or (is_network(path) and not is_file)
+    if path == PIPE or _is_camera(path):
+        return True
+    is_playlist = path.partition("?")[0].lower().endswith(".m3u8")
+    is_file = scheme_of(path) in ("http", "https") and not is_playlist
+    return is_network(path) and not is_file
 
 
 def _is_live_output(output: str) -> bool:
-    return is_network(output) or output.endswith((".m3u8", ".ts"))
+    return is_network(output) or output.lower().endswith((".m3u8", ".ts"))
 
 
 def _is_camera(path: str) -> bool:
@@ -107,8 +109,8 @@ def find_input(path: str, raw: RawPictures | None, low_delay: bool) -> InputAddr
         size = {"video_size": f"{raw.width}x{raw.height}"} if raw else {}
         return InputAddress(path, path, "v4l2", size, lasts=True)
     if not is_network(path):
-        return InputAddress(path, path, waits=True)
-    scheme = path.partition("://")[0].lower()
+        return InputAddress(path, path, waits=True, is_file=True)
+    scheme = scheme_of(path)
     options = network_options(path)
     if low_delay and scheme in ("udp", "tcp", "srt"):
         # MPEG-TS carries one frame per packet; its parser would hold every frame until
@@ -136,7 +138,8 @@ def find_target(output: str | None, raw: bool) -> Target:
     """
     if output is None:
         raise ValueError(
-            "--output is missing: a live source needs one, such as out.mp4, - or udp://127.0.0.1:5000"
+            "--output is missing: a live source needs one, such as out.mp4, - or "
+            "udp://127.0.0.1:5000"
         )
     if output == PIPE:
         muxer = "rawvideo" if raw else "yuv4mpegpipe"
@@ -145,29 +148,25 @@ def find_target(output: str | None, raw: bool) -> Target:
         return _network_target(output)
     suffix = os.path.splitext(output)[1].lower()
     if suffix not in RECORDINGS:
+        kinds = ", ".join(RECORDINGS)
         raise ValueError(
-            f"{output}: a live stream is written to {', '.join(RECORDINGS)}, udp://, tcp:// or -"
+            f"{output}: a live stream is written to {kinds}, udp://, tcp:// or -"
         )
-    return Target(
-        output, output, RECORDINGS[suffix], _recording_options(RECORDINGS[suffix])
-    )
+    muxer = RECORDINGS[suffix]
+    # FFmpeg takes a relative name such as 12:30.ts for an address.
+    return Target(output, os.path.abspath(output), muxer, _recording_options(muxer))
 
 
 def _network_target(output: str) -> Target:
-    scheme = output.partition("://")[0].lower()
+    scheme = scheme_of(output)
     if scheme not in ("udp", "tcp"):
         raise ValueError(
             f"{output}: cannot send to {scheme}://, expected udp:// or tcp:// (MPEG-TS)"
         )
     # With its length written, a frame can be played when its last byte is there, not
     # when the next one begins.
-    return Target(
-        output,
-        output,
-        "mpegts",
-        {"omit_video_pes_length": "0", **_AT_ONCE},
-        immediate=True,
-    )
+    options = {"omit_video_pes_length": "0", **AT_ONCE}
+    return Target(output, output, "mpegts", options, immediate=True)
 
 
 def _recording_options(muxer: str) -> dict[str, str]:

@@ -1,9 +1,20 @@
-"""One unbroken clock for the output, whatever the source's timestamps do."""
+"""Unbroken clocks for the output, whatever the source's timestamps do."""
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
+from av.container import InputContainer
+from av.format import Flags
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
 MAX_JUMP = 10
-"""Seconds that a source may leap forward; more is taken for a new clock."""
+"""Seconds that a source may leap forward; more is taken for a new clock. FFmpeg's own
+number, so that copied files agree.
+"""
+MAX_STEP_BACK = Fraction(1, 10)
+"""Seconds by which packets of a stream may overlap where two files were joined."""
 
 
 class Clock:
@@ -19,39 +30,46 @@ class Clock:
         self._offset: int | None = None
         self._last: int | None = None
         self._gap = frame_ticks
-        self.num_jumps = self.num_repaired = 0
+        self.num_jumps = 0
+        self.num_repaired = 0
 
     def reconnect(self, elapsed: float) -> None:
-        """The next timestamp is of a new connection, ``elapsed`` seconds after the last
-        frame.
+        """The next timestamp is of a new connection.
+
+        elapsed: seconds after the last frame.
         """
         self._offset = None
-        self._gap = max(self._frame_ticks, round(Fraction(elapsed) / self.base))
+        gap = round(Fraction(elapsed) / self.base)
+        self._gap = max(self._frame_ticks, gap)
 
     def ticks(self, time: Fraction | None) -> int:
-        """Output time of a frame; ``time`` in the source's seconds, None where it has
-        none.
+        """Returns the output time of a frame.
+
+        time: in the source's seconds, None where it has none.
         """
-        if time is None:
-            ticks = 0 if self._last is None else self._last + self._frame_ticks
-            self.num_repaired += 1
-        else:
-            raw = round(time / self.base)
-            if self._offset is None or self._jumps(raw + self._offset):
-                self._offset = (
-                    0 if self._last is None else self._last + self._gap
-                ) - raw
-                self._gap = self._frame_ticks
-            ticks = raw + self._offset
+        ticks = self._next() if time is None else self._continued(time)
+        self.num_repaired += time is None
         if self._last is not None and ticks <= self._last:
             ticks = self._last + 1
             self.num_repaired += 1
         self._last = ticks
         return ticks
 
+    def _next(self) -> int:
+        return 0 if self._last is None else self._last + self._frame_ticks
+
+    def _continued(self, time: Fraction) -> int:
+        raw = round(time / self.base)
+        if self._offset is None or self._jumps(raw + self._offset):
+            start = 0 if self._last is None else self._last + self._gap
+            self._offset = start - raw
+            self._gap = self._frame_ticks
+        return raw + self._offset
+
     def beside(self, time: Fraction) -> int | None:
-        """Output time of something that is not a frame (sound); None before the
-        connection's first frame.
+        """Returns the output time of something that is not a frame, such as sound.
+
+        None before the connection's first frame.
         """
         return None if self._offset is None else round(time / self.base) + self._offset
 
@@ -62,3 +80,91 @@ class Clock:
         jumps = ahead < -1 or ahead > MAX_JUMP
         self.num_jumps += jumps
         return jumps
+
+
+def demux_unbroken(
+    container: InputContainer,
+    streams: Iterable[Stream],
+    clock: "JoinedClock | None" = None,
+) -> Iterator[Packet]:
+    """Returns the packets of some streams, with one clock for the whole file.
+
+    Files of formats that may be joined or cut anywhere (MPEG-TS, VOB, FLV) are read
+    with all their streams, so that pictures and copied packets are moved alike. clock:
+    to count jumps with.
+    """
+    wanted = list(streams)
+    if not container.format.flags & Flags.ts_discont.value:
+        yield from container.demux(wanted)
+        return
+    indices = {stream.index for stream in wanted}
+    clock = JoinedClock() if clock is None else clock
+    for packet in container.demux():
+        clock.mend(packet)
+        if packet.stream_index in indices:
+            yield packet
+
+
+class JoinedClock:
+    """Moves the packets of a file so that time goes on where its clock starts again.
+
+    Each stream tells when its next packet is due. A packet that is far from it shows a
+    new clock, which then holds for all streams.
+    """
+
+    def __init__(self) -> None:
+        self._shift = Fraction(0)
+        self._previous_shift = Fraction(0)
+        self._last: dict[int, Fraction] = {}
+        self._due: dict[int, Fraction] = {}
+        self._newest: Fraction | None = None
+        self.num_jumps = 0
+
+    def mend(self, packet: Packet) -> None:
+        """Moves a packet's times, in demuxing order of all streams."""
+        stream, base = packet.stream, packet.time_base
+        shift = self._shift
+        if packet.dts is not None and stream.type in ("video", "audio"):
+            time = packet.dts * base
+            shift = self._shift_of(stream.index, time)
+            self._newest = time + shift
+            self._last[stream.index] = time + shift
+            self._due[stream.index] = time + shift + _duration(packet)
+        ticks = round(shift / base) if shift else 0
+        if packet.dts is not None:
+            packet.dts += ticks
+        if packet.pts is not None:
+            packet.pts += ticks
+
+    def _shift_of(self, index: int, time: Fraction) -> Fraction:
+        due = self._due.get(index, self._newest)
+        if due is None:
+            return self._shift
+        distance = time + self._shift - due
+        # Packets of the old clock still come when another stream has the new one.
+        late_distance = time + self._previous_shift - due
+        if abs(late_distance) < abs(distance):
+            if not self._jumps(index, time + self._previous_shift, late_distance):
+                return self._previous_shift
+        elif not self._jumps(index, time + self._shift, distance):
+            return self._shift
+        self.num_jumps += 1
+        self._previous_shift = self._shift
+        self._shift = due - time
+        return self._shift
+
+    def _jumps(self, index: int, time: Fraction, distance: Fraction) -> bool:
+        if abs(distance) > MAX_JUMP:
+            return True
+        last = self._last.get(index)
+        return last is not None and time + MAX_STEP_BACK < last
+
+
+def _duration(packet: Packet) -> Fraction:
+    """Seconds until the stream's next packet."""
+    if packet.duration:
+        return packet.duration * packet.time_base
+    stream = packet.stream
+    if isinstance(stream, VideoStream) and stream.average_rate:
+        return 1 / stream.average_rate
+    return Fraction(0)

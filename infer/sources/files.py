@@ -4,29 +4,40 @@ import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from infer.colours import ToRGB
 from infer.frame import Frame
-from infer.sources.info import VideoInfo
-from infer.sources.probe import open_input, reason
+from infer.sources.animation import NAME as ANIMATED_WEBP
+from infer.sources.animation import decode_animation
+from infer.sources.clock import JoinedClock, demux_unbroken
+from infer.sources.images import turn_upright
+from infer.sources.info import Limits, VideoInfo
+from infer.sources.opener import open_input, reason
+from infer.sources.probe import choose_stream
 
 
 @dataclass
 class Damage:
-    """What went wrong while reading; filled in as the frames pass."""
+    """Counts of all that went wrong while reading; filled in as the frames pass."""
 
     bad_packets: int = 0
     first_error: str = ""
     unreadable_rest: bool = False
     repaired_pts: int = 0
     resized_frames: int = 0
+    reshaped_frames: int = 0
+    """Frames whose pixels have another aspect ratio than those of the first."""
+    clock_jumps: int = 0
 
     def note(self, error: BaseException) -> None:
-        """Count a packet that could not be decoded."""
+        """Counts a packet that could not be decoded."""
         self.bad_packets += 1
         self.first_error = self.first_error or reason(error)
 
@@ -48,15 +59,20 @@ class FileSource:
     def frames(self) -> Iterator[Frame]:
         """Returns the frames; their ``index`` is the number in the source."""
         info, damage = self.info, self.damage
-        decoded = decode_images(info) if info.files else _decode_video(info, damage)
         stop = None if self.count is None else self.start + self.count
-        timed = itertools.islice(_with_time(decoded, info, damage), self.start, stop)
+        timed = _with_time(decode(info, damage), info, damage)
+        part = itertools.islice(timed, self.start, stop)
         converter = ToRGB(
-            info.width, info.height, info.layout.is_deep, info.matrix, self.deinterlace
+            info.width,
+            info.height,
+            info.layout.is_deep,
+            info.matrix,
+            self.deinterlace,
+            info.is_woven,
         )
         # A deinterlacer hands out every picture one frame late.
         waiting: deque[tuple[int, int, int]] = deque()
-        for index, (picture, pts, duration) in enumerate(timed, self.start):
+        for index, (picture, pts, duration) in enumerate(part, self.start):
             waiting.append((pts, duration, index))
             for rgb in converter.convert(picture):
                 yield Frame(rgb, *waiting.popleft())
@@ -78,8 +94,10 @@ def read_frames(
 def _with_time(
     frames: Iterator[VideoFrame], info: VideoInfo, damage: Damage
 ) -> Iterator[tuple[VideoFrame, int, int]]:
-    """Strictly increasing timestamps: as they are; where missing or not increasing, the
-    next free tick.
+    """Returns frames with strictly increasing ticks and a duration.
+
+    Times are as they are; one that is absent or does not increase becomes the next free
+    tick.
     """
     last: int | None = None
     for frame in frames:
@@ -95,18 +113,30 @@ def _with_time(
         yield frame, pts, duration or info.frame_duration
 
 
-def _decode_video(info: VideoInfo, damage: Damage) -> Iterator[VideoFrame]:
-    with open_input(info.path) as container:
-        yield from decode_stream(container, info.stream, damage)
+def decode(info: VideoInfo, damage: Damage) -> Iterator[VideoFrame]:
+    """Returns all pictures of a source as they are decoded."""
+    if info.files:
+        yield from decode_images(info)
+    elif info.container == ANIMATED_WEBP:
+        yield from decode_animation(info)
+    else:
+        with open_input(info.path, info.limits) as container:
+            yield from decode_stream(container, info.stream, damage)
 
 
 def decode_stream(
     container: InputContainer, index: int, damage: Damage
 ) -> Iterator[VideoFrame]:
-    """All frames of a video stream as they are; what cannot be decoded is skipped and
-    counted in ``damage``.
+    """Returns all frames of a video stream as they are.
+
+    Packets that cannot be decoded are skipped and counted in ``damage``.
     """
-    packets = container.demux(container.streams[index])
+    stream = container.streams[index]
+    assert isinstance(stream, VideoStream)
+    clock = JoinedClock()
+    packets = demux_unbroken(container, [stream], clock)
+    shape: Fraction | None = None
+    last: VideoFrame | None = None
     while True:
         try:
             packet = next(packets, None)
@@ -116,23 +146,49 @@ def decode_stream(
             return
         if packet is None:
             return
-        try:
-            yield from (f for f in packet.decode() if isinstance(f, VideoFrame))
-        except av.FFmpegError as error:
-            damage.note(error)
+        damage.clock_jumps = clock.num_jumps
+        if packet.size == 0 and packet.pts is not None:
+            # Theora says so that the last picture stays, AVI that none was taken;
+            # decoders refuse both.
+            if last is not None and stream.codec_context.name == "theora":
+                last.pts = packet.pts
+                yield last
+            continue
+        for frame in _decode_packet(packet, damage):
+            aspect = stream.codec_context.sample_aspect_ratio
+            shape = shape or aspect
+            damage.reshaped_frames += aspect != shape
+            last = frame
+            yield frame
+
+
+def _decode_packet(packet: Packet, damage: Damage) -> Iterator[VideoFrame]:
+    try:
+        for frame in packet.decode():
+            if isinstance(frame, VideoFrame):
+                yield frame
+    except av.FFmpegError as error:
+        damage.note(error)
 
 
 def decode_images(info: VideoInfo) -> Iterator[VideoFrame]:
-    """The picture of every file of a folder, in order; its size may change from file to
-    file.
+    """Returns the picture of every file of a folder, in order and upright.
+
+    Its size may change from file to file.
     """
     for number, path in enumerate(info.files):
-        try:
-            with open_input(path) as container:
-                frame = next(container.decode(video=0))
-        except (av.FFmpegError, StopIteration) as error:
-            raise ValueError(
-                f"{path}: not readable as an image ({reason(error)}); remove or replace it"
-            ) from None
+        frame = _decode_image(path, info.limits)
         frame.pts = number
         yield frame
+
+
+def _decode_image(path: str, limits: Limits) -> VideoFrame:
+    try:
+        with open_input(path, limits) as container:
+            stream = choose_stream(container, path, None)
+            frame = next(container.decode(stream))
+    except (av.FFmpegError, StopIteration) as error:
+        raise ValueError(
+            f"{path}: not readable as an image ({reason(error)}); remove or replace it"
+        ) from None
+    return turn_upright(frame)

@@ -1,8 +1,6 @@
-"""What a source is: plain facts about its frames, its clock, its colours and its other
-streams.
-"""
+"""Plain facts about a source: its frames, its clock, its colours, its other streams."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +9,24 @@ UNSPECIFIED = 2
 RGB_MATRIX = 0
 BT709, BT601, BT2020 = 1, 6, 9
 LIMITED, FULL = 1, 2
+DEFAULT_MAX_PIXELS = 8192 * 8192
+"""Pixels of a picture: a header of 30 bytes can ask for memory without limit."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The rules of reading a source.
+
+    trusted: a list may name files outside its folder. max_pixels: of a picture.
+    """
+
+    trusted: bool = False
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+
+DEFAULT_LIMITS = Limits()
+OWN_OUTPUT = Limits(max_pixels=2**31 - 1)
+"""For files that this program made, whatever their size."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,10 @@ class PixelLayout:
     def is_deep(self) -> bool:
         """More than 8 bits: such frames travel as uint16."""
         return self.bits > 8
+
+    def with_alpha(self, has_alpha: bool) -> "PixelLayout":
+        """Returns the layout with another word on alpha."""
+        return replace(self, has_alpha=has_alpha)
 
 
 @dataclass(frozen=True)
@@ -115,11 +135,15 @@ class VideoInfo:
     chapters: tuple[dict[str, Any], ...] = field(default=(), hash=False)
     files: tuple[str, ...] = ()
     """The image files of a folder, in order."""
+    limits: Limits = DEFAULT_LIMITS
+    is_woven: bool = False
+    """Pictures are interlaced although they do not say so."""
 
     @property
     def matrix(self) -> int:
-        """The YUV matrix that decodes this source: as tagged, else by size as players
-        do.
+        """The YUV matrix that decodes this source.
+
+        It is the tagged one, else the one that players guess by the size.
         """
         if self.color.matrix not in (UNSPECIFIED, RGB_MATRIX):
             return self.color.matrix
@@ -128,7 +152,8 @@ class VideoInfo:
     @property
     def frame_duration(self) -> int:
         """One frame at the average rate, in ticks of the time base, at least 1."""
-        return max(1, round(1 / (self.rate * self.time_base)))
+        ticks = round(1 / (self.rate * self.time_base))
+        return max(1, ticks)
 
 
 def guessed_matrix(height: int) -> int:

@@ -5,8 +5,9 @@ again.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -23,171 +24,194 @@ from infer.latency import now
 from infer.sources.address import PIPE, InputAddress
 from infer.sources.clock import Clock
 from infer.sources.files import Damage
-from infer.sources.info import VideoInfo
-from infer.sources.network import MAX_PIXELS, is_network
-from infer.sources.opener import open_local, trust
-from infer.sources.probe import choose_stream, describe, reason
+from infer.sources.info import DEFAULT_LIMITS, Limits, VideoInfo
+from infer.sources.network import is_network
+from infer.sources.opener import check_pixels, limit_pixels, open_input, reason
+from infer.sources.probe import choose_stream, describe
 
 FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
 """Seconds between attempts to reconnect: doubled each time, up to the longest."""
 MAX_SOUND = 2000
 """Audio packets that wait for the picture at most."""
 REMEMBERED = 256
+"""Packets whose arrival is kept until their picture comes: more than any decoder holds."""
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How a live source is read.
+
+    stream: index of the video stream; None takes the first. timeout: seconds to wait
+    for the source to open, for each read and for each picture. patience: seconds in
+    which a lost source may come back; 0 ends with it. is_paced: frames are handed out
+    no earlier than their timestamps say.
+    """
+
+    stream: int | None = None
+    timeout: float = 10.0
+    patience: float = 30.0
+    limits: Limits = DEFAULT_LIMITS
+    deinterlace: bool = False
+    is_paced: bool = False
+
+
+class Arrival(NamedTuple):
+    """A picture or a packet of sound, with `time.monotonic` of its bytes' arrival."""
+
+    item: VideoFrame | Packet
+    moment: float
 
 
 class Connection:
-    """One opened container; its first frame is decoded on opening, so that ``info`` is
-    known.
+    """One opened container.
+
+    Its first frame is decoded on opening, so that ``info`` is known.
     """
 
     def __init__(
-        self,
-        source: InputAddress,
-        damage: Damage,
-        stream: int | None,
-        timeout: float,
-        trusted: bool,
+        self, address: InputAddress, settings: LiveSettings, damage: Damage
     ) -> None:
-        self._source, self._damage = source, damage
-        self._arrived: dict[int, float] = {}
-        self._container = self._open(timeout, trusted)
+        self._address, self._settings, self._damage = address, settings, damage
+        self._moments: dict[int, float] = {}
+        self._last_picture = now()
+        self._container = self._open()
         try:
-            self._video = choose_stream(self._container, source.path, stream)
-            self._video.thread_type = "SLICE"  # frame threads would hold frames back
-            self.sound: AudioStream | None = next(
-                iter(self._container.streams.audio), None
-            )
-            self._items = self._decode()
-            self._first = next(
-                (item for item in self._items if isinstance(item[0], VideoFrame)), None
-            )
-            if self._first is None:
-                raise JobError(f"{source.path}: ended before its first frame")
+            path = address.path
+            self._video = choose_stream(self._container, path, settings.stream)
+            # Frame threads would hold frames back.
+            self._video.thread_type = "SLICE"
+            sounds = self._container.streams.audio
+            self.sound: AudioStream | None = sounds[0] if sounds else None
+            self._arrivals = self._decode()
+            self._first, picture = self._first_picture()
             self.info = describe(
-                self._container, self._video, self._first[0], source.path
+                self._container, self._video, picture, path, settings.limits
             )
         except BaseException:
             self._container.close()
             raise
 
-    def _open(self, timeout: float, trusted: bool) -> InputContainer:
-        source = self._source
-        if trusted:
-            trust(source.path)
-        if source.format is None and not is_network(source.url):
-            return open_local(source.url)
-        return av.open(
-            source.url,
-            format=source.format,
-            options=source.options,
+    def _open(self) -> InputContainer:
+        address, settings = self._address, self._settings
+        if address.is_file:
+            return open_input(address.path, settings.limits)
+        limits = {"max_pixels": str(settings.limits.max_pixels)}
+        timeout = (settings.timeout, settings.timeout)
+        container = av.open(
+            address.url,
+            format=address.format,
+            options=address.options | limits,
             metadata_errors="replace",
-            timeout=(timeout, timeout) if is_network(source.url) else None,
+            timeout=timeout if is_network(address.url) else None,
         )
+        try:
+            limit_pixels(container, address.path, settings.limits)
+        except BaseException:
+            container.close()
+            raise
+        return container
 
-    def items(self) -> Iterator[tuple[VideoFrame, float] | tuple[Packet, float]]:
-        """Frames and audio packets as they come, with the `time.monotonic` of their
-        bytes' arrival.
-        """
-        if self._first is not None:
-            yield self._first
-            self._first = None
-        yield from self._items
+    def _first_picture(self) -> tuple[Arrival, VideoFrame]:
+        for arrival in self._arrivals:
+            if isinstance(arrival.item, VideoFrame):
+                return arrival, arrival.item
+        raise JobError(f"{self._address.path}: ended before its first frame")
+
+    def arrivals(self) -> Iterator[Arrival]:
+        """Returns frames and audio packets as they come."""
+        yield self._first
+        yield from self._arrivals
 
     def seconds(self, pts: int | None) -> Fraction | None:
-        """A timestamp of the video stream in seconds."""
-        return (
-            None
-            if pts is None or self._video.time_base is None
-            else pts * self._video.time_base
-        )
+        """Returns a timestamp of the video stream in seconds."""
+        if pts is None or self._video.time_base is None:
+            return None
+        return pts * self._video.time_base
 
     def close(self) -> None:
+        """Closes the container."""
         self._container.close()
 
-    def _decode(self) -> Iterator[Any]:
-        streams: list[VideoStream | AudioStream] = [
-            self._video,
-            *([self.sound] if self.sound else []),
-        ]
+    def _decode(self) -> Iterator[Arrival]:
+        streams: list[VideoStream | AudioStream] = [self._video]
+        if self.sound is not None:
+            streams.append(self.sound)
         for packet in self._container.demux(streams):
             moment = now()
             if packet.stream is not self._video:
                 if packet.size:
-                    yield packet, moment
+                    yield Arrival(packet, moment)
                 continue
-            if packet.pts is not None:
-                self._arrived[packet.pts] = moment
-                if len(self._arrived) > REMEMBERED:
-                    del self._arrived[next(iter(self._arrived))]
-            try:
-                frames = packet.decode()
-            except av.FFmpegError as error:
-                if not isinstance(error, av.InvalidDataError):
-                    raise
-                self._damage.note(error)
-                continue
-            for frame in frames:
-                if isinstance(frame, VideoFrame):
-                    self._check_size(frame)
-                    yield (
-                        frame,
-                        self._arrived.pop(frame.pts, moment)
-                        if frame.pts is not None
-                        else moment,
-                    )
+            self._remember(packet.pts, moment)
+            for frame in self._frames_of(packet):
+                check_pixels(
+                    self._address.path, frame.width, frame.height, self._settings.limits
+                )
+                yield Arrival(frame, self._moment_of(frame, moment))
+                # Behind the yield: the time in which nobody asked does not count.
+                self._last_picture = now()
+            self._check_pictures_come()
 
-    def _check_size(self, frame: VideoFrame) -> None:
-        if frame.width * frame.height > MAX_PIXELS:
-            raise JobError(
-                f"{self._source.path}: frames of {frame.width}x{frame.height}, refused beyond "
-                f"{MAX_PIXELS} pixels"
+    def _frames_of(self, packet: Packet) -> list[VideoFrame]:
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError as error:
+            self._damage.note(error)
+            return []
+        return [frame for frame in frames if isinstance(frame, VideoFrame)]
+
+    def _check_pictures_come(self) -> None:
+        """A stream may go on for ever without a picture that can be decoded."""
+        silence = now() - self._last_picture
+        if is_network(self._address.url) and silence > self._settings.timeout:
+            raise NoPicture(
+                f"no picture could be decoded for {self._settings.timeout:g} s"
             )
+
+    def _remember(self, pts: int | None, moment: float) -> None:
+        if pts is None:
+            return
+        self._moments[pts] = moment
+        if len(self._moments) > REMEMBERED:
+            oldest = next(iter(self._moments))
+            del self._moments[oldest]
+
+    def _moment_of(self, frame: VideoFrame, default: float) -> float:
+        if frame.pts is None:
+            return default
+        return self._moments.pop(frame.pts, default)
+
+
+class NoPicture(OSError):
+    """A stream goes on, but without a picture."""
 
 
 class LiveSource:
-    """Frames on one unbroken clock. `sound` holds the audio packets that came with
-    them, already on that clock.
+    """Frames on one unbroken clock.
 
-    timeout: seconds to wait for the source to open and for each read. patience: seconds
-    in which a lost source may come back; 0 ends with it. paced: frames are handed out
-    no earlier than their timestamps say.
+    `sound` holds the audio packets that came with them, already on that clock. tell:
+    gets a line when the source is lost and when it is back.
     """
 
     def __init__(
         self,
-        source: InputAddress,
+        address: InputAddress,
+        settings: LiveSettings,
         stop: threading.Event,
-        say: Callable[[str], None],
-        *,
-        stream: int | None = None,
-        timeout: float = 10.0,
-        patience: float = 30.0,
-        trusted: bool = False,
-        deinterlace: bool = False,
-        paced: bool = False,
+        tell: Callable[[str], None],
     ) -> None:
-        self._source, self._stop, self._say = source, stop, say
+        self._address, self._settings = address, settings
+        self._stop, self._tell = stop, tell
         self.damage = Damage()
-        self._settings = (self.damage, stream, timeout, trusted)
-        self._patience, self._paced = patience, paced
-        try:
-            self._connection: Connection | None = Connection(source, *self._settings)
-        except (av.FFmpegError, OSError) as error:
-            hint = (
-                ": expected a y4m stream, or raw RGB with --input-size"
-                if source.path == PIPE
-                else ""
-            )
-            raise JobError(
-                f"{source.path}: cannot be opened ({explain(error)}){hint}"
-            ) from None
-        self.info: VideoInfo = self._connection.info
+        self._connection: Connection | None = self._connect_first()
+        info = self._connection.info
+        self.info: VideoInfo = info
         self.audio = self._connection.sound
         self.sound: deque[tuple[int, Packet]] = deque(maxlen=MAX_SOUND)
-        info = self.info
         self.clock = Clock(info.time_base, info.frame_duration)
+        deep = info.layout.is_deep
         self._convert = ToRGB(
-            info.width, info.height, info.layout.is_deep, info.matrix, deinterlace
+            info.width, info.height, deep, info.matrix, settings.deinterlace
         )
         self.num_reconnects = 0
         self._num_frames = 0
@@ -219,6 +243,20 @@ class LiveSource:
                 return
             self.clock.reconnect(now() - last)
 
+    def _connect(self) -> Connection:
+        return Connection(self._address, self._settings, self.damage)
+
+    def _connect_first(self) -> Connection:
+        try:
+            return self._connect()
+        except (av.FFmpegError, OSError) as error:
+            hint = ""
+            if self._address.path == PIPE:
+                hint = ": expected a y4m stream, or raw RGB with --input-size"
+            raise JobError(
+                f"{self._address.path}: cannot be opened ({explain(error)}){hint}"
+            ) from None
+
     def _frames(self) -> Iterator[Frame]:
         """Frames of one connection; the first of them is fresh."""
         connection = self._connection
@@ -226,16 +264,16 @@ class LiveSource:
         # A deinterlacer hands out every picture one frame late.
         waiting = deque[tuple[int, float]]()
         is_fresh = True
-        pace = Pace() if self._paced else None
-        for item, arrived in connection.items():
+        pace = Pace() if self._settings.is_paced else None
+        for item, moment in connection.arrivals():
             if isinstance(item, Packet):
                 self._keep_sound(item)
                 continue
             ticks = self.clock.ticks(connection.seconds(item.pts))
             if pace is not None:
                 due = pace.wait(float(ticks * self.clock.base), self._stop)
-                arrived = max(arrived, due)
-            waiting.append((ticks, arrived))
+                moment = max(moment, due)
+            waiting.append((ticks, moment))
             for rgb in self._convert.convert(item):
                 yield self._frame(rgb, *waiting.popleft(), is_fresh)
                 is_fresh = False
@@ -243,60 +281,66 @@ class LiveSource:
             yield self._frame(rgb, *waiting.popleft(), is_fresh)
 
     def _frame(
-        self, rgb: np.ndarray, ticks: int, arrived: float, is_fresh: bool
+        self, rgb: np.ndarray, ticks: int, moment: float, is_fresh: bool
     ) -> Frame:
         index = self._num_frames
         self._num_frames += 1
-        return Frame(rgb, ticks, self.info.frame_duration, index, arrived, is_fresh)
+        return Frame(rgb, ticks, self.info.frame_duration, index, moment, is_fresh)
 
     def _keep_sound(self, packet: Packet) -> None:
-        if packet.pts is not None and packet.time_base:
-            ticks = self.clock.beside(packet.pts * packet.time_base)
-            if ticks is not None and self.audio is not None:
-                self.sound.append((ticks, packet))
+        if packet.pts is None or not packet.time_base:
+            return
+        ticks = self.clock.beside(packet.pts * packet.time_base)
+        if ticks is not None and self.audio is not None:
+            self.sound.append((ticks, packet))
 
     def _comes_back(self, why: str) -> bool:
-        """Try again and again; False if the source had simply ended and there is
-        nothing more.
-        """
-        source = self._source
-        if not source.lasts or (source.waits and not why):
+        """Tries again and again; False if the source had simply ended."""
+        address, patience = self._address, self._settings.patience
+        if not address.lasts or (address.waits and not why):
             if why:
-                raise JobError(f"{source.path}: {why}")
+                raise JobError(f"{address.path}: {why}")
             return False
-        if self._patience:
-            self._say(
-                f"live     {source.path} is lost ({why or 'it ended'}), trying for {self._patience:g} s"
+        if patience:
+            self._tell(
+                f"live     {address.path} is lost ({why or 'it ended'}), "
+                f"trying for {patience:g} s"
             )
-        deadline, wait = now() + self._patience, FIRST_WAIT
-        while now() + wait < deadline and not self._stop.wait(wait):
-            try:
-                self._connection = Connection(source, *self._settings)
-            except (av.FFmpegError, OSError, JobError):
-                wait = min(2 * wait, LONGEST_WAIT)
-                continue
+        if self._reconnect():
             self.num_reconnects += 1
-            self._say(f"live     {source.path} is back")
+            self._tell(f"live     {address.path} is back")
             return True
         if why and not self._stop.is_set():
             raise JobError(
-                f"{source.path}: lost ({why}) and not back within {self._patience:g} s"
+                f"{address.path}: lost ({why}) and not back within {patience:g} s"
             )
+        return False
+
+    def _reconnect(self) -> bool:
+        deadline = now() + self._settings.patience
+        wait = FIRST_WAIT
+        while now() + wait < deadline and not self._stop.wait(wait):
+            try:
+                self._connection = self._connect()
+                return True
+            except (av.FFmpegError, OSError, JobError):
+                wait = min(2 * wait, LONGEST_WAIT)
         return False
 
 
 class Pace:
     """Holds frames back until their time, counted from the first."""
 
+    LATEST = 1
+    """Seconds; a source that fell further behind begins anew, not at double speed."""
+
     def __init__(self) -> None:
         self._zero: float | None = None
 
     def wait(self, seconds: float, stop: threading.Event) -> float:
-        """Sleep until the frame is due; returns that moment."""
+        """Sleeps until the frame is due; returns that moment."""
         moment = now()
-        if (
-            self._zero is None or moment - self._zero - seconds > 1
-        ):  # a source that fell behind begins anew
+        if self._zero is None or moment - self._zero - seconds > self.LATEST:
             self._zero = moment - seconds
         due = self._zero + seconds
         if due > moment:
@@ -305,7 +349,7 @@ class Pace:
 
 
 def explain(error: BaseException) -> str:
-    """Words for a lost or missing source."""
+    """Returns words for a lost or absent source."""
     if isinstance(error, av.ExitError):
         return "nothing came in time"
     if isinstance(error, av.ProtocolNotFoundError):

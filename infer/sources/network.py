@@ -1,6 +1,4 @@
-"""Inputs from a network: what they may do, how long they may take and how much they may
-ask for.
-"""
+"""Inputs from a network: the limits of what they may do, ask for and take."""
 
 NETWORK = (
     "udp",
@@ -16,23 +14,28 @@ NETWORK = (
     "https",
 )
 PROTOCOLS = "udp,rtp,rtsp,rtmp,rtmps,tcp,tls,srt,http,https,httpproxy,hls,crypto,data"
-"""What a network input may open in turn (segments, keys, redirections): never a local
-file.
+"""Protocols that a network input may open in turn (segments, keys, redirections); a
+local file is never among them.
 """
-MAX_PIXELS = 8192 * 8192
 MAX_STREAMS = 32
 PROBE_BYTES = 8_000_000
 PROBE_MICROSECONDS = 2_000_000
 
 
+def scheme_of(path: str) -> str:
+    """Returns the protocol of an address in lower case; '' for a file name."""
+    scheme, separator, _ = path.partition("://")
+    return scheme.lower() if separator else ""
+
+
 def is_network(path: str) -> bool:
-    """Whether this is an address and not a file name."""
-    return path.partition("://")[0].lower() in NETWORK and "://" in path
+    """Returns whether this is an address and not a file name."""
+    return scheme_of(path) in NETWORK
 
 
 def network_options(path: str) -> dict[str, str]:
-    """FFmpeg's options for a network input."""
-    scheme = path.partition("://")[0].lower()
+    """Returns FFmpeg's options for a network input."""
+    scheme = scheme_of(path)
     options = {
         "protocol_whitelist": PROTOCOLS,
         "max_streams": str(MAX_STREAMS),
@@ -42,9 +45,7 @@ def network_options(path: str) -> dict[str, str]:
     if scheme in ("rtsp", "rtsps"):
         options["rtsp_transport"] = "tcp"
     if scheme == "udp":
-        options |= {
-            "fifo_size": "100000",
-            "overrun_nonfatal": "1",
-            "buffer_size": "1048576",
-        }
+        options["fifo_size"] = "100000"
+        options["overrun_nonfatal"] = "1"
+        options["buffer_size"] = "1048576"
     return options

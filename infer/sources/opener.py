@@ -1,172 +1,264 @@
-"""Opens files of this machine for FFmpeg: a list, such as a playlist of HLS, reads what
-lies in its own folder and nothing else.
+"""Opening inputs. FFmpeg gets every file from here, so no list opens one that lies
+outside its folder.
 
-The decision is made where FFmpeg asks for a file, and so holds for every way in which a
-list can name one.
+A list is any file that names other files: HLS, DASH, a sequence of images, ... FFmpeg
+finds the names by rules of its own, and a second parser would always differ from it.
 """
 
 import os
+import re
 import stat
-from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.container.core import Flags
 
+from infer.errors import JobError
+from infer.sources.info import DEFAULT_LIMITS, Limits
+from infer.sources.network import is_network
+
+NO_PROTOCOL = "none"
+"""FFmpeg opens nothing by itself: some formats do not ask the opener for the files
+within."""
 CONCAT_HEAD = b"ffconcat version 1.0"
-"""By this FFmpeg knows its lists of files to join."""
-LIST_HEADS = (CONCAT_HEAD, b"#EXTM3U", b"\xef\xbb\xbf#EXTM3U")
-HEAD = 64
-PLAIN = (
-    "mpegts,mpeg,mpegvideo,mov,matroska,avi,flv,asf,ogg,nut,mxf,dv,h264,hevc,av1,ivf,"
-    "m4v,yuv4mpegpipe,wav,w64,mp3,aac,ac3,eac3,flac,dts,truehd,aiff,caf,concat"
+CONCAT_FORMATS = (
+    "concat,mov,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,h264,hevc,av1,"
+    "obu,ivf,m4v,mp3,aac,wav,flac"
 )
-"""Formats that open no other file, and lists of files to join, which FFmpeg keeps to
-relative names when their option `safe` is on.
-"""
-BUFFER = 2**18
-"""Bytes of one read: every read waits for Python's lock."""
-_trusted: set[str] = set()
+"""Formats of the files that a concat list may name: none of them names files itself,
+but for concat, to which the same rules apply."""
+WITHOUT_TIMES = ("avi",)
+"""Formats that count pictures in the order of decoding, which is no time."""
+MAX_CONCAT_FOLDER = 10_000
+"""Entries of a folder that are looked at for links; more would take seconds."""
 
 
-class Refusal(ValueError):
-    """A file that may not be read."""
+class OutsideFolder(ValueError):
+    """A list names something outside its folder."""
 
-
-def trust(path: str) -> None:
-    """Let the list at this path read whatever it names, from now on in this process."""
-    _trusted.add(os.path.abspath(path))
-
-
-def open_local(path: str) -> InputContainer:
-    """Open a file for reading.
-
-    Refusal if it is no regular file, or a list that reads outside its folder. The
-    errors of PyAV pass.
-    """
-    absolute = os.path.abspath(path)  # "12:30.mp4" or "concat:a|b" would be addresses
-    if absolute in _trusted:
-        return _open_trusted(absolute)
-    opener = Opener(absolute)
-    is_concat = _head(absolute).startswith(CONCAT_HEAD)
-    options = _for_concat(absolute) if is_concat else {"protocol_whitelist": "none"}
-    try:
-        return av.open(
-            absolute,
-            format="concat" if is_concat else None,
-            options={"pattern_type": "none", **options},
-            metadata_errors="replace",
-            buffer_size=BUFFER,
-            io_open=opener,
+    def __init__(self, path: str, name: str) -> None:
+        super().__init__(
+            f"{path}: this list reads {name}, outside its folder; "
+            "--trust-playlist allows it"
         )
-    except (av.FFmpegError, PermissionError):
-        # FFmpeg's own answer to a name or a format that it was not to open
-        if _head(absolute).startswith(LIST_HEADS):
-            raise _refusal(absolute, "what FFmpeg cannot open, or files") from None
-        raise
-
-
-def _open_trusted(path: str) -> InputContainer:
-    if _head(path).startswith(CONCAT_HEAD):
-        unsafe = {"safe": "0"}
-        return av.open(path, format="concat", options=unsafe, metadata_errors="replace")
-    return av.open(path, options={"pattern_type": "none"}, metadata_errors="replace")
 
 
 class Opener:
-    """Opens the file at ``path``, and those of its folder that FFmpeg then asks for."""
+    """The files of one input, as FFmpeg asks for them.
+
+    ``url`` is the name to open it by: absolute, or FFmpeg takes a name such as
+    12:30.mp4 or concat:a|b for an address; and printable, because PyAV hands other
+    names to nobody.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._folder = os.path.realpath(os.path.dirname(path))
+        self._main = os.path.abspath(path)
+        self._folder = os.path.realpath(os.path.dirname(self._main))
+        self.url = os.fsencode(self._main).decode("utf-8", "replace")
         self._has_refused = False
 
-    def __call__(self, url: str, flags: int, options: dict[str, str]) -> "LocalFile":
-        """The file at ``url``; Refusal if it is not one that may be read."""
-        if url == self._path:
-            return LocalFile(url)
+    def __call__(self, url: str, flags: int, options: dict[str, str]) -> "OwnFile":
+        """Opens a file for FFmpeg; OutsideFolder if it may not be read."""
+        if url == self.url:
+            return OwnFile(self._main)
         if self._has_refused:
-            # The error of the first refusal is on its way already, and PyAV would print
-            # it as lost if another one came.
-            return LocalFile(os.devnull, anything=True)
-        # Names with a scheme are no paths, and so lie in no folder.
-        is_path = os.path.isabs(url)
-        if flags & WRITE or not is_path or not is_inside(url, self._folder):
+            # The first error is on its way through FFmpeg; PyAV would print a second
+            # one as lost.
+            return OwnFile(os.devnull)
+        try:
+            return OwnFile(self._allowed(url))
+        except BaseException:
             self._has_refused = True
-            raise _refusal(self._path, url)
-        return LocalFile(url)
+            raise
+
+    def _allowed(self, url: str) -> str:
+        name = url.removeprefix("file:")
+        if re.match(r"[A-Za-z][A-Za-z0-9+.,-]*:", name):
+            raise OutsideFolder(self._path, url)
+        target = os.path.realpath(name)
+        if not is_inside(target, self._folder):
+            raise OutsideFolder(self._path, url)
+        if not os.path.exists(target):
+            raise JobError(f"{self._path}: this list reads {name}, which is not there")
+        if not os.path.isfile(target):
+            raise JobError(f"{self._path}: this list reads {name}, which is no file")
+        return target
 
 
-WRITE = 2
-"""FFmpeg's AVIO_FLAG_WRITE."""
+class OwnFile:
+    """A file that closes with its last user: PyAV closes none that it was handed."""
 
-
-class LocalFile:
-    """A regular file as PyAV reads it; it closes itself when nobody holds it any more,
-    because PyAV leaves the files of an opening that failed.
-
-    anything: it may be a device.
-    """
-
-    def __init__(self, path: str, anything: bool = False) -> None:
-        self._number = -1
-        # A pipe that nobody writes to would hold up the opening for ever.
-        self._number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        mode = os.fstat(self._number).st_mode
-        if not anything and not stat.S_ISREG(mode):
-            self.close()
-            raise Refusal(f"{path}: is no regular file, expected one")
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self._file = open(path, "rb")  # noqa: SIM115 (it outlives this function)
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, none at the end."""
-        return os.read(self._number, size)
+        """Returns at most ``size`` bytes."""
+        return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move; returns the new position."""
-        return os.lseek(self._number, offset, whence)
+        """Moves; returns the new position."""
+        return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """The position."""
-        return os.lseek(self._number, 0, os.SEEK_CUR)
+        """Returns the position."""
+        return self._file.tell()
 
     def close(self) -> None:
-        """Close, once."""
-        if self._number >= 0:
-            os.close(self._number)
-            self._number = -1
+        """Gives the file back."""
+        self._file.close()
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_file"):
+            self._file.close()
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether a path leads into a folder, a real path itself, links followed."""
-    return Path(os.path.realpath(path)).is_relative_to(folder)
+    """Returns whether a real path lies in a real folder or below it."""
+    return os.path.commonpath([path, folder]) == folder
 
 
-def _head(path: str) -> bytes:
-    """The first bytes, none if it cannot be read: the opening will tell."""
-    try:
-        return LocalFile(path).read(HEAD)
-    except OSError:
-        return b""
+def open_input(path: str, limits: Limits = DEFAULT_LIMITS) -> InputContainer:
+    """Opens a file for reading.
 
-
-def _for_concat(path: str) -> dict[str, str]:
-    """Options for a list of files to join, whose files FFmpeg opens without asking.
-
-    Its names must be plain and relative, and no link in its folder may lead out of it.
+    ValueError if there is no such file or a list reads outside its folder; JobError if
+    it is no video or its pictures have too many pixels.
     """
-    folder = os.path.realpath(os.path.dirname(path))
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            link = os.path.join(place, name)
-            if os.path.islink(link) and not is_inside(link, folder):
-                raise _refusal(path, f"a folder with a link, {link}, that leads")
-    return {"safe": "1", "protocol_whitelist": "file", "format_whitelist": PLAIN}
+    check_file(path)
+    try:
+        container = _open(path, limits)
+    except (OutsideFolder, JobError):
+        raise
+    except PermissionError:
+        raise JobError(f"{path}: not readable (permission denied)") from None
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise JobError(
+            f"{path}: not a video that FFmpeg can read ({reason(error)})"
+        ) from None
+    try:
+        limit_pixels(container, path, limits)
+        if container.format.name in WITHOUT_TIMES:
+            # PyAV asks FFmpeg to make up times, which it does wrongly for B-frames.
+            container.flags &= ~Flags.gen_pts.value
+    except BaseException:
+        container.close()
+        raise
+    return container
 
 
-def _refusal(path: str, name: str) -> Refusal:
-    return Refusal(
-        f"{path}: this list reads {name}, outside its folder; "
-        "--trust-playlist allows it"
-    )
+def check_file(path: str) -> None:
+    """ValueError or JobError if this is not a file with something in it."""
+    if is_network(path):
+        raise ValueError(f"{path}: an address, expected a file here")
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        raise ValueError(f"{path}: no such file or folder") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(
+            f"{path}: not a regular file; a pipe is read as standard input, "
+            "as in: cat FIFO | python -m infer --video -"
+        )
+    if status.st_size == 0:
+        raise JobError(f"{path}: the file is empty")
+
+
+def _open(path: str, limits: Limits) -> InputContainer:
+    # Names with %d are files and not sequences. FFmpeg decodes pictures while it looks
+    # at a file, so the limit must be known from the start.
+    options = {"pattern_type": "none", "max_pixels": str(limits.max_pixels)}
+    if limits.trusted:
+        return _open_trusted(path, options)
+    opener = Opener(path)
+    guarded = options | {"protocol_whitelist": NO_PROTOCOL}
+    try:
+        return av.open(
+            opener.url, options=guarded, metadata_errors="replace", io_open=opener
+        )
+    except av.FFmpegError:
+        if not _is_concat(path):
+            raise
+    return _open_concat(path, options)
+
+
+def _open_trusted(path: str, options: dict[str, str]) -> InputContainer:
+    main = os.path.abspath(path)
+    if _is_concat(path):
+        anything = options | {"safe": "0"}
+        return av.open(
+            main, format="concat", options=anything, metadata_errors="replace"
+        )
+    return av.open(main, options=options, metadata_errors="replace")
+
+
+def _is_concat(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(CONCAT_HEAD)) == CONCAT_HEAD
+
+
+def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
+    """Opens a concat list, whose files FFmpeg opens without asking.
+
+    FFmpeg's own rule keeps names within the folder (``safe``), but follows links.
+    """
+    main = os.path.abspath(path)
+    link = find_link_out(os.path.dirname(main))
+    if link:
+        raise OutsideFolder(path, link)
+    limits = {
+        "safe": "1",
+        "protocol_whitelist": "file",
+        "format_whitelist": CONCAT_FORMATS,
+    }
+    try:
+        return av.open(
+            main, format="concat", options=options | limits, metadata_errors="replace"
+        )
+    except av.FileNotFoundError:
+        raise JobError(f"{path}: this list reads a file that is not there") from None
+    except av.FFmpegError:
+        raise OutsideFolder(path, "something that is not a plain video") from None
+
+
+def find_link_out(folder: str) -> str:
+    """Returns the first symbolic link below a folder that leads out of it, or ''."""
+    root = os.path.realpath(folder)
+    count = 0
+    for parent, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            count += 1
+            place = os.path.join(parent, name)
+            is_link = os.path.islink(place)
+            if is_link and not is_inside(os.path.realpath(place), root):
+                return place
+        if count > MAX_CONCAT_FOLDER:
+            return f"a folder with more than {MAX_CONCAT_FOLDER} entries"
+    return ""
+
+
+def limit_pixels(container: InputContainer, path: str, limits: Limits) -> None:
+    """Makes decoders refuse bigger pictures; JobError if a header announces one."""
+    for stream in container.streams.video:
+        context = stream.codec_context
+        if context is None:
+            continue
+        check_pixels(path, context.width, context.height, limits)
+        limit = {"max_pixels": str(limits.max_pixels)}
+        context.options = context.options | limit
+
+
+def check_pixels(path: str, width: int, height: int, limits: Limits) -> None:
+    """JobError if a picture is beyond the limit."""
+    if width * height > limits.max_pixels:
+        raise JobError(
+            f"{path}: pictures of {width}x{height}, expected at most {limits.max_pixels} "
+            "pixels; --max-pixels raises the limit"
+        )
+
+
+def reason(error: BaseException) -> str:
+    """Returns the words of an FFmpeg error without its number and file name."""
+    words: Any = getattr(error, "strerror", None)
+    return words or str(error) or type(error).__name__

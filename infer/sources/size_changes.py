@@ -1,4 +1,4 @@
-"""Where a source changes its frame size: runs of frames of equal size."""
+"""The places where a source changes its frame size: runs of frames of equal size."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,76 +6,84 @@ from dataclasses import dataclass, replace
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from infer.sources.files import Damage, decode_images, decode_stream
+from infer.sources.animation import NAME as ANIMATED_WEBP
+from infer.sources.files import Damage, decode, decode_stream
 from infer.sources.info import VideoInfo
-from infer.sources.probe import color_tags, describe, open_input, pixel_layout
+from infer.sources.opener import open_input
+from infer.sources.pictures import color_tags, layout_of
+from infer.sources.probe import describe
 
 
 @dataclass(frozen=True)
 class Run:
-    """Frames ``start`` .. ``start + count`` of a source; ``info`` is the source as seen
-    at the first of them.
-    """
+    """Frames ``start`` .. ``start + count``; ``info`` describes the first of them."""
 
     start: int
     count: int
     info: VideoInfo
 
+    def has_size_of(self, frame: VideoFrame) -> bool:
+        """Returns whether the frame may go on with this run."""
+        return (frame.width, frame.height) == (self.info.width, self.info.height)
+
 
 def size_runs(info: VideoInfo, start: int = 0, count: int | None = None) -> list[Run]:
-    """The runs within frames ``start`` .. ``start + count``, found by decoding the
-    source once.
+    """Returns the runs within frames ``start`` .. ``start + count``.
+
+    The source is decoded once.
     """
-    found: list[Run] = []
-    stop, index = None if count is None else start + count, 0
+    runs: list[Run] = []
+    stop = None if count is None else start + count
+    num_frames = 0
     with _frames(info) as (frames, container):
-        for index, frame in enumerate(frames, 1):
-            number = index - 1
+        for number, frame in enumerate(frames):
+            num_frames = number + 1
             if stop is not None and number >= stop:
                 break
             if number < start:
                 continue
-            if found and (frame.width, frame.height) == (
-                found[-1].info.width,
-                found[-1].info.height,
-            ):
-                found[-1] = replace(found[-1], count=found[-1].count + 1)
+            if runs and runs[-1].has_size_of(frame):
+                runs[-1] = replace(runs[-1], count=runs[-1].count + 1)
             else:
-                found.append(Run(number, 1, _seen_at(frame, info, container)))
+                runs.append(Run(number, 1, _describe(frame, info, container)))
     # The container may not say how many frames there are, or not truly; a break leaves
     # at least one beyond the end.
-    return [replace(run, info=replace(run.info, num_frames=index)) for run in found]
+    return [replace(run, info=replace(run.info, num_frames=num_frames)) for run in runs]
 
 
 @contextmanager
 def _frames(
     info: VideoInfo,
 ) -> Iterator[tuple[Iterator[VideoFrame], InputContainer | None]]:
-    if info.files:
-        yield decode_images(info), None
+    if info.files or info.container == ANIMATED_WEBP:
+        yield decode(info, Damage()), None
         return
-    with open_input(info.path) as container:
+    with open_input(info.path, info.limits) as container:
         yield decode_stream(container, info.stream, Damage()), container
 
 
-def _seen_at(
+def _describe(
     frame: VideoFrame, info: VideoInfo, container: InputContainer | None
 ) -> VideoInfo:
+    """The source's facts as they are at this frame."""
     if container is None:
-        size, layout = (
-            {"width": frame.width, "height": frame.height},
-            pixel_layout(frame.format),
+        return replace(
+            info,
+            width=frame.width,
+            height=frame.height,
+            layout=layout_of(frame, info.codec),
+            color=color_tags(frame),
         )
-        return replace(info, **size, layout=layout, color=color_tags(frame))
-    stream = next(s for s in container.streams.video if s.index == info.stream)
-    seen = describe(container, stream, frame, info.path)
-    same_size = (seen.width, seen.height) == (info.width, info.height)
-    # The container's word on the pixel aspect ratio is about its beginning; the
-    # decoder's is about now.
-    sar = (
-        info.sar if same_size else stream.codec_context.sample_aspect_ratio or info.sar
-    )
+    stream = container.streams[info.stream]
+    assert isinstance(stream, VideoStream)
+    facts = describe(container, stream, frame, info.path, info.limits)
+    sar = info.sar
+    if (facts.width, facts.height) != (info.width, info.height):
+        # The container's word on the pixel aspect ratio is about its beginning; the
+        # decoder's is about now.
+        sar = stream.codec_context.sample_aspect_ratio or info.sar
     return replace(
-        seen, sar=sar, time_base=info.time_base, has_timestamps=info.has_timestamps
+        facts, sar=sar, time_base=info.time_base, has_timestamps=info.has_timestamps
     )

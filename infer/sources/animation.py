@@ -1,0 +1,81 @@
+"""Animated WebP, which FFmpeg cannot decode: Pillow does."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from PIL import Image, ImageSequence
+
+from infer.sources.info import ColorTags, Limits, PixelLayout, VideoInfo
+from infer.sources.opener import check_pixels
+
+NAME = "animated webp"
+"""The container's name in `VideoInfo`."""
+TICK = Fraction(1, 1000)
+"""WebP's clock."""
+SHORTEST = 10
+"""Milliseconds; browsers show pictures of 0 ms longer than that, too."""
+ANIMATION_FLAG = 0b10
+"""In the first byte of WebP's VP8X chunk."""
+
+
+def is_animation(path: str) -> bool:
+    """Returns whether a file is a WebP with an animation, by its header."""
+    with open(path, "rb") as file:
+        head = file.read(21)
+    is_webp = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X"
+    return is_webp and len(head) == 21 and bool(head[20] & ANIMATION_FLAG)
+
+
+def probe_animation(path: str, limits: Limits) -> VideoInfo:
+    """Returns the facts of an animated WebP."""
+    with Image.open(path) as image:
+        width, height = image.size
+        check_pixels(path, width, height, limits)
+        has_alpha = "A" in image.getbands()
+        durations = _durations(image)
+    total = sum(durations) * TICK
+    return VideoInfo(
+        path=path,
+        container=NAME,
+        stream=0,
+        codec="webp",
+        width=width,
+        height=height,
+        layout=PixelLayout("rgb24", 8, "rgb", has_alpha),
+        color=ColorTags(matrix=0, range=2),
+        time_base=TICK,
+        rate=Fraction(len(durations)) / total,
+        num_frames=len(durations),
+        start=Fraction(0),
+        limits=limits,
+    )
+
+
+def decode_animation(info: VideoInfo) -> Iterator[VideoFrame]:
+    """Returns the pictures, laid over each other as the file asks for."""
+    time = 0
+    with Image.open(info.path) as image:
+        for picture in ImageSequence.Iterator(image):
+            rgb = np.asarray(picture.convert("RGB"))
+            duration = _duration(picture)
+            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame.pts = time
+            frame.duration = duration
+            yield frame
+            time += duration
+
+
+def _durations(image: Image.Image) -> list[int]:
+    durations = []
+    for picture in ImageSequence.Iterator(image):
+        # Pillow knows the duration of a picture once it is decoded.
+        picture.load()
+        durations.append(_duration(picture))
+    return durations
+
+
+def _duration(picture: Image.Image) -> int:
+    return max(SHORTEST, int(picture.info.get("duration", 0)))
