@@ -1,4 +1,4 @@
-"""A detail of one frame as a labelled strip: source | bicubic | upscaled.
+"""A detail of one frame as a labelled strip: LR | bicubic | ours (| HR).
 
 python side_by_side.py SOURCE RESULT PICTURE [FRAME [X,Y,W,H [ORIGINAL]]]
 
@@ -70,15 +70,16 @@ def main(
     small = frame(source, int(index))
     resampling = Image.Resampling
     pictures = {
-        "source": small.resize(large.size, resampling.NEAREST),
+        "LR": small.resize(large.size, resampling.NEAREST),
         "bicubic": small.resize(large.size, resampling.BICUBIC),
-        "upscaled": large,
+        "ours": large,
     }
     if original:
-        pictures["original"] = frame(original, int(index)).resize(large.size)
+        pictures["HR"] = frame(original, int(index)).resize(large.size)
     area = detail(large.size, box)
     panels = [labelled(image.crop(area), name) for name, image in pictures.items()]
-    strip(panels).save(target)
+    # The option is JPEG's; PNG ignores it.
+    strip(panels).save(target, quality=92)
     print(f"{target}  {' | '.join(pictures)}, frame {index}")
 
 

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ FORBIDDEN = {
 }
 
 FUNCTION_NODES = 350
-STATEMENT_NODES = 140
+STATEMENT_NODES = 125
 """Most nodes of the syntax tree that one function and one expression may have.
 
 A limit on lines rewards packing; nodes measure what a reader must hold in mind at once.
@@ -42,7 +43,7 @@ Half of all functions have fewer than 45 nodes and half of all statements fewer 
 """
 
 LIBRARY = (
-    ("types", "config"),
+    ("types", "config", "atomic", "video_names"),
     ("state", "ops", "diffusion"),
     ("metrics",),
     ("models",),
@@ -53,7 +54,7 @@ LIBRARY = (
 """Floors of sdvsr_jax from the ground up; an import never points upwards."""
 
 INFER = (
-    ("errors", "tags", "colours", "frame", "pipeline", "latency"),
+    ("errors", "tags", "colours", "targets", "frame", "pipeline", "latency"),
     ("console",),
     ("sources", "model", "sinks"),
     ("jobs",),
@@ -108,8 +109,12 @@ def inner_imports(package: str, path: Path) -> set[str]:
     }
 
 
-def floors(names: tuple[tuple[str, ...], ...]) -> dict[str, int]:
-    return {room: level for level, rooms in enumerate(names) for room in rooms}
+def floors(names: tuple[tuple[str, ...], ...]) -> defaultdict[str, int]:
+    """Returns the floor of every room; a room that is not listed is on the ground."""
+    levels: defaultdict[str, int] = defaultdict(int)
+    for level, rooms in enumerate(names):
+        levels.update(dict.fromkeys(rooms, level))
+    return levels
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -126,11 +131,10 @@ def test_inside_the_library_imports_point_downwards() -> None:
     for name, path in modules("sdvsr_jax"):
         if not name:
             continue
-        room = name.split(".")[0]
-        assert room in levels, f"{path}: on which floor does {room} stand?"
+        level = levels[name.split(".")[0]]
         for other in inner_imports("sdvsr_jax", path):
-            level = levels.get(other.split(".")[0], 0)
-            assert level <= levels[room], f"{path} imports {other}"
+            room = other.split(".")[0]
+            assert levels[room] <= level, f"{path} imports {other}"
 
 
 def test_a_frame_goes_through_infer_from_left_to_right() -> None:
@@ -139,10 +143,9 @@ def test_a_frame_goes_through_infer_from_left_to_right() -> None:
         if not name:
             continue
         room = name.split(".")[0]
-        assert room in levels, f"{path}: on which floor does {room} stand?"
         for other in inner_imports("infer", path):
             neighbour = other.split(".")[0]
-            if neighbour == room or neighbour not in levels or is_excused(name, other):
+            if neighbour == room or is_excused(name, other):
                 continue
             allowed = levels[neighbour] < levels[room]
             if levels[neighbour] == levels[room] and room in NEIGHBOURS:
