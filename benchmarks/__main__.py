@@ -40,6 +40,7 @@ PIECES: dict[str, Callable[[argparse.Namespace, report.Results], None]] = {
     "streams": sweeps.run_streams,
 }
 COMMANDS = {"compile": compile.run, "gpu": gpu.run}
+# Not against, which needs PyTorch, nor the two that need a GPU or its compiler.
 EVERYTHING = ["frame", "startup", "media", "sizes", "streams"]
 
 
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; wrong use ends with status 2."""
     parser = build_parser()
     options = parser.parse_args(arguments)
+    # These two print and write in their own way, so they stand alone.
     if options.pieces and options.pieces[0] in COMMANDS:
         return COMMANDS[options.pieces[0]](options)
     pieces = options.pieces or EVERYTHING
@@ -57,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     results: report.Results = {"machine": machine.describe(), "rows": []}
     for name in pieces:
         PIECES[name](options, results)
+        # A run may be stopped: what was measured is on disk by then.
         report.write_json(options.out / "results.json", results)
     report.finish(options.out, results)
     return 0

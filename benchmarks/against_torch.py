@@ -87,6 +87,7 @@ class Size(NamedTuple):
 
 def packages_lacking(config: ModelConfig) -> list[str]:
     """Returns packages that the comparison needs and that are not installed."""
+    # The published model's networks are those of the two libraries.
     if isinstance(config.flow, FlowNetConfig):
         return absent_packages("torch")
     return absent_packages("torch", "torchvision", "diffusers")
@@ -109,6 +110,7 @@ def compare(
     and a run may be stopped.
     """
     raw = random_params(config) if raw is None else raw
+    # float32, so that an error in 16 bits is that form's own.
     reference = ours(in_precision(config, "float32"), raw, size)
     for _ in range(COMPARED_FRAMES):
         reference()
@@ -152,6 +154,7 @@ def _makers(
         # Behind the plain program, which has loaded its kernels.
         makers["sdvsr_jax graphs"] = lambda: ours(config, raw, size, graphs=True)
     for mode in modes:
+        # Bound here, because the makers are called after the loop.
         makers[f"torch {mode}"] = lambda mode=mode: theirs(config, raw, size, mode)
     return makers
 
@@ -211,6 +214,7 @@ def theirs(config: ModelConfig, raw: Params, size: Size, mode: str) -> Stream:
     # The oracles are in the repository, not in the package.
     from tests.oracles import torch_stream
 
+    # nano's form takes what `prepare` precomputes, the published one needs nothing.
     weights = raw
     if isinstance(config.flow, FlowNetConfig):
         weights = prepared_params(in_precision(config, "float32"), raw)
@@ -218,6 +222,7 @@ def theirs(config: ModelConfig, raw: Params, size: Size, mode: str) -> Stream:
     state = init_state(config, 1, *grid)
 
     def advance(index: int) -> Any:
+        # The same (seed, stream, frame) as ours, so the same noise.
         counted = state._replace(frame_index=jnp.full(1, index))
         noise = frame_noise(counted, grid, config)
         lr = noise_frame(*size, seed=index % COMPARED_FRAMES)

@@ -15,6 +15,7 @@ class Times(NamedTuple):
 
     @property
     def median(self) -> float:
+        # Another process can make a round long, never short: a mean would count it.
         return float(np.median(self.rest))
 
     @property
@@ -24,6 +25,7 @@ class Times(NamedTuple):
 
 def seconds(call: Callable[[], object]) -> float:
     """Returns the time of one call, which must wait for its own result."""
+    # Not the time of day, which may be set back.
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

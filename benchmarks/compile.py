@@ -160,6 +160,7 @@ def measure(
 
 def _compiled(config: ModelConfig, width: int, height: int, device: Any) -> Any:
     key = jax.random.key(0)
+    # Shapes alone: the published model's weights need not exist.
     params = jax.eval_shape(lambda: prepare(init_params(key, config), config))
     state = jax.eval_shape(lambda: init_state(config, 1, height, width))
     frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
@@ -194,6 +195,7 @@ def _count(name: str, bodies: dict[str, list[str]]) -> Counts:
     for line in bodies[name]:
         if loop := LOOP.search(line):
             length = LENGTH.search(line)
+            # XLA writes the length where it knows it; a frame has no other loops.
             turns = int(length[1]) if length else 1
             inner = _count(loop[1], bodies)
             total.update({kind: turns * n for kind, n in inner.items()})

@@ -126,6 +126,7 @@ def measure(
             programs.pop(form.name, None)
             note = " ".join(str(error).split())[:200]
             refused.append(_labels(form, width, height) | {"note": note})
+    # Frames of their own: in turns the counter could not tell the forms apart.
     energies = _joules_per_call(programs)
     times = clock.in_turns(programs, frames)
     rows = []
@@ -215,6 +216,7 @@ def compiled(
     def compile_once() -> Any:
         # Without this, JAX would find what it traced the first time.
         jax.clear_caches()
+        # The new state takes the old one's memory, as in every driver of a stream.
         jitted = jax.jit(function, donate_argnums=1, compiler_options=options)
         return jitted.lower(*shapes).compile()
 
@@ -239,6 +241,7 @@ def empty_cache() -> Iterator[None]:
         try:
             jax.config.update("jax_compilation_cache_dir", folder)
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+            # JAX opens a cache once and would go on with the one before.
             compilation_cache.reset_cache()
             yield
         finally:

@@ -15,6 +15,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 Results = dict[str, Any]
 """'machine', 'peaks', 'rows', and the figures of other pieces by their names."""
 
+# Key of a row -> heading and format, in the table's order. GFLOP are convolutions and
+# products, exactly.
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "what": ("what", str),
     "model": ("model", str),
@@ -36,7 +38,6 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "error": ("error", lambda v: f"{v:.1e}"),
     "note": ("note", str),
 }
-"""Key of a row -> heading and format. GFLOP are convolutions and products, exactly."""
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -80,6 +81,7 @@ def _cell(value: Any) -> str:
 def size_of(text: str) -> tuple[int, int]:
     """Returns (width, height) of '320x180'."""
     width, _, height = text.partition("x")
+    # isdecimal, because int() takes signs, spaces and underscores as well.
     is_size = width.isdecimal() and height.isdecimal()
     if not is_size or int(width) == 0 or int(height) == 0:
         raise ValueError(
@@ -105,6 +107,7 @@ def configs(options: argparse.Namespace) -> dict[str, ModelConfig]:
 def write_json(path: Path, results: Results) -> None:
     """Replaces the file at once, so that a killed run leaves the last complete one."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because only there a rename is one step.
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     os.replace(part, path)
@@ -125,5 +128,6 @@ def finish(out: Path, results: Results) -> None:
 
 
 def _facts(machine: dict[str, Any]) -> str:
+    # A setting that is empty says nothing.
     facts = [f"{k} {v}" for k, v in machine.items() if v not in ("", None)]
     return ", ".join(facts)

@@ -62,6 +62,7 @@ def measure(warm_runs: int = 3) -> dict[str, Parts]:
         environment["XDG_CACHE_HOME"] = folder
         cold = _start(environment, folder)
         warm = [_start(environment, folder) for _ in range(warm_runs)]
+    # The best: other processes only ever add time.
     return {"cold": cold, "warm": min(warm, key=lambda parts: parts["total"])}
 
 
@@ -74,6 +75,7 @@ def _start(environment: dict[str, str], folder: str) -> Parts:
         command, capture_output=True, text=True, env=environment, timeout=600
     )
     if process.returncode:
+        # The command ends with one line that says why.
         reason = process.stderr.strip().splitlines()[-1]
         raise RuntimeError(f"{' '.join(command)}: {reason}")
     marks = json.loads(process.stdout.splitlines()[-1])
@@ -104,6 +106,7 @@ def first_frame(video: str, output: str) -> None:
     marks["program"] = time.time()
     frame = next(iter(read_frames(info, 0, 1)))
     _, pixels = engine.step(state, frame.rgb)
+    # JAX returns before the device is ready.
     pixels.block_until_ready()
     marks["first frame"] = time.time()
     print(json.dumps(marks))

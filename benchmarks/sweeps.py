@@ -20,6 +20,7 @@ Points = list[dict[str, Any]]
 # Frames per second of a camera.
 LIVE_RATE = 25
 
+# All 16:9, and 16 times as many pixels at the end.
 SIZES = ("160x90", "320x180", "480x270", "640x360")
 BATCHES = (1, 2, 4, 8)
 
@@ -75,6 +76,7 @@ def sizes(
 
 def exponent(points: Points) -> float:
     """Returns b of ms = a * pixels**b by least squares: 1 is linear."""
+    # A power is a straight line between logarithms.
     pixels = np.log([point["pixels"] for point in points])
     times = np.log([point["median_ms"] for point in points])
     slope, _ = np.polyfit(pixels, times, 1)

@@ -16,6 +16,7 @@ from benchmarks import clock, compile, frame, profile, report, sweeps
 from benchmarks.__main__ import main as command
 
 ROOT = Path(__file__).parents[1]
+# A round figure, so that a share of it is a rate in GFLOP/s.
 PEAKS = {"float32": 1e9}
 
 
@@ -198,6 +199,7 @@ def test_the_gpu_command_needs_little_more_than_jax_and_flax(tmp_path: Path) -> 
 def run_alone(words: list[str], **surroundings: str) -> str:
     """Returns what `python -m benchmarks` prints, compiled as for a user."""
     environment = {**os.environ, **surroundings}
+    # Tests compile without optimisations; here a user's program is run.
     environment.pop("XLA_FLAGS", None)
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks", *words],
