@@ -44,8 +44,20 @@ def main(arguments: list[str] | None = None) -> int:
         return status(error)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Interruption:
+    """The first signal interrupts the work; another one ends the process at once, which
+    is safe at every moment: finished parts are on the disk.
+    """
+
+    def __init__(self) -> None:
+        self._is_second = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._is_second:
+            os.write(2, b"interrupted at once: the same command goes on from there\n")
+            os._exit(130)
+        self._is_second = True
+        raise KeyboardInterrupt
 
 
 def _open_standard_streams() -> None:
@@ -67,7 +79,11 @@ def _open_standard_streams() -> None:
 def run() -> None:
     """Entry of the process."""
     _open_standard_streams()
-    signal.signal(signal.SIGTERM, _stop)
+    interruption = _Interruption()
+    signal.signal(signal.SIGTERM, interruption)
+    # A shell ignores it for programs in the background, and so do we.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interruption)
     code = main()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Nothing is left to be saved, and a traceback out of an exit handler says

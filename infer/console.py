@@ -77,7 +77,8 @@ def describe_model(model: "Model", memory: "Memory", free: int | None) -> None:
     effort = f"{config.compute_dtype}, {config.diffusion.num_steps} steps"
     say(f"model    {model.name} ({config.name}), {place}, {effort}")
     on_device, on_host = in_words(memory.device), in_words(memory.host)
-    text = f"memory   {on_device} on the device, {on_host} on the host (predicted)"
+    parts = f"{on_device} on the device, {on_host} on the host"
+    text = f"memory   {parts}, {in_words(memory.process)} for the program (predicted)"
     say(text if free is None else f"{text}, {in_words(free)} available")
     if not memory.fits(device.platform, free):
         say(

@@ -5,8 +5,10 @@ Reading ahead is the inbox's part (`infer.sources.inbox`); writing behind is the
 """
 
 import functools
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -54,12 +56,14 @@ class Policy:
 
     group: frames between two marks; None for a stream without marks. write_behind:
     results that wait for the sink. skips_similar: a frame nearly equal to the one last
-    upscaled gets its picture again.
+    upscaled gets its picture again. patience: seconds for a write in progress when the
+    loop is interrupted; None waits for its end.
     """
 
     group: int | None = None
     write_behind: int = WRITE_BEHIND
     skips_similar: bool = False
+    patience: float | None = None
 
 
 def run(
@@ -72,7 +76,7 @@ def run(
     similar = Similar() if policy.skips_similar else None
     picture = None
     num_frames = 0
-    with Worker(policy.write_behind) as worker:
+    with Worker(policy.write_behind, policy.patience) as worker:
         for frame in source.frames():
             if similar is None or not similar.matches(frame):
                 if frame.is_fresh:
@@ -104,10 +108,12 @@ class Worker:
     """Runs actions one after the other in a thread, at most ``depth`` waiting.
 
     A failed action ends the thread; its exception is raised by the next `put` or on
-    leaving the context. Leaving by an exception drops the actions that still wait.
+    leaving the context. Leaving by an exception drops the actions that still wait, and
+    after ``patience`` seconds leaves the one in progress alone.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, patience: float | None = None) -> None:
+        self._patience = patience
         self._actions: queue.Queue[Callable[[], None] | None] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._is_dropping = False
@@ -129,13 +135,17 @@ class Worker:
         tb: TracebackType | None,
     ) -> None:
         self._is_dropping = kind is not None
-        self._offer(None)
-        self._thread.join()
+        patience = self._patience if self._is_dropping else None
+        self._offer(None, patience)
+        self._thread.join(patience)
         if kind is None:
             self._raise()
 
-    def _offer(self, action: Callable[[], None] | None) -> None:
-        while self._thread.is_alive():
+    def _offer(
+        self, action: Callable[[], None] | None, patience: float | None = None
+    ) -> None:
+        deadline = time.monotonic() + (math.inf if patience is None else patience)
+        while self._thread.is_alive() and time.monotonic() < deadline:
             try:
                 self._actions.put(action, timeout=POLL)
                 return

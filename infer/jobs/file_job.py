@@ -302,6 +302,8 @@ def _warn(plan: Plan, damage: Damage, num_frames: int) -> None:
             f"{num_frames}{total} frames could be decoded, "
             f"{damage.bad_packets} packets could not"
         )
+    for fact in damage.facts():
+        say(f"warning  {fact}")
     if damage.repaired_pts:
         say(
             f"warning  {damage.repaired_pts} frames had no usable timestamp and got "

@@ -90,6 +90,7 @@ def run_live(
                 meter.begin()
                 policy = Policy(
                     write_behind=WRITE_BEHIND,
+                    patience=GOODBYE,
                     skips_similar=overflow == "skip-similar",
                 )
                 state = engine.start(options.seed, parse_degree(options.restore))
@@ -98,7 +99,8 @@ def run_live(
             was_interrupted = stop.is_set()
             stop.set()
             inbox.join(GOODBYE)
-            sink.close()
+            # In a thread: a reader that takes nothing must not keep a signal waiting.
+            unless_stopped(sink.close, None)
         meter.say("done    ")
         if was_interrupted and not address.lasts and path != PIPE:
             raise KeyboardInterrupt(

@@ -23,6 +23,7 @@ from infer.sinks.encoders import (
     written_tags,
 )
 from infer.sinks.output_files import check_segments
+from infer.sources.fields import with_fields
 from infer.sources.info import BT2020, RGB_MATRIX, VideoInfo, guessed_matrix
 from infer.sources.probe import pixel_layout, probe
 from infer.targets import check_replaceable
@@ -112,6 +113,9 @@ def make_plan(
         raise ValueError(
             f"--start {options.start}: {path} has {info.num_frames} frames"
         )
+    field_notes: list[str] = []
+    if options.deinterlace:
+        info, field_notes = with_fields(info)
     if options.start:
         info = _without_time_code(info)
     size = output_size(options, info)
@@ -128,7 +132,10 @@ def make_plan(
     }
     if _is_folder(output):
         return Plan(
-            **common, notes=tuple(_notes(info, options, size) + _lost_in_images(info))
+            **common,
+            notes=tuple(
+                field_notes + _notes(info, options, size) + _lost_in_images(info)
+            ),
         )
     muxer = muxer_of(output)
     kept = _kept_streams(info, muxer, options)
@@ -137,7 +144,9 @@ def make_plan(
     package, losses = choose_packaging(
         info, spec, Packaging(muxer, kept, _display_matrix(info, size))
     )
-    notes = _notes(info, options, size) + _encoder_notes(spec, info) + losses
+    notes = (
+        field_notes + _notes(info, options, size) + _encoder_notes(spec, info) + losses
+    )
     if missing := [s for s in info.others if s.index not in kept]:
         notes.append(
             f"left out, because {SUFFIXES[muxer]} cannot hold it: {', '.join(map(str, missing))}"

@@ -2,6 +2,7 @@
 frame, with the output closed.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,21 +11,32 @@ from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
+INTERRUPTED = 130
+"""Exit status."""
 POLL = 0.05
 """Seconds between two looks at the event while C code runs, where no signal is heard."""
 
 
 @contextmanager
 def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Makes the first signal set ``stop`` and a second one interrupt at once."""
+    """Makes the first signal set ``stop``, a second one interrupt at once, and a third
+    end the process.
+    """
     if threading.current_thread() is not threading.main_thread():
         # Only the main thread may handle signals; a caller in another one sets ``stop``
         # itself.
         yield
         return
 
+    count = 0
+
     def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count > 2:
+            os._exit(INTERRUPTED)
         if stop.is_set():
+            count = 2
             raise KeyboardInterrupt(
                 "interrupted at once: the output may lack its last frames"
             )
@@ -39,10 +51,11 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def unless_stopped(action: Callable[[], T], stop: threading.Event) -> T:
+def unless_stopped(action: Callable[[], T], stop: threading.Event | None) -> T:
     """Returns the result of an action that may take long in C.
 
     KeyboardInterrupt if ``stop`` is set before it ends; its own error is raised here.
+    Signals are heard meanwhile, which C code would keep waiting.
     """
     has_ended = threading.Event()
     results: list[T] = []
@@ -58,7 +71,7 @@ def unless_stopped(action: Callable[[], T], stop: threading.Event) -> T:
 
     threading.Thread(target=run, name="live start", daemon=True).start()
     while not has_ended.wait(POLL):
-        if stop.is_set():
+        if stop is not None and stop.is_set():
             raise KeyboardInterrupt("interrupted before the first frame")
     if errors:
         raise errors[0]

@@ -1,5 +1,6 @@
 """The memory that a device has to give, and the memory that a job will take."""
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ LIMITS = (
         "total_inactive_file",
     ),
 )
+PAGE = mmap.PAGESIZE
 UNLIMITED = 2**60
 """Version 1 writes a huge number where there is no limit."""
 CPU_SCRATCH = 1.25
@@ -34,6 +36,12 @@ def available(device: Any) -> int | None:
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     return min([*_machine(), *_container()], default=None)
+
+
+def resident() -> int:
+    """Returns the bytes of this process in memory; 0 where nobody knows."""
+    pages = _read(Path("/proc/self/statm")).split()
+    return int(pages[1]) * PAGE if pages else 0
 
 
 def _machine() -> Iterator[int]:
@@ -68,11 +76,13 @@ def _read(path: Path) -> str:
 class Memory:
     """Predicted bytes.
 
-    device: weights, state, temporaries. host: frames that wait, encoder.
+    device: weights, state, temporaries. host: frames that wait, encoder. process: the
+    rest of this process, mostly libraries and the memory of the compiler.
     """
 
     device: int
     host: int
+    process: int = 0
 
     def fits(self, platform: str, free: int | None) -> bool:
         """Returns whether ``free`` bytes are enough; None is always enough.

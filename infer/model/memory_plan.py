@@ -123,9 +123,17 @@ def _why_tiles(need: Need, model: Model, engine: Engine, whole: int, free: int) 
 
 
 def predicted(engine: Engine, need: Need) -> memory.Memory:
-    """Returns the bytes that the work will take, its encoder included."""
+    """Returns the bytes that the work will take, its encoder and this process included.
+
+    To be called with the engine compiled: libraries and compiler have taken theirs.
+    """
     prediction = engine.memory(need.frames_in, need.frames_out)
-    return replace(prediction, host=prediction.host + need.encoder)
+    process = memory.resident()
+    if engine.model.device.platform == "cpu":
+        # The device's prediction counts the weights, which are there already.
+        process -= memory.size_of(engine.model.params)
+    host = prediction.host + need.encoder
+    return replace(prediction, host=host, process=max(0, process))
 
 
 class Estimate(NamedTuple):

@@ -29,6 +29,8 @@ from infer.sources.probe import reason
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
+GOODBYE = 0.5
+"""Seconds that a write in progress gets to end before the stream is closed."""
 LONGEST_FILL = 10
 """Seconds of missing frames that a stream without clock makes up for by repeating the
 last one.
@@ -109,6 +111,7 @@ class LiveSink:
         self._next = 0
         self.latency = Latency()
         self.num_frames = self.num_repeated = self.num_filled = 0
+        self._in_use = threading.Lock()
 
     def _destination(self) -> Any:
         """A file object, or an address for FFmpeg."""
@@ -126,13 +129,14 @@ class LiveSink:
         """Sends the upscaled picture at the time of ``frame``; the same array as before
         is not converted again.
         """
-        if pixels is self._pixels:
-            self.num_repeated += 1
-        else:
-            self._pixels = pixels
-            rgb = np.asarray(pixels)
-            self._picture = self._convert.convert(rgb, 0, self._spec.time_base)
-        self._send(frame)
+        with self._in_use:
+            if pixels is self._pixels:
+                self.num_repeated += 1
+            else:
+                self._pixels = pixels
+                rgb = np.asarray(pixels)
+                self._picture = self._convert.convert(rgb, 0, self._spec.time_base)
+            self._send(frame)
 
     def mark(self, state: StreamState) -> None:
         """A stream is one group without an end."""
@@ -143,6 +147,11 @@ class LiveSink:
         A file that never got a frame is removed. Raises JobError if a file could not be
         written to its end.
         """
+        # A write that never ends was left alone; nobody may touch its container.
+        if self._in_use.acquire(timeout=GOODBYE):
+            self._finish()
+
+    def _finish(self) -> None:
         with contextlib.suppress(av.FFmpegError, OSError):
             if self.num_frames:
                 self._mux(self._video.encode(None))

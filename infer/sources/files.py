@@ -36,6 +36,21 @@ class Damage:
     """Frames whose pixels have another aspect ratio than those of the first."""
     clock_jumps: int = 0
 
+    def facts(self) -> list[str]:
+        """Returns in words what is told whether or not something was lost."""
+        facts = []
+        if self.reshaped_frames:
+            facts.append(
+                f"the pixel aspect ratio changes: {self.reshaped_frames} frames are "
+                "written with that of the first"
+            )
+        if self.clock_jumps:
+            facts.append(
+                f"the clock starts anew {self.clock_jumps} times: time goes on without "
+                "the gaps"
+            )
+        return facts
+
     def note(self, error: BaseException) -> None:
         """Counts a packet that could not be decoded."""
         self.bad_packets += 1

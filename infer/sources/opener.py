@@ -22,6 +22,7 @@ NO_PROTOCOL = "none"
 """FFmpeg opens nothing by itself: some formats do not ask the opener for the files
 within."""
 CONCAT_HEAD = b"ffconcat version 1.0"
+HLS_HEADS = (b"#EXTM3U", b"\xef\xbb\xbf#EXTM3U")
 CONCAT_FORMATS = (
     "concat,mov,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,h264,hevc,av1,"
     "obu,ivf,m4v,mp3,aac,wav,flac"
@@ -35,9 +36,14 @@ MAX_CONCAT_FOLDER = 10_000
 
 
 class OutsideFolder(ValueError):
-    """A list names something outside its folder."""
+    """A list names something outside its folder, or something that is not opened here.
 
-    def __init__(self, path: str, name: str) -> None:
+    Without a name it is not known which of both.
+    """
+
+    def __init__(self, path: str, name: str = "") -> None:
+        if not name:
+            name = "a list, a protocol, a damaged file or a file"
         super().__init__(
             f"{path}: this list reads {name}, outside its folder; "
             "--trust-playlist allows it"
@@ -178,14 +184,18 @@ def _open(path: str, limits: Limits) -> InputContainer:
             opener.url, options=guarded, metadata_errors="replace", io_open=opener
         )
     except av.FFmpegError:
-        if not _is_concat(path):
+        head = _head(path)
+        if head.startswith(HLS_HEADS):
+            # FFmpeg refuses lists within lists by itself.
+            raise OutsideFolder(path) from None
+        if not head.startswith(CONCAT_HEAD):
             raise
     return _open_concat(path, options)
 
 
 def _open_trusted(path: str, options: dict[str, str]) -> InputContainer:
     main = os.path.abspath(path)
-    if _is_concat(path):
+    if _head(path).startswith(CONCAT_HEAD):
         anything = options | {"safe": "0"}
         return av.open(
             main, format="concat", options=anything, metadata_errors="replace"
@@ -193,9 +203,12 @@ def _open_trusted(path: str, options: dict[str, str]) -> InputContainer:
     return av.open(main, options=options, metadata_errors="replace")
 
 
-def _is_concat(path: str) -> bool:
+def _head(path: str) -> bytes:
+    """The first bytes of a file. They never allow anything: they choose between two
+    ways of opening that are both kept in the folder, and the words of an error.
+    """
     with open(path, "rb") as file:
-        return file.read(len(CONCAT_HEAD)) == CONCAT_HEAD
+        return file.read(len(CONCAT_HEAD))
 
 
 def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
@@ -219,7 +232,7 @@ def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
     except av.FileNotFoundError:
         raise JobError(f"{path}: this list reads a file that is not there") from None
     except av.FFmpegError:
-        raise OutsideFolder(path, "something that is not a plain video") from None
+        raise OutsideFolder(path) from None
 
 
 def find_link_out(folder: str) -> str:

@@ -126,7 +126,7 @@ def test_a_list_without_its_file_says_which_one(tmp_path: Path) -> None:
 def test_lists_that_name_each_other_end(tmp_path: Path) -> None:
     for name, other in (("a", "b"), ("b", "a")):
         (tmp_path / f"{name}.m3u8").write_text(HLS.format(f"{other}.m3u8"))
-    with pytest.raises(JobError):
+    with pytest.raises(OutsideFolder):
         probe(str(tmp_path / "a.m3u8"))
 
 
