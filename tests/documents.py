@@ -33,8 +33,11 @@ def documents() -> list[Path]:
 
 
 def commands() -> list[Command]:
-    """Returns every command once per document."""
-    return list(dict.fromkeys(_commands()))
+    """Returns every command once, from the first document that has it."""
+    first: dict[tuple[str, ...], Command] = {}
+    for command in _commands():
+        first.setdefault(command.words, command)
+    return list(first.values())
 
 
 def _commands() -> Iterator[Command]:
