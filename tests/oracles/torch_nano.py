@@ -67,8 +67,9 @@ def coefficients_of(config: ModelConfig) -> Coefficients:
     """Made outside of `step`, which a compiler of PyTorch code could not follow into
     JAX.
     """
-    found = diffusion.step_coefficients(config.diffusion)
-    return list(zip(*(np.asarray(values).tolist() for values in found)))
+    columns = diffusion.step_coefficients(config.diffusion)
+    numbers = [np.asarray(values).tolist() for values in columns]
+    return list(zip(*numbers))
 
 
 def step(
@@ -85,7 +86,8 @@ def step(
     up = F.interpolate(lr, scale_factor=config.scale, mode="bicubic")
     assert isinstance(config.flow, FlowNetConfig)
     features = _flow_features(w["flow"], lr, config.flow)
-    warped, validity = up, torch.zeros_like(lr[:, :1])
+    warped = up
+    validity = torch.zeros_like(lr[:, :1])
     if state is not None:
         warped, validity = _align(w["flow"], state, features, lr, up, config)
     latents = _denoise(w, noise, lr, warped, validity, coefficients, config)
@@ -98,8 +100,10 @@ def _conv(w: Weights, x: Tensor, stride: int = 1) -> Tensor:
 
 
 def _numbered(w: Weights, name: str) -> list[Weights]:
-    found = [key for key in w if key.startswith(f"{name}_")]
-    return [w[key] for key in sorted(found, key=lambda key: int(key.rsplit("_", 1)[1]))]
+    keys = [key for key in w if key.startswith(f"{name}_")]
+    # By number: as text, layer 10 would stand before layer 2.
+    keys.sort(key=lambda key: int(key.rsplit("_", 1)[1]))
+    return [w[key] for key in keys]
 
 
 def _fold(x: Tensor, factor: int) -> Tensor:
@@ -127,24 +131,26 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 def _grid(flow: Tensor) -> tuple[Tensor, Tensor]:
     h, w = flow.shape[2:]
-    y, x = (
-        torch.arange(h, device=flow.device)[:, None],
-        torch.arange(w, device=flow.device),
-    )
+    y = torch.arange(h, device=flow.device)[:, None]
+    x = torch.arange(w, device=flow.device)
     return x + flow[:, 0], y + flow[:, 1]
 
 
 def _warp(image: Tensor, flow: Tensor) -> Tensor:
     h, w = image.shape[2:]
     x, y = _grid(flow)
-    unit = torch.stack([2 * x / (w - 1) - 1, 2 * y / (h - 1) - 1], -1).to(image.dtype)
+    across = 2 * x / (w - 1) - 1
+    down = 2 * y / (h - 1) - 1
+    unit = torch.stack([across, down], -1).to(image.dtype)
     return F.grid_sample(image, unit, "bilinear", "border", align_corners=True)
 
 
 def _flow_features(w: Weights, lr: Tensor, config: FlowNetConfig) -> list[Tensor]:
-    x, levels = lr, []
+    x = lr
+    levels = []
     for down, refine in zip(_numbered(w, "pyramid"), _numbered(w, "refine")):
-        x = F.leaky_relu(_conv(refine, F.leaky_relu(_conv(down, x, 2), 0.1)), 0.1)
+        x = F.leaky_relu(_conv(down, x, 2), 0.1)
+        x = F.leaky_relu(_conv(refine, x), 0.1)
         levels.append(x)
     if config.refinements:
         levels.append(
@@ -168,7 +174,8 @@ def _flow(
     previous: list[Tensor],
     config: FlowNetConfig,
 ) -> Tensor:
-    levels, decoder = config.num_levels, w["decoder"]
+    levels = config.num_levels
+    decoder = w["decoder"]
     last = features[levels - 1]
     flow = last.new_zeros(last.shape[0], 2, *last.shape[2:])
     for now, before in zip(features[:levels][::-1], previous[:levels][::-1]):
@@ -190,20 +197,20 @@ def _refine(
 ) -> Tensor:
     """As lucas_kanade.refine_flow."""
     dy, dx = torch.gradient(image, dim=(2, 3))
-    xx, xy, yy = _blur(torch.cat([dx * dx, dx * dy, dy * dy], 1), WINDOW_SIGMA).split(
-        1, 1
-    )
-    xx, yy = xx + ridge, yy + ridge
+    products = torch.cat([dx * dx, dx * dy, dy * dy], 1)
+    xx, xy, yy = _blur(products, WINDOW_SIGMA).split(1, 1)
+    xx = xx + ridge
+    yy = yy + ridge
+    determinant = xx * yy - xy * xy
     correction = torch.zeros_like(flow)
     for _ in range(num_iterations):
         dt = _warp(other, flow + correction) - image
-        xt, yt = _blur(torch.cat([dx * dt, dy * dt], 1), WINDOW_SIGMA).split(1, 1)
-        step = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / (
-            xx * yy - xy * xy
-        )
-        correction = (correction + step.clamp(-1, 1)).clamp(
-            -MAX_CORRECTION, MAX_CORRECTION
-        )
+        products = torch.cat([dx * dt, dy * dt], 1)
+        xt, yt = _blur(products, WINDOW_SIGMA).split(1, 1)
+        numerators = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1)
+        step = numerators / determinant
+        correction = correction + step.clamp(-1, 1)
+        correction = correction.clamp(-MAX_CORRECTION, MAX_CORRECTION)
     return _blur(flow + correction, 1.0)
 
 
@@ -235,8 +242,9 @@ def _align(
     h, width = flow.shape[2:]
     inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= h - 0.5)
     validity = torch.exp(-local / config.history.consistency_sigma**2) * inside[:, None]
-    kept = validity.mean((1, 2, 3), keepdim=True) >= config.history.cut_validity
-    validity = torch.where(kept, validity, torch.zeros_like(validity))
+    mean = validity.mean((1, 2, 3), keepdim=True)
+    is_same_scene = mean >= config.history.cut_validity
+    validity = torch.where(is_same_scene, validity, torch.zeros_like(validity))
     trust = _resize(validity, up)
     warped = _warp(state.sr, config.scale * _resize(flow, up))
     return trust * warped + (1 - trust) * up, validity
@@ -330,7 +338,8 @@ def _denoise(
     coefficients: Coefficients,
     config: ModelConfig,
 ) -> Tensor:
-    embedding, patch = w["controlnet"]["controlnet_cond_embedding"], config.unet.patch
+    embedding = w["controlnet"]["controlnet_cond_embedding"]
+    patch = config.unet.patch
     trust = _resize(validity, warped)
     condition = F.silu(
         _conv(
@@ -374,10 +383,8 @@ def _decode(
     config: ModelConfig,
 ) -> Tensor:
     c = config.vae
-    encoder, decoder = (
-        _numbered(w["encoder"], "layers"),
-        _numbered(w["decoder"], "layers"),
-    )
+    encoder = _numbered(w["encoder"], "layers")
+    decoder = _numbered(w["decoder"], "layers")
     x = _conv(encoder[0], torch.cat([_fold(warped - up, c.encoder_fold), lr], 1))
     previous = []
     for layer in encoder[1:-1]:

@@ -37,7 +37,7 @@ def networks(
     """All networks with our raw parameters. Flow stays float32, as in our model;
     convolutions are channels-last.
     """
-    made = {}
+    ready = {}
     with torch.device("meta"):
         modules = {
             "unet": unet(config),
@@ -58,9 +58,15 @@ def networks(
         module.load_state_dict(state | counters, assign=True)
         kind = torch.float32 if name == "flow" else dtype
         module = module.to(device, kind).eval().requires_grad_(False)
-        made[name] = module.to(memory_format=torch.channels_last)
+        ready[name] = module.to(memory_format=torch.channels_last)
     text = torch.from_numpy(np.array(params["prompt_embeds"])).to(device, dtype)
-    return Networks(made["unet"], made["controlnet"], made["vae"], made["flow"], text)
+    return Networks(
+        ready["unet"],
+        ready["controlnet"],
+        ready["vae"],
+        ready["flow"],
+        text,
+    )
 
 
 def unet(config: ModelConfig) -> nn.Module:
@@ -203,11 +209,13 @@ class TemporalAutoencoder(nn.Module):
         """Block outputs for the image as it is, in [-1, 1]; the last convolution of the
         encoder is not needed.
         """
-        x, found = image, []
+        x = image
+        outputs = []
         for layer in self.encoder.layers[:-1]:
             x = layer(x)
-            found += [x] if isinstance(layer, Block) else []
-        return found
+            if isinstance(layer, Block):
+                outputs.append(x)
+        return outputs
 
     def decode(self, latents: Tensor, features: list[Tensor] | None = None) -> Tensor:
         remaining = list(features or [])
@@ -247,7 +255,7 @@ def scheduler(config: DiffusionConfig) -> Any:
     """diffusers' DDIM with the published settings."""
     from diffusers import DDIMScheduler
 
-    made = DDIMScheduler(
+    ddim = DDIMScheduler(
         beta_start=config.beta_start,
         beta_end=config.beta_end,
         beta_schedule="scaled_linear",
@@ -256,8 +264,8 @@ def scheduler(config: DiffusionConfig) -> Any:
         set_alpha_to_one=False,
         clip_sample=False,
     )
-    made.set_timesteps(config.num_steps)
-    return made
+    ddim.set_timesteps(config.num_steps)
+    return ddim
 
 
 def frame(
@@ -272,14 +280,17 @@ def frame(
     on the way out.
     """
     assert isinstance(config.flow, RAFTConfig)
-    up, ddim = bicubic(lr), scheduler(config.diffusion)
-    flow, warped = torch.zeros(1, 2, *up.shape[2:]), None
+    up = bicubic(lr)
+    ddim = scheduler(config.diffusion)
+    flow = torch.zeros(1, 2, *up.shape[2:])
+    warped = None
     if prev_sr is not None and prev_up is not None:
         flow = nets.raft(
             up.float(), prev_up.float(), num_flow_updates=config.flow.num_updates
         )[-1]
         warped = warp(prev_sr, flow.permute(0, 2, 3, 1))
-    x, velocities = noise, []
+    x = noise
+    velocities = []
     for timestep in ddim.timesteps:
         sample, residuals = torch.cat([x.to(lr.dtype), lr], 1), {}
         if warped is not None:

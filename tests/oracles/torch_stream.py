@@ -47,11 +47,10 @@ def runner(
 def _nano(
     config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype
 ) -> Callable:
-    weights, coefficients = (
-        torch_nano.weights(params, device),
-        torch_nano.coefficients_of(config),
-    )
-    step, state = _compiled(torch_nano.step, mode), None
+    weights = torch_nano.weights(params, device)
+    coefficients = torch_nano.coefficients_of(config)
+    step = _compiled(torch_nano.step, mode)
+    state = None
 
     def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         nonlocal state
@@ -81,11 +80,11 @@ def _published(
 
     def run(lr: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         nonlocal before
-        made = torch_published.frame(
+        outputs = torch_published.frame(
             nets, config, lr.to(dtype), noise, before["bicubic"], before["decoded"]
         )
-        before = dict(made)
-        return made["decoded"]
+        before = dict(outputs)
+        return outputs["decoded"]
 
     return run
 
