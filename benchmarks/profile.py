@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from benchmarks import report
+
 # An instruction of the program and the path of the code that it comes from.
 SOURCE = re.compile(r"%?([\w.-]+) = .*metadata=\{.*?op_name=\"([^\"]*)\"")
 
@@ -115,31 +117,39 @@ def _kernel_name(instruction: str) -> str:
 
 def table(rows: list[Operation], frame_ms: float) -> str:
     """Returns shares by network and primitive, and the longest operations."""
-    busy = sum(row.seconds for row in rows)
-    busy_ms = 1e3 * busy
-    lines = [f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"]
-    for heading in ("network", "primitive"):
-        lines += ["", f"| {heading} | calls | ms | share |", "|---|---:|---:|---:|"]
-        for name, calls, seconds in _sums(rows, heading):
-            milliseconds = 1e3 * seconds
-            percent = 100 * seconds / busy
-            cells = f"{name} | {calls:.0f} | {milliseconds:.3g} | {percent:.0f} %"
-            lines.append(f"| {cells} |")
-    lines += ["", "| operation | source | calls | ms |", "|---|---|---:|---:|"]
-    for row in rows[:LONGEST]:
-        milliseconds = 1e3 * row.seconds
-        cells = f"{row.name} | {row.source} | {row.calls:.0f} | {milliseconds:.3g}"
-        lines.append(f"| {cells} |")
-    return "\n".join(lines)
+    busy_ms = sum(row.seconds for row in rows) * 1e3
+    total = f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"
+    longest = [_cells(row) for row in rows[:LONGEST]]
+    tables = [_shares(rows, "network"), _shares(rows, "primitive"), longest]
+    return "\n\n".join([total, *map(report.plain_table, tables)])
 
 
-def _sums(rows: list[Operation], key: str) -> list[tuple[str, float, float]]:
-    """Returns (name, calls, seconds) by network or primitive, the longest first."""
+def _cells(row: Operation) -> dict[str, Any]:
+    return {
+        "operation": row.name,
+        "source": row.source,
+        "calls": row.calls,
+        "ms": 1e3 * row.seconds,
+    }
+
+
+def _shares(rows: list[Operation], key: str) -> list[dict[str, Any]]:
+    """Returns calls and time by network or primitive, the longest first."""
     calls: dict[str, float] = defaultdict(float)
     seconds: dict[str, float] = defaultdict(float)
     for row in rows:
         name = getattr(row, key)
         calls[name] += row.calls
         seconds[name] += row.seconds
+    busy = sum(seconds.values())
     order = sorted(seconds, key=lambda name: -seconds[name])
-    return [(name, calls[name], seconds[name]) for name in order[:LONGEST]]
+    shares = []
+    for name in order[:LONGEST]:
+        share = {
+            key: name,
+            "calls": calls[name],
+            "ms": 1e3 * seconds[name],
+            "share %": 100 * seconds[name] / busy,
+        }
+        shares.append(share)
+    return shares

@@ -3,11 +3,11 @@
 import argparse
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sdvsr_jax.atomic import atomic_write
 from sdvsr_jax.config import PRESETS, ModelConfig
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -47,13 +47,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     headings = [COLUMNS[key][0] for key in keys]
     lines = [_line(headings), "|" + "---|" * len(keys)]
     for row in rows:
-        cells = []
-        for key in keys:
-            _, show = COLUMNS[key]
-            value = row.get(key)
-            cells.append("" if value is None else show(value))
+        cells = [_formatted(key, row.get(key)) for key in keys]
         lines.append(_line(cells))
     return "\n".join(lines)
+
+
+def _formatted(key: str, value: Any) -> str:
+    _, show = COLUMNS[key]
+    return "" if value is None else show(value)
 
 
 def plain_table(rows: list[dict[str, Any]]) -> str:
@@ -75,7 +76,9 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, list | tuple):
         return "x".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -107,10 +110,9 @@ def configs(options: argparse.Namespace) -> dict[str, ModelConfig]:
 def write_json(path: Path, results: Results) -> None:
     """Replaces the file at once, so that a killed run leaves the last complete one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because only there a rename is one step.
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    os.replace(part, path)
+    text = json.dumps(results, indent=1)
+    with atomic_write(path) as part:
+        part.write_text(text + "\n", "utf-8")
 
 
 def finish(out: Path, results: Results) -> None:
@@ -120,10 +122,12 @@ def finish(out: Path, results: Results) -> None:
     facts = _facts(results.get("machine", {}))
     peaks = results.get("peaks", {})
     rates = [f"{key} {rate / 1e9:.4g} G/s" for key, rate in peaks.items()]
-    footer = f"{facts}; ceilings: {', '.join(rates) or 'not measured'}"
-    print(f"\n{text}\n\n{footer}")
+    ceilings = ", ".join(rates) or "not measured"
+    page = f"{text}\n\n{facts}; ceilings: {ceilings}\n"
+    print(f"\n{page}")
     write_json(out / "results.json", results)
-    (out / "results.md").write_text(f"{text}\n\n{footer}\n", "utf-8")
+    path = out / "results.md"
+    path.write_text(page, "utf-8")
     print(f"written to {out}")
 
 

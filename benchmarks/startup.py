@@ -29,7 +29,8 @@ def run(options: argparse.Namespace, results: report.Results) -> None:
     """The piece 'startup'."""
     if _has_media("startup"):
         results["startup"] = measure()
-        print(table(results["startup"]), flush=True)
+        rows = [{"start": name, **parts} for name, parts in results["startup"].items()]
+        print(report.plain_table(rows), flush=True)
 
 
 def run_media(options: argparse.Namespace, results: report.Results) -> None:
@@ -80,8 +81,9 @@ def _start(environment: dict[str, str], folder: str) -> Parts:
         raise RuntimeError(f"{' '.join(command)}: {reason}")
     marks = json.loads(process.stdout.splitlines()[-1])
     moments = [began, *marks.values()]
-    parts = {name: b - a for name, (a, b) in zip(marks, pairwise(moments))}
-    return parts | {"total": moments[-1] - began}
+    spans = [end - start for start, end in pairwise(moments)]
+    parts = dict(zip(marks, spans))
+    return parts | {"total": sum(spans)}
 
 
 def first_frame(video: str, output: str) -> None:
@@ -136,19 +138,6 @@ def _job_seconds(folder: str, frames: int, codec: str) -> float:
         raise RuntimeError(process.stderr.strip().splitlines()[-1])
     text = Path(report).read_text("utf-8")
     return json.loads(text)["seconds"]
-
-
-def table(starts: dict[str, Parts]) -> str:
-    """Returns Markdown, seconds."""
-    names = list(starts["cold"])
-    lines = [
-        "| start of a process, s | " + " | ".join(names) + " |",
-        "|---|" + "---:|" * len(names),
-    ]
-    for run, parts in starts.items():
-        cells = [f"{parts[name]:.2f}" for name in names]
-        lines.append(f"| {run} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
