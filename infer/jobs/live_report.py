@@ -72,7 +72,7 @@ class Meter:
         """Returns the numbers for --report.
 
         Times are in milliseconds; latency counts from the arrival of a frame's bytes to
-        their departure.
+        the moment named in ``latency_ends_when``.
         """
         inbox, sink, source = self._inbox, self._sink, self._source
         return {
@@ -90,6 +90,7 @@ class Meter:
             "seconds": round(now() - self._start, 3),
             "model_ms": self.steps.percentiles(),
             "latency_ms": sink.latency.percentiles(),
+            "latency_ends_when": sink.end_of_latency,
         }
 
 

@@ -11,7 +11,14 @@ from infer.errors import JobError
 DATAGRAM = 7 * 188
 """Bytes of MPEG-TS that fit one Ethernet frame whole."""
 BUFFER = 24 * DATAGRAM
-_POLL = 0.1
+UDP_BUFFER = 2**20
+"""Bytes: a key frame of 4K leaves at once."""
+TCP_BUFFER = 2**17
+"""Bytes that may wait for a slow reader (Linux doubles it): the system would take
+megabytes, which is seconds of delay that nobody sees.
+"""
+POLL = 0.1
+"""Seconds between two looks at the event that stops everything."""
 
 
 class SocketFile:
@@ -20,69 +27,94 @@ class SocketFile:
     """
 
     def __init__(self, url: str, timeout: float, stop: threading.Event) -> None:
+        host, port = _place(url)
         parts = urlsplit(url)
-        try:
-            host, port = parts.hostname or "", int(parts.port or 0)
-        except ValueError:
-            port = 0
-        if not port:
-            raise ValueError(f"{url}: expected {parts.scheme}://HOST:PORT")
-        self._is_udp = parts.scheme == "udp"
+        self._is_udp = parts.scheme.lower() == "udp"
+        listens = dict(parse_qsl(parts.query)).get("listen", "0") != "0"
         try:
             if self._is_udp:
                 self._socket = _datagrams(host, port)
-            elif dict(parse_qsl(parts.query)).get("listen", "0") != "0":
+            elif listens:
                 self._socket = _first_caller(host, port, stop)
             else:
-                self._socket = socket.create_connection((host, port), timeout)
+                self._socket = _connection(host, port, timeout)
         except OSError as error:
             raise JobError(
                 f"{url}: cannot be written ({error.strerror or error})"
             ) from None
         self._socket.settimeout(timeout)
 
+    @property
+    def end_of_latency(self) -> str:
+        """The moment at which a frame counts as sent, in words."""
+        if self._is_udp:
+            return "its last datagram is sent"
+        size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        return f"its last byte is in the socket, which holds {size} bytes at most"
+
     def write(self, data: bytes) -> int:
-        """All of it; a receiver that takes nothing for too long counts as gone."""
+        """Sends all of it; a receiver that takes nothing for too long counts as gone."""
         try:
-            for start in range(
-                0, len(data), DATAGRAM if self._is_udp else max(1, len(data))
-            ):
-                self._socket.sendall(
-                    data[start : start + DATAGRAM] if self._is_udp else data
-                )
-        except ConnectionRefusedError:
-            if (
-                not self._is_udp
-            ):  # the answer to a datagram that nobody wanted: a viewer may come later
-                raise
+            if self._is_udp:
+                self._send_datagrams(data)
+            else:
+                self._socket.sendall(data)
         except TimeoutError:
             raise ConnectionAbortedError("the receiver takes nothing") from None
         return len(data)
 
+    def _send_datagrams(self, data: bytes) -> None:
+        for start in range(0, len(data), DATAGRAM):
+            try:
+                self._socket.sendall(data[start : start + DATAGRAM])
+            except ConnectionRefusedError:
+                # The answer to a datagram that nobody wanted: a viewer may come later.
+                return
+
     def close(self) -> None:
-        """Give the port back."""
+        """Gives the port back."""
         self._socket.close()
 
 
+def _place(url: str) -> tuple[str, int]:
+    """Host and port of an address; ValueError if it has none."""
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not port:
+        raise ValueError(f"{url}: expected {parts.scheme}://HOST:PORT")
+    return host or "", port
+
+
+def _open(host: str, port: int, kind: socket.SocketKind) -> tuple[socket.socket, tuple]:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=kind)[0]
+    return socket.socket(family, kind, protocol), address
+
+
 def _datagrams(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_DGRAM
-    )[0]
-    sender = socket.socket(family, kind, protocol)
-    sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    sender, address = _open(host, port, socket.SOCK_DGRAM)
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UDP_BUFFER)
     sender.connect(address)
     return sender
 
 
+def _connection(host: str, port: int, timeout: float) -> socket.socket:
+    connection = socket.create_connection((host, port), timeout)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, TCP_BUFFER)
+    return connection
+
+
 def _first_caller(host: str, port: int, stop: threading.Event) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    )[0]
-    with socket.socket(family, kind, protocol) as server:
+    server, address = _open(host, port, socket.SOCK_STREAM)
+    with server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections have the buffer of the socket that they called.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, TCP_BUFFER)
         server.bind(address)
         server.listen(1)
-        server.settimeout(_POLL)
+        server.settimeout(POLL)
         while not stop.is_set():
             try:
                 return server.accept()[0]

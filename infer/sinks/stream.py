@@ -122,6 +122,13 @@ class LiveSink:
         return self._target.url
 
     @property
+    def end_of_latency(self) -> str:
+        """The moment at which a frame counts as gone, in words."""
+        if self._socket is not None:
+            return self._socket.end_of_latency
+        return "its last byte is with the operating system"
+
+    @property
     def has_sound(self) -> bool:
         return self._sound is not None
 
