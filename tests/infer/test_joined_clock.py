@@ -1,0 +1,127 @@
+"""Files joined or cut anywhere have one clock, for pictures and copied packets alike."""
+
+import functools
+import io
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infer.sources.clock import demux_unbroken
+from infer.sources.files import Damage, FileSource, read_frames
+from infer.sources.opener import open_input
+from infer.sources.probe import probe
+
+FPS, RATE, SAMPLES = 25, 48_000, 1152
+COUNT = 6
+"""Frames of a part; ten packets of sound last as long."""
+FRAME = Fraction(1, FPS)
+DATA = Path(__file__).parents[1] / "data" / "field"
+
+
+@functools.lru_cache(maxsize=64)
+def part(start: int, muxer: str) -> bytes:
+    """A quarter of a second of pictures and sound whose clock begins at ``start`` s."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=muxer) as output:
+        video = output.add_stream("mpeg2video", rate=FPS)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        sound = output.add_stream("mp2", rate=RATE)
+        for number in range(COUNT):
+            picture = np.full((32, 32, 3), 40 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts = start * FPS + number
+            frame.time_base = FRAME
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+        for number in range(COUNT * RATE // FPS // SAMPLES):
+            silence = np.zeros((1, SAMPLES), np.int16)
+            tone = av.AudioFrame.from_ndarray(silence, format="s16", layout="mono")
+            tone.rate = RATE
+            tone.pts = start * RATE + number * SAMPLES
+            tone.time_base = Fraction(1, RATE)
+            output.mux(sound.encode(tone))
+        output.mux(sound.encode(None))
+    return buffer.getvalue()
+
+
+def times_of(path: str, kind: str) -> list[Fraction]:
+    """Seconds of the packets of a stream, as they are copied."""
+    with open_input(path) as container:
+        stream = next(s for s in container.streams if s.type == kind)
+        packets = demux_unbroken(container, [stream])
+        return [p.pts * p.time_base for p in packets if p.pts is not None]
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(starts=st.lists(st.integers(0, 90_000), min_size=1, max_size=4))
+def test_time_goes_on_wherever_the_clock_of_the_next_part_begins(
+    tmp_path: Path, starts: list[int]
+) -> None:
+    path = tmp_path / "in.ts"
+    path.write_bytes(b"".join(part(start, "mpegts") for start in starts))
+    source = FileSource(probe(str(path)))
+    ticks = [frame.pts for frame in source.frames()]
+    base = source.info.time_base
+    assert len(ticks) == COUNT * len(starts)
+    assert source.damage.repaired_pts == 0
+    steps = [(b - a) * base for a, b in pairwise(ticks)]
+    # A part that begins less than ten seconds later is a gap of the author's.
+    restarts = {COUNT * number - 1 for number in range(1, len(starts))}
+    assert all(s == FRAME for n, s in enumerate(steps) if n not in restarts)
+    assert all(0 < step <= 10 for step in steps)
+    sound = times_of(str(path), "audio")
+    # Sound begins with the pictures of its part; a packet is 24 ms, and overlaps of
+    # less than 100 ms stay.
+    first = ticks[0] * base
+    assert abs(sound[0] - first) < FRAME * 2
+    last_picture = ticks[-COUNT] * base
+    per_part = len(sound) // len(starts)
+    assert abs(sound[-per_part] - last_picture) < Fraction(1, 10) + FRAME
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "seconds"),
+    [
+        ("clock_restarts.ts", 50, Fraction(49, 25)),
+        ("clock_jumps_ahead_100s.ts", 16, Fraction(15, 25)),
+        ("h264_bframes.avi", 25, Fraction(24, 25)),
+        ("begins_at_3600s.mkv", 25, Fraction(24, 25)),
+        ("theora_empty_packets.ogv", 25, Fraction(24, 25)),
+    ],
+)
+def test_files_of_the_field(name: str, frames: int, seconds: Fraction) -> None:
+    source = FileSource(probe(str(DATA / name)))
+    ticks = [frame.pts for frame in source.frames()]
+    assert len(ticks) == frames
+    assert (ticks[-1] - ticks[0]) * source.info.time_base == seconds
+    jumps = source.damage.clock_jumps
+    assert source.damage == Damage(clock_jumps=jumps)
+
+
+def test_expected_frames_are_counted_from_the_first() -> None:
+    assert probe(str(DATA / "begins_at_3600s.mkv")).num_frames == 25
+    assert probe(str(DATA / "subtitle_across_start.mkv")).num_frames == 8
+    assert probe(str(DATA / "wma_sound.wmv")).num_frames == 25
+
+
+def test_an_output_starts_at_its_beginning() -> None:
+    """A film that begins at an hour was cut out; a delay of the author's stays."""
+    assert probe(str(DATA / "begins_at_3600s.mkv")).start > 3599
+    assert probe(str(DATA / "subtitle_across_start.mkv")).start == 0
+
+
+def test_the_rate_of_raw_dv_is_that_of_television() -> None:
+    info = probe(str(DATA / "ntsc.dv"))
+    assert info.rate == Fraction(30_000, 1001)
+    first, second = read_frames(info)
+    assert (second.pts - first.pts) * info.time_base == 1 / info.rate
