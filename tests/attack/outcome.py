@@ -1,7 +1,9 @@
 """What a command left: its status, its words, and the media files that it wrote."""
 
 import itertools
+import threading
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +51,19 @@ class Outcome(NamedTuple):
         line = self.errors[0].lower()
         for word in words:
             assert word.lower() in line, self.said
+
+
+def within(seconds: float, call: Callable[[], Outcome]) -> Outcome:
+    """The result of a call that must end in this time.
+
+    One that hangs, even outside of Python, fails alone and not with the whole session.
+    """
+    results: list[Outcome] = []
+    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert results, f"no end after {seconds} s, or an exception"
+    return results[0]
 
 
 def picture_times(path: str | Path) -> list[Fraction]:

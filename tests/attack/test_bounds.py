@@ -8,7 +8,6 @@ import shutil
 import socket
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.attack.conftest import Upscale
-
-pytestmark = pytest.mark.timeout(300, method="thread")
+from tests.attack.outcome import within
 
 
 def png(width: int, height: int) -> bytes:
@@ -65,11 +63,10 @@ def test_a_header_beyond_the_limit_is_refused_at_once(
     upscale: Upscale, tmp_path: Path, name: str, size: tuple[int, int]
 ) -> None:
     (tmp_path / name).write_bytes(HEADERS[name](*size))
-    begun = time.monotonic()
-    outcome = upscale("--video", tmp_path / name, "-o", tmp_path / "o.mkv")
-    outcome.check_refused(name)
+    words = ("--video", tmp_path / name, "-o", tmp_path / "o.mkv")
     # a decoded picture of that size alone would take gigabytes and minutes
-    assert time.monotonic() - begun < 20
+    outcome = within(60, lambda: upscale(*words))
+    outcome.check_refused(name)
     assert os.listdir(tmp_path) == [name]
 
 
@@ -91,16 +88,15 @@ def test_one_of_many_pictures_is_refused(upscale: Upscale, tmp_path: Path, hosti
 
 
 LIMITS = ("--timeout", "1", "--reconnect", "1")
-PATIENCE = 25.0
+PATIENCE = 60.0
 """Seconds for a time-out, one reconnection and their ends on a busy machine."""
 
 
 def test_a_stream_without_pictures_ends(upscale: Upscale, tmp_path: Path, hostile):
     source = hostile("undecodable.ts")
-    begun = time.monotonic()
-    outcome = upscale("--video", source, "-o", tmp_path / "o.ts", *LIMITS)
+    words = ("--video", source, "-o", tmp_path / "o.ts", *LIMITS)
+    outcome = within(PATIENCE, lambda: upscale(*words))
     outcome.check_refused("undecodable.ts")
-    assert time.monotonic() - begun < PATIENCE
     assert os.listdir(tmp_path) == []
 
 
@@ -190,9 +186,7 @@ def test_a_server_cannot_hold_the_command(
     output = tmp_path / ("o.ts" if way == "live" else "o.mkv")
     with Server(chunks, pause) as server:
         address = f"{scheme}://127.0.0.1:{server.port}/in.ts"
-        begun = time.monotonic()
-        outcome = upscale("--video", address, "-o", output, *LIMITS)
-        seconds = time.monotonic() - begun
+        words = ("--video", address, "-o", output, *LIMITS)
+        outcome = within(PATIENCE, lambda: upscale(*words))
     outcome.check_refused()
-    assert seconds < PATIENCE
     assert os.listdir(tmp_path) == []

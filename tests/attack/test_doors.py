@@ -14,10 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.attack.conftest import Upscale
-from tests.attack.outcome import first_picture
+from tests.attack.outcome import first_picture, within
 from tests.attack.recordings import record
-
-pytestmark = pytest.mark.timeout(300, method="thread")
 
 SEGMENT_HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n"
 END = "#EXT-X-ENDLIST\n"
@@ -160,8 +158,9 @@ def written(place: Path, kind: str) -> Path:
 def test_no_list_opens_what_is_outside(refusal, place: Path, kind: str) -> None:
     path = written(place, kind)
     before = set(os.listdir(place))
+    words = ("--video", path, "-o", place / "o.mkv")
     with wired(place) as wires:
-        outcome = refusal("--video", path, "-o", place / "o.mkv")
+        outcome = within(60, lambda: refusal(*words))
     check_shut(outcome, wires, place, before)
 
 
@@ -169,8 +168,9 @@ def test_no_list_opens_what_is_outside(refusal, place: Path, kind: str) -> None:
 def test_no_list_opens_what_is_outside_live(refusal, place: Path, kind: str) -> None:
     path = written(place, kind)
     before = set(os.listdir(place))
+    words = ("--video", path, "-o", place / "o.ts")
     with wired(place) as wires:
-        outcome = refusal("--video", path, "-o", place / "o.ts")
+        outcome = within(60, lambda: refusal(*words))
     check_shut(outcome, wires, place, before)
 
 

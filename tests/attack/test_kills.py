@@ -22,7 +22,12 @@ from tests.attack.tally import count
 ROOT = Path(__file__).parents[2]
 STRANGER = b"not ours"
 NUM_KILLS = int(os.environ.get("SDVSR_KILLS", "300"))
-pytestmark = pytest.mark.timeout(900, method="thread")
+pytestmark = [
+    pytest.mark.timeout(900, method="thread"),
+    # what a death leaves open is closed late, as after a real one
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 class Death(BaseException):

@@ -121,7 +121,7 @@ def test_the_reported_dvd_sound_is_kept(
 
 def proposal(line: str) -> list[str]:
     """The option that an error line offers before --drop-streams, with its value."""
-    offers = re.findall(r"(--[a-z-]+)(?: ([a-z0-9]+))?", line)
+    offers = re.findall(r"(--[a-z-]+)(?:[ =](aac|flac|mp3|opus))?", line)
     name, value = offers[0]
     assert name != "--drop-streams", line
     assert "--drop-streams" not in line.partition(name)[0], line
