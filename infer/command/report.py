@@ -14,6 +14,9 @@ from infer.targets import (
     replaced_report,
 )
 
+LONGEST_NAME = 230
+"""Bytes: file systems take 255, of which the unfinished file needs some."""
+
 
 def check_report(path: str, overwrite: bool, others: Iterable[str]) -> None:
     """Raises ValueError before the work begins if the report cannot be written.
@@ -22,6 +25,8 @@ def check_report(path: str, overwrite: bool, others: Iterable[str]) -> None:
     """
     if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
         raise ValueError(f"--report {path}: no such folder")
+    if len(os.fsencode(os.path.basename(path))) > LONGEST_NAME:
+        raise ValueError(f"--report {path[:60]}...: the name is too long")
     check_not_used(path, others, "--report")
     check_replaceable(path, overwrite, "--report", is_report)
 

@@ -33,7 +33,7 @@ ABSURD: dict[str, tuple[str, ...]] = {
         "a/b",
     ),
     "--segment": (*NUMBERS, "0", "-1", "1.5"),
-    "--crf": (*NUMBERS, "999", "-1", "64"),
+    "--crf": (*NUMBERS, "999", "-1"),
     "--frames": (HUGE, LONG, "0", "-1"),
     "--start": (*NUMBERS, "-1", "1000000"),
     "--steps": (*NUMBERS, "0", "-1"),
@@ -52,8 +52,14 @@ ABSURD: dict[str, tuple[str, ...]] = {
     "--report": ("/nowhere/r.json", "/", ".", "in.mp4", "x" * 5000, "in.mp4/r.json"),
     "--output": ("/nowhere/o.mp4", "o.xyz", "in.mp4", "x" * 5000 + ".mp4", "in.mp4/o"),
 }
-FOREIGN = ("0", "-0", "1e-320", "1e308", "-1", "1e9", "0x10", "٣")
-"""Values that a number's own reading may take or refuse; the words must only end well.
+MILD = {
+    "--timeout": {"1e-320", "٣"},
+    "--reconnect": {"1e-320", "٣"},
+    "--device": {""},
+    "--codec": {""},
+    "--preset": {""},
+}
+"""Values that make sense after all: a short time, other digits, nothing for a default.
 """
 FINE: dict[str, tuple[str, ...]] = {
     "--scale": ("2", "3", "4"),
@@ -66,6 +72,8 @@ FINE: dict[str, tuple[str, ...]] = {
     "--codec": ("libx264", "libx265", "ffv1", "prores"),
     "--seed": ("0", "7"),
 }
+LONGEST_ANSWER = 16_000
+"""Characters: the parser names every type of an option and repeats a value of 5,000."""
 AT_ONCE = 60.0
 """Seconds that a refusal may take on a machine with ten times more to do than it can."""
 NO_MODEL = "no such model.safetensors"
@@ -99,19 +107,13 @@ def check_refused(words: list[str], option: str, status: int, said: str) -> None
     """It was wrong use, told in a few lines that name the option."""
     assert status == 2, (words, said)
     assert option.strip("-") in said, (words, said)
-    assert len(said) < 2000, words
-    if "error" in said.splitlines()[0]:
+    assert len(said) < LONGEST_ANSWER, words
+    if said.startswith("error"):
         assert len(said.splitlines()) == 1, said
 
 
 SYSTEM = ("--report", "--output", "--device")
 """Options whose refusal may be in the words of the system, with its status."""
-SURE = [
-    (option, value)
-    for option, values in ABSURD.items()
-    for value in values
-    if value not in FOREIGN or option in ("--segment", "--frames", "--steps")
-]
 
 
 @pytest.mark.parametrize("option", ABSURD)
@@ -120,7 +122,7 @@ def test_each_absurd_value_is_told(
 ) -> None:
     monkeypatch.chdir(folder)
     before = sorted(os.listdir(folder))
-    values = [value for name, value in SURE if name == option]
+    values = [v for v in ABSURD[option] if v not in MILD.get(option, ())]
     for value in values:
         words = ["--video", "in.mp4", f"{option}={value}"]
         status, said = run(words, capsys)
@@ -146,7 +148,7 @@ def attack(words: list[str], folder: Path, capsys) -> None:
     before = sorted(os.listdir(folder))
     status, said = run(["--video", "in.mp4", *words], capsys)
     assert status in (1, 2), (words, said)
-    assert len(said) < 4000, words
+    assert len(said) < LONGEST_ANSWER, words
     assert sorted(os.listdir(folder)) == before, words
 
 
