@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from infer.command.failure import one_line
 from infer.command.inputs import Input, check_kind
-from infer.command.options import Options, limits_of, parse_fps
+from infer.command.options import Options, limits_of, rate_of
 from infer.console import say
 from infer.errors import JobError
 from infer.jobs.finished import is_output, is_output_of
@@ -68,7 +68,7 @@ def _entry(options: Options, item: Input) -> Entry:
             raise ValueError(
                 f"{item.path}: a live input, expected it alone and not in a batch"
             )
-        fps = parse_fps(options.fps)
+        fps = rate_of(options)
         info = probe(item.path, options.stream, fps, limits_of(options))
         folder = options.output
         if folder is not None and item.folder:

@@ -33,6 +33,7 @@ LIMITS = {
 }
 RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?(/[0-9]{1,9})?")
 """Fraction() also takes 1e99999999, and computes all its digits."""
+DEFAULT_FPS = "25"
 FASTEST = 100_000
 """Frames per second."""
 LONGEST_WAIT = 10**6
@@ -56,8 +57,10 @@ class InputOptions:
     """First frame to upscale."""
     frames: int | None = None
     """How many frames to upscale."""
-    fps: str = "25"
-    """Frame rate of a folder of images, such as 24 or 30000/1001."""
+    fps: str | None = None
+    """Frame rate of a folder of images or of raw pictures, such as 24 or 30000/1001; 25
+    by default. Videos have their own.
+    """
     stream: int | None = None
     """Index of the video stream, where a file has several."""
     deinterlace: bool = False
@@ -217,7 +220,7 @@ def check(options: Options) -> None:
     _check_seconds("timeout", options.timeout)
     if options.reconnect:
         _check_seconds("reconnect", options.reconnect)
-    parse_fps(options.fps)
+    rate_of(options)
     if options.size is not None:
         parse_size(options.size)
     if options.input_size is not None:
@@ -253,6 +256,11 @@ def _check_seconds(name: str, value: float) -> None:
 def limits_of(options: Options) -> Limits:
     """Returns the rules of reading the input."""
     return Limits(options.trust_playlist, options.max_pixels)
+
+
+def rate_of(options: Options) -> Fraction:
+    """Frames per second of what has no clock."""
+    return parse_fps(DEFAULT_FPS if options.fps is None else options.fps)
 
 
 def parse_size(text: str, option: str = "--size") -> tuple[int, int]:

@@ -16,7 +16,7 @@ from infer.errors import JobError
 from infer.frame import Frame, Sink
 from infer.jobs.fingerprint import file_identity, params_digest
 from infer.jobs.fitting import need_of_job
-from infer.jobs.plan import Plan, check_target
+from infer.jobs.plan import Plan, check_target, is_picture_name
 from infer.jobs.work_folder import WorkFolder
 from infer.model.engine import Engine, Model
 from infer.model.memory import Memory, available
@@ -226,6 +226,11 @@ def _publish_images(plan: Plan, work: WorkFolder, report: Report) -> None:
     """Moves the frames: as one folder if it is new, else one by one."""
     folder = work.path / "frames"
     target = Path(plan.target)
+    if is_picture_name(plan.target):
+        (name,) = work.images
+        work.mark_published({target.name: work.digest_of(name)}, report)
+        move_into_place(work.path / name, target)
+        return
     digests = {
         f"{target.name}/{os.path.basename(name)}": work.digest_of(name)
         for name in work.images

@@ -15,6 +15,7 @@ from typing import Any
 from infer.jobs.fingerprint import file_identity
 from infer.sources.info import VideoInfo
 from sdvsr_jax.atomic import atomic_write
+from sdvsr_jax.weights.hub import cache_folder
 
 
 def remember(output: str, info: VideoInfo) -> None:
@@ -50,9 +51,8 @@ def _record(output: str) -> dict[str, Any] | None:
 
 
 def _record_of(output: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     name = hashlib.sha256(os.fsencode(os.path.realpath(output))).hexdigest()[:32]
-    return cache / "sdvsr_jax" / "finished" / f"{name}.json"
+    return cache_folder() / "sdvsr_jax" / "finished" / f"{name}.json"
 
 
 def _state_of(output: str) -> dict[str, int]:

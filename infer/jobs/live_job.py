@@ -17,8 +17,8 @@ from infer.command.options import (
     Options,
     limits_of,
     parse_degree,
-    parse_fps,
     parse_size,
+    rate_of,
 )
 from infer.console import describe_model, say
 from infer.errors import JobError
@@ -127,7 +127,7 @@ def _raw_pictures(options: Options) -> RawPictures | None:
     if options.input_size is None:
         return None
     width, height = parse_size(options.input_size, "--input-size")
-    return RawPictures(width, height, options.raw_format, parse_fps(options.fps))
+    return RawPictures(width, height, options.raw_format, rate_of(options))
 
 
 def _open_source(

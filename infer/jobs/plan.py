@@ -9,7 +9,7 @@ from typing import Any
 
 from av.video.format import VideoFormat
 
-from infer.command.options import Options, limits_of, parse_fps, parse_size
+from infer.command.options import Options, limits_of, parse_size, rate_of
 from infer.errors import JobError
 from infer.jobs.work_folder import is_published
 from infer.sinks.containers import SUFFIXES, Packaging, muxer_of, natural_muxer, refused
@@ -106,9 +106,12 @@ def make_plan(
     Raises ValueError for what the user can change on the command line, JobError for
     what is wrong with the files.
     """
-    info = info or probe(
-        path, options.stream, parse_fps(options.fps), limits_of(options)
-    )
+    info = info or probe(path, options.stream, rate_of(options), limits_of(options))
+    if options.fps is not None and not info.files:
+        raise ValueError(
+            f"--fps {options.fps}: {path} has times of its own, expected a folder of "
+            "images; leave --fps out"
+        )
     if info.num_frames is not None and options.start >= info.num_frames:
         raise ValueError(
             f"--start {options.start}: {path} has {info.num_frames} frames"
@@ -120,6 +123,10 @@ def make_plan(
         info = _without_time_code(info)
     size = output_size(options, info)
     output = output or default_output(info, options)
+    if options.size and info.is_sideways and not _holds_images(output):
+        size = (size[1], size[0])  # as it is seen, which players turn
+    if is_picture_name(output):
+        _require_one_frame(output, info, options)
     check_target(output, path, options.overwrite, owner)
     common = {
         "info": info,
@@ -130,7 +137,7 @@ def make_plan(
         "deinterlace": options.deinterlace,
         "group": options.segment,
     }
-    if _is_folder(output):
+    if _holds_images(output):
         return Plan(
             **common,
             notes=tuple(
@@ -214,6 +221,23 @@ def _is_same(output: str, path: str) -> bool:
 
 def _is_folder(output: str) -> bool:
     return os.path.splitext(output.rstrip("/\\"))[1] == ""
+
+
+def is_picture_name(output: str) -> bool:
+    """Whether the output is one PNG file."""
+    return output.lower().endswith(".png")
+
+
+def _holds_images(output: str) -> bool:
+    return _is_folder(output) or is_picture_name(output)
+
+
+def _require_one_frame(output: str, info: VideoInfo, options: Options) -> None:
+    if not info.is_picture and 1 not in (options.frames, info.num_frames):
+        raise ValueError(
+            f"{output}: holds one picture, and {info.path} may have more: give a folder "
+            "name for PNG frames, or --frames 1"
+        )
 
 
 def output_size(options: Options, info: VideoInfo) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infer.command.options import Options, limits_of, parse_fps
+from infer.command.options import Options, limits_of, rate_of
 from infer.console import describe_plan, say
 from infer.errors import JobError
 from infer.jobs.plan import Plan, check_target, default_output, make_plan
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def plan_parts(options: Options, path: str, output: str | None) -> list[Plan]:
     """A plan for every run of equal size; none where the size does not change."""
-    fps = parse_fps(options.fps)
+    fps = rate_of(options)
     info = probe(path, options.stream, fps, limits_of(options))
     runs = size_runs(info, options.start, options.frames)
     if len(runs) < 2:

@@ -140,6 +140,17 @@ class VideoInfo:
     """Pictures are interlaced although they do not say so."""
 
     @property
+    def is_picture(self) -> bool:
+        """Whether the source is one picture, whose format does not count any."""
+        return self.container.endswith("_pipe") or self.container == "image2"
+
+    @property
+    def is_sideways(self) -> bool:
+        """Whether players turn the picture by a quarter, so that its sides change."""
+        matrix = self.display_matrix
+        return matrix is not None and abs(matrix[1]) > abs(matrix[0])
+
+    @property
     def matrix(self) -> int:
         """The YUV matrix that decodes this source.
 
