@@ -21,6 +21,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from infer.console import say
 from infer.evaluation import codecs, pictures
 from infer.evaluation.clips import Clip, Size, with_hr, without_hr
 from infer.evaluation.conditions import Condition, degrade, parse_condition
@@ -116,6 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         truth = None if clip.hr is None else Truth(clip.hr)
         for name, case in _cases(clip, truth, conditions, models, options):
             results[name][clip.name] = measure(case, options.scale, judge)
+            say(f"judged   {clip.name} {name}".rstrip())
+            # what is known so far survives an interruption of the hours that follow
+            _write_files(options, results, judge)
             label = _label(clip.name, name, options)
             _save_pictures(case, label, options)
             if options.drift and truth is not None:
@@ -280,20 +284,30 @@ def _save_pictures(case: Case, label: str, options: Evaluate) -> None:
 def _report(
     options: Evaluate, results: Results, ages: dict[str, Any], judge: Judge
 ) -> None:
-    protocol = _protocol(options, judge)
-    print_table(results, protocol)
+    print_table(results, _protocol(options, judge))
     for clip, rows in ages.items():
         for row, numbers in rows.items():
             text = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-            Console().print(
-                f"drift of {row} on {clip} (LPIPS): {text}", highlight=False
-            )
-    if options.json:
-        write_json(options.json, results, protocol, {"drift": ages} if ages else {})
-    if options.csv:
-        write_csv(options.csv, results)
+            line = f"drift of {row} on {clip} (LPIPS): {text}"
+            Console().print(line, highlight=False)
+    extra = {"drift": ages} if ages else {}
+    _write_files(options, results, judge, extra)
     if options.plot:
         pictures.curves(results).save(options.plot)
+
+
+def _write_files(
+    options: Evaluate,
+    results: Results,
+    judge: Judge,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Writes the conditions that have a clip already."""
+    begun = {name: clips for name, clips in results.items() if clips}
+    if options.json:
+        write_json(options.json, begun, _protocol(options, judge), extra or {})
+    if options.csv:
+        write_csv(options.csv, begun)
 
 
 def _protocol(options: Evaluate, judge: Judge) -> dict[str, Any]:

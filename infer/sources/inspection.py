@@ -1,0 +1,236 @@
+"""Facts about a source that its header does not tell, from the pictures themselves.
+
+How much detail they hold (has someone enlarged them already?), whether they are woven
+from fields, and where scenes begin.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.video.frame import VideoFrame
+
+from infer.sources.files import Damage, decode_images, decode_stream
+from infer.sources.info import VideoInfo
+from infer.sources.probe import open_input
+
+Scan = Literal["progressive", "interlaced", "telecined"]
+
+NUM_BANDS = 32
+MIN_SIDE = 96
+"""Smaller pictures have too few frequencies for a judgement of their detail."""
+DETAIL_EVERY = 10
+"""Frames from one spectrum to the next; neighbours say nearly the same."""
+MIDDLE = 0.75
+"""Part of the width and height whose spectrum is taken: bars and logos lie outside."""
+BLOWN_UP = 0.7
+"""Part of the width below which a picture counts as enlarged."""
+
+# Levels of the spectrum relative to the falling power of natural pictures, in dB.
+# Native clips, also at CRF 36, end between +2 and -8; clips enlarged 2x and 3x by
+# bicubic, bilinear and Lanczos between -9 and -27, the upper ones after CRF 28.
+EMPTY_END = -9.0
+# Where the power has fallen by this much, an enlarged picture's own frequencies end.
+EDGE = -6.0
+
+COMBED = 0.5
+"""Part of the moving frames that must be woven in an interlaced source."""
+TELECINED = (0.2, 0.6)
+"""Of a 3:2 pulldown two frames in five are woven; fades and cuts hide some."""
+REPEATS = 0.2
+"""Part of the frames with a repeated field in a telecined source: two in five."""
+FEWEST_MOVING = 4
+"""Frames that must move before weaving can be judged."""
+
+
+class Inspection(NamedTuple):
+    """What the pictures of a source show."""
+
+    num_frames: int
+    """Frames that were looked at, from the first on."""
+    detail: tuple[float, float] | None
+    """Parts (0, 1] of the width and the height that hold detail; None where the
+    pictures are too small or flat to say."""
+    scan: Scan
+    cuts: tuple[int, ...]
+    """Numbers of the frames that begin a new scene, without frame 0."""
+
+    @property
+    def is_blown_up(self) -> bool:
+        """Whether the picture was enlarged before, or is as soft as if it had been."""
+        return self.detail is not None and max(self.detail) <= BLOWN_UP
+
+
+def inspect_source(info: VideoInfo, num_frames: int | None = None) -> Inspection:
+    """Looks at the first `num_frames` frames, or at all of them.
+
+    Damaged packets are passed over, as in a job.
+    """
+    spectra = _Spectra()
+    fields = _Fields()
+    cuts = []
+    count = 0
+    frames = _frames(info)
+    for count, frame in enumerate(_marked(frames, num_frames), 1):
+        if "lavfi.scd.time" in frame.metadata and count > 1:
+            cuts.append(count - 1)
+        fields.add(frame.metadata)
+        if (count - 1) % DETAIL_EVERY == 0:
+            spectra.add(frame.to_ndarray())
+    scan = fields.scan()
+    detail = spectra.detail()
+    if detail is not None and scan != "progressive":
+        # the comb of woven fields fills the vertical spectrum
+        detail = (detail[0], detail[0])
+    return Inspection(count, detail, scan, tuple(cuts))
+
+
+def _frames(info: VideoInfo) -> Iterator[VideoFrame]:
+    if info.files:
+        yield from decode_images(info)
+        return
+    with open_input(info.path) as container:
+        yield from decode_stream(container, info.stream, Damage())
+
+
+def _marked(
+    frames: Iterator[VideoFrame], num_frames: int | None
+) -> Iterator[VideoFrame]:
+    """Gray frames with the metadata of FFmpeg's field and scene detectors.
+
+    A change of size begins a new pair of detectors.
+    """
+    graph = None
+    shape = None
+    for frame in itertools.islice(frames, num_frames):
+        if (frame.width, frame.height, frame.format.name) != shape:
+            if graph is not None:
+                graph.push(None)
+                yield from _pull(graph)
+            shape = (frame.width, frame.height, frame.format.name)
+            graph = _detectors(frame)
+        assert graph is not None
+        graph.push(frame)
+        yield from _pull(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _pull(graph)
+
+
+def _detectors(frame: VideoFrame) -> Graph:
+    graph = Graph()
+    source = graph.add(
+        "buffer",
+        video_size=f"{frame.width}x{frame.height}",
+        pix_fmt=frame.format.name,
+        time_base="1/1000",
+        pixel_aspect="1/1",
+    )
+    nodes = [graph.add(name) for name in ("idet", "scdet", "buffersink")]
+    gray = graph.add("format", "pix_fmts=gray")
+    graph.link_nodes(source, gray, *nodes)
+    graph.configure()
+    return graph
+
+
+def _pull(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        assert isinstance(frame, VideoFrame)
+        yield frame
+
+
+class _Fields:
+    """Counts what FFmpeg's `idet` says of every frame."""
+
+    def __init__(self) -> None:
+        self._woven = 0
+        self._progressive = 0
+        self._repeats = 0
+
+    def add(self, metadata: dict[str, str]) -> None:
+        verdict = metadata.get("lavfi.idet.single.current_frame", "undetermined")
+        self._woven += verdict in ("tff", "bff")
+        self._progressive += verdict == "progressive"
+        repeated = metadata.get("lavfi.idet.repeated.current_frame", "neither")
+        self._repeats += repeated in ("top", "bottom")
+
+    def scan(self) -> Scan:
+        moving = self._woven + self._progressive
+        if moving < FEWEST_MOVING:
+            return "progressive"
+        woven_part = self._woven / moving
+        repeated_part = self._repeats / moving
+        low, high = TELECINED
+        if low <= woven_part <= high and repeated_part >= REPEATS:
+            return "telecined"
+        return "interlaced" if woven_part >= COMBED else "progressive"
+
+
+class _Spectra:
+    """Mean power spectra of gray frames along both axes."""
+
+    def __init__(self) -> None:
+        self._sums = np.zeros((2, NUM_BANDS))
+        self._count = 0
+
+    def add(self, gray: np.ndarray) -> None:
+        """`gray`: uint8 [h, w]."""
+        if min(gray.shape) < MIN_SIDE:
+            return
+        middle = _middle(gray).astype(np.float32)
+        self._sums[0] += band_powers(middle)
+        self._sums[1] += band_powers(middle.T)
+        self._count += 1
+
+    def detail(self) -> tuple[float, float] | None:
+        """Parts of width and height that hold detail."""
+        # power of one level: below it a picture is flat up to its rounding
+        if not self._count or self._sums[:, 1:4].max() < self._count:
+            return None
+        horizontal, vertical = self._sums / self._count
+        return detail_of(horizontal), detail_of(vertical)
+
+
+def _middle(gray: np.ndarray) -> np.ndarray:
+    height, width = gray.shape
+    top = round(height * (1 - MIDDLE) / 2)
+    left = round(width * (1 - MIDDLE) / 2)
+    return gray[top : height - top, left : width - left]
+
+
+def band_powers(rows: np.ndarray) -> np.ndarray:
+    """Mean power of rows [n, w] in NUM_BANDS equal bands from 0 to half a cycle."""
+    width = rows.shape[1]
+    window = np.hanning(width).astype(np.float32)
+    centred = (rows - rows.mean(1, keepdims=True)) * window
+    power = np.square(np.abs(np.fft.rfft(centred, axis=1))).mean(0)
+    band = np.arange(len(power)) * NUM_BANDS * 2 // width
+    band = np.minimum(band, NUM_BANDS - 1)
+    sums = np.bincount(band, power, NUM_BANDS)
+    sizes = np.bincount(band, minlength=NUM_BANDS)
+    return sums / sizes / np.square(window).sum()
+
+
+def detail_of(powers: np.ndarray) -> float:
+    """Part (0, 1] of the samples that the spectrum needs; 1 for a native picture.
+
+    The power of natural pictures falls with the square of the frequency. An enlarged
+    picture follows that up to the half cycle of its small original and then drops.
+    """
+    frequency = (np.arange(NUM_BANDS) + 0.5) / (2 * NUM_BANDS)
+    level = 10 * np.log10(powers * frequency**2 + 1e-9)
+    # band 0 holds the slow change of brightness, bands 1 to 7 the shapes of all sources
+    level = level - np.median(level[1:8])
+    smooth = np.convolve(np.pad(level, 1, mode="edge"), np.ones(3) / 3, "valid")
+    end = smooth[-NUM_BANDS // 4 :].mean()
+    if end > EMPTY_END:
+        return 1.0
+    filled = np.flatnonzero(smooth >= max(EDGE, end / 2))
+    return float((filled[-1] + 1) / NUM_BANDS)
