@@ -1,0 +1,158 @@
+"""What `infer plan` reads from the pictures of a source: real clips, real encoders."""
+
+import av
+import numpy as np
+import pytest
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from PIL import Image
+from skimage import data
+
+from infer.sources.inspection import (
+    NUM_BANDS,
+    band_powers,
+    detail_of,
+    inspect_source,
+)
+from infer.sources.probe import probe
+from tests.infer.clips import ROOT, make_video
+
+NATIVE = str(ROOT / "examples" / "nasa_320x180.mp4")
+SIZE = (192, 128)
+
+
+def pan(count, step, photo=None):
+    """Frames of a photograph that moves by `step` pixels a frame, uint8 [h, w, 3]."""
+    photo = data.astronaut() if photo is None else photo
+    width, height = SIZE
+    starts = range(40, 40 + count * step, step)
+    return [photo[60 : 60 + height, start : start + width] for start in starts]
+
+
+def save(path, frames):
+    height, width = frames[0].shape[:2]
+    return make_video(
+        str(path),
+        pts=range(len(frames)),
+        size=(width, height),
+        frames=[np.ascontiguousarray(frame) for frame in frames],
+        options={"crf": "18", "preset": "medium"},
+    )
+
+
+def inspect(path, num_frames=None):
+    return inspect_source(probe(str(path)), num_frames)
+
+
+@pytest.mark.parametrize("interpolation", ["BILINEAR", "BICUBIC", "LANCZOS"])
+def test_a_clip_enlarged_to_double_is_found_and_its_size_told(tmp_path, interpolation):
+    with av.open(NATIVE) as container:
+        first = [frame for frame, _ in zip(container.decode(video=0), range(12))]
+    large = [f.to_ndarray(format="rgb24") for f in first]
+    method = Image.Resampling[interpolation]
+    large = [np.asarray(Image.fromarray(f).resize((640, 360), method)) for f in large]
+    inspection = inspect(save(tmp_path / "large.mp4", large))
+    assert inspection.is_blown_up
+    # half the samples: bands are 3 % wide, and filters roll off before the half cycle
+    assert max(inspection.detail) == pytest.approx(0.5, abs=0.15)
+
+
+@pytest.mark.parametrize("quality", [18, 30])
+def test_a_native_clip_is_not_taken_for_an_enlarged_one(tmp_path, quality):
+    assert not inspect(NATIVE, 60).is_blown_up
+    frames = pan(6, 3)
+    path = save(tmp_path / "pan.mp4", frames)
+    assert inspect(path).detail == (1.0, 1.0)
+
+
+def test_small_and_flat_pictures_have_no_verdict(tmp_path):
+    small = save(tmp_path / "small.mp4", [data.astronaut()[:64, :64]] * 2)
+    assert inspect(small).detail is None
+    flat = save(tmp_path / "flat.mp4", [np.full((128, 128, 3), 90, np.uint8)] * 2)
+    assert inspect(flat).detail is None
+    assert not inspect(flat).is_blown_up
+
+
+def test_the_power_of_a_wave_is_in_its_band():
+    # 40 cycles in 256 samples: frequency 0.15625, the edge of bands 9 and 10 of 32
+    wave = 50 * np.sin(2 * np.pi * (40.5 / 256) * np.arange(256))
+    powers = band_powers(np.tile(wave, (4, 1)))
+    assert np.argmax(powers) == int(40.5 / 256 * 2 * NUM_BANDS)
+    assert powers[20:].max() < 1e-3 * powers.max()
+
+
+def test_the_spectrum_of_a_native_picture_needs_all_samples():
+    frequency = (np.arange(NUM_BANDS) + 0.5) / (2 * NUM_BANDS)
+    natural = 1 / frequency**2
+    assert detail_of(natural) == 1.0
+    # 30 dB less above a quarter of a cycle: enlarged to double
+    enlarged = np.where(frequency < 0.25, natural, natural / 1000)
+    assert detail_of(enlarged) == pytest.approx(0.5, abs=1.5 / NUM_BANDS)
+
+
+def weave(fields):
+    """Every two pictures as one frame: even rows of the first, odd of the second."""
+    frames = []
+    for top, bottom in zip(fields[::2], fields[1::2]):
+        frame = np.array(top)
+        frame[1::2] = bottom[1::2]
+        frames.append(frame)
+    return frames
+
+
+def telecine(frames):
+    """24 pictures a second as 30 frames: FFmpeg's 3:2 pulldown."""
+    height, width = frames[0].shape[:2]
+    graph = Graph()
+    source = graph.add(
+        "buffer",
+        video_size=f"{width}x{height}",
+        pix_fmt="rgb24",
+        time_base="1/24",
+        pixel_aspect="1/1",
+    )
+    nodes = [graph.add(name) for name in ("telecine", "buffersink")]
+    graph.link_nodes(source, *nodes)
+    graph.configure()
+    pulled = []
+    for number, rgb in enumerate(frames):
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame.pts = number
+        graph.push(frame)
+        while True:
+            try:
+                pulled.append(graph.pull().to_ndarray(format="rgb24"))
+            except av.BlockingIOError:
+                break
+    return pulled
+
+
+def test_woven_fields_are_found_without_a_flag(tmp_path):
+    path = save(tmp_path / "woven.mp4", weave(pan(24, 4)))
+    assert not probe(path).interlaced
+    assert inspect(path).scan == "interlaced"
+
+
+def test_telecined_film_is_told_from_interlaced_video(tmp_path):
+    assert inspect(save(tmp_path / "film.mp4", telecine(pan(24, 6)))).scan == (
+        "telecined"
+    )
+
+
+def test_a_progressive_pan_is_progressive(tmp_path):
+    assert inspect(save(tmp_path / "pan.mp4", pan(20, 4))).scan == "progressive"
+
+
+def test_every_cut_is_counted_once_and_a_pan_is_none(tmp_path):
+    frames = pan(8, 6) + pan(6, 6, data.coffee()) + pan(7, 6, data.chelsea())
+    inspection = inspect(save(tmp_path / "cuts.mp4", frames))
+    assert inspection.num_frames == 21
+    assert inspection.cuts == (8, 14)
+
+
+def test_a_folder_of_images_is_inspected_also_where_its_size_changes(tmp_path):
+    for number, frame in enumerate(pan(3, 2)):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    Image.fromarray(data.chelsea()).save(tmp_path / "3.png")
+    assert inspect(tmp_path).num_frames == 4
+    assert inspect(tmp_path, 2).num_frames == 2
