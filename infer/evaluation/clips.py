@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from infer.sources.files import read_frames
 from infer.sources.probe import probe
-from sdvsr_jax.metrics.luma import to_levels
+from sdvsr_jax.metrics.luma import HALF, to_levels
 from sdvsr_jax.ops.resize import downsample_bicubic
 
 Size = tuple[int, int]
@@ -36,7 +36,7 @@ class Clip(NamedTuple):
 
 def to_float(levels: np.ndarray) -> np.ndarray:
     """uint8 -> float32 in [-1, 1]."""
-    return levels.astype(np.float32) / 127.5 - 1
+    return levels.astype(np.float32) / HALF - 1
 
 
 def to_uint8(image: ArrayLike) -> np.ndarray:

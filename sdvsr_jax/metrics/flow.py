@@ -1,8 +1,7 @@
-"""Dense optical flow without weights: Lucas and Kanade, from the coarsest level of a
-pyramid to the finest.
+"""Dense optical flow without weights: Lucas and Kanade on a pyramid of levels.
 
-For measuring only: found anew in the pictures that are judged, never taken from the
-model under test.
+For measuring only: it is estimated anew in the pictures that are judged, never taken
+from the model under test.
 """
 
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from sdvsr_jax.ops.lucas_kanade import refine_flow
 from sdvsr_jax.ops.resize import resize_linear
-from sdvsr_jax.types import Array, Float
+from sdvsr_jax.types import Array, Float, Flow
 
 NAME = "pyramidal Lucas-Kanade"
 COARSEST = 12
@@ -24,9 +23,10 @@ def lucas_kanade(
     sigma: float = 4.0,
     num_iterations: int = 4,
     ridge: float = 3e-4,
-) -> Float[Array, "b H W 2"]:
-    """Flow (x, y) in pixels, current -> previous: current(p) is near previous(p +
-    flow).
+) -> Flow:
+    """Returns the flow (x, y) in pixels, current -> previous, [b, H, W, 2].
+
+    current(p) is near previous(p + flow).
 
     Args:
       current, previous: images in [-1, 1].
@@ -35,14 +35,17 @@ def lucas_kanade(
       ridge: keeps the step small where the window has no texture (squared units of [-1,
       1]).
     """
-    levels = [(current.mean(-1, keepdims=True), previous.mean(-1, keepdims=True))]
-    while min(levels[-1][0].shape[1:3]) >= 2 * COARSEST:
-        levels.append((_half(levels[-1][0]), _half(levels[-1][1])))
-    flow = jnp.zeros((*levels[-1][0].shape[:3], 2))
+    image = current.mean(-1, keepdims=True)
+    other = previous.mean(-1, keepdims=True)
+    levels = [(image, other)]
+    while min(image.shape[1:3]) >= 2 * COARSEST:
+        image = _half(image)
+        other = _half(other)
+        levels.append((image, other))
+
+    flow = jnp.zeros((*image.shape[:3], 2))
     for image, other in reversed(levels):
-        height, width = image.shape[1:3]
-        grow = jnp.asarray([width / flow.shape[2], height / flow.shape[1]])
-        flow = resize_linear(flow, height, width) * grow
+        flow = _enlarge_flow(flow, *image.shape[1:3])
         # the level above was right to half a pixel of this one, or nothing can be found
         # here
         flow = refine_flow(
@@ -51,8 +54,12 @@ def lucas_kanade(
     return flow
 
 
+def _enlarge_flow(flow: Flow, height: int, width: int) -> Flow:
+    factors = jnp.asarray([width / flow.shape[2], height / flow.shape[1]])
+    return resize_linear(flow, height, width) * factors
+
+
 def _half(image: Float[Array, "b h w 1"]) -> Float[Array, "b h2 w2 1"]:
     b, height, width, _ = image.shape
-    return jax.image.resize(
-        image, (b, height // 2, width // 2, 1), "linear", antialias=True
-    )
+    size = (b, height // 2, width // 2, 1)
+    return jax.image.resize(image, size, "linear", antialias=True)

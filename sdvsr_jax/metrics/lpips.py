@@ -1,8 +1,8 @@
-"""LPIPS, the learned perceptual distance (Zhang et al., CVPR 2018, v0.1),
-differentiable and float32.
+"""LPIPS, the learned perceptual distance (Zhang et al., CVPR 2018, v0.1).
 
-    d(x, y) = sum_l mean_hw sum_c w_lc (x_lc / |x_l| - y_lc / |y_l|)^2          over the
-    taps l of a trunk
+Differentiable and float32. Over the taps l of a trunk:
+
+    d(x, y) = sum_l mean_hw sum_c w_lc (x_lc / |x_l| - y_lc / |y_l|)^2
 
 Three trunks: SqueezeNet 1.1 (weights shipped), AlexNet and VGG16 (the user's file).
 """
@@ -21,6 +21,7 @@ from sdvsr_jax.types import Params
 
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
+"""Mean and deviation of ImageNet's R, G and B on [-1, 1], as the authors round them."""
 MIN_SIZE = 32
 """Smallest side that leaves every trunk at least one position at its last tap."""
 
@@ -103,38 +104,45 @@ class Trunk(nn.Module):
         return taps
 
 
-def _apply(layer: Conv | Fire | Pool, x: Array) -> Array:
+def _apply(
+    layer: Conv | Fire | Pool, x: Float[Array, "b h w c"]
+) -> Float[Array, "b h2 w2 c2"]:
     if isinstance(layer, Pool):
-        return _max_pool(_max_pool(x, layer, 1), layer, 2)
+        rows = _max_pool(x, layer, 1)
+        return _max_pool(rows, layer, 2)
     name = f"features_{layer.index}"
     if isinstance(layer, Fire):
         return FireModule(layer.squeeze, layer.expand, name=name)(x)
-    kernel, stride = (layer.kernel, layer.kernel), (layer.stride, layer.stride)
-    return nn.relu(nn.Conv(layer.channels, kernel, stride, layer.padding, name=name)(x))
-
-
-def _max_pool(x: Array, pool: Pool, axis: int) -> Array:
-    """Stride 2 along one axis, as maxima of slices: a window reduction's gradient is a
-    slow scatter on CPUs.
-    """
-    count = (
-        -(-(x.shape[axis] - pool.size) // 2)
-        if pool.ceil
-        else (x.shape[axis] - pool.size) // 2
+    conv = nn.Conv(
+        layer.channels,
+        (layer.kernel, layer.kernel),
+        (layer.stride, layer.stride),
+        layer.padding,
+        name=name,
     )
+    return nn.relu(conv(x))
+
+
+def _max_pool(x: Float[Array, "b h w c"], pool: Pool, axis: int) -> Array:
+    """Maxima along one axis, stride 2."""
+    rest = x.shape[axis] - pool.size
+    steps = -(-rest // 2) if pool.ceil else rest // 2
     # ceil mode: the last window may hang over the edge by one pixel
-    x = jnp.pad(
-        x, [(0, 1) if a == axis else (0, 0) for a in range(4)], constant_values=-jnp.inf
-    )
+    padding = [(0, 0)] * 4
+    padding[axis] = (0, 1)
+    padded = jnp.pad(x, padding, constant_values=-jnp.inf)
+    # slices, because a window reduction's gradient is a slow scatter on CPUs
     slices = [
-        jax.lax.slice_in_dim(x, i, i + 2 * count + 1, 2, axis) for i in range(pool.size)
+        jax.lax.slice_in_dim(padded, start, start + 2 * steps + 1, 2, axis)
+        for start in range(pool.size)
     ]
     return functools.reduce(jnp.maximum, slices)
 
 
-def _unit(features: Array) -> Array:
+def _unit(features: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     # the constant keeps the gradient finite where every channel is zero
-    return features / jnp.sqrt(1e-8 + jnp.sum(features**2, axis=-1, keepdims=True))
+    length = jnp.sqrt(1e-8 + jnp.sum(features**2, axis=-1, keepdims=True))
+    return features / length
 
 
 def _check(x: Array, net: str) -> None:
@@ -155,7 +163,9 @@ def lpips(
     y: Float[ArrayLike, "b H W 3"],
     net: str = "squeeze",
 ) -> Float[Array, " b"]:
-    """Distance per image pair; 0 for equal images, gradients finite everywhere.
+    """Returns the distance per image pair; 0 for equal images.
+
+    Gradients are finite everywhere.
 
     Args:
       params: from `load_lpips` or `convert_lpips`, of the same `net`.
@@ -180,7 +190,7 @@ def lpips(
 def lpips_features(
     params: Params, x: Float[ArrayLike, "b H W 3"], net: str = "squeeze"
 ) -> list[Float[Array, "b _ _ _"]]:
-    """Features of images in [-1, 1], one map of unit vectors per tap of the trunk.
+    """Returns maps of unit vectors, one per tap of the trunk, of images in [-1, 1].
 
     For an image that is compared with several; `lpips_distance` compares them.
     """
@@ -196,9 +206,10 @@ def lpips_distance(
     features_x: list[Float[Array, "b _ _ _"]],
     features_y: list[Float[Array, "b _ _ _"]],
 ) -> Float[Array, " b"]:
-    """LPIPS of two images from their `lpips_features`."""
+    """Returns LPIPS of two images from their `lpips_features`."""
     total = jnp.zeros(features_x[0].shape[0], jnp.float32)
     for index, (tap_x, tap_y) in enumerate(zip(features_x, features_y)):
         head = params["heads"][f"lin{index}"]
-        total += jnp.mean((tap_x - tap_y) ** 2 @ head, axis=(1, 2))
+        squares = (tap_x - tap_y) ** 2
+        total += jnp.mean(squares @ head, axis=(1, 2))
     return total

@@ -1,12 +1,12 @@
-"""LPIPS weights: the standard state dict (names of the `lpips` package) in safetensors,
-to params and checked.
+"""LPIPS weights: the standard state dict in safetensors, checked, to params.
 
-For another net save `lpips.LPIPS(net='alex').state_dict()` with
-`safetensors.torch.save_file` and pass its path.
+Names are those of the `lpips` package. For another net save
+`lpips.LPIPS(net='alex').state_dict()` with `safetensors.torch.save_file` and pass its
+path.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,16 @@ _IGNORED = re.compile(
 _TRUNK = re.compile(r"(?:net\.slice\d+|features)\.(\d+)\.(.+)")
 _HEAD = re.compile(r"(lin\d+)\.model\.1\.weight")
 
+Key = tuple[str, ...]
+"""Path of a leaf in the tree of params."""
+
 
 def load_lpips(path: str | Path | None = None, net: str = "squeeze") -> Params:
-    """Params of `lpips`: the shipped SqueezeNet weights, or a safetensors file of the
-    standard state dict.
+    """Returns the params of `lpips`.
+
+    Args:
+      path: a safetensors file of the standard state dict; None for the shipped
+        SqueezeNet weights.
 
     Raises:
       ValueError: no path for a net other than 'squeeze', or a file that does not hold
@@ -55,60 +61,61 @@ def convert_lpips(state: Mapping[str, np.ndarray], net: str = "squeeze") -> Para
     Raises:
       ValueError: all missing, unknown and misshapen names at once.
     """
-    flat = {}
-    unknown = []
+    leaves: dict[Key, np.ndarray] = {}
+    faults = []
     for name, value in state.items():
-        key = _target(name)
+        key = _key(name)
         if key is not None:
-            flat[key] = _layout(np.asarray(value, np.float32))
+            leaves[key] = _layout(np.asarray(value, np.float32))
         elif not _IGNORED.match(name):
-            unknown.append(name)
-    _check(flat, unknown, net)
-    return jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(flat))
-
-
-def _target(name: str) -> tuple[str, ...] | None:
-    if match := _HEAD.fullmatch(name):
-        return ("heads", match[1])
-    if match := _TRUNK.fullmatch(name):
-        parts = match[2].replace("weight", "kernel").split(".")
-        return ("net", f"features_{match[1]}", *parts)
-    return None
-
-
-def _layout(value: np.ndarray) -> np.ndarray:
-    """OIHW -> HWIO; a head [1, c, 1, 1] -> [c]."""
-    if value.ndim == 4 and value.shape[0] == 1 and value.shape[2:] == (1, 1):
-        return value[0, :, 0, 0]
-    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
-
-
-def _expected(net: str) -> dict[tuple[str, ...], tuple[int, ...]]:
-    if net not in TRUNKS:
-        raise ValueError(f"net {net!r}: expected one of {sorted(TRUNKS)}")
-    image = jnp.zeros((1, MIN_SIZE, MIN_SIZE, 3))
-    taps, variables = jax.eval_shape(
-        Trunk(net).init_with_output, jax.random.key(0), image
-    )
-    leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(variables["params"])  # pyright: ignore
-    return {("net", *key): leaf.shape for key, leaf in leaves.items()} | {
-        ("heads", f"lin{i}"): (tap.shape[-1],) for i, tap in enumerate(taps)
-    }
-
-
-def _check(
-    flat: dict[tuple[str, ...], np.ndarray], unknown: list[str], net: str
-) -> None:
-    expected = _expected(net)
-    faults = [f"unknown {name}" for name in unknown]
-    faults += [f"unknown {'.'.join(key)}" for key in flat.keys() - expected.keys()]
-    faults += [f"missing {'.'.join(key)}" for key in expected.keys() - flat.keys()]
-    faults += [
-        f"{'.'.join(key)} has shape {flat[key].shape}, expected {expected[key]}"
-        for key in flat.keys() & expected.keys()
-        if flat[key].shape != expected[key]
-    ]
+            faults.append(f"unknown {name}")
+    faults += _shape_faults(leaves, net)
     if faults:
         raise ValueError(
             f"not an LPIPS {net!r} state dict: {'; '.join(sorted(faults))}"
         )
+    return jax.tree.map(jnp.asarray, traverse_util.unflatten_dict(leaves))
+
+
+def _key(name: str) -> Key | None:
+    head = _HEAD.fullmatch(name)
+    if head is not None:
+        return ("heads", head[1])
+    layer = _TRUNK.fullmatch(name)
+    if layer is None:
+        return None
+    parts = layer[2].replace("weight", "kernel").split(".")
+    return ("net", f"features_{layer[1]}", *parts)
+
+
+def _layout(value: np.ndarray) -> np.ndarray:
+    """OIHW -> HWIO; a head [1, c, 1, 1] -> [c]."""
+    if value.ndim != 4:
+        return value
+    if value.shape[0] == 1 and value.shape[2:] == (1, 1):
+        return value[0, :, 0, 0]
+    return value.transpose(2, 3, 1, 0)
+
+
+def _expected_shapes(net: str) -> dict[Key, tuple[int, ...]]:
+    if net not in TRUNKS:
+        raise ValueError(f"net {net!r}: expected one of {sorted(TRUNKS)}")
+    image = jnp.zeros((1, MIN_SIZE, MIN_SIZE, 3))
+    init = Trunk(net).init_with_output
+    taps, variables = jax.eval_shape(init, jax.random.key(0), image)
+    leaves: dict[Key, Any] = traverse_util.flatten_dict(variables["params"])  # pyright: ignore
+    shapes = {("net", *key): leaf.shape for key, leaf in leaves.items()}
+    heads = {("heads", f"lin{i}"): (tap.shape[-1],) for i, tap in enumerate(taps)}
+    return shapes | heads
+
+
+def _shape_faults(leaves: dict[Key, np.ndarray], net: str) -> Iterator[str]:
+    expected = _expected_shapes(net)
+    for key in leaves.keys() | expected.keys():
+        name = ".".join(key)
+        if key not in expected:
+            yield f"unknown {name}"
+        elif key not in leaves:
+            yield f"missing {name}"
+        elif leaves[key].shape != expected[key]:
+            yield f"{name} has shape {leaves[key].shape}, expected {expected[key]}"

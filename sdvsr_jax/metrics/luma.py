@@ -5,16 +5,32 @@ from jax.typing import ArrayLike
 
 from sdvsr_jax.types import Array, Float
 
+PEAK = 255
+HALF = PEAK / 2
+"""Levels that one unit of an image in [-1, 1] is worth."""
+# MATLAB's, rounded: the PSNR-Y of papers is computed with these.
 BT601 = (65.481, 128.553, 24.966)
+"""Weights of R, G and B in the luma, for RGB in [0, 1]."""
+BLACK = 16
+"""Luma of black in studio range."""
 
 
 def to_levels(image: Float[ArrayLike, "*n"]) -> Float[Array, "*n"]:
-    """[-1, 1] -> what an 8-bit file would hold: 0, 1, ... 255, as float32."""
-    return jnp.round(jnp.clip(jnp.asarray(image, jnp.float32) * 127.5 + 127.5, 0, 255))
+    """Returns the levels of an 8-bit file, 0, 1, ... 255 as float32, of [-1, 1]."""
+    image = jnp.asarray(image, jnp.float32)
+    levels = image * HALF + HALF
+    return jnp.round(jnp.clip(levels, 0, PEAK))
 
 
 def luma(image: Float[ArrayLike, "*n 3"]) -> Float[Array, "*n"]:
-    """BT.601 luma of the 8-bit RGB values in studio range, 16..235 (MATLAB rgb2ycbcr),
-    not rounded again.
+    """Returns the BT.601 luma of the 8-bit RGB values in studio range, 16..235.
+
+    As MATLAB's rgb2ycbcr, but not rounded again.
     """
-    return 16 + to_levels(image) @ jnp.asarray(BT601) / 255
+    weights = jnp.asarray(BT601)
+    return BLACK + to_levels(image) @ weights / PEAK
+
+
+def decibels(error: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Returns the peak signal-to-noise ratio of a squared error in levels."""
+    return 10 * jnp.log10(PEAK**2 / error)

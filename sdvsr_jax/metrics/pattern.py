@@ -21,5 +21,6 @@ def phase_pattern(
     cells = rearrange(
         difference, "b (h y) (w x) c -> b (y x) (h w c)", y=scale, x=scale
     )
+    # R, G and B together: a grid comes from sub-pixel layers that feed all three alike
     phase_means = cells.mean(-1)
     return jnp.std(phase_means, axis=1)
