@@ -13,6 +13,7 @@ from typing import TextIO
 
 COMMANDS = {
     "upscale": "infer.command.upscale",
+    "plan": "infer.command.plan",
     "evaluate": "infer.evaluation.command",
     "doctor": "infer.command.doctor",
     "convert": "infer.command.convert",

@@ -80,7 +80,8 @@ class ToRGB:
     """Decoded frames -> RGB frames of one fixed size, full range, 8 or 16 bit.
 
     matrix: the YUV matrix to assume where a frame carries no tag. deinterlace: frames
-    that say they are interlaced, or all with ``is_woven``.
+    that say they are interlaced, or all with ``is_woven``. stored_size: (width, height)
+    that frames should have, if not that of the output.
     """
 
     def __init__(
@@ -91,8 +92,10 @@ class ToRGB:
         matrix: int,
         deinterlace: bool = False,
         is_woven: bool = False,
+        stored_size: tuple[int, int] | None = None,
     ) -> None:
         self._size = (width, height)
+        self._stored_size = stored_size or self._size
         self._format = "rgb48le" if deep else "rgb24"
         self._untagged = matrix
         self._deinterlace = deinterlace
@@ -107,7 +110,7 @@ class ToRGB:
         if shape != self._shape:
             yield from self.flush()
             self._shape, self._graph = shape, self._build(frame)
-        self.num_resized += (frame.width, frame.height) != self._size
+        self.num_resized += (frame.width, frame.height) != self._stored_size
         assert self._graph is not None
         self._graph.push(frame)
         yield from self._pull()

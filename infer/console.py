@@ -54,7 +54,10 @@ def describe_plan(plan: "Plan") -> None:
     info = plan.info
     count = plan.expected_frames
     frames = "unknown number of" if count is None else count
-    size = f"{info.width}x{info.height}"
+    width, height = info.stored_size
+    size = f"{width}x{height}"
+    if info.reduced_from is not None:
+        size += f" reduced to {info.width}x{info.height}"
     rate = f"{float(info.rate):.6g}/s"
     facts = f"{size}, {frames} frames, {rate}, {info.codec} {info.layout.bits} bit"
     say(f"input    {info.path}  {facts}")

@@ -36,6 +36,7 @@ RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?(/[0-9]{1,9})?")
 DEFAULT_FPS = "25"
 FASTEST = 100_000
 """Frames per second."""
+SMALLEST_PRESCALE = 0.1
 LONGEST_WAIT = 10**6
 """Seconds."""
 
@@ -67,6 +68,10 @@ class InputOptions:
     """Deinterlace before upscaling."""
     max_pixels: int = DEFAULT_MAX_PIXELS
     """Refuse pictures with more pixels than this, before they are decoded."""
+    prescale: float = 1.0
+    """Reduce the frames of a file by this factor before the model, such as 0.5: for
+    videos that were enlarged before. `infer plan` proposes it.
+    """
     trust_playlist: bool = False
     """Let a local playlist read files outside its own folder."""
 
@@ -221,6 +226,10 @@ def check(options: Options) -> None:
     if options.reconnect:
         _check_seconds("reconnect", options.reconnect)
     rate_of(options)
+    if not SMALLEST_PRESCALE <= options.prescale <= 1:
+        raise ValueError(
+            f"--prescale {options.prescale:g}: expected {SMALLEST_PRESCALE:g} to 1"
+        )
     if options.size is not None:
         parse_size(options.size)
     if options.input_size is not None:

@@ -6,15 +6,14 @@ takes the options of the main command, writes nothing (but --report), and prints
 plan, what the pictures show, the predicted time and memory, and proposed options.
 """
 
-import json
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from infer.command.inputs import check_kind, find_inputs
 from infer.command.options import Options, parse
-from infer.command.upscale import find_inputs
+from infer.command.report import check_report, write_report
 from infer.console import describe_plan, in_words, say
 from infer.jobs.fitting import load, need_of_job
 from infer.jobs.plan import Plan, make_plan
@@ -48,24 +47,29 @@ class Proposal(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command: 0 when every input can be upscaled."""
+    """Runs the command and returns 0 when every input can be upscaled."""
     options = parse(arguments)
-    reports = [_plan_one(options, path) for path in find_inputs(options.video)]
+    paths = [item.path for item in find_inputs(options.video, options.recursive)]
     if options.report:
-        Path(options.report).write_text(json.dumps(reports, indent=1) + "\n")
+        check_report(options.report, options.overwrite, paths)
+    engines = Engines()
+    reports = [_plan_one(options, path, engines) for path in paths]
+    if options.report:
+        write_report(options.report, options.overwrite, reports)
     return 0
 
 
-def _plan_one(options: Options, path: str) -> dict[str, Any]:
+def _plan_one(options: Options, path: str, engines: Engines) -> dict[str, Any]:
     if is_live(path, options.output):
         raise ValueError(f"{path}: only files and folders can be planned, not streams")
+    check_kind(path)
     plan = make_plan(options, path, options.output)
     describe_plan(plan)
     say(f"rate     {_rate_in_words(plan.info)}")
     inspection = inspect_source(plan.info, options.frames or LOOKED_AT)
     for line in describe_inspection(plan.info, inspection):
         say(line)
-    prediction = predict(options, plan)
+    prediction = predict(options, plan, engines)
     for line in describe_prediction(plan, prediction):
         say(line)
     proposals = propose(plan.info, inspection, prediction)
@@ -80,7 +84,8 @@ def _rate_in_words(info: VideoInfo) -> str:
     if not info.num_frames:
         return f"{in_words(size)}, number of frames unknown"
     bits = 8 * size / info.num_frames
-    per_pixel = bits / (info.width * info.height)
+    width, height = info.stored_size
+    per_pixel = bits / (width * height)
     kilobits = bits * float(info.rate) / 1000
     return f"{in_words(size)}, {kilobits:.0f} kbit/s, {per_pixel:.3f} bits a pixel"
 
@@ -103,7 +108,8 @@ def _detail_in_words(info: VideoInfo, inspection: Inspection) -> str:
     if inspection.detail is None:
         return "unknown: the pictures are too small or too flat"
     width, height = detail_size(info, inspection.detail)
-    text = f"as much as {width}x{height} of {info.width}x{info.height} pixels"
+    stored = "x".join(map(str, info.stored_size))
+    text = f"as much as {width}x{height} of {stored} pixels"
     if inspection.is_blown_up:
         return f"{text}: enlarged before, or as soft as that"
     return text
@@ -111,17 +117,18 @@ def _detail_in_words(info: VideoInfo, inspection: Inspection) -> str:
 
 def detail_size(info: VideoInfo, detail: tuple[float, float]) -> tuple[int, int]:
     """(width, height) that would hold the picture's detail."""
-    return round(info.width * detail[0]), round(info.height * detail[1])
+    width, height = info.stored_size
+    return round(width * detail[0]), round(height * detail[1])
 
 
-def predict(options: Options, plan: Plan) -> Prediction:
+def predict(options: Options, plan: Plan, engines: Engines) -> Prediction:
     """Time and memory, from the traced model and a probe of the device."""
     # jax is imported only when the files have turned out to be right
     from infer.model import memory
     from infer.model.memory_plan import estimate
     from infer.model.speed import predict_seconds
 
-    model = load(options, Engines())
+    model = load(options, engines)
     info = plan.info
     seconds = predict_seconds(model.config, info.width, info.height, model.device)
     whole = estimate(need_of_job(plan), model).whole
@@ -159,18 +166,16 @@ def propose(
     """Options that suit this source better than the default ones."""
     proposals = []
     if inspection.scan == "telecined":
-        proposals.append(
-            Proposal(
-                "",
-                "undo the 3:2 pulldown (FFmpeg: fieldmatch,decimate); two frames in "
-                "five are woven from two pictures",
-            )
+        reason = (
+            "undo the 3:2 pulldown (FFmpeg: fieldmatch,decimate); two frames in five "
+            "are woven from two pictures"
         )
+        proposals.append(Proposal("", reason))
     if inspection.scan == "interlaced":
         reason = "frames are woven from two fields, which looks combed when upscaled"
         proposals.append(Proposal("--deinterlace", reason))
     factor = prescale_factor(inspection)
-    if factor is not None:
+    if factor is not None and info.reduced_from is None:
         width, height = detail_size(info, (factor, factor))
         reason = (
             f"the model works best on native detail; {width}x{height} holds all there "
@@ -211,7 +216,7 @@ def _report(
     return {
         "input": info.path,
         "codec": info.codec,
-        "size": [info.width, info.height],
+        "size": list(info.stored_size),
         "rate": float(info.rate),
         "frames": plan.expected_frames,
         "output": plan.output,

@@ -102,6 +102,11 @@ def _live_task(options: Options, path: str, output: str | None) -> Task:
             "stay one stream"
         )
 
+    if options.prescale != 1:
+        raise ValueError(
+            f"--prescale {options.prescale:g}: not for live input or output"
+        )
+
     def run(engines: Engines, deliver: Deliver) -> None:
         from infer.jobs.live_job import run_live
 

@@ -288,7 +288,8 @@ def _facts_of(plan: Plan, model: Model) -> Report:
     return {
         "input": info.path,
         "output": plan.output,
-        "input_size": [info.width, info.height],
+        "input_size": list(info.stored_size),
+        "model_input_size": [info.width, info.height],
         "output_size": list(plan.size),
         "model": model.name,
         "device": str(model.device),

@@ -24,7 +24,13 @@ from infer.sinks.encoders import (
 )
 from infer.sinks.output_files import check_segments
 from infer.sources.fields import with_fields
-from infer.sources.info import BT2020, RGB_MATRIX, VideoInfo, guessed_matrix
+from infer.sources.info import (
+    BT2020,
+    RGB_MATRIX,
+    VideoInfo,
+    guessed_matrix,
+    reduced,
+)
 from infer.sources.probe import pixel_layout, probe
 from infer.targets import check_replaceable
 
@@ -89,7 +95,14 @@ class Plan:
             "segment": self.group,
             "container": self.package.muxer if self.package else "",
             "streams": list(self.package.kept) if self.package else [],
+            **self._reduction(),
         }
+
+    def _reduction(self) -> dict[str, str]:
+        # only where it is asked for: unfinished work from before the option goes on
+        if self.info.reduced_from is None:
+            return {}
+        return {"reduced_to": f"{self.info.width}x{self.info.height}"}
 
 
 def make_plan(
@@ -121,6 +134,7 @@ def make_plan(
         info, field_notes = with_fields(info)
     if options.start:
         info = _without_time_code(info)
+    info = reduced(info, options.prescale)
     size = output_size(options, info)
     output = output or default_output(info, options)
     if options.size and info.is_sideways and not _holds_images(output):
@@ -169,9 +183,9 @@ def default_output(info: VideoInfo, options: Options, folder: str | None = None)
     stem, _ = (path, "") if info.files else os.path.splitext(path)
     if folder is not None:
         stem = os.path.join(folder, os.path.basename(stem))
-    name = (
-        f"{stem}_{options.size.lower()}" if options.size else f"{stem}_x{options.scale}"
-    )
+    name = f"{stem}_x{options.scale * options.prescale:g}"
+    if options.size:
+        name = f"{stem}_{options.size.lower()}"
     if info.files:
         return name
     return (
@@ -285,7 +299,8 @@ def _video_spec(options: Options, info: VideoInfo, size: tuple[int, int]) -> Vid
 
 def pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
     """The pixel aspect ratio that keeps the shape of the picture on screen."""
-    stretch = Fraction(info.width * size[1], info.height * size[0])
+    width, height = info.stored_size
+    stretch = Fraction(width * size[1], height * size[0])
     if stretch == 1:
         return info.sar
     aspect = ((info.sar or Fraction(1)) * stretch).limit_denominator(65535)
@@ -297,7 +312,8 @@ def _display_matrix(info: VideoInfo, size: tuple[int, int]) -> tuple[int, ...] |
     matrix = info.display_matrix
     if matrix is None:
         return None
-    across, down = size[0] / info.width, size[1] / info.height
+    width, height = info.stored_size
+    across, down = size[0] / width, size[1] / height
     shift = [
         min(max(round(v), -(2**31)), 2**31 - 1)
         for v in (matrix[6] * across, matrix[7] * down)

@@ -84,6 +84,7 @@ class FileSource:
             info.matrix,
             self.deinterlace,
             info.is_woven,
+            info.stored_size,
         )
         # A deinterlacer hands out every picture one frame late.
         waiting: deque[tuple[int, int, int]] = deque()

@@ -138,6 +138,14 @@ class VideoInfo:
     limits: Limits = DEFAULT_LIMITS
     is_woven: bool = False
     """Pictures are interlaced although they do not say so."""
+    reduced_from: tuple[int, int] | None = None
+    """(width, height) of the stored frames, where they are reduced while they are read;
+    `width` x `height` are then those of the reduced ones."""
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) of the frames in the file."""
+        return self.reduced_from or (self.width, self.height)
 
     @property
     def is_picture(self) -> bool:
@@ -158,13 +166,24 @@ class VideoInfo:
         """
         if self.color.matrix not in (UNSPECIFIED, RGB_MATRIX):
             return self.color.matrix
-        return guessed_matrix(self.height)
+        return guessed_matrix(self.stored_size[1])
 
     @property
     def frame_duration(self) -> int:
         """One frame at the average rate, in ticks of the time base, at least 1."""
         ticks = round(1 / (self.rate * self.time_base))
         return max(1, ticks)
+
+
+def reduced(info: VideoInfo, factor: float) -> VideoInfo:
+    """Returns the source as it is read when its frames are reduced by the factor."""
+    if factor == 1 or info.reduced_from is not None:
+        return info
+    # not below the two pixels that chroma at half size needs
+    width = max(2, round(info.width * factor))
+    height = max(2, round(info.height * factor))
+    size = info.stored_size
+    return replace(info, width=width, height=height, reduced_from=size)
 
 
 def guessed_matrix(height: int) -> int:

@@ -36,12 +36,11 @@ EMPTY_END = -9.0
 # Where the power has fallen by this much, an enlarged picture's own frequencies end.
 EDGE = -6.0
 
-COMBED = 0.5
-"""Part of the moving frames that must be woven in an interlaced source."""
-TELECINED = (0.2, 0.6)
-"""Of a 3:2 pulldown two frames in five are woven; fades and cuts hide some."""
-REPEATS = 0.2
-"""Part of the frames with a repeated field in a telecined source: two in five."""
+# Parts of the moving frames. A 3:2 pulldown repeats a field in two frames of five and
+# weaves two; fades and cuts hide some. Interlaced video repeats none.
+INTERLACED = 0.5
+TELECINED = 0.2
+REPEATED = 0.2
 FEWEST_MOVING = 4
 """Frames that must move before weaving can be judged."""
 
@@ -167,10 +166,9 @@ class _Fields:
             return "progressive"
         woven_part = self._woven / moving
         repeated_part = self._repeats / moving
-        low, high = TELECINED
-        if low <= woven_part <= high and repeated_part >= REPEATS:
+        if woven_part >= TELECINED and repeated_part >= REPEATED:
             return "telecined"
-        return "interlaced" if woven_part >= COMBED else "progressive"
+        return "interlaced" if woven_part >= INTERLACED else "progressive"
 
 
 class _Spectra:

@@ -3,8 +3,6 @@
 import av
 import numpy as np
 import pytest
-from av.filter import Graph
-from av.video.frame import VideoFrame
 from PIL import Image
 from skimage import data
 
@@ -29,14 +27,14 @@ def pan(count, step, photo=None):
     return [photo[60 : 60 + height, start : start + width] for start in starts]
 
 
-def save(path, frames):
+def save(path, frames, crf="18"):
     height, width = frames[0].shape[:2]
     return make_video(
         str(path),
         pts=range(len(frames)),
         size=(width, height),
         frames=[np.ascontiguousarray(frame) for frame in frames],
-        options={"crf": "18", "preset": "medium"},
+        options={"crf": crf, "preset": "medium"},
     )
 
 
@@ -57,12 +55,11 @@ def test_a_clip_enlarged_to_double_is_found_and_its_size_told(tmp_path, interpol
     assert max(inspection.detail) == pytest.approx(0.5, abs=0.15)
 
 
-@pytest.mark.parametrize("quality", [18, 30])
+@pytest.mark.parametrize("quality", ["18", "34"])
 def test_a_native_clip_is_not_taken_for_an_enlarged_one(tmp_path, quality):
     assert not inspect(NATIVE, 60).is_blown_up
-    frames = pan(6, 3)
-    path = save(tmp_path / "pan.mp4", frames)
-    assert inspect(path).detail == (1.0, 1.0)
+    path = save(tmp_path / "pan.mp4", pan(6, 3), quality)
+    assert not inspect(path).is_blown_up
 
 
 def test_small_and_flat_pictures_have_no_verdict(tmp_path):
@@ -100,31 +97,12 @@ def weave(fields):
     return frames
 
 
-def telecine(frames):
-    """24 pictures a second as 30 frames: FFmpeg's 3:2 pulldown."""
-    height, width = frames[0].shape[:2]
-    graph = Graph()
-    source = graph.add(
-        "buffer",
-        video_size=f"{width}x{height}",
-        pix_fmt="rgb24",
-        time_base="1/24",
-        pixel_aspect="1/1",
-    )
-    nodes = [graph.add(name) for name in ("telecine", "buffersink")]
-    graph.link_nodes(source, *nodes)
-    graph.configure()
-    pulled = []
-    for number, rgb in enumerate(frames):
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        frame.pts = number
-        graph.push(frame)
-        while True:
-            try:
-                pulled.append(graph.pull().to_ndarray(format="rgb24"))
-            except av.BlockingIOError:
-                break
-    return pulled
+def telecine(pictures):
+    """24 pictures a second as 30 frames: two and three fields in turn."""
+    fields = []
+    for number, picture in enumerate(pictures):
+        fields += [picture] * (2 + number % 2)
+    return weave(fields)
 
 
 def test_woven_fields_are_found_without_a_flag(tmp_path):
