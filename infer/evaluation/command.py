@@ -22,7 +22,7 @@ import tyro
 from rich.console import Console
 
 from infer.console import say
-from infer.evaluation import codecs, pictures
+from infer.evaluation import codecs, curves, pictures
 from infer.evaluation.clips import Clip, Size, with_hr, without_hr
 from infer.evaluation.conditions import Condition, degrade, parse_condition
 from infer.evaluation.drift import drift
@@ -143,6 +143,8 @@ def _check(options: Evaluate) -> None:
         )
     if options.frames < 0:
         raise ValueError(f"--frames {options.frames}: expected 0 (all) or more")
+    if options.steps is not None and options.steps < 1:
+        raise ValueError(f"--steps {options.steps}: expected at least 1")
     if options.drift and (options.sr or not options.hr):
         raise ValueError(
             "--drift runs the model on ground truth: use it with --hr and without --sr"
@@ -176,6 +178,8 @@ def _check_metrics(options: Evaluate) -> None:
 
 
 def _check_paths(options: Evaluate) -> None:
+    if options.plot is not None:
+        curves.check_installed()
     for path in (options.plot, options.compare):
         if path is not None and path.suffix.lower() != ".png":
             raise ValueError(f"{path}: pictures are written as .png")
@@ -293,7 +297,7 @@ def _report(
     extra = {"drift": ages} if ages else {}
     _write_files(options, results, judge, extra)
     if options.plot:
-        pictures.curves(results).save(options.plot)
+        curves.draw_curves(results).savefig(options.plot)
 
 
 def _write_files(

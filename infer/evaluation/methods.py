@@ -1,6 +1,4 @@
-"""The rows of an evaluation: the bicubic baseline and models, whole or with parts
-switched off.
-"""
+"""The rows of an evaluation: the bicubic baseline and models, whole or in part."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,6 +16,7 @@ from sdvsr_jax.types import Params
 from sdvsr_jax.weights import load as checkpoint
 
 Model = tuple[ModelConfig, Params]
+"""The raw parameters, which variants share."""
 ABLATIONS: dict[str, dict[str, Any]] = {
     "2 steps": {"num_steps": 2},
     "1 step": {"num_steps": 1},
@@ -27,6 +26,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "new noise": {"noise": "frame"},
     "unrefined flow": {"refine": False},
 }
+_upsample = jax.jit(upsample_bicubic, static_argnums=1)
 
 
 def variant(
@@ -38,13 +38,16 @@ def variant(
     noise: Literal["frame", "stream"] | None = None,
     refine: bool = True,
 ) -> ModelConfig:
-    """The same weights with another number of denoising steps or other noise, or with a
-    part left out.
+    """Returns the model with other steps or noise, or with a part left out.
+
+    The same weights fit. None keeps the model's own.
     """
-    own, flow = config.diffusion, config.flow
-    diffusion = replace(
-        own, num_steps=num_steps or own.num_steps, noise=noise or own.noise
-    )
+    diffusion = config.diffusion
+    if num_steps is not None:
+        diffusion = replace(diffusion, num_steps=num_steps)
+    if noise is not None:
+        diffusion = replace(diffusion, noise=noise)
+    flow = config.flow
     if isinstance(flow, FlowNetConfig) and not refine:
         flow = replace(flow, refinements=0)
     return replace(
@@ -64,55 +67,66 @@ def load_models(
     tpm: bool,
     ablate: bool,
 ) -> dict[str, Model]:
-    """Row name -> (config, raw parameters). With `ablate` the ABLATIONS that change a
-    model follow it.
+    """Row name -> (config, raw parameters).
+
+    With `ablate` the ABLATIONS that change a model follow it.
     """
-    models = {}
+    models: dict[str, Model] = {}
+    switches = _switches(num_steps, guidance, tpm)
     for name in names:
         config, params = checkpoint.load(name)
-        label = (
-            name
-            if "/" not in name
-            else name.rstrip("/").rsplit("/", 1)[1].removesuffix(".safetensors")
+        row = f"{_short(name)}{switches}"
+        if row in models:
+            row = f"{name}{switches}"
+        models[row] = (
+            variant(config, num_steps=num_steps, guidance=guidance, tpm=tpm),
+            params,
         )
-        chosen = variant(config, num_steps=num_steps, guidance=guidance, tpm=tpm)
-        if _label(label, num_steps, guidance, tpm) in models:
-            label = name
-        models[_label(label, num_steps, guidance, tpm)] = (chosen, params)
         if ablate:
-            changed = {
-                row: variant(config, **change) for row, change in ABLATIONS.items()
-            }
-            models |= {
-                f"{label}, {row}": (c, params)
-                for row, c in changed.items()
-                if c != config
-            }
+            models |= _ablate(_short(name), config, params)
     return models
 
 
-def _label(name: str, num_steps: int | None, guidance: bool, tpm: bool) -> str:
-    switches = [f"{num_steps} steps"] if num_steps else []
-    switches += [] if guidance else ["no guidance"]
-    return ", ".join([name, *switches, *([] if tpm else ["no TPM"])])
+def _short(name: str) -> str:
+    """The last part of a path, without the suffix of weights."""
+    last = name.rstrip("/").rsplit("/", 1)[-1]
+    return last.removesuffix(".safetensors") if "/" in name else name
+
+
+def _switches(num_steps: int | None, guidance: bool, tpm: bool) -> str:
+    switches = ""
+    if num_steps is not None:
+        switches += f", {num_steps} steps"
+    if not guidance:
+        switches += ", no guidance"
+    if not tpm:
+        switches += ", no TPM"
+    return switches
+
+
+def _ablate(name: str, config: ModelConfig, params: Params) -> dict[str, Model]:
+    models = {}
+    for label, change in ABLATIONS.items():
+        ablation = variant(config, **change)
+        if ablation != config:
+            models[f"{name}, {label}"] = (ablation, params)
+    return models
 
 
 def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
-    """The baseline, uint8: the kernel inside the model (a = -0.75), 0.1 dB better than
-    the usual a = -0.5.
+    """Returns the baseline, uint8 [f, H, W, 3], of uint8 [f, h, w, 3].
+
+    By the kernel inside the model (a = -0.75), 0.1 dB better than the usual a = -0.5.
     """
-    up = jax.jit(upsample_bicubic, static_argnums=1)
-    return np.concatenate([to_uint8(up(to_float(frame[None]), scale)) for frame in lr])
+    frames = [to_uint8(_upsample(to_float(frame[None]), scale)) for frame in lr]
+    return np.concatenate(frames)
 
 
 def upscale(lr: np.ndarray, model: Model, seed: int = 0) -> np.ndarray:
-    """SR of one stream, uint8 [f, H, W, 3], frame by frame as in a live stream."""
+    """Returns SR of one stream, uint8 [f, H, W, 3], frame by frame as a live stream."""
     config, params = model
-    state = init_state(config, 1, *lr.shape[1:3], seed=seed)
+    height, width = lr.shape[1:3]
+    state = init_state(config, 1, height, width, seed=seed)
     frames = (jnp.asarray(to_float(frame[None])) for frame in lr)
-    return np.concatenate(
-        [
-            to_uint8(sr)
-            for sr in stream(prepare(params, config), state, frames, config=config)
-        ]
-    )
+    results = stream(prepare(params, config), state, frames, config=config)
+    return np.concatenate([to_uint8(sr) for sr in results])

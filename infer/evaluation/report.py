@@ -16,6 +16,7 @@ Rows = dict[str, PerFrame]
 """Row -> metric -> values per frame."""
 Results = dict[str, dict[str, Rows]]
 """Condition -> clip -> rows; the only condition is "" where nothing was degraded."""
+FILE_WIDTH = 180
 BASE = ("input", "bicubic", "HR")
 BICUBIC_IS_ZERO = ("colour", "phase")
 """Metrics that are themselves a difference from bicubic."""
@@ -24,19 +25,18 @@ Means = dict[str, float]
 
 def mean_of(values: PerFrame) -> Means:
     """Mean over the frames where a metric is defined."""
-    defined = {name: column[~np.isnan(column)] for name, column in values.items()}
-    return {
-        name: float(column.mean()) for name, column in defined.items() if len(column)
-    }
+    means = {}
+    for name, column in values.items():
+        defined = column[~np.isnan(column)]
+        if len(defined):
+            means[name] = float(defined.mean())
+    return means
 
 
 def first_of(values: PerFrame) -> Means:
     """Frame 0 alone: it has no history, so it is judged apart."""
-    return {
-        name: float(column[0])
-        for name, column in values.items()
-        if not math.isnan(column[0])
-    }
+    firsts = {name: float(column[0]) for name, column in values.items()}
+    return {name: first for name, first in firsts.items() if not math.isnan(first)}
 
 
 def mean_of_clips(clips: dict[str, Rows]) -> dict[str, Means]:
@@ -44,9 +44,11 @@ def mean_of_clips(clips: dict[str, Rows]) -> dict[str, Means]:
     means: dict[str, Means] = {}
     for row in next(iter(clips.values())):
         per_clip = [mean_of(rows[row]) for rows in clips.values()]
-        common = [name for name in METRICS if all(name in mean for mean in per_clip)]
+        common = set.intersection(*map(set, per_clip))
         means[row] = {
-            name: float(np.mean([mean[name] for mean in per_clip])) for name in common
+            name: float(np.mean([mean[name] for mean in per_clip]))
+            for name in METRICS
+            if name in common
         }
     return means
 
@@ -56,10 +58,13 @@ def print_table(results: Results, protocol: dict[str, Any]) -> None:
 
     Under each model stands its difference from bicubic.
     """
-    console = Console(width=None if Console().is_terminal else 180)
+    console = Console()
+    if not console.is_terminal:
+        # a file has no width, and a table folded to 80 columns cannot be read
+        console = Console(width=FILE_WIDTH)
     columns = _columns_in_use(results)
     table = Table(title="evaluation")
-    table.add_column("condition" if "" not in results else "")
+    table.add_column("" if "" in results else "condition")
     table.add_column("clip")
     table.add_column("row")
     for name in columns:
@@ -111,20 +116,24 @@ def _add_rows(
 
 
 def _cells(means: Means, columns: list[str]) -> list[str]:
-    return [
-        f"{means[name]:.{METRICS[name].decimals}f}" if name in means else "-"
-        for name in columns
-    ]
+    cells = []
+    for name in columns:
+        decimals = METRICS[name].decimals
+        cells.append(f"{means[name]:.{decimals}f}" if name in means else "-")
+    return cells
 
 
 def _difference(name: str, value: float | None, base: float | None) -> str:
+    """How far a value is from bicubic's: dB and SSIM as they are, distances in %."""
     if value is None or base is None or name in BICUBIC_IS_ZERO:
         return "-"
     if not (math.isfinite(value) and math.isfinite(base)):
         return "-"
     if METRICS[name].higher_is_better:
         return f"{value - base:+.{METRICS[name].decimals}f}"
-    return f"{100 * (value / base - 1):+.1f}%" if base else "-"
+    if base == 0:
+        return "-"
+    return f"{100 * (value / base - 1):+.1f}%"
 
 
 def write_json(
@@ -155,13 +164,15 @@ def _describe_row(values: PerFrame) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
+    """Returns a copy in which numbers that JSON cannot hold are None."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | np.ndarray):
         return [_finite(item) for item in value]
-    if isinstance(value, float):
-        return round(float(value), 6) if math.isfinite(value) else None
-    return value
+    if not isinstance(value, float):
+        return value
+    # six digits: more would only be the noise of float32 sums
+    return round(float(value), 6) if math.isfinite(value) else None
 
 
 def write_csv(path: Path, results: Results) -> None:
