@@ -66,7 +66,7 @@ def columns_of(
 def strip(
     columns: Columns, frames: Sequence[int], zoom: int = 3, side: int = 96
 ) -> Image.Image:
-    """One line per frame, one column per clip, each a zoomed window of its richest part.
+    """One line per frame, one column per clip: zoomed windows of the richest part.
 
     Pixels are repeated, not interpolated.
     """

@@ -5,6 +5,7 @@ from fields, and where scenes begin.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -13,9 +14,9 @@ import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from infer.sources.files import Damage, decode_images, decode_stream
+from infer.sources.fields import Fields
+from infer.sources.files import Damage, decode
 from infer.sources.info import VideoInfo
-from infer.sources.probe import open_input
 
 Scan = Literal["progressive", "interlaced", "telecined"]
 
@@ -35,14 +36,6 @@ BLOWN_UP = 0.7
 EMPTY_END = -9.0
 # Where the power has fallen by this much, an enlarged picture's own frequencies end.
 EDGE = -6.0
-
-# Parts of the moving frames. A 3:2 pulldown repeats a field in two frames of five and
-# weaves two; fades and cuts hide some. Interlaced video repeats none.
-INTERLACED = 0.5
-TELECINED = 0.2
-REPEATED = 0.2
-FEWEST_MOVING = 4
-"""Frames that must move before weaving can be judged."""
 
 
 class Inspection(NamedTuple):
@@ -69,10 +62,10 @@ def inspect_source(info: VideoInfo, num_frames: int | None = None) -> Inspection
     Damaged packets are passed over, as in a job.
     """
     spectra = _Spectra()
-    fields = _Fields()
+    fields = _FieldCounts()
     cuts = []
     count = 0
-    frames = _frames(info)
+    frames = decode(info, Damage())
     for count, frame in enumerate(_marked(frames, num_frames), 1):
         if "lavfi.scd.time" in frame.metadata and count > 1:
             cuts.append(count - 1)
@@ -85,14 +78,6 @@ def inspect_source(info: VideoInfo, num_frames: int | None = None) -> Inspection
         # the comb of woven fields fills the vertical spectrum
         detail = (detail[0], detail[0])
     return Inspection(count, detail, scan, tuple(cuts))
-
-
-def _frames(info: VideoInfo) -> Iterator[VideoFrame]:
-    if info.files:
-        yield from decode_images(info)
-        return
-    with open_input(info.path) as container:
-        yield from decode_stream(container, info.stream, Damage())
 
 
 def _marked(
@@ -145,30 +130,24 @@ def _pull(graph: Graph) -> Iterator[VideoFrame]:
         yield frame
 
 
-class _Fields:
-    """Counts what FFmpeg's `idet` says of every frame."""
+class _FieldCounts:
+    """Counts the verdicts of FFmpeg's `idet`."""
 
     def __init__(self) -> None:
-        self._woven = 0
-        self._progressive = 0
-        self._repeats = 0
+        self._orders: Counter[str] = Counter()
+        self._repetitions: Counter[str] = Counter()
 
     def add(self, metadata: dict[str, str]) -> None:
-        verdict = metadata.get("lavfi.idet.single.current_frame", "undetermined")
-        self._woven += verdict in ("tff", "bff")
-        self._progressive += verdict == "progressive"
-        repeated = metadata.get("lavfi.idet.repeated.current_frame", "neither")
-        self._repeats += repeated in ("top", "bottom")
+        self._orders[metadata.get("lavfi.idet.multiple.current_frame", "")] += 1
+        self._repetitions[metadata.get("lavfi.idet.repeated.current_frame", "")] += 1
 
     def scan(self) -> Scan:
-        moving = self._woven + self._progressive
-        if moving < FEWEST_MOVING:
-            return "progressive"
-        woven_part = self._woven / moving
-        repeated_part = self._repeats / moving
-        if woven_part >= TELECINED and repeated_part >= REPEATED:
+        woven = self._orders["tff"] + self._orders["bff"]
+        repeated = self._repetitions["top"] + self._repetitions["bottom"]
+        fields = Fields(woven, self._orders["progressive"], repeated)
+        if fields.is_telecined:
             return "telecined"
-        return "interlaced" if woven_part >= INTERLACED else "progressive"
+        return "interlaced" if fields.is_woven else "progressive"
 
 
 class _Spectra:
