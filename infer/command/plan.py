@@ -194,9 +194,9 @@ def prescale_factor(inspection: Inspection) -> float | None:
     if inspection.detail is None or not inspection.is_blown_up:
         return None
     part = max(inspection.detail)
-    # a step above the estimate, whose bands are 3 % wide: what is reduced away is lost
+    # the smallest above the estimate, since the rest is lost; its bands are 3 % wide
     steps = (0.25, 1 / 3, 0.5, 2 / 3)
-    fitting = [step for step in steps if step >= part - 0.07]
+    fitting = [step for step in steps if step >= part - 0.045]
     return round(fitting[0], 4) if fitting else None
 
 
