@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+
+Result = TypeVar("Result")
 
 
 class Times(NamedTuple):
@@ -23,21 +25,21 @@ class Times(NamedTuple):
         return float(np.percentile(self.rest, 95))
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Returns the time of one call, which must wait for its own result."""
+def timed(call: Callable[[], Result]) -> tuple[Result, float]:
+    """Returns the result of a call and its seconds; it must wait for its own result."""
     # Not the time of day, which may be set back.
     start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    result = call()
+    return result, time.perf_counter() - start
 
 
 def in_turns(
     calls: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, Times]:
     """Makes every call once as a warm-up, then ``rounds`` times in turns."""
-    first = {name: seconds(call) for name, call in calls.items()}
-    rest: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
+    rows: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(1 + rounds):
         for name, call in calls.items():
-            rest[name].append(seconds(call))
-    return {name: Times(first[name], tuple(rest[name])) for name in calls}
+            _, seconds = timed(call)
+            rows[name].append(seconds)
+    return {name: Times(first, tuple(rest)) for name, (first, *rest) in rows.items()}

@@ -214,22 +214,18 @@ def compiled(
     options = compiler_options(graphs=form.graphs)
 
     def compile_once() -> Any:
-        # Without this, JAX would find what it traced the first time.
-        jax.clear_caches()
         # The new state takes the old one's memory, as in every driver of a stream.
         jitted = jax.jit(function, donate_argnums=1, compiler_options=options)
         return jitted.lower(*shapes).compile()
 
     times = {}
-    if not twice:
-        program: list[Any] = []
-        times["compile_s"] = clock.seconds(lambda: program.append(compile_once()))
-        return times, program[0]
-    with empty_cache():
-        program = []
-        times["compile_s"] = clock.seconds(lambda: program.append(compile_once()))
-        times["compile_warm_s"] = clock.seconds(lambda: program.append(compile_once()))
-    return times, program[-1]
+    with empty_cache() if twice else contextlib.nullcontext():
+        program, times["compile_s"] = clock.timed(compile_once)
+        if twice:
+            # Without this, JAX would find the first program in this process.
+            jax.clear_caches()
+            program, times["compile_warm_s"] = clock.timed(compile_once)
+    return times, program
 
 
 @contextlib.contextmanager
