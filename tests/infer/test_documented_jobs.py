@@ -1,14 +1,12 @@
 """The jobs of the README run as they are printed, with a small model."""
 
-import sys
 from pathlib import Path
 
 import pytest
-from clips import ROOT, make_video
+from clips import make_video
 from PIL import Image
 
-sys.path.insert(0, str(ROOT / "tests"))
-import documents
+from tests import documents
 
 OTHER_PLACES = ("://", "Jamichsu/", " - ")
 """Networks, other people's weights, pipes: those have tests of their own."""
