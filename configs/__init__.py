@@ -85,7 +85,18 @@ class GANConfig:
     """First step at which the term moves the generator."""
     gate: float = 0.0
     """The discriminator learns only while its loss is above this."""
+    net: Literal["patch", "unet"] = "patch"
+    """'unet': a small one with a logit per pixel."""
     norm: Literal["batch", "group"] = "group"
+    """Of the patch form."""
+    adaptive: bool = True
+    """False: the weight is taken as it is, which saves the second backward pass."""
+    crop: int = 0
+    """The critic sees a crop of this side that begins at a random pixel; 0: everything."""
+    texture: bool = False
+    """The generator's term counts where the truth has gradients, so that flat areas stay
+    flat; needs a logit per pixel.
+    """
     value_range: Literal["pm1", "mixed"] = "pm1"
     """'mixed': images [0, 1] beside a condition in [-1, 1], noise on the real image
     only (released code).

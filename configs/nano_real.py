@@ -4,7 +4,16 @@ trained on what people have.
 python -m train --config=nano_real --data.path real.npy --out runs/real
 """
 
-from configs import DataConfig, LossConfig, OptimizerConfig, RolloutConfig, RunConfig
+from dataclasses import replace
+
+from configs import (
+    DataConfig,
+    GANConfig,
+    LossConfig,
+    OptimizerConfig,
+    RolloutConfig,
+    RunConfig,
+)
 
 restore = RunConfig(
     objective="restore",
@@ -58,4 +67,24 @@ joint = RunConfig(
     log_every=10,
 )
 
-chain = {"restore": restore, "joint": joint}
+polish = replace(
+    joint,
+    steps=100,
+    seed=2,
+    optimizer=replace(joint.optimizer, learning_rate=2e-4, ema=0.98),
+    loss=replace(
+        joint.loss,
+        gan=GANConfig(
+            weight=0.02,
+            net="unet",
+            adaptive=False,
+            crop=96,
+            texture=True,
+            conditional=False,
+            learning_rate=3e-4,
+            start=15,
+        ),
+    ),
+)
+
+chain = {"restore": restore, "joint": joint, "polish": polish}

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from configs import GANConfig
 from sdvsr_jax.types import Array, PyTree, SRFrame
 from train import losses
-from train.discriminator import PatchGAN
-from train.objectives import Result
+from train.discriminator import make_critic
+from train.objectives import Result, shifted
 from train.selection import Flat
 
 
@@ -33,17 +33,31 @@ def generator_gradient(
     critic: PyTree,
     weight: Array,
     settings: GANConfig,
+    key: Array,
 ) -> tuple[Flat, Result, dict[str, Array]]:
     """g_rec + w g_adv with w = weight * |g_rec at W| / |g_adv at W|: one forward pass,
-    two pullbacks.
+    two pullbacks. Without the adaptive ratio w = weight, in one pullback.
     """
-    net = PatchGAN(settings.norm)
+    net = make_critic(settings)
 
     def both(trained: Flat) -> tuple[tuple[Array, Array], Result]:
         result = objective(trained)
-        logits = jnp.asarray(net.apply(critic, shown(result.sr, result.up, settings)))
-        return (result.loss, losses.generator_adversarial(logits)), result
+        image, hr = cropped(
+            key, (shown(result.sr, result.up, settings), result.hr), settings
+        )
+        logits = jnp.asarray(net.apply(critic, image))
+        importance = texture(hr) if settings.texture else None
+        adversarial = losses.generator_adversarial(logits, importance)
+        return (result.loss, adversarial), result
 
+    def total_loss(trained: Flat) -> tuple[Array, tuple[Array, Result]]:
+        (rec, adv), result = both(trained)
+        return rec + weight * adv, (adv, result)
+
+    if not settings.adaptive:
+        gradient = jax.value_and_grad(total_loss, has_aux=True)
+        (_, (adv, result)), total = gradient(trained)
+        return total, result, {"adversarial": adv, "adversarial_weight": weight}
     (rec, adv), pull, result = jax.vjp(both, trained, has_aux=True)
     one, zero = jnp.ones_like(rec), jnp.zeros_like(rec)
     (g_rec,), (g_adv,) = pull((one, zero)), pull((zero, one))
@@ -58,16 +72,40 @@ def generator_gradient(
     return total, result, {"adversarial": adv, "adversarial_weight": w}
 
 
+def cropped(
+    key: Array, images: tuple[Array, ...], settings: GANConfig
+) -> tuple[Array, ...]:
+    """The same crop of every image, beginning at a random pixel."""
+    if not settings.crop:
+        return images
+    return shifted(key, images, images[0].shape[1] - settings.crop)
+
+
+def texture(hr: SRFrame) -> Array:
+    """[b,H,W,1] in [0, 1): near 1 where the truth has gradients, 0 where it is flat."""
+    down = jnp.abs(jnp.diff(hr, axis=1, append=hr[:, -1:])).mean(-1, keepdims=True)
+    right = jnp.abs(jnp.diff(hr, axis=2, append=hr[:, :, -1:])).mean(-1, keepdims=True)
+    # over 5x5 pixels, so that the space between two lines of a texture counts as well
+    strength = jax.lax.reduce_window(
+        down + right, 0.0, jax.lax.add, (1, 5, 5, 1), (1, 1, 1, 1), "same"
+    )
+    strength = strength / 25
+    # half of the weight at a mean step of six levels of 255
+    return jax.lax.stop_gradient(strength / (strength + 0.05))
+
+
 def critic_gradient(
     key: Array, critic: PyTree, result: Result, settings: GANConfig
 ) -> tuple[PyTree, PyTree, dict[str, Array]]:
     """(gradient, new batch statistics, metrics) of the critic; the generated image is a
     constant.
     """
-    net = PatchGAN(settings.norm)
+    net = make_critic(settings)
     real_key, fake_key = jax.random.split(key)
-    fake, up = jax.lax.stop_gradient((result.sr, result.up))
-    real = result.hr + 0.05 * jax.random.normal(real_key, fake.shape) * (
+    images = jax.lax.stop_gradient((result.sr, result.up, result.hr))
+    crop_key = jax.random.fold_in(key, 1)
+    fake, up, hr = cropped(crop_key, images, settings)
+    real = hr + 0.05 * jax.random.normal(real_key, fake.shape) * (
         2 if settings.value_range == "mixed" else 1
     )
     if settings.value_range == "pm1":

@@ -138,9 +138,10 @@ def flow_smoothness(flow: Flow, lr: LRFrame, edge: float = 10.0) -> Array:
     return total
 
 
-def generator_adversarial(fake_logits: Array) -> Array:
-    """mean softplus(-D(fake))."""
-    return jnp.mean(jax.nn.softplus(-fake_logits))
+def generator_adversarial(fake_logits: Array, importance: Array | None = None) -> Array:
+    """mean w softplus(-D(fake)), w = 1 without importance."""
+    surprise = jax.nn.softplus(-fake_logits)
+    return jnp.mean(surprise if importance is None else importance * surprise)
 
 
 def discriminator(real_logits: Array, fake_logits: Array) -> Array:

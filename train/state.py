@@ -8,7 +8,7 @@ import optax
 
 from configs import GANConfig, OptimizerConfig, RunConfig
 from sdvsr_jax.types import Array, PyTree
-from train.discriminator import PatchGAN
+from train.discriminator import make_critic
 from train.selection import Flat
 
 
@@ -65,7 +65,7 @@ def init_train_state(run: RunConfig, trained: Flat) -> TrainState:
     critic, critic_state = {}, ()
     if run.loss.gan.weight:
         channels = 6 if run.loss.gan.conditional else 3
-        net = PatchGAN(run.loss.gan.norm)
+        net = make_critic(run.loss.gan)
         critic = net.init(
             jax.random.key(run.seed + 1), jnp.zeros((1, 64, 64, channels))
         )

@@ -121,7 +121,12 @@ def batch_gradient(
                 0.0,
             )
             grads, result, metrics = generator_gradient(
-                of_trained, state.trained, state.critic, weight, run.loss.gan
+                of_trained,
+                state.trained,
+                state.critic,
+                weight,
+                run.loss.gan,
+                jax.random.fold_in(key, 2),
             )
         else:
             loss_and_result = jax.value_and_grad(
