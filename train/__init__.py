@@ -1,3 +1,3 @@
-"""Training: data (`train.prepare`, `train.pipeline`), losses, stages and the loop
+"""Training: data (`train.prepare`, `train.data.pipeline`), losses, stages and the loop
 (`python -m train`).
 """

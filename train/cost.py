@@ -25,10 +25,10 @@ from sdvsr_jax.config import PRESETS
 from sdvsr_jax.flops import count
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.ops.xla import compiler_options
+from train.data.source import open_batches
 from train.loop import training_config
 from train.mesh import BATCH, make_mesh, parameter_shardings
 from train.objectives import Context
-from train.packed import open_batches
 from train.selection import select
 from train.state import init_train_state
 from train.step import train_step

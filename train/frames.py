@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from sdvsr_jax.ops.resize import downsample_bicubic
 from sdvsr_jax.types import Array, Frames
-
-SCALE = 4
+from train.data.batch import SCALE
 
 
 class Video(NamedTuple):

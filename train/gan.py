@@ -3,6 +3,7 @@ generator's combined gradient.
 """
 
 import fnmatch
+import functools
 from collections.abc import Callable
 
 import jax
@@ -14,6 +15,9 @@ from train import losses
 from train.discriminator import make_critic
 from train.objectives import Result, shifted
 from train.selection import Flat
+
+Loss = Callable[[Flat], tuple[Array, Result]]
+"""The loss as a function of the trained parameters, and its result."""
 
 
 def shown(image: SRFrame, up: SRFrame, settings: GANConfig) -> Array:
@@ -28,7 +32,7 @@ def shown(image: SRFrame, up: SRFrame, settings: GANConfig) -> Array:
 
 
 def generator_gradient(
-    objective: Callable[[Flat], Result],
+    loss: Loss,
     trained: Flat,
     critic: PyTree,
     weight: Array,
@@ -38,27 +42,16 @@ def generator_gradient(
     """g_rec + w g_adv with w = weight * |g_rec at W| / |g_adv at W|: one forward pass,
     two pullbacks. Without the adaptive ratio w = weight, in one pullback.
     """
-    net = make_critic(settings)
-
-    def both(trained: Flat) -> tuple[tuple[Array, Array], Result]:
-        result = objective(trained)
-        image, hr = cropped(
-            key, (shown(result.sr, result.up, settings), result.hr), settings
-        )
-        logits = jnp.asarray(net.apply(critic, image))
-        importance = texture(hr) if settings.texture else None
-        adversarial = losses.generator_adversarial(logits, importance)
-        return (result.loss, adversarial), result
-
-    def total_loss(trained: Flat) -> tuple[Array, tuple[Array, Result]]:
-        (rec, adv), result = both(trained)
-        return rec + weight * adv, (adv, result)
-
+    judge = functools.partial(
+        judged, loss=loss, critic=critic, settings=settings, key=key
+    )
     if not settings.adaptive:
-        gradient = jax.value_and_grad(total_loss, has_aux=True)
-        (_, (adv, result)), total = gradient(trained)
+        total_loss = functools.partial(weighted_sum, judge=judge, weight=weight)
+        (_, (adv, result)), total = jax.value_and_grad(total_loss, has_aux=True)(
+            trained
+        )
         return total, result, {"adversarial": adv, "adversarial_weight": weight}
-    (rec, adv), pull, result = jax.vjp(both, trained, has_aux=True)
+    (rec, adv), pull, result = jax.vjp(judge, trained, has_aux=True)
     one, zero = jnp.ones_like(rec), jnp.zeros_like(rec)
     (g_rec,), (g_adv,) = pull((one, zero)), pull((zero, one))
     patterns = settings.ratio_at or ("*",)
@@ -70,6 +63,26 @@ def generator_gradient(
     w = weight * losses.adaptive_weight([g_rec[p] for p in at], [g_adv[p] for p in at])
     total = jax.tree.map(lambda a, b: a + w * b, g_rec, g_adv)
     return total, result, {"adversarial": adv, "adversarial_weight": w}
+
+
+def judged(
+    trained: Flat, *, loss: Loss, critic: PyTree, settings: GANConfig, key: Array
+) -> tuple[tuple[Array, Array], Result]:
+    """(loss, adversarial term), and the result that they are of."""
+    rec, result = loss(trained)
+    image = shown(result.sr, result.up, settings)
+    image, hr = cropped(key, (image, result.hr), settings)
+    logits = jnp.asarray(make_critic(settings).apply(critic, image))
+    importance = texture(hr) if settings.texture else None
+    return (rec, losses.generator_adversarial(logits, importance)), result
+
+
+def weighted_sum(
+    trained: Flat, *, judge: Callable, weight: Array
+) -> tuple[Array, tuple[Array, Result]]:
+    """Loss plus weight times the adversarial term; the term and the result beside it."""
+    (rec, adv), result = judge(trained)
+    return rec + weight * adv, (adv, result)
 
 
 def cropped(

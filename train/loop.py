@@ -27,9 +27,9 @@ from sdvsr_jax.weights import load as checkpoint
 from train import mesh as meshes
 from train import validate
 from train.checkpoints import open_checkpoints
+from train.data.source import open_batches
 from train.log import Log
 from train.objectives import Context
-from train.packed import open_batches
 from train.selection import guidance_from_unet, merge, select
 from train.state import TrainState, init_train_state
 from train.step import train_step

@@ -141,7 +141,7 @@ def contact_sheet(data: DataConfig, seed: int, rows: int = 6) -> np.ndarray:
     """uint8[h,w,3] picture: per row one window, first/middle/last frame as LR (nearest
     x4) beside HR.
     """
-    from train.pipeline import GrainBatches
+    from train.data.pipeline import GrainBatches
 
     batches = GrainBatches(data, seed)
     try:
@@ -183,8 +183,8 @@ def draw_sheet(settings: Prepare, console: Console) -> None:
 
 def pack(settings: Prepare, console: Console) -> None:
     """Write --windows windows of --pack-split into the file --pack."""
-    from train.packed import write_packed
-    from train.pipeline import GrainBatches
+    from train.data.packed import write_packed
+    from train.data.pipeline import GrainBatches
 
     assert settings.pack is not None
     data = DataConfig(

@@ -8,12 +8,14 @@ so memory does not grow with the number of hops (`jax.lax.stop_gradient` on the 
 would save none).
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from configs import RolloutConfig
 from sdvsr_jax.diffusion import step_coefficients
 from sdvsr_jax.networks import bind, prepare
 from sdvsr_jax.ops.resize import upsample_bicubic
@@ -23,6 +25,8 @@ from sdvsr_jax.types import Array, HasPrev, Params, SRFrame
 from train import losses
 from train.frames import Video, reduce_frames
 from train.objectives import Context, Result, encode, image_terms, true_flow, weighted
+from train.selection import Flat, merge
+from train.state import TrainState
 
 
 class Hop(NamedTuple):
@@ -176,51 +180,60 @@ def _start(normal: Array, z: Array, context: Context) -> Array:
 
 
 def unroll(
-    gradients: Callable[[Callable[[Params], Result]], tuple[dict, Result, dict]],
-    merge: Callable[[], Params],
+    grad_fn: Callable[..., tuple[dict, Result, dict]],
+    state: TrainState,
+    frozen: Flat,
     video: Video,
     key: Array,
     context: Context,
 ) -> tuple[dict, Result, dict]:
-    """Burn-in, then the hops; `gradients` differentiates one segment. (gradient, last
-    result, mean metrics).
+    """Burn-in, then the hops: (gradient, last result, mean metrics).
 
-    `merge()` are the parameters without gradient. The mean over hops is what is
-    differentiated.
+    `grad_fn(state, frozen, (hop, frames, keys), context)` differentiates one segment.
+    The mean over hops is what is differentiated.
     """
     settings = context.run.rollout
     count_key, first_key, hop_key = jax.random.split(key, 3)
     hop = first_hop(video, first_key, context)
     if settings.burn_in:
         count = jax.random.randint(count_key, (), 0, settings.burn_in + 1)
-        hop = burn_in(merge(), hop, video, count, context)
+        params = merge(state.trained, frozen)
+        hop = burn_in(params, hop, video, count, context)
     segments = settings.hops // settings.segment
-
-    def split(x: Array) -> Array:
-        return x[settings.burn_in :].reshape(segments, settings.segment, *x.shape[1:])
-
-    frames = jax.tree.map(split, video)
+    frames = jax.tree.map(lambda x: _split(x, settings), video)
     keys = jax.random.split(hop_key, (segments, settings.segment))
-
-    def body(hop: Hop, xs: tuple[Video, Array]) -> tuple[Hop, tuple]:
-        grads, result, metrics = gradients(
-            lambda params: _segment(params, hop, *xs, context)
-        )
-        return jax.lax.stop_gradient(result.carry), (
-            grads,
-            result._replace(carry=()),
-            metrics,
-        )
-
+    body = functools.partial(
+        _segment_gradient, grad_fn=grad_fn, state=state, frozen=frozen, context=context
+    )
     if segments == 1:
-        _, (grads, result, metrics) = body(
-            hop, jax.tree.map(lambda x: x[0], (frames, keys))
-        )
+        first = jax.tree.map(lambda x: x[0], (frames, keys))
+        _, (grads, result, metrics) = body(hop, first)
         return grads, result, metrics
     return _accumulate(body, hop, (frames, keys), segments, context.run.unroll)
 
 
-def _segment(
+def _split(x: Array, settings: RolloutConfig) -> Array:
+    """[frames, ...] -> [segments, hops of a segment, ...], the burn-in left out."""
+    segments = settings.hops // settings.segment
+    rest = x[settings.burn_in :]
+    return rest.reshape(segments, settings.segment, *x.shape[1:])
+
+
+def _segment_gradient(
+    hop: Hop,
+    xs: tuple[Video, Array],
+    *,
+    grad_fn: Callable[..., tuple[dict, Result, dict]],
+    state: TrainState,
+    frozen: Flat,
+    context: Context,
+) -> tuple[Hop, tuple[dict, Result, dict]]:
+    grads, result, metrics = grad_fn(state, frozen, (hop, *xs), context)
+    carry = jax.lax.stop_gradient(result.carry)
+    return carry, (grads, result._replace(carry=()), metrics)
+
+
+def hops_loss(
     params: Params, hop: Hop, frames: Video, keys: Array, context: Context
 ) -> Result:
     """Mean loss over the hops of a segment, differentiated through the feedback between

@@ -10,16 +10,27 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sdvsr_jax.types import Array, Params
+from sdvsr_jax.types import Array
 from train import objectives
 from train.frames import splice, to_video
 from train.gan import critic_gradient, generator_gradient
 from train.objectives import Context, Result
-from train.rollout import unroll
+from train.rollout import hops_loss, unroll
 from train.selection import Flat, merge
 from train.state import TrainState, average, critic_optimizer, make_optimizer
 
 Metrics = dict[str, Array]
+LossFunction = Callable[..., Result]
+"""(params, ..., key, context) -> `Result`."""
+
+OBJECTIVES: dict[str, LossFunction] = {
+    "autoencode": objectives.autoencode,
+    "denoise": objectives.denoise,
+    "decode": objectives.decode,
+    "flow": objectives.flow,
+    "restore": objectives.restore,
+}
+"""By the name in `RunConfig.objective`; a rollout is unrolled over its frames."""
 
 
 def train_step(
@@ -107,45 +118,58 @@ def batch_gradient(
     run = context.run
     cut_key, key = jax.random.split(key)
     video = splice(cut_key, to_video(hr, lr), run.rollout.cut)
-
-    def gradients(
-        objective: Callable[[Params], Result],
-    ) -> tuple[Flat, Result, Metrics]:
-        def of_trained(trained: Flat) -> Result:
-            return objective(merge(trained, frozen))
-
-        if with_gan:
-            weight = jnp.where(
-                state.step >= run.loss.gan.start,
-                run.loss.gan.weight**run.loss.gan.power,
-                0.0,
-            )
-            grads, result, metrics = generator_gradient(
-                of_trained,
-                state.trained,
-                state.critic,
-                weight,
-                run.loss.gan,
-                jax.random.fold_in(key, 2),
-            )
-        else:
-            loss_and_result = jax.value_and_grad(
-                lambda t: ((r := of_trained(t)).loss, r), has_aux=True
-            )
-            (_, result), grads = loss_and_result(state.trained)
-            metrics = {}
-        return grads, result, {"loss": result.loss} | result.terms | metrics
-
     if run.objective == "rollout":
-        return unroll(
-            gradients, lambda: merge(state.trained, frozen), video, key, context
-        )
-    objective = getattr(objectives, run.objective)
-    extra = {"step": state.step} if run.objective == "decode" else {}
-    grads, result, metrics = gradients(
-        lambda params: objective(params, video, key, context, **extra)
+        grad_fn = functools.partial(gradient, hops_loss, with_gan=with_gan)
+        return unroll(grad_fn, state, frozen, video, key, context)
+    loss_fn = OBJECTIVES[run.objective]
+    if run.objective == "decode":
+        loss_fn = functools.partial(loss_fn, step=state.step)
+    grads, result, metrics = gradient(
+        loss_fn, state, frozen, (video, key), context, with_gan=with_gan
     )
     return grads, result._replace(carry=()), metrics
+
+
+def gradient(
+    loss_fn: LossFunction,
+    state: TrainState,
+    frozen: Flat,
+    arguments: tuple,
+    context: Context,
+    *,
+    with_gan: bool,
+) -> tuple[Flat, Result, Metrics]:
+    """Gradient of `loss_fn(params, *arguments, context)`, its result and its metrics."""
+    loss = functools.partial(
+        loss_of, loss_fn=loss_fn, frozen=frozen, arguments=arguments, context=context
+    )
+    metrics: Metrics = {}
+    if with_gan:
+        settings = context.run.loss.gan
+        is_moving = state.step >= settings.start
+        weight = jnp.where(is_moving, settings.weight**settings.power, 0.0)
+        # the last argument of every loss function is its key
+        key = jax.random.fold_in(arguments[-1].reshape(-1)[0], 2)
+        grads, result, metrics = generator_gradient(
+            loss, state.trained, state.critic, weight, settings, key
+        )
+    else:
+        value_and_gradient = jax.value_and_grad(loss, has_aux=True)
+        (_, result), grads = value_and_gradient(state.trained)
+    return grads, result, {"loss": result.loss} | result.terms | metrics
+
+
+def loss_of(
+    trained: Flat,
+    *,
+    loss_fn: LossFunction,
+    frozen: Flat,
+    arguments: tuple,
+    context: Context,
+) -> tuple[Array, Result]:
+    """The loss as a function of the trained parameters alone, and its result."""
+    result = loss_fn(merge(trained, frozen), *arguments, context)
+    return result.loss, result
 
 
 def _train_critic(

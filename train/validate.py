@@ -18,11 +18,11 @@ from sdvsr_jax.networks import prepare
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Array, Params
-from train import objectives
+from train.data.source import open_batches
 from train.frames import Video, to_video
 from train.objectives import Context
-from train.packed import open_batches
 from train.rollout import burn_in, first_hop, hop_loss
+from train.step import OBJECTIVES
 
 
 class Drift(NamedTuple):
@@ -91,7 +91,7 @@ def _stage_loss(
             params, hop, jax.tree.map(lambda x: x[-1], video), key, context
         )
     else:
-        result = getattr(objectives, run.objective)(params, video, key, context)
+        result = OBJECTIVES[run.objective](params, video, key, context)
     error = jnp.mean((jnp.clip(result.sr, -1, 1) - result.hr) ** 2, (1, 2, 3)) / 4
     return {
         "loss": result.loss,

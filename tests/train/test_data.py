@@ -8,10 +8,11 @@ from PIL import Image
 from configs import DataConfig
 from tests.train.conftest import moving_texture
 from train import prepare
+from train.data.packed import PackedBatches
+from train.data.pipeline import GrainBatches
+from train.data.source import open_batches
 from train.datasets.reds import Reds
 from train.datasets.vimeo90k import Vimeo90k
-from train.packed import PackedBatches, open_batches
-from train.pipeline import GrainBatches
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +61,8 @@ def test_prepare_reports_and_skips(source, tmp_path, capsys):
 
 
 def open_source_shots(path):
+    from train.data.frame_cache import open_source
     from train.datasets.records import from_example
-    from train.frame_cache import open_source
 
     source = open_source(str(path), "train")
     return {

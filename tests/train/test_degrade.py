@@ -4,9 +4,9 @@ import pytest
 
 from sdvsr_jax.ops.resize import downsample_bicubic
 from tests.train.conftest import moving_texture
-from train import blur, degrade
-from train.codec import CodecSettings, compress, random_settings
-from train.motion import moving_crops
+from train.data import blur, degrade
+from train.data.codec import CodecSettings, compress, random_settings
+from train.data.motion import moving_crops
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -24,10 +24,17 @@ from sdvsr_jax.stream import init_state, rollout
 from tests.train.conftest import moving_texture
 from train.frames import splice, to_video
 from train.objectives import Context
-from train.rollout import burn_in, corrupt, first_hop, hop_loss, unroll
+from train.rollout import (
+    burn_in,
+    corrupt,
+    first_hop,
+    hop_loss,
+    hops_loss,
+    unroll,
+)
 from train.selection import flatten, merge, select
 from train.state import init_train_state
-from train.step import accumulate, train_step
+from train.step import accumulate, gradient, train_step
 
 LATENT_ONLY = LossConfig(latent=1.0, pixel=1.0, perceptual=0.0)
 
@@ -138,16 +145,10 @@ def test_training_hops_are_the_inference_step(tiny, params, batch):
 
 def gradient_of(context, params, video, key):
     trained, frozen = select(params, context.run.trained)
-
-    def gradients(objective):
-        def loss(t):
-            result = objective(merge(t, frozen))
-            return result.loss, result
-
-        (_, result), grads = jax.value_and_grad(loss, has_aux=True)(trained)
-        return grads, result, {"loss": result.loss}
-
-    return jax.jit(lambda: unroll(gradients, lambda: params, video, key, context))()
+    state = init_train_state(context.run, trained)
+    grad_fn = functools.partial(gradient, hops_loss, with_gan=False)
+    run = jax.jit(lambda: unroll(grad_fn, state, frozen, video, key, context))
+    return run()
 
 
 def test_gradient_in_the_scan_is_the_detached_sum(tiny, params, batch):
@@ -239,7 +240,7 @@ def test_splice_cuts_to_the_next_window():
 
 
 def test_lr_made_on_the_device_is_the_loaders():
-    from train.degrade import bicubic
+    from train.data.degrade import bicubic
 
     hr = moving_texture(2, 64, 64)[None]
     on_device = to_video(jnp.asarray(hr), None).lr

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.windows import WINDOWS_PER_SHOT, crop_origin, draw, window_indices
+from train.data.windows import WINDOWS_PER_SHOT, crop_origin, draw, window_indices
 
 
 @settings(deadline=None, max_examples=20)

@@ -1,7 +1,7 @@
 """What happens to video before people have it: optics, sensor, scaling, sharpening,
 film, and lossy encoders.
 
-`real` is the degradation of that name in `train.degrade`: 30 % of the windows stay
+`real` is the degradation of that name in `train.data.degrade`: 30 % of the windows stay
 clean (bicubic, 8 bits); of the others each step has a probability of its own. Noise is
 white in time, encoders have real group structures.
 """
@@ -9,7 +9,7 @@ white in time, encoders have real group structures.
 import numpy as np
 from PIL import Image, ImageFilter
 
-from train.codec import any_settings, compress
+from train.data.codec import any_settings, compress
 
 CLEAN = 0.3
 REDUCTIONS = (

@@ -1,28 +1,19 @@
 """Packed form: one .npy of pre-cropped HR windows, for machines with nothing but jax,
 flax, optax and numpy.
 
-Same interface as `train.pipeline.GrainBatches`. LR frames are left to the device
+Same interface as `train.data.pipeline.GrainBatches`. LR frames are left to the device
 (antialiased bicubic, 8 bit).
 """
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from configs import DataConfig
-from train.frames import SCALE
-from train.windows import crop_origin, window_indices
-
-
-class Batch(NamedTuple):
-    """uint8 windows: `hr` [b,f,H,W,3] and `lr` [b,f,h,w,3] (None: to be reduced on the
-    device).
-    """
-
-    hr: np.ndarray
-    lr: np.ndarray | None = None
+from train.data.batch import SCALE, Batch
+from train.data.windows import crop_origin, window_indices
 
 
 def write_packed(
@@ -184,18 +175,3 @@ def _open_lr(config: DataConfig, hr: np.ndarray) -> np.ndarray:
             f"{path}: found {array.dtype}{list(array.shape)}, expected uint8{list(expected)}"
         )
     return array
-
-
-def open_batches(
-    config: DataConfig, seed: int = 0, process_index: int = 0, process_count: int = 1
-):
-    """The iterator for `config.path`: packed for a .npy file, else grain over a
-    prepared dataset.
-    """
-    if config.path.endswith(".npy"):
-        return PackedBatches(config, seed, process_index, process_count)
-    from train.pipeline import (
-        GrainBatches,
-    )  # grain and tfds are absent on a bare machine
-
-    return GrainBatches(config, seed, process_index, process_count)

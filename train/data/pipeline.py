@@ -12,13 +12,12 @@ import grain
 import numpy as np
 
 from configs import DataConfig
-from train import degrade, rendered
-from train.frame_cache import FrameCache
-from train.motion import moving_crops
-from train.packed import Batch
-from train.windows import crop_origin, draw, window_indices
+from train.data import degrade, rendered
+from train.data.batch import SCALE, Batch
+from train.data.frame_cache import FrameCache
+from train.data.motion import moving_crops
+from train.data.windows import crop_origin, draw, window_indices
 
-SCALE = 4
 MARGIN = {"bicubic": 4, "blind": 16, "real": 16}
 """LR pixels degraded around the crop and cut away: filters and motion vectors reach
 across a crop's border.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from train.blur import filter_frames, random_kernels, sinc_kernel, walk
-from train.codec import compress, random_settings
-from train.real import real
+from train.data.blur import filter_frames, random_kernels, sinc_kernel, walk
+from train.data.codec import compress, random_settings
+from train.data.real import real
 
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BOX, Image.Resampling.BICUBIC)
 CONTEXT = {"blind": 12, "real": 6}

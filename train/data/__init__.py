@@ -1,0 +1,1 @@
+"""Data of training: everything that makes batches of LR and HR windows."""
