@@ -293,9 +293,9 @@ def load(name: str) -> dict[str, RunConfig]:
         )
     module = importlib.import_module(f"configs.{name}")
     chain = module.chain if hasattr(module, "chain") else {name: module.run}
-    wanted = stages.split(",") if stages else list(chain)
-    if unknown := [stage for stage in wanted if stage not in chain]:
+    names_of_stages = stages.split(",") if stages else list(chain)
+    if unknown := [stage for stage in names_of_stages if stage not in chain]:
         raise ValueError(
             f"--config={name}: no stage {', '.join(unknown)}; there are: {', '.join(chain)}"
         )
-    return {stage: chain[stage] for stage in wanted}
+    return {stage: chain[stage] for stage in names_of_stages}

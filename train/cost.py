@@ -50,14 +50,15 @@ def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
         (run.data.batch_size, run.window, run.data.crop, run.data.crop, 3), jnp.uint8
     )
     mesh = make_mesh(run.fsdp)
-    kept, batch = (state, frozen), (hr, lr)
+    weights = (state, frozen)
+    batch = (hr, lr)
     shardings = (
-        parameter_shardings(kept, mesh),
+        parameter_shardings(weights, mesh),
         jax.tree.map(lambda _: NamedSharding(mesh, BATCH), batch),
     )
     placed = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        (kept, batch),
+        (weights, batch),
         shardings,
     )
     function = functools.partial(
@@ -73,17 +74,17 @@ def measure(
     activations; seconds per step.
     """
     function, arguments = abstract_step(run)
-    kept = jax.tree.leaves(arguments[:2])
+    state = jax.tree.leaves(arguments[:2])
     size = sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in kept
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in state
     )
-    found = {
+    numbers = {
         "devices": jax.device_count(),
         "TFLOP": count(function, *arguments) / 1e12,
         "state GB": size / 1e9,
     }
     if not (compile_step or run_step):
-        return found
+        return numbers
     out = jax.tree.map(lambda x: x.sharding, arguments[0]), None
     step = jax.jit(
         function,
@@ -93,9 +94,11 @@ def measure(
     )
     compiled = step.lower(*arguments).compile()
     plan: Any = compiled.memory_analysis()
-    found["temporary GB"] = plan.temp_size_in_bytes / 1e9
+    numbers["temporary GB"] = plan.temp_size_in_bytes / 1e9
     return (
-        found | {"s/step": seconds(compiled, arguments, repeats)} if run_step else found
+        numbers | {"s/step": seconds(compiled, arguments, repeats)}
+        if run_step
+        else numbers
     )
 
 
@@ -130,14 +133,14 @@ def main(arguments: list[str]) -> None:
     """Print one line for each stage that the arguments describe."""
     from train.__main__ import parse
 
-    own = {"--compile", "--run", "--loader"}
-    for name, run in parse([a for a in arguments if a not in own]):
-        found = measure(run, "--compile" in arguments, "--run" in arguments)
+    own_flags = {"--compile", "--run", "--loader"}
+    for name, run in parse([a for a in arguments if a not in own_flags]):
+        numbers = measure(run, "--compile" in arguments, "--run" in arguments)
         if "--loader" in arguments:
-            found["s/batch loaded"] = loader_seconds(run)
+            numbers["s/batch loaded"] = loader_seconds(run)
         print(
             name,
-            "  ".join(f"{key} {value:.4g}" for key, value in found.items()),
+            "  ".join(f"{key} {value:.4g}" for key, value in numbers.items()),
             flush=True,
         )
 

@@ -20,7 +20,7 @@ Loss = Callable[[Flat], tuple[Array, Result]]
 """The loss as a function of the trained parameters, and its result."""
 
 
-def shown(image: SRFrame, up: SRFrame, settings: GANConfig) -> Array:
+def critic_input(image: SRFrame, up: SRFrame, settings: GANConfig) -> Array:
     """The critic's input: the clipped image (in [0, 1] if 'mixed' and conditional) and
     the bicubic frame.
     """
@@ -43,7 +43,7 @@ def generator_gradient(
     two pullbacks. Without the adaptive ratio w = weight, in one pullback.
     """
     judge = functools.partial(
-        judged, loss=loss, critic=critic, settings=settings, key=key
+        adversarial_terms, loss=loss, critic=critic, settings=settings, key=key
     )
     if not settings.adaptive:
         total_loss = functools.partial(weighted_sum, judge=judge, weight=weight)
@@ -65,12 +65,12 @@ def generator_gradient(
     return total, result, {"adversarial": adv, "adversarial_weight": w}
 
 
-def judged(
+def adversarial_terms(
     trained: Flat, *, loss: Loss, critic: PyTree, settings: GANConfig, key: Array
 ) -> tuple[tuple[Array, Array], Result]:
     """(loss, adversarial term), and the result that they are of."""
     rec, result = loss(trained)
-    image = shown(result.sr, result.up, settings)
+    image = critic_input(result.sr, result.up, settings)
     image, hr = cropped(key, (image, result.hr), settings)
     logits = jnp.asarray(make_critic(settings).apply(critic, image))
     importance = texture(hr) if settings.texture else None
@@ -130,10 +130,13 @@ def critic_gradient(
             [k for k in critic if k != "params"],
         )
         real_logits, stats = net.apply(
-            variables, shown(real, up, settings), train=True, mutable=mutable
+            variables, critic_input(real, up, settings), train=True, mutable=mutable
         )
         fake_logits, stats = net.apply(
-            variables | stats, shown(fake, up, settings), train=True, mutable=mutable
+            variables | stats,
+            critic_input(fake, up, settings),
+            train=True,
+            mutable=mutable,
         )
         return losses.discriminator(real_logits, fake_logits), stats
 

@@ -5,6 +5,7 @@ is installed.
 import importlib.util
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,9 @@ class Log:
         if self._started is None or step <= self._started[1]:
             return ""
         rate = (step - self._started[1]) / (time.monotonic() - self._started[0])
-        left = int((self._total - step) / rate)
-        return f"  {rate * self._images:.1f} images/s  ETA {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+        seconds_to_go = int((self._total - step) / rate)
+        clock = str(timedelta(seconds=seconds_to_go))
+        return f"  {rate * self._images:.1f} images/s  ETA {clock}"
 
     def close(self) -> None:
         if self._is_main:

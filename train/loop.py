@@ -129,12 +129,12 @@ class Trainer:
         """The start weights; kept beside the checkpoints, so that a resumed run has the
         same frozen parameters.
         """
-        kept = self.folder / "start.safetensors"
-        if kept.exists():
-            return checkpoint.load(str(kept))
+        start_file = self.folder / "start.safetensors"
+        if start_file.exists():
+            return checkpoint.load(str(start_file))
         config, params = start_model(self.run)
         if self.is_main:
-            checkpoint.save(kept, config, params)
+            checkpoint.save(start_file, config, params)
             (self.folder / "run.json").write_text(
                 json.dumps(dataclasses.asdict(self.run), indent=1)
             )
@@ -220,33 +220,33 @@ class Trainer:
         params = jax.tree.map(jnp.asarray, meshes.to_host(self.params()))
         windows = dict(self._validation)
         numbers = validate.stage_loss(params, windows["loss"], self.context)
-        found = validate.drift(
+        drift = validate.drift(
             params, windows["drift"], self.context, self._drift_metric
         )
         numbers = numbers | {
-            f"stream_{name}": value for name, value in validate.summary(found).items()
+            f"stream_{name}": value for name, value in validate.summary(drift).items()
         }
         if self.is_main:
-            self._write_drift(step, found)
+            self._write_drift(step, drift)
         self.log.write(step, numbers, "validation")
         self.best = min(self.best, numbers["loss"])
         return numbers
 
-    def _write_drift(self, step: int, found: validate.Drift) -> None:
+    def _write_drift(self, step: int, drift: validate.Drift) -> None:
         curve = {
             "step": step,
-            "psnr": found.psnr.tolist(),
-            "lpips": found.lpips.tolist(),
+            "psnr": drift.psnr.tolist(),
+            "lpips": drift.lpips.tolist(),
         }
         with (self.folder / "drift.jsonl").open("a") as file:
             file.write(json.dumps(curve) + "\n")
-        self.log.picture(step, "bicubic_ours_truth", found.sample)
+        self.log.picture(step, "bicubic_ours_truth", drift.sample)
         try:
             from PIL import Image
         except ModuleNotFoundError:  # a bare machine: numbers only
             return
         (self.folder / "samples").mkdir(exist_ok=True)
-        Image.fromarray(found.sample).save(self.folder / "samples" / f"{step:08d}.png")
+        Image.fromarray(drift.sample).save(self.folder / "samples" / f"{step:08d}.png")
 
     def close(self) -> None:
         self.checkpoints.close()

@@ -4,6 +4,7 @@ mean).
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from sdvsr_jax.config import DiffusionConfig
 from sdvsr_jax.diffusion import step_coefficients
@@ -58,8 +59,7 @@ def charbonnier(x: Array, y: Array, epsilon: float = 1e-3) -> Array:
 
 def smooth_l1(x: Array, y: Array, beta: float = 0.1) -> Array:
     """mean of d^2 / (2 beta) where d = |x - y| < beta, else d - beta / 2."""
-    d = jnp.abs(x - y)
-    return jnp.mean(jnp.where(d < beta, 0.5 * d**2 / beta, d - 0.5 * beta))
+    return jnp.mean(optax.losses.huber_loss(x, y, delta=beta)) / beta
 
 
 def phase_pattern(x: SRFrame, y: SRFrame, period: int = 4) -> Array:

@@ -67,11 +67,11 @@ def image_terms(
         terms["pixel"] = form(sr, hr)
     if weights.perceptual:
         assert context.metric is not None
-        seen, truth = jnp.clip(sr, -1, 1), hr
+        clipped, truth = jnp.clip(sr, -1, 1), hr
         if weights.shift and key is not None:
-            seen, truth = shifted(key, (seen, truth), weights.shift)
+            clipped, truth = shifted(key, (clipped, truth), weights.shift)
         terms["perceptual"] = lpips(
-            context.metric, seen, truth, weights.perceptual_net
+            context.metric, clipped, truth, weights.perceptual_net
         ).mean()
     if weights.phase:
         terms["phase"] = losses.phase_pattern(sr, hr)
@@ -209,8 +209,8 @@ def flow_match(
     images = (sr, prev, hr, prev_hr)
     if context.run.loss.flow_match_range == "01":
         images = tuple((x + 1) / 2 for x in images)
-    found, wanted = find_flow(nets, *images[:2]), find_flow(nets, *images[2:])
-    return losses.smooth_l1(found, jax.lax.stop_gradient(wanted))
+    flow_sr, flow_hr = find_flow(nets, *images[:2]), find_flow(nets, *images[2:])
+    return losses.smooth_l1(flow_sr, jax.lax.stop_gradient(flow_hr))
 
 
 def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
@@ -234,13 +234,15 @@ def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
     warped = video.hr[0]
     for before, now in ((1, 0), (0, 1)):
         lr, hr = video.lr[now], video.hr[now]
-        found = find_flow(nets, lr, video.lr[before])
+        estimate = find_flow(nets, lr, video.lr[before])
         # judged where the stream uses it: a quarter of an LR pixel is a whole one of
         # the frame that is warped
-        found_hr = config.scale * resize_linear(found, *hr.shape[1:3])
-        terms["photometric"] += losses.photometric(hr, video.hr[before], found_hr) / 2
-        terms["smoothness"] += losses.flow_smoothness(found, lr) / 2
-        warped = warp(video.hr[before], found_hr)
+        estimate_hr = config.scale * resize_linear(estimate, *hr.shape[1:3])
+        terms["photometric"] += (
+            losses.photometric(hr, video.hr[before], estimate_hr) / 2
+        )
+        terms["smoothness"] += losses.flow_smoothness(estimate, lr) / 2
+        warped = warp(video.hr[before], estimate_hr)
     up = upsample_bicubic(video.lr[1], config.scale)
     return Result(weighted(terms, context.run.loss), terms, warped, video.hr[1], up)
 
@@ -269,21 +271,21 @@ def restore(params: Params, video: Video, key: Array, context: Context) -> Resul
     for lr, truth in zip(video.lr, clean):
         up = jnp.zeros((batch, height * config.scale, width * config.scale, 3))
         has = state.has_prev
-        seen = look_back(nets, state.prev_lr, state.flow_features, has, lr, up, config)
-        seen = jax.lax.stop_gradient(seen)
+        motion = look_back(
+            nets, state.prev_lr, state.flow_features, has, lr, up, config
+        )
+        motion = jax.lax.stop_gradient(motion)
         restored = repair_frame(
-            nets, seen, state.prev_lr, state.memory, has, state.restore, lr, has
+            nets, motion, state.prev_lr, state.memory, has, state.restore, lr, has
         )
         residual, amount = restored.repair.residual, restored.repair.amount
-        chosen, whole = lr + amount * residual, lr + residual
-        terms["repair"] += losses.charbonnier(chosen, truth) / frames
-        terms["whole"] += (
-            jnp.mean(mask * jnp.sqrt((whole - truth) ** 2 + 1e-6)) / frames
-        )
+        auto, full = lr + amount * residual, lr + residual
+        terms["repair"] += losses.charbonnier(auto, truth) / frames
+        terms["whole"] += jnp.mean(mask * jnp.sqrt((full - truth) ** 2 + 1e-6)) / frames
         if before is not None:
-            change = (chosen - before[0]) - (truth - before[1])
+            change = (auto - before[0]) - (truth - before[1])
             terms["change"] += jnp.mean(jnp.sqrt(change**2 + 1e-6)) / (frames - 1)
-        before = chosen, truth
+        before = auto, truth
         features = jax.lax.stop_gradient(nets.flow.features(restored.lr))
         state = state._replace(
             prev_lr=restored.lr,
@@ -321,8 +323,8 @@ def true_flow(
     network allows.
     """
     if isinstance(config.flow, FlowNetConfig):
-        found = find_flow(nets, lr, prev_lr)
-        return config.scale * resize_linear(found, *hr.shape[1:3])
+        estimate = find_flow(nets, lr, prev_lr)
+        return config.scale * resize_linear(estimate, *hr.shape[1:3])
     return find_flow(nets, hr, prev_hr)
 
 

@@ -48,9 +48,11 @@ def guidance_from_unet(params: Params) -> Params:
     and condition stay.
     """
     unet, controlnet = flatten(params["unet"]), flatten(params["controlnet"])
-    own = ("controlnet_",)
-    missing = sorted(p for p in controlnet if p not in unet and not p.startswith(own))
-    if missing:
+    own_prefixes = ("controlnet_",)
+    unknown = sorted(
+        p for p in controlnet if p not in unet and not p.startswith(own_prefixes)
+    )
+    if unknown:
         raise ValueError(f"guidance_from_unet: the U-Net has no {missing[:3]}")
     copied = {path: unet.get(path, value) for path, value in controlnet.items()}
     return params | {"controlnet": traverse_util.unflatten_dict(copied, sep="/")}

@@ -1,6 +1,6 @@
 """What a run carries from step to step, and the optimisers that move it."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +26,19 @@ class TrainState(NamedTuple):
 
 
 def learning_rate(settings: OptimizerConfig, steps: int) -> optax.Schedule:
-    """base * min(1, k / warmup) with k the steps done; 'cosine' ends the last fifth at
-    zero.
+    """Linear from 0 over the warm-up, then constant; 'cosine' falls to zero in the last
+    fifth of the steps.
     """
+    peak = settings.learning_rate
+    rise = optax.linear_schedule(0.0, peak, max(settings.warmup, 1))
+    if settings.decay == "constant":
+        return rise
+    tail = steps / 5
+    fall = optax.cosine_decay_schedule(1.0, tail)
 
     def schedule(count: Any) -> Array:
-        rate = settings.learning_rate * jnp.minimum(
-            1.0, count / max(settings.warmup, 1)
-        )
-        if settings.decay == "cosine":
-            tail = jnp.clip((count - 0.8 * steps) / (0.2 * steps), 0, 1)
-            rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * tail))
-        return rate
+        since = jnp.maximum(count - (steps - tail), 0)
+        return rise(count) * fall(since)
 
     return schedule
 
@@ -82,5 +83,6 @@ def init_train_state(run: RunConfig, trained: Flat) -> TrainState:
 
 def average(ema: Flat, trained: Flat, step: Array, decay: float) -> Flat:
     """d ema + (1 - d) trained with d = min(decay, (1 + k) / (10 + k))."""
+    # a short memory at first, or the average would keep the start weights for long
     d = jnp.minimum(decay, (1 + step) / (10 + step)).astype(jnp.float32)
-    return jax.tree.map(lambda a, b: d * a + (1 - d) * b, ema, trained)
+    return cast(Flat, optax.incremental_update(trained, ema, 1 - d))

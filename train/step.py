@@ -182,9 +182,9 @@ def _train_critic(
     )
     new = {**stats, "params": optax.apply_updates(state.critic["params"], updates)}
     learns = metrics["critic"] > settings.gate
-    kept, kept_optimizer = jax.tree.map(
+    selected, selected_optimizer = jax.tree.map(
         lambda a, b: jnp.where(learns, a, b),
         (new, optimizer),
         (state.critic, state.critic_optimizer),
     )
-    return state._replace(critic=kept, critic_optimizer=kept_optimizer), metrics
+    return state._replace(critic=selected, critic_optimizer=selected_optimizer), metrics

@@ -113,8 +113,8 @@ def stage_loss(params: Params, video: Video, context: Context) -> dict[str, floa
         feedback_truth=0.0,
     )
     run = replace(context.run, rollout=quiet)
-    found = _stage_loss(params, context.metric, video, run, context.config)
-    return {name: float(value) for name, value in found.items()}
+    numbers = _stage_loss(params, context.metric, video, run, context.config)
+    return {name: float(value) for name, value in numbers.items()}
 
 
 @functools.partial(jax.jit, static_argnums=5)
@@ -153,11 +153,11 @@ def drift(params: Params, video: Video, context: Context, metric: Params) -> Dri
     )
 
 
-def summary(found: Drift) -> dict[str, float]:
+def summary(curve: Drift) -> dict[str, float]:
     """First frame, mean, and the slope in dB (and LPIPS) per 100 frames of the frames
     after the fifth.
     """
-    frames = np.arange(len(found.psnr))
+    frames = np.arange(len(curve.psnr))
 
     def slope(values: np.ndarray) -> float:
         return (
@@ -167,12 +167,12 @@ def summary(found: Drift) -> dict[str, float]:
         )
 
     return {
-        "psnr_first": float(found.psnr[0]),
-        "psnr": float(found.psnr.mean()),
-        "psnr_over_bicubic": float((found.psnr - found.bicubic_psnr).mean()),
-        "psnr_drift": slope(found.psnr - found.bicubic_psnr),
-        "lpips": float(found.lpips.mean()),
-        "lpips_drift": slope(found.lpips),
+        "psnr_first": float(curve.psnr[0]),
+        "psnr": float(curve.psnr.mean()),
+        "psnr_over_bicubic": float((curve.psnr - curve.bicubic_psnr).mean()),
+        "psnr_drift": slope(curve.psnr - curve.bicubic_psnr),
+        "lpips": float(curve.lpips.mean()),
+        "lpips_drift": slope(curve.lpips),
     }
 
 

@@ -43,10 +43,10 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
         self.items = self.list_items()
         if not self.items:
-            raise ValueError(f"{self.source}: found no {self.wanted}")
+            raise ValueError(f"{self.source}: found no {self.expected}")
         super().__init__(file_format="array_record", **kwargs)
 
-    wanted = "readable files"
+    expected = "readable files"
 
     def list_items(self) -> list[Any]:
         """Source items in a fixed order."""

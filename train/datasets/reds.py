@@ -17,7 +17,9 @@ class Reds(ShotBuilder, skip_registration=True):
     are kept as they are.
     """
 
-    wanted = "clip folders (000, 001, ...) with PNG frames: give the train_sharp folder"
+    expected = (
+        "clip folders (000, 001, ...) with PNG frames: give the train_sharp folder"
+    )
 
     def __init__(self, *, max_frames: int = 100, **kwargs):
         self.max_frames = max_frames

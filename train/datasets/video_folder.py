@@ -23,7 +23,7 @@ class VideoFolder(ShotBuilder, skip_registration=True):
     moved when loaded.
     """
 
-    wanted = (
+    expected = (
         f"clips or photographs (suffixes {sorted(VIDEO_SUFFIXES | PHOTO_SUFFIXES)})"
     )
 
@@ -45,11 +45,11 @@ class VideoFolder(ShotBuilder, skip_registration=True):
         super().__init__(**kwargs)
 
     def list_items(self) -> list[Path]:
-        wanted = VIDEO_SUFFIXES | PHOTO_SUFFIXES
+        suffixes = VIDEO_SUFFIXES | PHOTO_SUFFIXES
         return sorted(
             p
             for p in self.source.rglob("*")
-            if p.suffix.lower() in wanted and p.is_file()
+            if p.suffix.lower() in suffixes and p.is_file()
         )
 
     def read_item(self, item: Path) -> Iterator[Shot]:
@@ -59,16 +59,16 @@ class VideoFolder(ShotBuilder, skip_registration=True):
             self._check_size(decode_frame(data))
             yield Shot(name, [data])
             return
-        found = 0
+        count = 0
         for shot in split_shots(
             name,
             self._frames(item),
             lambda f: encode_frame(f, self.lossless),
             self.max_frames,
         ):
-            found += 1
+            count += 1
             yield shot
-        if not found:
+        if not count:
             raise ValueError("no two consecutive frames of one scene")
 
     def _frames(self, path: Path) -> Iterator[np.ndarray]:

@@ -14,7 +14,7 @@ class Vimeo90k(ShotBuilder, skip_registration=True):
     sequences/00001/0001/im1.png ... im7.png.
     """
 
-    wanted = "sep_trainlist.txt beside sequences/: give the vimeo_septuplet folder"
+    expected = "sep_trainlist.txt beside sequences/: give the vimeo_septuplet folder"
 
     def list_items(self) -> list[Path]:
         return self._listed("sep_trainlist.txt")
