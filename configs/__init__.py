@@ -134,6 +134,8 @@ class LossConfig:
     """LPIPS sees a crop that starts at a random pixel below this: its stride must not
     be learned.
     """
+    flicker: float = 0.0
+    """|LPIPS(output, previous output) - LPIPS(truth, previous truth)|, as tLP measures."""
     moments: float = 0.0
     """Latents of the autoencoder towards mean 0, deviation 1."""
     photometric: float = 1.0

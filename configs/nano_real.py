@@ -67,13 +67,21 @@ joint = RunConfig(
     log_every=10,
 )
 
-polish = replace(
+steady = replace(
     joint,
-    steps=100,
+    steps=200,
     seed=2,
-    optimizer=replace(joint.optimizer, learning_rate=2e-4, ema=0.98),
+    optimizer=replace(joint.optimizer, learning_rate=3e-4, ema=0.98),
+    loss=replace(joint.loss, flicker=2.5),
+)
+
+polish = replace(
+    steady,
+    steps=100,
+    seed=3,
+    optimizer=replace(steady.optimizer, learning_rate=2e-4),
     loss=replace(
-        joint.loss,
+        steady.loss,
         gan=GANConfig(
             weight=0.02,
             net="unet",
@@ -87,4 +95,4 @@ polish = replace(
     ),
 )
 
-chain = {"restore": restore, "joint": joint, "polish": polish}
+chain = {"restore": restore, "joint": joint, "steady": steady, "polish": polish}

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from configs import RolloutConfig
 from sdvsr_jax.diffusion import step_coefficients
+from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.networks import bind, prepare
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.ops.warp import warp
@@ -24,7 +25,15 @@ from sdvsr_jax.stream import StreamState, advance, frame_noise, init_state, rese
 from sdvsr_jax.types import Array, HasPrev, Params, SRFrame
 from train import losses
 from train.frames import Video, reduce_frames
-from train.objectives import Context, Result, encode, image_terms, true_flow, weighted
+from train.objectives import (
+    Context,
+    Result,
+    encode,
+    image_terms,
+    shifted,
+    true_flow,
+    weighted,
+)
 from train.selection import Flat, merge
 from train.state import TrainState
 
@@ -135,6 +144,9 @@ def hop_loss(
     if run.loss.temporal:
         has_prev = hop.state.has_prev & ~frame.is_start
         terms["temporal"] = temporal_term(prepared, sr, hop, frame, has_prev, context)
+    if run.loss.flicker:
+        has_prev = hop.state.has_prev & ~frame.is_start
+        terms["flicker"] = flicker_term(sr, hop, frame, has_prev, key, context)
     up = upsample_bicubic(frame.lr, config.scale)
     carry = Hop(new_state, frame.hr, sr)
     return Result(weighted(terms, run.loss), terms, sr, frame.hr, up, carry)
@@ -170,6 +182,26 @@ def temporal_term(
     return losses.temporal_residual(
         sr, hop.prev_sr, frame.hr, hop.prev_hr, jax.lax.stop_gradient(flow), mask
     )
+
+
+def flicker_term(
+    sr: SRFrame, hop: Hop, frame: Video, has_prev: HasPrev, key: Array, context: Context
+) -> Array:
+    """The change that LPIPS sees from frame to frame, against that of the truth.
+
+    Streams without a past count nothing.
+    """
+    assert context.metric is not None
+    settings = context.run.loss
+    images = (jnp.clip(sr, -1, 1), jnp.clip(hop.prev_sr, -1, 1), frame.hr, hop.prev_hr)
+    if settings.shift:
+        images = shifted(jax.random.fold_in(key, 3), images, settings.shift)
+    now, before, true_now, true_before = images
+    net = settings.perceptual_net
+    change = lpips(context.metric, now, jax.lax.stop_gradient(before), net)
+    true_change = lpips(context.metric, true_now, true_before, net)
+    weight = has_prev.astype(jnp.float32)
+    return jnp.mean(weight * jnp.abs(change - true_change))
 
 
 def _start(normal: Array, z: Array, context: Context) -> Array:
