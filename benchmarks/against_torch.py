@@ -19,8 +19,8 @@ from benchmarks.machine import absent_packages
 from benchmarks.report import in_precision
 from sdvsr_jax.config import PRESETS, FlowNetConfig, ModelConfig
 from sdvsr_jax.ops.attention import device_kind
-from sdvsr_jax.stream import compiled_step, frame_noise, init_state, padded_size
-from sdvsr_jax.types import Params
+from sdvsr_jax.stream import compile_step, frame_noise, init_state, padded_size
+from sdvsr_jax.types import Params, Prepared
 
 MODES = ("eager", "compiled", "graphs")
 """How PyTorch runs; graphs: compiled, with CUDA graphs."""
@@ -192,7 +192,7 @@ def ours(
     """Returns our stream on raw parameters."""
     params = prepared_params(config, raw)
     state = init_state(config, 1, size.height, size.width)
-    run = compiled_step(config, graphs=graphs)
+    run = compile_step(config, graphs=graphs)
 
     def advance(index: int) -> jax.Array:
         nonlocal state
@@ -215,7 +215,7 @@ def theirs(config: ModelConfig, raw: Params, size: Size, mode: str) -> Stream:
     from tests.oracles import torch_stream
 
     # nano's form takes what `prepare` precomputes, the published one needs nothing.
-    weights = raw
+    weights: Params | Prepared = raw
     if isinstance(config.flow, FlowNetConfig):
         weights = prepared_params(in_precision(config, "float32"), raw)
     run, to_numpy = torch_stream.runner(config, weights, mode)

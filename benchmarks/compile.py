@@ -17,8 +17,9 @@ import jax
 
 from benchmarks import report
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.networks import init_params, prepare
+from sdvsr_jax.networks import init_params
 from sdvsr_jax.ops.xla import compiler_options
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
 
 # XLA asks this of a device before it decides how to tile and fuse; the figures are from

@@ -22,7 +22,7 @@ from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.ops.attention import device_kind
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.stream import init_state, step
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import Prepared
 
 Row = dict[str, Any]
 """One line of the table; a figure that was not measured is absent or None."""
@@ -81,7 +81,7 @@ class Program:
     """A compiled step with its stream; a call computes one frame and waits for it."""
 
     def __init__(
-        self, form: Form, width: int, height: int, params: Params, twice: bool
+        self, form: Form, width: int, height: int, params: Prepared, twice: bool
     ) -> None:
         self.form = form
         self.params = params
@@ -103,7 +103,7 @@ def measure(
     frames: int,
     peaks: machine.Ceilings,
     *,
-    params: Params | None = None,
+    params: Prepared | None = None,
     warm_cache: bool = False,
     profile_frames: int = 0,
 ) -> list[Row]:

@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.networks import abstract_params, prepare
-from sdvsr_jax.types import Params
-from sdvsr_jax.weights.torch_names import flatten, unflatten
+from sdvsr_jax.networks import abstract_params
+from sdvsr_jax.prepare import prepare
+from sdvsr_jax.types import Params, Prepared
 
 # Random numbers that all weights share: drawing 700 million takes longer than a frame.
 POOL = 2**20
@@ -23,7 +24,7 @@ def random_params(config: ModelConfig) -> Params:
     """Returns raw float32 weights (numpy), scaled so that activations stay moderate."""
     rng = np.random.default_rng(0)
     pool = rng.standard_normal(POOL)
-    shapes = flatten(abstract_params(config))
+    shapes = flatten_dict(abstract_params(config))
     leaves = {}
     for path, array in shapes.items():
         # Every leaf enters the pool at a place of its own, or all would be alike.
@@ -32,7 +33,7 @@ def random_params(config: ModelConfig) -> Params:
         noise = np.resize(shifted, array.shape)
         leaf = scaled(path[-1], noise)
         leaves[path] = leaf.astype(np.float32)
-    return unflatten(leaves)
+    return unflatten_dict(leaves)
 
 
 def scaled(name: str, noise: np.ndarray) -> np.ndarray:
@@ -46,11 +47,10 @@ def scaled(name: str, noise: np.ndarray) -> np.ndarray:
     return 0.1 * noise
 
 
-def prepared_params(config: ModelConfig, raw: Params | None = None) -> Params:
+def prepared_params(config: ModelConfig, raw: Params | None = None) -> Prepared:
     """Returns ``raw`` (or random) weights ready for `step`, on the default device."""
     weights = random_params(config) if raw is None else raw
-    prepared = jax.jit(prepare, static_argnums=1)(weights, config)
-    return jax.block_until_ready(prepared)
+    return jax.block_until_ready(prepare(weights, config))
 
 
 def noise_frame(width: int, height: int, batch: int = 1, seed: int = 0) -> jax.Array:

@@ -12,8 +12,8 @@ from benchmarks import clock, report
 from benchmarks.inputs import noise_frame, prepared_params
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
-from sdvsr_jax.stream import compiled_step, init_state, reset
-from sdvsr_jax.types import Params
+from sdvsr_jax.stream import Step, compile_step, init_state, reset
+from sdvsr_jax.types import Prepared
 
 Points = list[dict[str, Any]]
 
@@ -51,7 +51,7 @@ def sizes(
     config: ModelConfig,
     pairs: list[tuple[int, int]],
     rounds: int,
-    params: Params | None = None,
+    params: Prepared | None = None,
 ) -> Points:
     """Returns milliseconds of a frame at each LR size (width, height).
 
@@ -89,7 +89,7 @@ def streams(
     width: int,
     height: int,
     rounds: int,
-    params: Params | None = None,
+    params: Prepared | None = None,
 ) -> Points:
     """Returns frames/s of all streams together by batch size, and live streams in it.
 
@@ -97,13 +97,14 @@ def streams(
     programs that this made, over all batch sizes: it must be 0.
     """
     params = prepared_params(config) if params is None else params
-    calls = {str(b): driver(config, params, b, width, height) for b in batches}
+    run = compile_step(config)
+    calls = {str(b): driver(config, params, b, width, height, run=run) for b in batches}
     for call in calls.values():
         call()
     # JAX counts the programs of a function, but only for itself.
-    programs = compiled_step(config)._cache_size()  # type: ignore[attr-defined]
+    programs = run._cache_size()  # type: ignore[attr-defined]
     times = clock.in_turns(calls, rounds)
-    after = compiled_step(config)._cache_size()  # type: ignore[attr-defined]
+    after = run._cache_size()  # type: ignore[attr-defined]
     points = []
     for batch in batches:
         median = times[str(batch)].median
@@ -121,13 +122,20 @@ def streams(
 
 
 def driver(
-    config: ModelConfig, params: Params, batch: int, width: int, height: int
+    config: ModelConfig,
+    params: Prepared,
+    batch: int,
+    width: int,
+    height: int,
+    *,
+    run: Step | None = None,
 ) -> Callable[[], None]:
     """Returns a call that takes one frame of every stream.
 
-    With several streams, one of them starts anew each time.
+    With several streams, one of them starts anew each time. ``run`` is shared by the
+    drivers of one config.
     """
-    run = compiled_step(config)
+    run = run or compile_step(config)
     frame = noise_frame(width, height, batch)
     state = init_state(config, batch, height, width)
     turn = 0

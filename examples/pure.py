@@ -24,13 +24,13 @@ def read(path: str, count: int) -> jax.Array:
 
 
 def main(path: str, model: str = "nano") -> None:
-    config, weights = load(model)
-    params = prepare(weights, config)
+    config, params = load(model)
+    prepared = prepare(params, config)
     lr_frames = read(path, 4)
     height, width = lr_frames.shape[2:4]
 
     # One frame at a time, the state handed on.
-    advance = jax.jit(lambda state, frame: step(params, state, frame, config=config))
+    advance = jax.jit(lambda state, frame: step(prepared, state, frame, config=config))
     state = init_state(config, 1, height, width, seed=0)
     for frame in lr_frames:
         state, sr = advance(state, frame)

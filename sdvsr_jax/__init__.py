@@ -1,9 +1,11 @@
 """Streaming 4x video super-resolution with a causal diffusion model (Stream-DiffVSR,
 arXiv 2512.23709).
 
-config, params = load("nano") params = prepare(params, config) state =
-init_state(config, batch=1, height=180, width=320) state, sr = step(params, state,
-lr_frame, config=config)   # [1, 180, 320, 3] -> [1, 720, 1280, 3], in [-1, 1]
+config, params = load("nano")
+prepared = prepare(params, config)
+state = init_state(config, batch=1, height=180, width=320)
+state, sr = step(prepared, state, lr_frame, config=config)
+# [1, 180, 320, 3] -> [1, 720, 1280, 3], in [-1, 1]
 
 with Upscaler("nano") as upscaler:
     sr = upscaler.push(frame)   # numpy uint8 [180, 320, 3] -> [720, 1280, 3]
@@ -13,16 +15,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sdvsr_jax.config import ModelConfig, nano, stream_diffvsr
-from sdvsr_jax.networks import init_params, prepare
+from sdvsr_jax.networks import init_params
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import (
     StreamState,
-    compiled_step,
+    compile_step,
     init_state,
     reset,
     rollout,
     step,
     stream,
 )
+from sdvsr_jax.types import Prepared
 
 if TYPE_CHECKING:
     from sdvsr_jax.upscaler import Upscaler
@@ -32,9 +36,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ModelConfig",
+    "Prepared",
     "StreamState",
     "Upscaler",
-    "compiled_step",
+    "compile_step",
     "init_params",
     "init_state",
     "load",

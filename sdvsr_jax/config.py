@@ -104,14 +104,14 @@ class RAFTConfig:
     """Width of the first stage, even; every other width is a multiple of its half
     (RAFT-large: 64).
     """
-    resolution: Literal["sr", "lr"] = "sr"
-    """Of the frames that it compares. 'lr' (a sixteenth of the work at scale 4) is no
-    published behaviour: the flow is resized and its pixels rescaled, so small motion is
-    lost.
-    """
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the convolutions; correlation, positions and flow are float32."""
     kind: Literal["raft"] = "raft"
+
+    @property
+    def stride(self) -> int:
+        """LR pixels per pixel at the coarsest of four levels, at scale 4."""
+        return 16
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,11 @@ class FlowNetConfig:
     LR size.
     """
     kind: Literal["flownet"] = "flownet"
+
+    @property
+    def stride(self) -> int:
+        """LR pixels per pixel at the coarsest level."""
+        return 2**self.num_levels
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,7 @@ class HistoryConfig:
 
 @dataclass(frozen=True)
 class RestorerConfig:
-    """Repair of the LR frame (compression, noise, blur) before anything else sees it."""
+    """Repair of the LR frame (compression, noise, blur) before all else sees it."""
 
     channels: int = 48
     num_blocks: int = 5
@@ -215,17 +220,9 @@ class ModelConfig:
     """False: denoise without ARTG (ablation)."""
     use_tpm: bool = True
     """False: decode without the temporal processor modules (ablation)."""
-    guide_once: bool = False
-    """Guidance residuals of the first timestep serve all: less work, not what the model
-    was trained for.
-    """
     compute_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Activations of the networks; latents, DDIM, flow, warp and statistics stay
     float32.
-    """
-    quantized: Literal["none", "int8", "float8"] = "none"
-    """Products of 8-bit numbers in U-Net, guidance and autoencoder, and with int8
-    convolutions: less exact.
     """
     remat: bool = False
     """Training: recompute each timestep's networks in the backward pass instead of
@@ -243,13 +240,15 @@ class ModelConfig:
         )
         if downsampling != self.scale * self.unet.patch:
             raise ValueError(
-                f"guidance condition is reduced {downsampling}x, expected scale*patch = "
-                f"{self.scale * self.unet.patch}: change condition_fold or condition_channels"
+                f"guidance condition is reduced {downsampling}x, expected scale*patch "
+                f"= {self.scale * self.unet.patch}: change condition_fold or "
+                "condition_channels"
             )
         if self.unet.latent_channels != self.vae.latent_channels:
             raise ValueError(
-                f"unet.latent_channels {self.unet.latent_channels} != vae.latent_channels "
-                f"{self.vae.latent_channels}: they are the same latents"
+                f"unet.latent_channels {self.unet.latent_channels} != "
+                f"vae.latent_channels {self.vae.latent_channels}: they are the same "
+                "latents"
             )
         if len(self.unet.attention) != len(self.unet.block_channels):
             raise ValueError(
@@ -265,7 +264,7 @@ def stream_diffvsr() -> ModelConfig:
 
 
 def nano() -> ModelConfig:
-    """Our small model, shipped with the package: at most 90 GFLOP per 1280x720 frame."""
+    """Our small model, shipped here: at most 90 GFLOP per 1280x720 frame."""
     return ModelConfig(
         name="nano",
         unet=UNetConfig(
@@ -307,52 +306,71 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+RETIRED = {"guide_once", "quantized", "resolution"}
+"""Fields of earlier versions, which weight files may still carry: switches for the
+speed, not part of any model.
+"""
+
+
 def from_dict(data: dict[str, Any]) -> ModelConfig:
-    """Rebuild a config; unknown keys and wrong kinds are ValueErrors that name the
+    """Rebuilds a config; unknown keys and wrong kinds are ValueErrors that name the
     path.
     """
     return _build(ModelConfig, data, "config")
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
+    """Returns ``value`` as an instance of the annotation ``kind``."""
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
-        members = typing.get_args(kind)
-        if type(None) in members:
-            return None if value is None else _build(members[0], value, path)
-        choices = {t.__dataclass_fields__["kind"].default: t for t in members}
-        tag = value.get("kind") if isinstance(value, dict) else None
-        if tag not in choices:
-            raise ValueError(
-                f"{path}.kind: found {tag!r}, expected one of {sorted(choices)}"
-            )
-        return _build(choices[tag], value, path)
+        return _build_union(typing.get_args(kind), value, path)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, dict):
-            raise ValueError(
-                f"{path}: found {value!r}, expected the fields of {kind.__name__}"
-            )
-        hints = typing.get_type_hints(kind)
-        if unknown := sorted(set(value) - set(hints)):
-            raise ValueError(
-                f"{path}: unknown fields {unknown}, expected some of {sorted(hints)}"
-            )
-        try:
-            return kind(
-                **{k: _build(hints[k], v, f"{path}.{k}") for k, v in value.items()}
-            )
-        except TypeError as error:
-            raise ValueError(f"{path}: {error}") from None
+        return _build_record(kind, value, path)
     if origin is tuple:
-        return tuple(_build(typing.get_args(kind)[0], v, path) for v in value)
+        item, *_ = typing.get_args(kind)
+        return tuple(_build(item, v, path) for v in value)
     if origin is Literal:
-        if value not in typing.get_args(kind):
-            raise ValueError(
-                f"{path}: found {value!r}, expected one of {typing.get_args(kind)}"
-            )
+        choices = typing.get_args(kind)
+        if value not in choices:
+            raise ValueError(f"{path}: found {value!r}, expected one of {choices}")
         return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # JSON writes 1.0 as 1
+    if kind is float and is_number:
         return float(value)
     if not (isinstance(kind, type) and isinstance(value, kind)):
-        raise ValueError(f"{path}: found {value!r}, expected {kind}")
+        raise ValueError(f"{path}: found {value!r}, expected {kind.__name__}")
     return value
+
+
+def _build_union(members: tuple, value: Any, path: str) -> Any:
+    """A record or None, or one of several records by their ``kind``."""
+    if type(None) in members:
+        return None if value is None else _build(members[0], value, path)
+    kinds = {m.__dataclass_fields__["kind"].default: m for m in members}
+    tag = value.get("kind") if isinstance(value, dict) else None
+    if tag not in kinds:
+        raise ValueError(f"{path}.kind: found {tag!r}, expected one of {sorted(kinds)}")
+    return _build(kinds[tag], value, path)
+
+
+def _build_record(kind: type, value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{path}: found {value!r}, expected the fields of {kind.__name__}"
+        )
+    hints = typing.get_type_hints(kind)
+    data = {name: v for name, v in value.items() if name not in RETIRED}
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown fields {unknown}, expected some of {sorted(hints)}"
+        )
+    try:
+        fields = {
+            name: _build(hints[name], v, f"{path}.{name}") for name, v in data.items()
+        }
+        return kind(**fields)
+    # of a missing field, or of a number where a list should be
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from None

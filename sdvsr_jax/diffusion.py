@@ -3,9 +3,11 @@
 With a = sqrt(alpha_bar), s = sqrt(1 - alpha_bar) at timestep t (Song et al. 2021,
 Salimans & Ho 2022):
 
-    x0  = a x - s v          (1) clean estimate eps = a v + s x          (2) noise
-    estimate x' = a' x0 + s' eps      (3) next sample, a', s' at t - num_train_timesteps
-    // num_steps
+    x0  = a x - s v          (1) clean estimate
+    eps = a v + s x          (2) noise estimate
+    x'  = a' x0 + s' eps     (3) next sample
+
+with a', s' at t - num_train_timesteps // num_steps.
 """
 
 from collections.abc import Callable
@@ -30,18 +32,21 @@ class StepCoefficients(NamedTuple):
 
 def alphas_cumprod(config: DiffusionConfig) -> np.ndarray:
     """alpha_bar [num_train_timesteps] of the 'scaled_linear' schedule, float32."""
-    roots = np.linspace(
-        config.beta_start**0.5, config.beta_end**0.5, config.num_train_timesteps
-    )
-    return np.cumprod(1.0 - roots**2).astype(np.float32)
+    first = config.beta_start**0.5
+    last = config.beta_end**0.5
+    roots = np.linspace(first, last, config.num_train_timesteps)
+    products = np.cumprod(1.0 - roots**2)
+    return products.astype(np.float32)
 
 
 def timesteps(config: DiffusionConfig) -> np.ndarray:
     """Trailing spacing: 4 steps of 1000 are 999, 749, 499, 249."""
-    total, steps = config.num_train_timesteps, config.num_steps
+    total = config.num_train_timesteps
+    steps = config.num_steps
     if not 1 <= steps <= total:
         raise ValueError(f"num_steps is {steps}, expected 1 to {total}")
-    return np.round(np.arange(total, 0, -total / steps)).astype(np.int32) - 1
+    spaced = np.arange(total, 0, -total / steps)
+    return np.round(spaced).astype(np.int32) - 1
 
 
 def step_coefficients(config: DiffusionConfig) -> StepCoefficients:
@@ -52,21 +57,24 @@ def step_coefficients(config: DiffusionConfig) -> StepCoefficients:
     now = timesteps(config)
     previous = now - config.num_train_timesteps // config.num_steps
     final = 1.0 if config.set_alpha_to_one else alpha_bar[0]
+    now_bar = alpha_bar[now]
     next_bar = np.where(previous >= 0, alpha_bar[previous], final)
-    roots = (
-        alpha_bar[now] ** 0.5,
-        (1 - alpha_bar[now]) ** 0.5,
-        next_bar**0.5,
-        (1 - next_bar) ** 0.5,
+    return StepCoefficients(
+        alpha=jnp.asarray(now_bar**0.5, jnp.float32),
+        sigma=jnp.asarray((1 - now_bar) ** 0.5, jnp.float32),
+        next_alpha=jnp.asarray(next_bar**0.5, jnp.float32),
+        next_sigma=jnp.asarray((1 - next_bar) ** 0.5, jnp.float32),
     )
-    return StepCoefficients(*(jnp.asarray(r, jnp.float32) for r in roots))
 
 
-def ddim_update(x: Array, v: Array, c: StepCoefficients) -> tuple[Array, Array]:
+def ddim_update(
+    x: Float[Array, "*shape"], v: Float[Array, "*shape"], c: StepCoefficients
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """Equations (1)-(3) for one step: (next sample, clean estimate)."""
     x0 = c.alpha * x - c.sigma * v
     eps = c.alpha * v + c.sigma * x
-    return c.next_alpha * x0 + c.next_sigma * eps, x0
+    next_x = c.next_alpha * x0 + c.next_sigma * eps
+    return next_x, x0
 
 
 def denoise(
@@ -77,7 +85,7 @@ def denoise(
     *,
     unroll: bool = False,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
-    """Run all sampling steps: (last sample, last clean estimate), float32.
+    """Runs all sampling steps: (last sample, last clean estimate), float32.
 
     ``per_step`` is a pytree with leading axis num_steps whose slice is handed to
     ``predict_v(x, slice)``.
@@ -87,11 +95,12 @@ def denoise(
         carry: tuple[Array, Array], xs: tuple[StepCoefficients, PyTree]
     ) -> tuple[tuple[Array, Array], None]:
         coefficients, conditioning = xs
-        v = predict_v(carry[0], conditioning).astype(jnp.float32)
-        return ddim_update(carry[0], v, coefficients), None
+        x, _ = carry
+        # latents and DDIM stay in float32, whatever the networks compute in
+        v = predict_v(x, conditioning).astype(jnp.float32)
+        return ddim_update(x, v, coefficients), None
 
     start = noise.astype(jnp.float32)
-    (sample, x0), _ = jax.lax.scan(
-        body, (start, start), (step_coefficients(config), per_step), unroll=unroll
-    )
+    xs = step_coefficients(config), per_step
+    (sample, x0), _ = jax.lax.scan(body, (start, start), xs, unroll=unroll)
     return sample, x0

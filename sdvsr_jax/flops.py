@@ -14,29 +14,30 @@ from typing import Any
 import jax
 
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.networks import abstract_params, prepare
+from sdvsr_jax.networks import abstract_params
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
 
 
 def frame_flops(config: ModelConfig, width: int, height: int) -> int:
-    """Operations of one frame at LR size width x height. Nothing is computed."""
+    """Returns the operations of one frame at LR size width x height. Nothing is
+    computed.
+    """
     return _count(traced_frame(config, width, height))
 
 
 def traced_frame(config: ModelConfig, width: int, height: int) -> Any:
-    """The jaxpr of one `step`."""
-    params = jax.eval_shape(
-        functools.partial(prepare, config=config), abstract_params(config)
-    )
+    """Returns the jaxpr of one `step`."""
+    make = functools.partial(prepare, config=config)
+    prepared = jax.eval_shape(make, abstract_params(config))
     state = jax.eval_shape(lambda: init_state(config, 1, height, width))
     frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
-    return jax.make_jaxpr(functools.partial(step, config=config))(
-        params, state, frame
-    ).jaxpr
+    trace = jax.make_jaxpr(functools.partial(step, config=config))
+    return trace(prepared, state, frame).jaxpr
 
 
 def count(function: Callable, *args: Any) -> int:
-    """Operations of ``function(*args)``; the arguments may be abstract."""
+    """Returns the operations of ``function(*args)``; the arguments may be abstract."""
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
@@ -45,43 +46,50 @@ def _count(jaxpr: Any) -> int:
 
 
 def equations(jaxpr: Any, turns: int = 1) -> Iterator[tuple[Any, int]]:
-    """Every equation that holds no program of its own, and how often it is evaluated."""
+    """Yields every equation that holds no program of its own, and how often it is
+    evaluated.
+    """
     for equation in jaxpr.eqns:
-        inner = list(inner_jaxprs(equation.params))
-        length = equation.params["length"] if equation.primitive.name == "scan" else 1
-        for body in inner:
+        bodies = list(inner_jaxprs(equation.params))
+        is_loop = equation.primitive.name == "scan"
+        length = equation.params["length"] if is_loop else 1
+        for body in bodies:
             yield from equations(body, turns * length)
-        if not inner:
+        if not bodies:
             yield equation, turns
 
 
 def cost(equation: Any) -> int:
-    """Operations of one equation: 0 for all but convolutions and products."""
-    name, params = equation.primitive.name, equation.params
+    """Returns the operations of one equation, of convolutions and products only."""
+    name = equation.primitive.name
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval.shape
-        out_channels = kernel[params["dimension_numbers"].rhs_spec[0]]
-        # zeros between the inputs (gradients of strided convolutions) are not
-        # arithmetic
-        inserted = out_channels * math.prod(params["lhs_dilation"])
-        return 2 * equation.outvars[0].aval.size * math.prod(kernel) // inserted
+        return _convolution_cost(equation)
     if name == "dot_general":
-        contracted = params["dimension_numbers"][0][0]
+        (contracted, _), _ = equation.params["dimension_numbers"]
         shape = equation.invars[0].aval.shape
-        return (
-            2
-            * equation.outvars[0].aval.size
-            * math.prod(shape[axis] for axis in contracted)
-        )
+        terms = math.prod(shape[axis] for axis in contracted)
+        return 2 * equation.outvars[0].aval.size * terms
     return 0
 
 
+def _convolution_cost(equation: Any) -> int:
+    params = equation.params
+    kernel = equation.invars[1].aval.shape
+    channel_axis = params["dimension_numbers"].rhs_spec[0]
+    # zeros between the inputs (gradients of strided convolutions) are not arithmetic
+    inserted = math.prod(params["lhs_dilation"])
+    divisor = kernel[channel_axis] * inserted
+    return 2 * equation.outvars[0].aval.size * math.prod(kernel) // divisor
+
+
 def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:
-    """The programs inside an equation (loop bodies, branches, calls), from its
+    """Yields the programs inside an equation (loop bodies, branches, calls), from its
     ``params``.
     """
     for value in params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
+        items = value if isinstance(value, tuple | list) else (value,)
+        for item in items:
+            # closed ones carry the program in an attribute
             inner = getattr(item, "jaxpr", item)
             if hasattr(inner, "eqns"):
                 yield inner

@@ -13,8 +13,8 @@ from sdvsr_jax.flops import inner_jaxprs
 
 
 def peak_bytes(function: Callable, *args: Any) -> int:
-    """Bytes of intermediate values and results of ``function(*args)`` at the worst
-    moment, arguments not counted.
+    """Returns the bytes of intermediate values and results of ``function(*args)`` at
+    the worst moment, arguments not counted.
 
     The arguments may be abstract. A compiler does better where it fuses and worse where
     it copies.
@@ -23,27 +23,39 @@ def peak_bytes(function: Callable, *args: Any) -> int:
 
 
 def _peak(jaxpr: Any) -> int:
-    last_use = {
-        v: i for i, e in enumerate(jaxpr.eqns) for v in e.invars if isinstance(v, Var)
-    }
-    last_use |= {v: len(jaxpr.eqns) for v in jaxpr.outvars if isinstance(v, Var)}
+    last_use = _last_uses(jaxpr)
     dying = defaultdict(list)
     for equation in jaxpr.eqns:
         for value in equation.outvars:
             dying[last_use.get(value)].append(value)
-    alive = worst = 0
+    alive = 0
+    worst = 0
     for index, equation in enumerate(jaxpr.eqns):
-        made = sum(_bytes(v) for v in equation.outvars)
-        inside = max(
-            (_peak(inner) for inner in inner_jaxprs(equation.params)), default=0
-        )
-        worst = max(worst, alive + max(made, inside))
-        alive += made - sum(_bytes(v) for v in dying[index])
-        alive -= sum(_bytes(v) for v in equation.outvars if v not in last_use)
+        results = sum(_bytes(value) for value in equation.outvars)
+        peaks = [_peak(inner) for inner in inner_jaxprs(equation.params)]
+        worst = max(worst, alive + max([results, *peaks]))
+        alive += results
+        alive -= sum(_bytes(value) for value in dying[index])
+        # nobody reads it: it dies at once
+        unread = [value for value in equation.outvars if value not in last_use]
+        alive -= sum(_bytes(value) for value in unread)
     return worst
 
 
+def _last_uses(jaxpr: Any) -> dict[Var, int]:
+    """The number of the last equation that reads a value; results outlive all."""
+    last_use = {}
+    for index, equation in enumerate(jaxpr.eqns):
+        for value in equation.invars:
+            if isinstance(value, Var):
+                last_use[value] = index
+    for value in jaxpr.outvars:
+        if isinstance(value, Var):
+            last_use[value] = len(jaxpr.eqns)
+    return last_use
+
+
 def _bytes(value: Any) -> int:
-    return getattr(value.aval, "size", 0) * getattr(
-        getattr(value.aval, "dtype", None), "itemsize", 0
-    )
+    size = getattr(value.aval, "size", 0)
+    dtype = getattr(value.aval, "dtype", None)
+    return size * getattr(dtype, "itemsize", 0)

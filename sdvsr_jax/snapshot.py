@@ -11,9 +11,10 @@ from sdvsr_jax.stream import StreamState
 
 
 def to_arrays(state: StreamState) -> dict[str, np.ndarray]:
-    """The leaves of the state by number; copies, so they outlive the next step."""
+    """Returns copies of the state's leaves by number; they outlive the next step."""
     raw = state._replace(key=jax.random.key_data(state.key))
-    return {f"{i:03d}": np.array(leaf) for i, leaf in enumerate(jax.tree.leaves(raw))}
+    leaves = jax.tree.leaves(raw)
+    return {f"{i:03d}": np.array(leaf) for i, leaf in enumerate(leaves)}
 
 
 def from_arrays(like: StreamState, arrays: Mapping[str, np.ndarray]) -> StreamState:
@@ -23,11 +24,12 @@ def from_arrays(like: StreamState, arrays: Mapping[str, np.ndarray]) -> StreamSt
     Raises ValueError if the arrays belong to another model or size.
     """
     raw = like._replace(key=jax.eval_shape(jax.random.key_data, like.key))
-    leaves, tree = jax.tree.flatten(raw)
-    found = [arrays[name] for name in sorted(arrays)]
-    if [(a.shape, a.dtype) for a in found] != [(s.shape, s.dtype) for s in leaves]:
+    shapes, tree = jax.tree.flatten(raw)
+    leaves = [arrays[name] for name in sorted(arrays)]
+    expected = [(shape.shape, shape.dtype) for shape in shapes]
+    if [(leaf.shape, leaf.dtype) for leaf in leaves] != expected:
         raise ValueError(
             "the saved state belongs to another model, frame size or number of streams"
         )
-    state: StreamState = tree.unflatten(found)
+    state: StreamState = tree.unflatten(leaves)
     return state._replace(key=jax.random.wrap_key_data(state.key))

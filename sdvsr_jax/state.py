@@ -16,7 +16,7 @@ from sdvsr_jax.types import (
 
 
 class StreamState(NamedTuple):
-    """What a stream remembers; leading axis b = independent streams. Constant in size
+    """The memory of a stream; leading axis b = independent streams. Constant in size
     for ever.
 
     Sizes are those of the padded frame (`padded_size`). Where ``has_prev`` is False

@@ -1,35 +1,39 @@
-"""One video frame in, one super-resolved frame out: the step function, its state and
-its drivers.
+"""One video frame in, one super-resolved frame out: the step, its state, its drivers.
 
-    state, sr = step(params, state, lr_frame, config=config)
+    prepared = prepare(params, config)
+    state = init_state(config, batch, height, width)
+    state, sr_frame = step(prepared, state, lr_frame, config=config)
 
-Everything that lasts from frame to frame is in `StreamState`; ``params`` comes from
-`networks.prepare`.
+Inside the step, which `advance` spells out:
+
+    lr frame --bicubic--> up
+    lr, up, state --flow network--> motion
+    lr, motion, state --restorer, if the model has one--> lr repaired, and up anew
+    motion, state --warp--> history: the previous SR frame where it is valid
+    seed, stream, frame index --> noise
+    noise, lr, history --U-Net with ControlNet, num_steps times--> latents
+    latents, lr, up, history --decoder with TPM--> SR frame
+    lr, memory of the restorer, SR frame --> next state
+
+Nothing but `StreamState` lasts from frame to frame.
 """
 
 import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.history import (
-    History,
-    flow_input,
-    look_back,
-    repaired_validity,
-    restore,
-    scene_holds,
-    warp_history,
-)
+from sdvsr_jax.history import History, estimate_motion, same_scene, warp_history
 from sdvsr_jax.models.restorer import FOLD
-from sdvsr_jax.networks import Networks, bind, build, shifts_of
+from sdvsr_jax.networks import Networks, bind, build
 from sdvsr_jax.ops.resize import pad_edges, upsample_bicubic
 from sdvsr_jax.ops.xla import compiler_options
+from sdvsr_jax.restoration import motion_of_repaired, restore
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import (
     Array,
@@ -38,7 +42,8 @@ from sdvsr_jax.types import (
     Latents,
     LRFrame,
     Mask,
-    Params,
+    PerNetwork,
+    Prepared,
     PyTree,
     SRFrame,
 )
@@ -46,17 +51,22 @@ from sdvsr_jax.types import (
 AUTO = -1.0
 """Degree of repair that the restorer chooses itself."""
 
+Step = Callable[[Prepared, StreamState, LRFrame], tuple[StreamState, SRFrame]]
+
 
 def padded_size(height: int, width: int, config: ModelConfig) -> tuple[int, int]:
-    """The LR size the networks work on: a multiple of ``size_multiple``, at least
-    ``min_size``.
+    """Returns the LR size the networks work on: sides are multiples of
+    ``size_multiple``, at least ``min_size``.
     """
     if height < 1 or width < 1:
         raise ValueError(f"LR frame of {width}x{height}, expected at least 1x1")
+    return _padded_side(height, config), _padded_side(width, config)
+
+
+def _padded_side(side: int, config: ModelConfig) -> int:
     multiple = config.size_multiple
-    grown = (max(size, config.min_size) for size in (height, width))
-    padded_height, padded_width = (-(-size // multiple) * multiple for size in grown)
-    return padded_height, padded_width
+    side = max(side, config.min_size)
+    return -(-side // multiple) * multiple
 
 
 def init_state(
@@ -69,7 +79,7 @@ def init_state(
     streams: Array | None = None,
     restore: float = AUTO,
 ) -> StreamState:
-    """Fresh state for ``batch`` streams of LR frames height x width.
+    """Returns a fresh state for ``batch`` streams of LR frames height x width.
 
     A frame's noise depends on (seed, stream, frame index) alone; ``streams`` (default
     0..batch-1) numbers them. ``restore`` is the degree of repair, 0 to 1, or `AUTO`; a
@@ -79,24 +89,41 @@ def init_state(
         raise ValueError(f"batch of {batch} streams, expected at least 1")
     height, width = padded_size(height, width, config)
     lr = jnp.zeros((batch, height, width, 3))
-    sr = jnp.zeros((batch, height * config.scale, width * config.scale, 3))
+    up = jnp.zeros((batch, height * config.scale, width * config.scale, 3))
     numbers = jnp.arange(batch) if streams is None else jnp.asarray(streams)
+    stream_key = functools.partial(jax.random.fold_in, jax.random.key(seed))
     return StreamState(
         prev_lr=lr,
-        prev_sr=sr,
-        flow_features=_empty_flow_features(flow_input(lr, sr, config), config),
-        memory=_empty_memory(config, batch, height, width),
+        prev_sr=up,
+        flow_features=_empty_flow_features(lr, up, config),
+        memory=_empty_memory(lr, config),
         restore=jnp.full(batch, restore, jnp.float32),
         has_prev=jnp.zeros(batch, bool),
         frame_index=jnp.zeros(batch, jnp.int32),
-        key=jax.vmap(functools.partial(jax.random.fold_in, jax.random.key(seed)))(
-            numbers
-        ),
+        key=jax.vmap(stream_key)(numbers),
     )
 
 
+def _empty_flow_features(lr: LRFrame, up: SRFrame, config: ModelConfig) -> PyTree:
+    net: Any = build(config).flow
+    image = net.choose_frame(lr, up)
+    features, _ = jax.eval_shape(
+        lambda x: net.init_with_output(jax.random.key(0), x, method="features"), image
+    )
+    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), features)
+
+
+def _empty_memory(lr: LRFrame, config: ModelConfig) -> PyTree:
+    """The restorer's, [b, h/2, w/2, c]; nothing without one."""
+    if config.restorer is None:
+        return ()
+    batch, height, width, _ = lr.shape
+    channels = config.restorer.memory_channels
+    return jnp.zeros((batch, height // FOLD, width // FOLD, channels))
+
+
 def reset(state: StreamState, mask: HasPrev) -> StreamState:
-    """Start the masked streams again at frame 0: their next outputs are those of a
+    """Starts the masked streams again at frame 0: their next outputs are those of a
     fresh state.
     """
     return state._replace(
@@ -106,7 +133,7 @@ def reset(state: StreamState, mask: HasPrev) -> StreamState:
 
 
 def step(
-    params: Params,
+    prepared: Prepared,
     state: StreamState,
     lr_frame: LRFrame,
     *,
@@ -114,30 +141,31 @@ def step(
     noise: Latents | None = None,
     cut: HasPrev | None = None,
 ) -> tuple[StreamState, SRFrame]:
-    """Super-resolve one frame: [b, h, w, 3] in [-1, 1] -> [b, scale*h, scale*w, 3],
+    """Super-resolves one frame: [b, h, w, 3] in [-1, 1] -> [b, scale*h, scale*w, 3],
     unclamped.
 
     ``noise`` replaces the stream's own initial latents [b, padded h, padded w, c]
     (parity, tiles); ``cut`` its own decision whether the frame begins a new scene
-    (tiles: taken for the whole frame, by `frame_validity`).
+    (tiles: taken for the whole frame, by `frame_validity`). Raises ValueError for raw
+    parameters, and for frames that are no floats or do not match the state.
     """
     new_state, sr, _ = advance(
-        params, state, lr_frame, config=config, noise=noise, cut=cut
+        prepared, state, lr_frame, config=config, noise=noise, cut=cut
     )
     return new_state, sr
 
 
 class Denoised(NamedTuple):
-    """Latents at the end of the denoising scan: the last DDIM sample and the last clean
-    estimate.
-    """
+    """Latents at the end of the denoising scan."""
 
     sample: Latents
+    """The last DDIM sample."""
     x0: Latents
+    """The last clean estimate."""
 
 
 def advance(
-    params: Params,
+    prepared: Prepared,
     state: StreamState,
     lr_frame: LRFrame,
     *,
@@ -146,129 +174,97 @@ def advance(
     cut: HasPrev | None = None,
 ) -> tuple[StreamState, SRFrame, Denoised]:
     """`step` that also shows its latents, on which training puts losses."""
-    nets = bind(params, config)
-    height, width = lr_frame.shape[1:3]
-    lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(height, width, config))
+    _check(prepared, state, lr_frame, config)
+    nets = bind(prepared.params, config)
+    lr = pad_frame(lr_frame, config)
     up = upsample_bicubic(lr, config.scale)
-    lr, up, history, memory = _look_back(nets, state, lr, up, config, cut)
+    motion = estimate_motion(nets, state, lr, up, config)
+    follows = same_scene(motion, state, config, cut)
+    memory = state.memory
+    # cuts are decided before: a repair needs to know whether it may look back
+    if nets.restorer is not None:
+        restored = restore(nets, motion, state, lr, follows)
+        lr = restored.lr
+        memory = restored.repair.memory
+        up = upsample_bicubic(lr, config.scale)
+        motion = motion_of_repaired(nets, motion, state, lr, up, config)
+    history = warp_history(motion, state, follows, lr, up, config)
     if noise is None:
         noise = frame_noise(state, lr.shape[1:3], config)
-    denoised = denoise_latents(nets, params["folded"], noise, lr, history, config)
+    denoised = denoise_latents(nets, prepared, noise, lr, history, config)
     latents = denoised.sample if config.quirks.decode_last_sample else denoised.x0
     sr = decode_latents(nets, latents, lr, up, history, config)
-    new_state = StreamState(
+    # the state keeps the padded frames, so that the next warp sees its margins too
+    new_state = state._replace(
         prev_lr=lr,
-        prev_sr=sr if config.quirks.unclamped_feedback else jnp.clip(sr, -1, 1),
+        prev_sr=feedback(sr, config),
         flow_features=history.flow_features,
         memory=memory,
-        restore=state.restore,
         has_prev=jnp.ones_like(state.has_prev),
         frame_index=state.frame_index + 1,
-        key=state.key,
     )
-    return new_state, sr[:, : height * config.scale, : width * config.scale], denoised
-
-
-def _look_back(
-    nets: Networks,
-    state: StreamState,
-    lr: LRFrame,
-    up: SRFrame,
-    config: ModelConfig,
-    cut: HasPrev | None,
-) -> tuple[LRFrame, SRFrame, History, PyTree]:
-    """The repaired frame, its bicubic enlargement, the history as it sees it, and the
-    restorer's memory.
-    """
-    has_prev = state.has_prev
-    seen = look_back(nets, state.prev_lr, state.flow_features, has_prev, lr, up, config)
-    holds = scene_holds(seen, has_prev, config, cut)
-    memory = state.memory
-    if nets.restorer:
-        restored = restore(
-            nets, seen, state.prev_lr, memory, has_prev, state.restore, lr, holds
-        )
-        lr, memory = restored.lr, restored.repair.memory
-        up = upsample_bicubic(lr, config.scale)
-        seen = repaired_validity(seen, state.prev_lr, has_prev, lr, config)
-        seen = seen._replace(
-            flow_features=nets.flow.features(flow_input(lr, up, config))
-        )
-    history = warp_history(seen, state.prev_sr, has_prev, holds, lr, up, config)
-    return lr, up, history, memory
-
-
-def frame_validity(
-    params: Params, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig
-) -> Mask:
-    """How far the previous frame explains this one, in [0, 1]; `step` sees a cut where
-    the mean is too low.
-    """
     height, width = lr_frame.shape[1:3]
-    lr = pad_edges(lr_frame.astype(jnp.float32), *padded_size(height, width, config))
-    up, nets = upsample_bicubic(lr, config.scale), bind(params, config)
-    return look_back(
-        nets, state.prev_lr, state.flow_features, state.has_prev, lr, up, config
-    ).validity
+    sr_frame = sr[:, : height * config.scale, : width * config.scale]
+    return new_state, sr_frame, denoised
+
+
+def pad_frame(lr_frame: LRFrame, config: ModelConfig) -> LRFrame:
+    """Returns the frame in float32 at `padded_size`, edges repeated."""
+    _, height, width, _ = lr_frame.shape
+    padded = padded_size(height, width, config)
+    return pad_edges(lr_frame.astype(jnp.float32), *padded)
 
 
 def frame_noise(
     state: StreamState, size: tuple[int, ...], config: ModelConfig
 ) -> Latents:
-    """Initial latents [b, *size, c] of the next frame, N(0, 1), from (seed, stream,
-    frame index) only.
+    """Returns the next frame's initial latents [b, *size, c], N(0, 1), which depend on
+    (seed, stream, frame index) only.
     """
-    index = (
-        state.frame_index
-        if config.diffusion.noise == "frame"
-        else jnp.zeros_like(state.frame_index)
-    )
+    index = state.frame_index
+    if config.diffusion.noise == "stream":
+        index = jnp.zeros_like(index)
     keys = jax.vmap(jax.random.fold_in)(state.key, index)
     shape = (*size, config.unet.latent_channels)
-    return jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
 
 def denoise_latents(
     nets: Networks,
-    folded: PyTree,
+    prepared: Prepared,
     noise: Latents,
     lr: LRFrame,
     history: History,
     config: ModelConfig,
 ) -> Denoised:
     """The denoising scan with guidance, float32."""
-    unet, controlnet = folded["unet"], folded["controlnet"]
-    condition = nets.controlnet.embed_condition(history.warped, history.trust)
+    prompt = prepared.prompt
+    condition = nets.controlnet.embed_condition(history.warped, history.validity_sr)
 
-    def guide(latents: Latents, time: Array) -> PyTree:
-        shifts = shifts_of(nets.controlnet, time)
-        residuals = nets.controlnet(latents, lr, condition, shifts, controlnet["text"])
-        if config.quirks.bare_first_frame:
-            residuals = jax.tree.map(
-                lambda r: jnp.where(history.has_prev, r, 0), residuals
-            )
-        return residuals
-
-    first = None
-    if config.use_guidance and config.guide_once:
-        first = guide(noise, controlnet["time"][0])
-
-    def predict_v(latents: Latents, time: tuple[Array, Array]) -> Latents:
-        residuals = (
-            guide(latents, time[1]) if config.use_guidance and first is None else first
+    def predict_v(latents: Latents, shifts: PerNetwork) -> Latents:
+        residuals = nets.controlnet(
+            latents, lr, condition, shifts.controlnet, prompt.controlnet
         )
-        return nets.unet(
-            latents, lr, shifts_of(nets.unet, time[0]), unet["text"], residuals
-        )
+        residuals = _where_guided(residuals, history, config)
+        return nets.unet(latents, lr, shifts.unet, prompt.unet, residuals)
 
     if config.remat:
         predict_v = jax.checkpoint(predict_v)
-    times = unet["time"], controlnet["time"]
-    return Denoised(
-        *diffusion.denoise(
-            predict_v, noise, times, config.diffusion, unroll=config.unroll
-        )
+    sample, x0 = diffusion.denoise(
+        predict_v, noise, prepared.time_shifts, config.diffusion, unroll=config.unroll
     )
+    return Denoised(sample, x0)
+
+
+def _where_guided(residuals: PyTree, history: History, config: ModelConfig) -> PyTree:
+    """Guidance as the config wants it: zero in an ablation, and in the published model
+    zero without a previous frame.
+    """
+    if not config.use_guidance:
+        return None
+    if config.quirks.bare_first_frame:
+        return jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
+    return residuals
 
 
 def decode_latents(
@@ -279,78 +275,113 @@ def decode_latents(
     history: History,
     config: ModelConfig,
 ) -> SRFrame:
-    """Decode with the features of the warped frame, encoded once."""
+    """Decodes with the features of the warped frame, encoded once."""
     features = []
     if config.use_tpm:
-        features = nets.vae.features(
-            history.warped, up, lr, raw=config.quirks.raw_tpm_input
-        )
+        raw = config.quirks.raw_tpm_input
+        features = nets.vae.features(history.warped, up, lr, raw=raw)
     return nets.vae.decode(latents, up, lr, features, history.validity)
 
 
+def feedback(sr: SRFrame, config: ModelConfig) -> SRFrame:
+    """Returns the SR frame as it is carried to the next one."""
+    return sr if config.quirks.unclamped_feedback else jnp.clip(sr, -1, 1)
+
+
+def frame_validity(
+    prepared: Prepared, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig
+) -> Mask:
+    """Returns how far the previous frame explains this one, in [0, 1]; `step` takes a
+    mean that is too low for a cut.
+    """
+    _check(prepared, state, lr_frame, config)
+    nets = bind(prepared.params, config)
+    lr = pad_frame(lr_frame, config)
+    up = upsample_bicubic(lr, config.scale)
+    return estimate_motion(nets, state, lr, up, config).validity
+
+
+def _check(
+    prepared: Prepared, state: StreamState, lr_frame: LRFrame, config: ModelConfig
+) -> None:
+    """Raises ValueError for arguments that do not belong together."""
+    if not isinstance(prepared, Prepared):
+        raise ValueError(
+            f"step got parameters of type {type(prepared).__name__}, expected "
+            "Prepared: call prepare(params, config) once, before the first frame"
+        )
+    shape = lr_frame.shape
+    dtype = lr_frame.dtype
+    if len(shape) != 4 or shape[3] != 3:
+        raise ValueError(
+            f"frame of shape {list(shape)}, expected [streams, height, width, 3]: a "
+            "single frame gets its first axis by frame[None]"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"frame of {dtype}, expected floats in [-1, 1]: divide 8-bit pixels by "
+            "127.5 and subtract 1, or use Upscaler, which takes them as they are"
+        )
+    streams, height, width, _ = shape
+    state_streams, state_height, state_width, _ = state.prev_lr.shape
+    if streams != state_streams:
+        raise ValueError(
+            f"frames of {streams} streams, but the state has {state_streams}: make one "
+            f"with init_state(config, {streams}, {height}, {width})"
+        )
+    if padded_size(height, width, config) != (state_height, state_width):
+        raise ValueError(
+            f"frame of {width}x{height}, but the state is for {state_width}x"
+            f"{state_height} (padded): make one with "
+            f"init_state(config, {streams}, {height}, {width})"
+        )
+
+
 def rollout(
-    params: Params, state: StreamState, frames: Frames, *, config: ModelConfig
+    prepared: Prepared, state: StreamState, frames: Frames, *, config: ModelConfig
 ) -> tuple[StreamState, Frames]:
     """`step` over the leading (time) axis of ``frames`` as one `lax.scan`."""
-    return jax.lax.scan(
-        lambda s, frame: step(params, s, frame, config=config), state, frames
-    )
+
+    def body(state: StreamState, frame: LRFrame) -> tuple[StreamState, SRFrame]:
+        return step(prepared, state, frame, config=config)
+
+    return jax.lax.scan(body, state, frames)
 
 
-@functools.cache
-def compiled_step(
-    config: ModelConfig, *, graphs: bool = False
-) -> Callable[[Params, StreamState, LRFrame], tuple[StreamState, SRFrame]]:
-    """`step` jitted for this config, the old state's memory given to the new one.
+def compile_step(config: ModelConfig, *, graphs: bool = False) -> Step:
+    """Returns `step` jitted for this config; the old state's memory is given to the new
+    one.
 
+    The caller keeps it: it holds the compiled programs, one per size and batch.
     ``graphs``: faster on an NVIDIA GPU, behind the plain program
-    (`compiling.GRAPH_OPTIONS`).
+    (`ops.xla.GRAPH_OPTIONS`).
     """
-    options = compiler_options(graphs=graphs)
     return jax.jit(
         functools.partial(step, config=config),
         donate_argnums=1,
-        compiler_options=options,
+        compiler_options=compiler_options(graphs=graphs),
     )
 
 
 def stream(
-    params: Params,
+    run: Step,
+    prepared: Prepared,
     state: StreamState,
     frames: Iterable[LRFrame],
     *,
-    config: ModelConfig,
     in_flight: int = 1,
 ) -> Iterator[SRFrame]:
-    """Drive `step` frame by frame, for as long as ``frames`` lasts; ``state`` is
+    """Drives ``run`` (of `compile_step`) for as long as ``frames`` lasts; ``state`` is
     consumed (donated).
 
     ``in_flight`` frames are handed to the device ahead of the one that is yielded, so
     that reading, computing and writing overlap; 0 yields each frame before the next is
     read (live use). It changes no output.
     """
-    run = compiled_step(config)
     pending: deque[SRFrame] = deque()
     for frame in frames:
-        state, sr = run(params, state, jax.device_put(frame))
+        state, sr = run(prepared, state, jax.device_put(frame))
         pending.append(sr)
         if len(pending) > in_flight:
             yield pending.popleft()
     yield from pending
-
-
-def _empty_flow_features(image: Array, config: ModelConfig) -> PyTree:
-    net = build(config).flow
-    shapes = jax.eval_shape(
-        lambda x: net.init_with_output(jax.random.key(0), x, method="features")[0],
-        image,
-    )
-    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-
-def _empty_memory(config: ModelConfig, batch: int, height: int, width: int) -> PyTree:
-    if config.restorer is None:
-        return ()
-    return jnp.zeros(
-        (batch, height // FOLD, width // FOLD, config.restorer.memory_channels)
-    )

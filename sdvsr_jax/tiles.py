@@ -14,9 +14,24 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.stream import StreamState, frame_validity, padded_size, step
-from sdvsr_jax.types import Array, Float, HasPrev, Int, Latents, LRFrame, Params, PyTree
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.stream import (
+    StreamState,
+    feedback,
+    frame_validity,
+    padded_size,
+    step,
+)
+from sdvsr_jax.types import (
+    Array,
+    Float,
+    HasPrev,
+    Int,
+    Latents,
+    LRFrame,
+    Prepared,
+    PyTree,
+)
 
 Bounds = Float[Array, "2 4"]
 """Per axis the LR positions where a tile's weight starts to rise, is 1, starts to fall,
@@ -40,9 +55,9 @@ def alignment(config: ModelConfig) -> int:
     """Tiles start at multiples of this, so that every strided convolution samples where
     it would in the frame.
     """
-    unet = config.unet.patch * 2 ** (len(config.unet.block_channels) - 1)
-    levels = config.flow.num_levels if isinstance(config.flow, FlowNetConfig) else 4
-    return max(unet, 2**levels, config.size_multiple)
+    num_levels = len(config.unet.block_channels)
+    unet_stride = config.unet.patch * 2 ** (num_levels - 1)
+    return max(unet_stride, config.flow.stride, config.size_multiple)
 
 
 def make_grid(
@@ -55,19 +70,16 @@ def make_grid(
     context.
     """
     frame = padded_size(height, width, config)
-    axes = [
-        _axis(size, side, overlap, alignment(config)) for size, side in zip(frame, tile)
-    ]
-    (tall, tops), (wide, lefts) = axes
+    step_size = alignment(config)
+    tall, tops = _axis(frame[0], tile[0], overlap, step_size)
+    wide, lefts = _axis(frame[1], tile[1], overlap, step_size)
+    rows = _bounds(tops, tall, overlap)
+    columns = _bounds(lefts, wide, overlap)
     return Grid(
-        frame,
-        (tall, wide),
-        tuple((top, left) for top in tops for left in lefts),
-        tuple(
-            (y, x)
-            for y in _bounds(tops, tall, overlap)
-            for x in _bounds(lefts, wide, overlap)
-        ),
+        frame=frame,
+        tile=(tall, wide),
+        origins=tuple(itertools.product(tops, lefts)),
+        bounds=tuple(itertools.product(rows, columns)),
     )
 
 
@@ -75,36 +87,44 @@ def _axis(size: int, side: int, overlap: int, step_size: int) -> tuple[int, list
     """Side and origins of the tiles along one axis; the last one ends where the frame
     does.
     """
+    # a tile must move by at least a step behind its overlaps
     smallest = 2 * (overlap + step_size)
-    side = max(side, smallest) // step_size * step_size + size % step_size
+    steps = max(side, smallest) // step_size
+    side = steps * step_size + size % step_size
     if side >= size:
         return size, [0]
-    count = 1 - (size - side) // -(side - overlap - step_size)
+    advance = side - overlap - step_size
+    count = 1 - (size - side) // -advance
     gap = (size - side) / (count - 1)
-    return side, [round(i * gap / step_size) * step_size for i in range(count)]
+    origins = [round(i * gap / step_size) * step_size for i in range(count)]
+    return side, origins
 
 
 def _bounds(origins: list[int], side: int, overlap: int) -> list[tuple[float, ...]]:
-    """The ramp between two neighbours is half the overlap wide, in the middle of what
-    they share.
+    """The ramp between two neighbours is half the overlap wide, in the middle of the
+    pixels they share.
     """
-    half, far = max(overlap / 4, 0.5), 1e6
-    middles = [(right + left + side) / 2 for left, right in itertools.pairwise(origins)]
-    ramps = [(m - half, m + half) for m in middles]
-    return [
-        (*up, *down)
-        for up, down in zip([(-far, 1 - far), *ramps], [*ramps, (far - 1, far)])
+    half = max(overlap / 4, 0.5)
+    # at the frame's edges the ramps are out of sight
+    far = 1e6
+    middles = [
+        (next_origin + origin + side) / 2
+        for origin, next_origin in itertools.pairwise(origins)
     ]
+    ramps = [(middle - half, middle + half) for middle in middles]
+    rises = [(-far, 1 - far), *ramps]
+    falls = [*ramps, (far - 1, far)]
+    return [(*rise, *fall) for rise, fall in zip(rises, falls)]
 
 
 def empty_state(state: StreamState) -> StreamState:
-    """Where the tiles of the next state are added up."""
+    """Returns the state to which the tiles of the next one are added."""
     images = jax.tree.map(jnp.zeros_like, images_of(state))
     return state._replace(**images)
 
 
 def images_of(state: StreamState) -> dict[str, PyTree]:
-    """What a tile sees a window of, by field."""
+    """The fields of which a tile sees a window."""
     return {
         "prev_lr": state.prev_lr,
         "prev_sr": state.prev_sr,
@@ -120,7 +140,7 @@ def window(state: StreamState, origin: Int[Array, "2"], grid: Grid) -> StreamSta
 
 
 def tile_validity(
-    params: Params,
+    prepared: Prepared,
     state: StreamState,
     lr: LRFrame,
     origin: Int[Array, "2"],
@@ -129,16 +149,16 @@ def tile_validity(
     grid: Grid,
     config: ModelConfig,
 ) -> Float[Array, " b"]:
-    """A tile's part of the frame's mean validity; the parts of all tiles add up to it."""
-    seen = frame_validity(
-        params, window(state, origin, grid), _cut(lr, origin, grid), config=config
-    )
+    """A tile's part of the frame's mean validity, to which all parts add up."""
+    tile = window(state, origin, grid)
+    validity = frame_validity(prepared, tile, _cut(lr, origin, grid), config=config)
     weights = _weights(origin, bounds, grid.tile, 1.0)
-    return (seen * weights).sum((1, 2, 3)) / (grid.frame[0] * grid.frame[1])
+    height, width = grid.frame
+    return (validity * weights).sum((1, 2, 3)) / (height * width)
 
 
 def add_tile(
-    params: Params,
+    prepared: Prepared,
     state: StreamState,
     total: StreamState,
     lr: LRFrame,
@@ -156,38 +176,30 @@ def add_tile(
     ``total.prev_sr`` is the unclamped SR frame when all tiles are in.
     """
     tile = window(state, origin, grid)
-    new, sr = step(
-        params,
-        tile,
-        _cut(lr, origin, grid),
-        config=config,
-        noise=_cut(noise, origin, grid),
-        cut=cut,
-    )
+    tile_lr = _cut(lr, origin, grid)
+    tile_noise = _cut(noise, origin, grid)
+    new, sr = step(prepared, tile, tile_lr, config=config, noise=tile_noise, cut=cut)
 
-    def add(whole: Array, part: Array) -> Array:
-        scale = _scale(whole, grid)
-        weighted = part * _weights(origin, bounds, part.shape[1:3], scale)
-        start = (0, *jnp.round(origin * scale).astype(jnp.int32), 0)
-        old = jax.lax.dynamic_slice(whole, start, part.shape)
-        return jax.lax.dynamic_update_slice(whole, old + weighted, start)
+    def add(image: Array, part: Array) -> Array:
+        scale = _scale(image, grid)
+        weights = _weights(origin, bounds, part.shape[1:3], scale)
+        start = _start(origin, scale)
+        old = jax.lax.dynamic_slice(image, start, part.shape)
+        return jax.lax.dynamic_update_slice(image, old + part * weights, start)
 
     # the unclamped frame: it is clamped when its tiles are in
-    seen = images_of(new._replace(prev_sr=sr))
-    return total._replace(**jax.tree.map(add, images_of(total), seen))
+    images = images_of(new._replace(prev_sr=sr))
+    return total._replace(**jax.tree.map(add, images_of(total), images))
 
 
 def finish_frame(
     total: StreamState, lr: LRFrame, *, config: ModelConfig
 ) -> StreamState:
     """The state after a frame whose tiles are all in ``total``."""
-    prev_sr = total.prev_sr
-    if not config.quirks.unclamped_feedback:
-        prev_sr = jnp.clip(prev_sr, -1, 1)
     return total._replace(
         # without a restorer the frame itself, not rounded by a sum of weights
         prev_lr=lr if config.restorer is None else total.prev_lr,
-        prev_sr=prev_sr,
+        prev_sr=feedback(total.prev_sr, config),
         has_prev=jnp.ones_like(total.has_prev),
         frame_index=total.frame_index + 1,
     )
@@ -197,21 +209,33 @@ def _scale(image: Array, grid: Grid) -> float:
     """Pixels of ``image`` per LR pixel: a whole number, or one over a power of two
     (features).
     """
-    longest = max(0, 1, key=grid.frame.__getitem__)  # where rounding up says least
-    ratio = image.shape[1 + longest] / grid.frame[longest]
-    return float(round(ratio)) if ratio >= 1 else 0.5 ** round(-math.log2(ratio))
+    height, width = grid.frame
+    # along the longer side, where the rounding up of sizes says least
+    ratio = image.shape[1] / height if height >= width else image.shape[2] / width
+    if ratio >= 1:
+        return float(round(ratio))
+    return 0.5 ** round(-math.log2(ratio))
+
+
+def _start(origin: Int[Array, "2"], scale: float) -> tuple:
+    """The origin in an image [b, h, w, c] that has ``scale`` pixels per LR pixel."""
+    row, column = jnp.round(origin * scale).astype(jnp.int32)
+    return (0, row, column, 0)
 
 
 def _cut(image: Array, origin: Int[Array, "2"], grid: Grid) -> Array:
+    batch, _, _, channels = image.shape
     scale = _scale(image, grid)
-    height, width = (
-        round(side * scale) if scale >= 1 else -(-side // round(1 / scale))
-        for side in grid.tile
-    )
-    start = (0, *jnp.round(origin * scale).astype(jnp.int32), 0)
-    return jax.lax.dynamic_slice(
-        image, start, (image.shape[0], height, width, image.shape[3])
-    )
+    height, width = (_side(side, scale) for side in grid.tile)
+    size = (batch, height, width, channels)
+    return jax.lax.dynamic_slice(image, _start(origin, scale), size)
+
+
+def _side(side: int, scale: float) -> int:
+    if scale >= 1:
+        return round(side * scale)
+    # strided convolutions round up
+    return -(-side // round(1 / scale))
 
 
 def _weights(
@@ -222,9 +246,11 @@ def _weights(
     """
 
     def along(axis: int) -> Array:
-        place = origin[axis] + (jnp.arange(shape[axis]) + 0.5) / scale
+        centres = (jnp.arange(shape[axis]) + 0.5) / scale
+        place = origin[axis] + centres
         start, full, falls, end = bounds[axis]
         rise = jnp.clip((place - start) / (full - start), 0, 1)
-        return rise * jnp.clip((end - place) / (end - falls), 0, 1)
+        fall = jnp.clip((end - place) / (end - falls), 0, 1)
+        return rise * fall
 
     return along(0)[:, None, None] * along(1)[:, None]

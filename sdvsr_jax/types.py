@@ -5,11 +5,11 @@ scale*w`` SR size, ``c`` channels. Images are NHWC float in [-1, 1]; SR frames a
 unclamped. Flow is ``(x, y)`` in pixels, current -> previous, for a backward warp.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 # Frames may come straight from a decoder, as numpy arrays; a type checker would then
 # miss every jax method.
@@ -27,9 +27,31 @@ FrameIndex = Int[Array, " b"]
 Degree = Float[Array, " b"]
 StreamKey = Key[Array, " b"]
 
-Params = dict[str, Any]
-"""Nested plain dict of arrays, as flax linen makes it."""
 PyTree = Any
+Params = dict[str, Any]
+"""Nested plain dict of arrays, as flax linen makes it and weight files hold it."""
+
+
+class PerNetwork(NamedTuple):
+    """One value for each of the two networks that denoise."""
+
+    unet: PyTree
+    controlnet: PyTree
+
+
+class Prepared(NamedTuple):
+    """Parameters as `step` reads them, made by `prepare.prepare`: constants of all
+    frames are computed already.
+    """
+
+    params: Params
+    """Of all networks, in the precision and the order of axes that the device reads."""
+    time_shifts: PerNetwork
+    """Float [num_steps, 1, d]: what the timestep adds in every ResNet block, side by
+    side."""
+    prompt: PerNetwork
+    """Keys and values of the empty prompt, for every transformer."""
+
 
 __all__ = [
     "Array",
@@ -46,7 +68,10 @@ __all__ = [
     "LRFrame",
     "Latents",
     "Mask",
+    "Num",
     "Params",
+    "PerNetwork",
+    "Prepared",
     "PyTree",
     "SRFrame",
     "StreamKey",

@@ -22,55 +22,61 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax import snapshot
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.networks import prepare
 from sdvsr_jax.ops.attention import device_kind
 from sdvsr_jax.ops.pixels import from_pixels, to_pixels
 from sdvsr_jax.ops.xla import compiler_options
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import AUTO, StreamState, init_state, reset, step
-from sdvsr_jax.types import Array, Params
+from sdvsr_jax.types import Array, Bool, Num, Params, Prepared
 from sdvsr_jax.weights import load as checkpoint
 
 
 def step_pixels(
-    params: Params,
+    prepared: Prepared,
     state: StreamState,
-    pixels: Array,
-    active: Array,
+    pixels: Num[Array, "b h w 3"],
+    active: Bool[Array, " b"],
     *,
     config: ModelConfig,
-) -> tuple[StreamState, Array]:
+) -> tuple[StreamState, Num[Array, "b H W 3"]]:
     """`step` on pixels [b, h, w, 3] as users have them; streams where ``active`` is
     False keep their state.
 
     uint8, uint16 and float32 stand for 0..255, 0..65535 and 0..1; the result has the
     same type and range.
     """
-    new, sr = step(params, state, from_pixels(pixels), config=config)
+    new_state, sr = step(prepared, state, from_pixels(pixels), config=config)
 
     def choose(after: Array, before: Array) -> Array:
-        return jnp.where(active.reshape(-1, *[1] * (after.ndim - 1)), after, before)
+        mask = active.reshape(-1, *[1] * (after.ndim - 1))
+        return jnp.where(mask, after, before)
 
-    kept = jax.tree.map(
-        choose, new._replace(key=None), state._replace(key=None)
-    )._replace(key=state.key)
-    return kept, to_pixels(sr, pixels.dtype)
+    # keys never change, and `jnp.where` does not take them
+    after = new_state._replace(key=None)
+    before = state._replace(key=None)
+    next_state = jax.tree.map(choose, after, before)
+    return next_state._replace(key=state.key), to_pixels(sr, pixels.dtype)
+
+
+Kind = tuple[tuple[int, ...], np.dtype]
+"""Shape and type of a frame."""
+Model = str | tuple[ModelConfig, Params]
 
 
 class Upscaler:
     """Upscales one or several independent video streams, frame by frame, each frame at
     once.
 
-    model: what `load` takes (a shipped name, a .safetensors file, a folder, a hub id),
-    or its result, a pair
-        (config, params).
+    model: a name, file, folder or hub id as `load` takes them, or its result, a pair
+    (config, params).
     streams: how many streams share one batch; their frames have one size.
     restore: how much of compression, noise and blur is repaired, 0 (none) to 1, or
     "auto", which leaves clean input alone. Only models with a restorer read it.
     seed: of the noise. Equal seed, stream number and frames give equal output.
     device: a `jax.Device`; JAX's default one without it.
     graphs: on an NVIDIA GPU, frames as CUDA graphs with the convolutions in them: less
-    time for twice the temporary
-        memory and a second compilation (docs/log.md). Nothing elsewhere.
+    time for twice the temporary memory and a second compilation (docs/log.md). Nothing
+    elsewhere.
 
     Frames are numpy arrays [h, w, 3] RGB: uint8 (0 to 255), uint16 (0 to 65535) or
     float (0 to 1). Results are [scale*h, scale*w, 3] of the same type (float32 for
@@ -81,7 +87,7 @@ class Upscaler:
 
     def __init__(
         self,
-        model: str | tuple[ModelConfig, Params] = "nano",
+        model: Model = "nano",
         *,
         streams: int = 1,
         seed: int = 0,
@@ -94,46 +100,53 @@ class Upscaler:
             raise ValueError(f"streams={streams}: expected at least 1")
         if restore != "auto" and not 0 <= restore <= 1:
             raise ValueError(f"restore={restore}: expected 'auto', or 0 to 1")
-        config, params = (
-            checkpoint.load(model, offline=offline) if isinstance(model, str) else model
-        )
-        self.config, self.num_streams = config, streams
+        if isinstance(model, str):
+            model = checkpoint.load(model, offline=offline)
+        self.config, params = model
+        self.num_streams = streams
         self.state: StreamState | None = None
         self._degree = AUTO if restore == "auto" else float(restore)
-        self._seed, self._device = seed, device or jax.devices()[0]
-        ready = jax.jit(prepare, static_argnums=1)(
-            jax.device_put(params, self._device), config
-        )
-        self._params: Params | None = ready
-        jitted = functools.partial(
-            jax.jit, functools.partial(step_pixels, config=config), donate_argnums=1
-        )
-        self._run = jitted(compiler_options=compiler_options())
+        self._seed = seed
+        self._device = device or jax.devices()[0]
+        params = jax.device_put(params, self._device)
+        self._prepared: Prepared | None = prepare(params, self.config)
+        self._run = self._jit(graphs=False)
         self._graphs = None
         if graphs and device_kind(self._device)[0] == "cuda":
-            self._graphs = jitted(compiler_options=compiler_options(graphs=True))
-        self._kind: tuple[tuple[int, ...], np.dtype] | None = None
+            self._graphs = self._jit(graphs=True)
+        self._kind: Kind | None = None
         self._lock = threading.Lock()
 
+    def _jit(self, *, graphs: bool) -> Any:
+        return jax.jit(
+            functools.partial(step_pixels, config=self.config),
+            donate_argnums=1,
+            compiler_options=compiler_options(graphs=graphs),
+        )
+
     def warm_up(self, height: int, width: int, dtype: DTypeLike = np.uint8) -> None:
-        """Compile for LR frames of that size and type, and run once on nothing: no
+        """Compiles for LR frames of that size and type, and runs once on nothing: no
         output changes.
 
         Then the first frame takes as long as the others. Compiling alone is not enough
         on a GPU, where a program's first call loads its kernels.
         """
         blank = check_frame(np.zeros((height, width, 3), dtype))
-        self._step([blank], np.zeros(self.num_streams, bool)).block_until_ready()
+        nobody = np.zeros(self.num_streams, bool)
+        self._step([blank], nobody).block_until_ready()
 
     def push(self, frame: np.ndarray) -> np.ndarray:
-        """The next frame of the only stream -> its upscaled frame. ValueError for
-        another size, type or range.
+        """Returns the next frame of the only stream, upscaled.
+
+        Raises ValueError for another size, type or range.
         """
         if self.num_streams != 1:
             raise ValueError(
-                f"push takes one frame, but there are {self.num_streams} streams: use push_many"
+                f"push takes one frame, but there are {self.num_streams} streams: use "
+                "push_many"
             )
-        return np.asarray(self._submit([frame]))[0]
+        results = np.asarray(self._submit([frame]))
+        return results[0]
 
     def push_many(self, frames: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
         """One frame per stream, None for streams that have none now; results in the
@@ -144,7 +157,8 @@ class Upscaler:
         """
         if len(frames) != self.num_streams:
             raise ValueError(
-                f"{len(frames)} frames for {self.num_streams} streams, expected one each (or None)"
+                f"{len(frames)} frames for {self.num_streams} streams, expected one "
+                "each (or None)"
             )
         if all(frame is None for frame in frames):
             return [None] * len(frames)
@@ -157,7 +171,7 @@ class Upscaler:
     def upscale(
         self, frames: Iterable[np.ndarray], *, in_flight: int = 1
     ) -> Iterator[np.ndarray]:
-        """Every frame of the only stream, upscaled, in order.
+        """Yields every frame of the only stream, upscaled, in order.
 
         ``in_flight`` frames are given to the device ahead of the one that is yielded,
         so that reading, computing and using the results overlap; 0 yields each before
@@ -172,20 +186,22 @@ class Upscaler:
             yield np.asarray(result)[0]
 
     def reset(self, *streams: int) -> None:
-        """Start streams (without numbers: all) at frame 0 again: a viewer left, another
-        joins in its place.
+        """Starts streams (without numbers: all) at frame 0 again: a viewer left, and
+        another joins in its place.
         """
         numbers = streams or range(self.num_streams)
-        if wrong := [n for n in numbers if not 0 <= n < self.num_streams]:
-            raise ValueError(f"stream {wrong[0]}: expected 0 to {self.num_streams - 1}")
+        last = self.num_streams - 1
+        for number in numbers:
+            if not 0 <= number <= last:
+                raise ValueError(f"stream {number}: expected 0 to {last}")
         with self._lock:
             if self.state is not None:
                 mask = np.isin(np.arange(self.num_streams), numbers)
                 self.state = reset(self.state, jax.device_put(mask, self._device))
 
     def export_state(self) -> dict[str, np.ndarray]:
-        """The memory of all streams as arrays, for `numpy.savez`, to go on later or
-        elsewhere.
+        """Returns the memory of all streams as arrays, for `numpy.savez`, to go on
+        later or elsewhere.
         """
         with self._lock:
             if self.state is None:
@@ -195,22 +211,21 @@ class Upscaler:
     def restore_state(
         self, arrays: Mapping[str, np.ndarray], height: int, width: int
     ) -> None:
-        """Go on from `export_state` with LR frames height x width; ValueError if it
+        """Goes on from `export_state` with LR frames height x width; ValueError if it
         belongs to another model.
         """
         like = jax.eval_shape(
             lambda: init_state(self.config, self.num_streams, height, width)
         )
         with self._lock:
-            self.state = jax.device_put(
-                snapshot.from_arrays(like, arrays), self._device
-            )
+            state = snapshot.from_arrays(like, arrays)
+            self.state = jax.device_put(state, self._device)
             self._kind = None
 
     def close(self) -> None:
-        """Give weights and state back to the device; no frame can be pushed afterwards."""
+        """Gives weights and state back to the device; no frame can be pushed then."""
         with self._lock:
-            self._params = self.state = None
+            self._prepared = self.state = None
 
     def __enter__(self) -> "Upscaler":
         return self
@@ -224,55 +239,71 @@ class Upscaler:
         self.close()
 
     def _submit(self, frames: Sequence[np.ndarray | None]) -> Array:
-        """Start one step; the result is on its way, not yet computed."""
-        given = [check_frame(frame) for frame in frames if frame is not None]
-        out = self._step(given, np.array([frame is not None for frame in frames]))
+        """Starts one step; the result is on its way, not yet computed."""
+        active = np.array([frame is not None for frame in frames])
+        checked = [check_frame(frame) for frame in frames if frame is not None]
+        out = self._step(checked, active)
         out.copy_to_host_async()
         return out
 
-    def _step(self, given: Sequence[np.ndarray], active: np.ndarray) -> Array:
-        """The frames of the active streams, in their order; there is one at least,
-        which fixes the kind.
+    def _step(self, frames: Sequence[np.ndarray], active: np.ndarray) -> Array:
+        """Takes the frames of the active streams, in their order; there is one at
+        least, which fixes the kind.
         """
         with self._lock:
-            if self._params is None:
+            if self._prepared is None:
                 raise ValueError("this Upscaler is closed: make a new one")
-            first = given[0]
-            self._kind = self._kind or (first.shape, first.dtype)
-            if wrong := [f for f in given if (f.shape, f.dtype) != self._kind]:
-                raise ValueError(
-                    f"frame {wrong[0].shape} {wrong[0].dtype}, but the stream began with {self._kind[0]} "
-                    f"{self._kind[1]}: expected equal frames; make a new Upscaler for another size"
-                )
+            self._check_kind(frames)
             if self.state is None:
-                fresh = init_state(
-                    self.config,
-                    self.num_streams,
-                    *first.shape[:2],
-                    seed=self._seed,
-                    restore=self._degree,
+                self.state = self._fresh_state()
+            pixels = self._place(frames, active)
+            if self._graphs is not None:
+                # their kernels are loaded by the plain program, run on nothing
+                self._call(pixels, np.zeros_like(active)).block_until_ready()
+                self._run = self._graphs
+                self._graphs = None
+            return self._call(pixels, active)
+
+    def _check_kind(self, frames: Sequence[np.ndarray]) -> None:
+        if self._kind is None:
+            self._kind = (frames[0].shape, frames[0].dtype)
+        shape, dtype = self._kind
+        for frame in frames:
+            if (frame.shape, frame.dtype) != (shape, dtype):
+                raise ValueError(
+                    f"frame {frame.shape} {frame.dtype}, but the stream began with "
+                    f"{shape} {dtype}: expected equal frames; make a new Upscaler for "
+                    "another size"
                 )
-                self.state = jax.device_put(fresh, self._device)
-            filled = iter(given)
-            blank = np.zeros(first.shape, first.dtype)
-            pixels = np.stack([next(filled) if here else blank for here in active])
-            if (
-                self._graphs is not None
-            ):  # their kernels are loaded by the plain program, run on nothing
-                nothing = jax.device_put((pixels, np.zeros_like(active)), self._device)
-                self.state, out = self._run(self._params, self.state, *nothing)
-                out.block_until_ready()
-                self._run, self._graphs = self._graphs, None
-            self.state, out = self._run(
-                self._params,
-                self.state,
-                *jax.device_put((pixels, active), self._device),
-            )
+
+    def _fresh_state(self) -> StreamState:
+        assert self._kind is not None
+        (height, width, _), _ = self._kind
+        state = init_state(
+            self.config,
+            self.num_streams,
+            height,
+            width,
+            seed=self._seed,
+            restore=self._degree,
+        )
+        return jax.device_put(state, self._device)
+
+    def _place(self, frames: Sequence[np.ndarray], active: np.ndarray) -> np.ndarray:
+        """Returns frames of all streams [b, h, w, 3], black for those without one."""
+        pixels = np.zeros((self.num_streams, *frames[0].shape), frames[0].dtype)
+        if active.any():
+            pixels[active] = frames
+        return pixels
+
+    def _call(self, pixels: np.ndarray, active: np.ndarray) -> Array:
+        inputs = jax.device_put((pixels, active), self._device)
+        self.state, out = self._run(self._prepared, self.state, *inputs)
         return out
 
 
 def check_frame(frame: np.ndarray) -> np.ndarray:
-    """A frame in one of the three kinds; ValueError names what was found."""
+    """Returns a frame in one of the three kinds; ValueError names anything else."""
     frame = np.asarray(frame)
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
         raise ValueError(f"frame of shape {frame.shape}, expected [height, width, 3]")
@@ -280,10 +311,10 @@ def check_frame(frame: np.ndarray) -> np.ndarray:
         return frame
     if not np.issubdtype(frame.dtype, np.floating):
         raise ValueError(f"frame of {frame.dtype}, expected uint8, uint16 or float")
-    low, high = float(frame.min()), float(frame.max())
-    if not (
-        low >= -0.5 and high <= 1.5
-    ):  # filters overshoot a little; other ranges and NaN are mistakes
+    low = float(frame.min())
+    high = float(frame.max())
+    # filters overshoot a little; other ranges and NaN are mistakes
+    if not (low >= -0.5 and high <= 1.5):
         raise ValueError(
             f"float frame with values from {low:.6g} to {high:.6g}, expected 0 to 1"
         )

@@ -47,7 +47,7 @@ LIBRARY = (
     ("state", "ops", "diffusion"),
     ("metrics",),
     ("models",),
-    ("networks", "prepare", "history", "stream", "weights"),
+    ("networks", "prepare", "history", "restoration", "stream", "weights"),
     ("flops", "snapshot", "tiles", "memory"),
     ("upscaler",),
 )

@@ -1,15 +1,15 @@
-"""What `prepare` folds is what the networks would compute in every frame."""
+"""What `prepare` computes is what the networks would compute in every frame."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_models
+from flax.traverse_util import flatten_dict
 
 from sdvsr_jax import diffusion, prepare
-from sdvsr_jax.networks import bind, shifts_of
+from sdvsr_jax.networks import bind
 from sdvsr_jax.ops.subpixel import phase_kernels
-from sdvsr_jax.weights.torch_names import flatten
 
 
 @pytest.mark.parametrize("form", tiny_models.TINY)
@@ -23,13 +23,15 @@ def test_the_shifts_of_all_timesteps_lie_in_one_array_and_come_out_of_it(
     params = tiny_models.random_params(config)
     nets, prepared = bind(params, config), prepare(params, config)
     for name in ("unet", "controlnet"):
-        net, packed = getattr(nets, name), prepared["folded"][name]["time"]
+        net = getattr(nets, name)
+        time_shifts = getattr(prepared.time_shifts, name)
         for index, timestep in enumerate(diffusion.timesteps(config.diffusion)):
-            expected = net.fold_time(jnp.asarray([timestep]))
-            found = shifts_of(net, packed[index])
+            embedding = net.time_embedding(jnp.asarray([timestep]))
+            blocks = net.conditioned_blocks()
+            expected = [block.precompute_shifts(embedding) for block in blocks]
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-                found,
+                net.split_shifts(time_shifts[index]),
                 expected,
             )
         resnet = net.down_blocks[0].resnets[0]
@@ -38,7 +40,7 @@ def test_the_shifts_of_all_timesteps_lie_in_one_array_and_come_out_of_it(
         )  # silu: 0
         biases = params[name]["down_blocks_0"]["resnets_0"]
         np.testing.assert_allclose(
-            resnet.fold_time(zero)[0],
+            resnet.precompute_shift(zero)[0],
             biases["time_emb_proj"]["bias"] + biases["conv1"]["bias"],
             atol=1e-6,
         )
@@ -47,11 +49,11 @@ def test_the_shifts_of_all_timesteps_lie_in_one_array_and_come_out_of_it(
 def test_kernels_behind_an_upsampling_are_collapsed_once() -> None:
     config = tiny_models.tiny_published()
     params = tiny_models.random_params(config)
-    prepared = flatten(prepare(params, config))
+    prepared = flatten_dict(prepare(params, config).params)
     found = {path: kernel for path, kernel in prepared.items() if path[-1] == "phases"}
     assert len(found) == len(config.unet.block_channels) - 1
     for path, phases in found.items():
-        kernel = flatten(params)[*path[:-1], "kernel"]
+        kernel = flatten_dict(params)[*path[:-1], "kernel"]
         np.testing.assert_allclose(
             phases, phase_kernels(jnp.asarray(kernel)), atol=1e-6
         )

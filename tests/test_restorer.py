@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax import compiled_step, init_state, prepare, step
+from sdvsr_jax import init_state, prepare, step
 from sdvsr_jax.models.restorer import Restorer
 from sdvsr_jax.stream import AUTO
-from tests.tiny_models import frames, random_params, tiny, tiny_restored
+from tests.tiny_models import compiled, frames, random_params, tiny, tiny_restored
 
 SIZE = (32, 36)
 
@@ -24,7 +24,7 @@ def drive(clip: np.ndarray, restore: float) -> tuple[np.ndarray, np.ndarray]:
     state = init_state(config, clip.shape[1], *SIZE, restore=restore)
     outputs, seen = [], []
     for frame in clip:
-        state, sr = compiled_step(config)(params, state, frame)
+        state, sr = compiled(config)(params, state, frame)
         outputs.append(np.asarray(sr))
         seen.append(np.asarray(state.prev_lr))
     return np.stack(outputs), np.stack(seen)

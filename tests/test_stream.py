@@ -2,15 +2,18 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
 from sdvsr_jax import (
+    Prepared,
     StreamState,
-    compiled_step,
     init_state,
     prepare,
     reset,
@@ -20,183 +23,208 @@ from sdvsr_jax import (
 )
 from sdvsr_jax.stream import frame_noise, padded_size
 from sdvsr_jax.tiles import images_of
-from tests.tiny_models import frames, random_params, tiny
+from tests.tiny_models import compiled, frames, random_params, tiny
 
 FORMS = ("published", "nano", "restored")
 TOLERANCE = 1e-5
 """Two compiled programs of the same float32 arithmetic: rounding of outputs near 1, a
 few dozen operations deep.
 """
+SIZE = (32, 36)
+FRAMES = 4
 
 
-def drive(form: str, clip: np.ndarray, state: StreamState | None = None) -> np.ndarray:
-    """All frames of a clip [f, b, h, w, 3] through the jitted step."""
-    config, params = tiny(form)
-    _, batch, height, width, _ = clip.shape
-    state = init_state(config, batch, height, width) if state is None else state
-    return np.stack(
-        [np.asarray(sr) for sr in stream(params, state, clip, config=config)]
-    )
-
-
-@functools.cache
-def reference(form: str) -> np.ndarray:
-    return drive(form, frames(4))
-
-
-@pytest.fixture(params=["published", "nano", "restored"])
+@pytest.fixture(params=FORMS)
 def form(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_scan_agrees_with_the_loop(form: str) -> None:
-    config, params = tiny(form)
-    state = init_state(config, 1, 32, 36)
-    final, scanned = jax.jit(functools.partial(rollout, config=config))(
-        params, state, frames(4)
-    )
+@pytest.fixture(params=(*FORMS, "raft"))
+def any_form(request: pytest.FixtureRequest) -> str:
+    """The laws of one program hold with RAFT as well."""
+    return request.param
+
+
+def pair(count: int = FRAMES) -> np.ndarray:
+    """Two streams: one batch size, so one program serves nearly all laws."""
+    return frames(count, batch=2)
+
+
+def fresh_state(form: str) -> StreamState:
+    config, _ = tiny(form)
+    return init_state(config, 2, *SIZE)
+
+
+def drive(form: str, clip: np.ndarray, state: StreamState | None = None) -> np.ndarray:
+    """All frames of a clip [f, b, h, w, 3] through the jitted step."""
+    config, prepared = tiny(form)
+    if state is None:
+        _, batch, height, width, _ = clip.shape
+        state = init_state(config, batch, height, width)
+    outputs = stream(compiled(config), prepared, state, clip)
+    return np.stack([np.asarray(sr) for sr in outputs])
+
+
+@functools.cache
+def reference(form: str) -> np.ndarray:
+    return drive(form, pair())
+
+
+@functools.cache
+def compiled_rollout(form: str) -> Callable:
+    config, _ = tiny(form)
+    return jax.jit(functools.partial(rollout, config=config))
+
+
+def test_a_scan_in_chunks_agrees_with_the_loop(form: str) -> None:
+    _, prepared = tiny(form)
+    run = compiled_rollout(form)
+    clip, state = pair(), fresh_state(form)
+    chunks = []
+    for start in (0, 2):
+        state, out = run(prepared, state, clip[start : start + 2])
+        chunks.append(out)
+    scanned = np.concatenate(chunks)
     np.testing.assert_allclose(scanned, reference(form), atol=TOLERANCE)
-    assert int(final.frame_index[0]) == 4
+    assert state.frame_index.tolist() == [FRAMES, FRAMES]
 
 
-def test_chunks_agree_with_the_loop(form: str) -> None:
-    config, params = tiny(form)
-    clip, state = frames(4), init_state(config, 1, 32, 36)
-    chunked = []
-    run = jax.jit(functools.partial(rollout, config=config))
-    for part in (clip[:2], clip[2:]):
-        state, out = run(params, state, part)
-        chunked.append(out)
-    np.testing.assert_allclose(np.concatenate(chunked), reference(form), atol=TOLERANCE)
+@pytest.mark.parametrize("in_flight", [0, 3])
+def test_the_same_driver_gives_the_same_bytes_whatever_its_lookahead(
+    form: str, in_flight: int
+) -> None:
+    config, prepared = tiny(form)
+    state = fresh_state(form)
+    outputs = stream(compiled(config), prepared, state, pair(), in_flight=in_flight)
+    assert np.stack(list(outputs)).tobytes() == reference(form).tobytes()
 
 
-def test_the_same_driver_gives_the_same_bytes_whatever_its_lookahead(form: str) -> None:
-    config, params = tiny(form)
-    for in_flight in (0, 3):
-        state = init_state(config, 1, 32, 36)
-        again = np.stack(
-            list(stream(params, state, frames(4), config=config, in_flight=in_flight))
-        )
-        assert again.tobytes() == reference(form).tobytes()
-
-
-def test_the_past_does_not_depend_on_the_future(form: str) -> None:
-    clip = frames(4)
+def test_the_past_does_not_depend_on_the_future(any_form: str) -> None:
+    expected = reference(any_form)
+    clip = pair()
     clip[2] = -clip[2]
-    changed = drive(form, clip)
-    assert changed[:2].tobytes() == reference(form)[:2].tobytes()
-    assert np.abs(changed[2:] - reference(form)[2:]).max(axis=(1, 2, 3, 4)).min() > 1e-3
+    outputs = drive(any_form, clip)
+    assert outputs[:2].tobytes() == expected[:2].tobytes()
+    change = np.abs(outputs[2:] - expected[2:]).max(axis=(1, 2, 3, 4))
+    # a negative frame is another picture: far more than any rounding
+    assert change.min() > 1e-3
 
 
 def test_derivatives_flow_forwards_in_time_only(form: str) -> None:
-    config, params = tiny(form)
-    state = init_state(config, 1, 32, 32)
+    config, prepared = tiny(form)
+    clip = jnp.asarray(pair(3))
+    state = fresh_state(form)
 
     def energy_of_frame_1(clip: jax.Array) -> jax.Array:
-        return jnp.sum(rollout(params, state, clip, config=config)[1][1] ** 2)
+        _, outputs = rollout(prepared, state, clip, config=config)
+        return jnp.sum(outputs[1] ** 2)
 
-    clip = jnp.asarray(frames(3, height=32, width=32))
-    # forward mode: the same derivative as training's, and several times sooner compiled
-    change = jax.jit(
-        lambda direction: jax.jvp(energy_of_frame_1, (clip,), (direction,))[1]
-    )
-    changes = [
-        float(change(jnp.zeros_like(clip).at[index].set(1.0))) for index in range(3)
-    ]
+    @jax.jit
+    def derivative(direction: jax.Array) -> jax.Array:
+        # forward mode: the same derivative as training's, and several times sooner
+        # compiled
+        _, change = jax.jvp(energy_of_frame_1, (clip,), (direction,))
+        return change
+
+    still = jnp.zeros_like(clip)
+    changes = [float(derivative(still.at[index].set(1.0))) for index in range(3)]
+    assert np.isfinite(changes).all()
     assert changes[0] != 0
     assert changes[1] != 0
     assert changes[2] == 0
-    assert np.isfinite(changes).all()
 
 
-def test_frame_0_ignores_whatever_the_state_holds(form: str) -> None:
-    config, _ = tiny(form)
-    fresh = init_state(config, 1, 32, 36)
+def test_frame_0_ignores_whatever_the_state_holds(any_form: str) -> None:
+    fresh = fresh_state(any_form)
     images = images_of(fresh)
     poison = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), images)
-    poisoned = fresh._replace(**poison)
-    assert drive(form, frames(2), poisoned).tobytes() == reference(form)[:2].tobytes()
+    outputs = drive(any_form, pair(2), fresh._replace(**poison))
+    assert outputs.tobytes() == reference(any_form)[:2].tobytes()
 
 
-def test_a_reset_stream_starts_afresh_and_leaves_its_neighbour_alone(form: str) -> None:
-    config, params = tiny(form)
-    clip = frames(4, batch=2)
-    run = compiled_step(config)
-    state, plain = init_state(config, 2, 32, 36), drive(form, clip)
+def test_a_reset_stream_starts_afresh_and_leaves_its_neighbour_alone(
+    any_form: str,
+) -> None:
+    config, prepared = tiny(any_form)
+    run = compiled(config)
+    clip, state = pair(), fresh_state(any_form)
     for frame in clip[:2]:
-        state, _ = run(params, state, frame)
+        state, _ = run(prepared, state, frame)
+    # the other stream goes on with its third frame
+    mixed = clip[2].copy()
+    mixed[0] = clip[0, 0]
     state = reset(state, jnp.array([True, False]))
-    state, out = run(params, state, clip[0])
-    assert np.asarray(out[0]).tobytes() == plain[0, 0].tobytes()
-    assert int(state.frame_index[0]) == 1
-    assert int(state.frame_index[1]) == 3
+    state, out = run(prepared, state, mixed)
+    expected = reference(any_form)
+    assert np.asarray(out[0]).tobytes() == expected[0, 0].tobytes()
+    assert np.asarray(out[1]).tobytes() == expected[2, 1].tobytes()
+    assert state.frame_index.tolist() == [1, 3]
 
 
-def test_rows_of_a_batch_do_not_influence_each_other(form: str) -> None:
-    clip = frames(3, batch=2)
-    alone = drive(form, clip)
-    other = clip.copy()
-    other[:, 1:] = frames(3, seed=7)
-    assert drive(form, other)[:, 0].tobytes() == alone[:, 0].tobytes()
+def test_rows_of_a_batch_do_not_influence_each_other(any_form: str) -> None:
+    clip = pair(3)
+    clip[:, 1:] = frames(3, seed=7)
+    outputs = drive(any_form, clip)
+    assert outputs[:, 0].tobytes() == reference(any_form)[:3, 0].tobytes()
 
 
 def test_noise_depends_on_seed_stream_and_frame_alone() -> None:
     config, _ = tiny("published")
 
-    def drawn(
+    def noise_of(
         seed: int, stream: int, index: int, size: tuple[int, int] = (4, 5)
     ) -> np.ndarray:
-        state = init_state(
-            config, 2, 32, 32, seed=seed, streams=jnp.array([77, stream])
-        )
-        return np.asarray(
-            frame_noise(
-                state._replace(frame_index=jnp.array([3, index])), size, config
-            )[1]
-        )
+        streams = jnp.array([77, stream])
+        state = init_state(config, 2, *SIZE, seed=seed, streams=streams)
+        state = state._replace(frame_index=jnp.array([3, index]))
+        _, noise = frame_noise(state, size, config)
+        return np.asarray(noise)
 
-    noise = drawn(3, 5, 0)
-    np.testing.assert_array_equal(noise, drawn(3, 5, 0))
-    for other in (drawn(4, 5, 0), drawn(3, 9, 0), drawn(3, 5, 1)):
+    noise = noise_of(3, 5, 0)
+    np.testing.assert_array_equal(noise, noise_of(3, 5, 0))
+    for other in (noise_of(4, 5, 0), noise_of(3, 9, 0), noise_of(3, 5, 1)):
         assert np.abs(noise - other).min() > 0
-    assert abs(drawn(3, 5, 7, (64, 64)).std() - 1) < 0.02
+    # the deviation of 16384 numbers is known to 0.6 %
+    assert abs(noise_of(3, 5, 7, (64, 64)).std() - 1) < 0.02
 
 
 def test_nano_keeps_the_noise_of_its_stream() -> None:
     config, _ = tiny("nano")
-    first = init_state(config, 1, 32, 32, seed=3)
+    first = init_state(config, 1, *SIZE, seed=3)
     later = first._replace(frame_index=jnp.array([9]))
-    np.testing.assert_array_equal(
-        frame_noise(first, (4, 5), config), frame_noise(later, (4, 5), config)
-    )
+    expected = frame_noise(first, (4, 5), config)
+    np.testing.assert_array_equal(frame_noise(later, (4, 5), config), expected)
 
 
-def test_one_compilation_serves_every_frame_and_state_is_constant_in_size(
+def shapes_of(state: StreamState) -> list[tuple]:
+    return [(x.shape, str(x.dtype)) for x in jax.tree.leaves(state)]
+
+
+def test_one_program_serves_every_frame_and_the_state_keeps_its_size(
     form: str,
 ) -> None:
-    config, params = tiny(form)
+    config, prepared = tiny(form)
     traces = []
 
-    def traced(*args):
-        traces.append(args)
-        return step(*args, config=config)
+    def traced(prepared: Prepared, state: StreamState, frame: jax.Array) -> tuple:
+        traces.append(frame)
+        return step(prepared, state, frame, config=config)
 
-    run, state, sizes = jax.jit(traced), init_state(config, 1, 32, 36), set()
-    for frame in frames(5):
-        state, _ = run(params, state, frame)
-        sizes.add(tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(state)))
-    state, _ = run(params, reset(state, jnp.array([True])), frames(1)[0])
+    run = jax.jit(traced)
+    state = fresh_state(form)
+    expected = shapes_of(state)
+    for frame in pair(3):
+        state, _ = run(prepared, state, frame)
+        assert shapes_of(state) == expected
+    again = reset(state, jnp.array([True, False]))
+    run(prepared, again, pair(1)[0])
     assert len(traces) == 1
-    assert len(sizes) == 1
-    assert sizes.pop() == tuple(
-        (x.shape, str(x.dtype)) for x in jax.tree.leaves(init_state(config, 1, 32, 36))
-    )
 
 
 def test_the_step_gives_the_old_states_memory_away() -> None:
-    config, params = tiny("nano")
-    state = init_state(config, 1, 32, 36)
-    compiled_step(config)(params, state, frames(1)[0])
+    config, prepared = tiny("nano")
+    state = fresh_state("nano")
+    compiled(config)(prepared, state, pair(1)[0])
     assert state.prev_sr.is_deleted()
 
 
@@ -224,43 +252,103 @@ def test_padding_repeats_edges_and_never_crops() -> None:
 
 @pytest.mark.parametrize("field", ["use_guidance", "use_tpm"])
 def test_each_temporal_part_matters_only_with_history(field: str) -> None:
-    config, params = tiny("published")
+    config, prepared = tiny("published")
     without = dataclasses.replace(config, **{field: False})
-    out = np.stack(
-        list(stream(params, init_state(config, 1, 32, 36), frames(3), config=without))
-    )
-    difference = np.abs(out - reference("published")[:3]).max(axis=(1, 2, 3, 4))
-    assert difference[0] <= TOLERANCE
-    assert difference[1:].min() > 1e-3
+    state = fresh_state("published")
+    out = np.stack(list(stream(compiled(without), prepared, state, pair(3))))
+    change = np.abs(out - reference("published")[:3]).max(axis=(1, 2, 3, 4))
+    assert change[0] <= TOLERANCE
+    # random weights: every part moves the picture visibly
+    assert change[1:].min() > 1e-3
 
 
 def test_a_bfloat16_model_follows_the_float32_one(form: str) -> None:
     config, _ = tiny(form)
     half = dataclasses.replace(config, compute_dtype="bfloat16")
-    params = prepare(random_params(config), half)
-    out = np.stack(
-        list(stream(params, init_state(half, 1, 32, 36), frames(2), config=half))
-    )
-    error = np.sqrt(
-        np.mean((out - reference(form)[:2]) ** 2) / np.mean(reference(form)[:2] ** 2)
-    )
+    prepared = prepare(random_params(config), half)
+    state = fresh_state(form)
+    out = np.stack(list(stream(compiled(half), prepared, state, pair(2))))
+    expected = reference(form)[:2]
+    error = np.sqrt(np.mean((out - expected) ** 2) / np.mean(expected**2))
     # 8 bits of mantissa (0.4 %) through about 40 layers of random, unnormalised weights
     assert 1e-5 < error < 0.1
 
 
 def test_a_cut_restarts_the_history_of_nano() -> None:
-    config, params = tiny("nano")
-    strict = dataclasses.replace(
-        config, history=dataclasses.replace(config.history, consistency_sigma=0.15)
-    )
-    before, after = frames(2), frames(2, seed=9)
-    run = compiled_step(strict)
-    state = init_state(strict, 1, 32, 36)
-    for frame in before:
-        state, _ = run(params, state, frame)
-    _, spliced = run(params, state, after[0])
-    index = init_state(strict, 1, 32, 36)._replace(
-        frame_index=jnp.array([2], jnp.int32)
-    )
-    _, fresh = run(params, index, after[0])
-    np.testing.assert_array_equal(spliced, fresh)
+    config, prepared = tiny("nano")
+    history = dataclasses.replace(config.history, consistency_sigma=0.15)
+    strict = dataclasses.replace(config, history=history)
+    run = compiled(strict)
+    state = init_state(strict, 1, *SIZE)
+    for frame in frames(2):
+        state, _ = run(prepared, state, frame)
+    other = frames(1, seed=9)[0]
+    _, spliced = run(prepared, state, other)
+    # a stream that begins there, with the noise of the same frame
+    fresh = init_state(strict, 1, *SIZE)
+    fresh = fresh._replace(frame_index=jnp.array([2], jnp.int32))
+    _, expected = run(prepared, fresh, other)
+    np.testing.assert_array_equal(spliced, expected)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not checked, so that a wrong argument reaches the step's own
+    check, as it does outside of tests.
+    """
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def refuses(words: str, prepared: Any, state: StreamState, frame: np.ndarray) -> None:
+    config, _ = tiny("nano")
+    with pytest.raises(ValueError, match=words):
+        jax.eval_shape(functools.partial(step, config=config), prepared, state, frame)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_raw_parameters_are_refused() -> None:
+    config, _ = tiny("nano")
+    raw, state = random_params(config), init_state(config, 1, 32, 36)
+    refuses(r"type dict, expected Prepared: call prepare\(", raw, state, frames(1)[0])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_pixels_of_eight_bits_are_refused() -> None:
+    config, prepared = tiny("nano")
+    state = init_state(config, 1, 32, 36)
+    pixels = np.zeros((1, 32, 36, 3), np.uint8)
+    refuses(r"frame of uint8, expected floats in .* Upscaler", prepared, state, pixels)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_state_of_another_size_is_refused() -> None:
+    config, prepared = tiny("nano")
+    state = init_state(config, 1, 16, 20)
+    words = r"frame of 36x32, .* 20x16 .* init_state\(config, 1, 32, 36\)"
+    refuses(words, prepared, state, frames(1)[0])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_frame_without_its_batch_axis_is_refused() -> None:
+    config, prepared = tiny("nano")
+    state = init_state(config, 1, 32, 36)
+    words = r"shape \[32, 36, 3\], expected \[streams, .* by frame\[None\]"
+    refuses(words, prepared, state, frames(1)[0, 0])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_another_number_of_streams_is_refused() -> None:
+    config, prepared = tiny("nano")
+    state = init_state(config, 1, 32, 36)
+    words = r"frames of 2 streams, .* has 1: .* init_state\(config, 2, 32, 36\)"
+    refuses(words, prepared, state, frames(1, batch=2)[0])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_prepared_parameters_are_not_prepared_again() -> None:
+    config, prepared = tiny("nano")
+    wrong: Any = prepared
+    with pytest.raises(ValueError, match=r"prepared already, .* pass these to step"):
+        prepare(wrong, config)

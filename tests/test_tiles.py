@@ -22,7 +22,7 @@ from sdvsr_jax.tiles import (
     make_grid,
     tile_validity,
 )
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import Prepared
 from tests.tiny_models import frames, random_params, tiny, tiny_nano
 
 
@@ -50,7 +50,7 @@ def test_tiles_cover_every_frame_once(size, tile, overlap):
 
 
 @functools.cache
-def calm() -> tuple[ModelConfig, Params]:
+def calm() -> tuple[ModelConfig, Prepared]:
     """The tiny model with a quieter last layer: fully random networks amplify any
     rounding from frame to frame.
     """

@@ -4,13 +4,12 @@ strangers to each other.
 
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax import Upscaler, compiled_step, init_state, prepare
-from tests.tiny_models import frames, random_params, tiny_nano
+from sdvsr_jax import Upscaler, init_state, prepare
+from tests.tiny_models import compiled, frames, random_params, tiny_nano
 
 MODEL = (tiny_nano(), random_params(tiny_nano()))
 SIZE = {"height": 16, "width": 20}
@@ -40,14 +39,14 @@ def pair() -> Upscaler:
 def ready():
     """The parameters, prepared for the pure step."""
     config, params = MODEL
-    return jax.jit(prepare, static_argnums=1)(params, config)
+    return prepare(params, config)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_push_is_the_pure_step(dtype: type, ready) -> None:
     config, _ = MODEL
     top = 1 if dtype is np.float32 else np.iinfo(dtype).max
-    run, state = compiled_step(config), init_state(config, 1, 16, 20, seed=5)
+    run, state = compiled(config), init_state(config, 1, 16, 20, seed=5)
     with Upscaler(MODEL, seed=5) as upscaler:
         for frame in pixels(3, dtype=dtype):
             state, sr = run(
@@ -65,12 +64,12 @@ def test_warming_up_makes_the_program_and_changes_no_frame() -> None:
     given = pixels(3)[:, 0]
     with Upscaler(MODEL) as cold, Upscaler(MODEL) as warm:
         warm.warm_up(**SIZE)
-        compiled = warm._run._cache_size()
+        num_programs = warm._run._cache_size()
         for frame in given:
             assert np.array_equal(warm.push(frame), cold.push(frame))
         warm.warm_up(**SIZE)  # in mid-stream as well
         assert np.array_equal(warm.push(given[0]), cold.push(given[0]))
-        assert warm._run._cache_size() == compiled
+        assert warm._run._cache_size() == num_programs
         with pytest.raises(ValueError, match="expected equal frames"):
             warm.warm_up(8, 8)
 

@@ -21,14 +21,14 @@ from infer.evaluation.clips import Clip, make_lr, read_clip, to_float
 from infer.evaluation.drift import drift
 from infer.evaluation.measure import make_judge, measure
 from infer.evaluation.methods import bicubic, upscale
-from sdvsr_jax import compiled_step, init_state, nano, prepare
+from sdvsr_jax import init_state, nano, prepare
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import consistency
 from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.metrics.lpips_weights import load_lpips
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import Prepared
 from sdvsr_jax.weights import load as checkpoint
-from tests.tiny_models import random_params, tiny_nano
+from tests.tiny_models import compiled, random_params, tiny_nano
 
 HEIGHT, WIDTH = 32, 48
 PHOTOGRAPHS = {
@@ -52,7 +52,7 @@ def pan(name: str, num_frames: int, scale: int = 1, speed: int = 1) -> np.ndarra
 
 
 @functools.cache
-def leaky() -> tuple[ModelConfig, Params]:
+def leaky() -> tuple[ModelConfig, Prepared]:
     config, (_, shipped) = tiny_nano(), checkpoint.load("nano")
     config = dataclasses.replace(config, flow=nano().flow, history=nano().history)
     return config, prepare({**random_params(config), "flow": shipped["flow"]}, config)
@@ -67,9 +67,7 @@ def last_output(clip: np.ndarray, *, index: int = 0) -> np.ndarray:
     state = state._replace(frame_index=jnp.full((1,), index, jnp.int32))
     sr = None
     for frame in clip:
-        state, sr = compiled_step(config)(
-            params, state, jnp.asarray(to_float(frame)[None])
-        )
+        state, sr = compiled(config)(params, state, jnp.asarray(to_float(frame)[None]))
     return np.asarray(sr)
 
 
@@ -203,7 +201,7 @@ def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
     )
     distance, metric, found = jax.jit(lpips), load_lpips(), {}
     for age in range(300):
-        state, sr = compiled_step(config)(prepared, state, lr)
+        state, sr = compiled(config)(prepared, state, lr)
         if age in (10, 100, 299):
             found[age] = np.asarray(distance(metric, jnp.clip(sr, -1, 1), truth))
     change = found[299] / found[10] - 1
@@ -239,7 +237,7 @@ def test_what_the_laws_above_look_at_can_leak() -> None:
     )
     clip = np.concatenate([pan("coffee", 2), pan("rocket", 1)])
     state = init_state(trusting, 1, HEIGHT, WIDTH)
-    run = compiled_step(trusting)
+    run = compiled(trusting)
     for frame in clip:
         state, sr = run(params, state, jnp.asarray(to_float(frame)[None]))
     assert np.abs(np.asarray(sr) - last_output(clip)).mean() > 1e-3

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from sdvsr_jax import ModelConfig, nano, prepare, stream_diffvsr
+from sdvsr_jax import ModelConfig, compile_step, nano, prepare, stream_diffvsr
 from sdvsr_jax.config import RestorerConfig
 from sdvsr_jax.networks import abstract_params
-from sdvsr_jax.types import Params
-from sdvsr_jax.weights.torch_names import flatten, unflatten
+from sdvsr_jax.stream import Step
+from sdvsr_jax.types import Params, Prepared
 
 
 def tiny_published() -> ModelConfig:
@@ -83,29 +85,41 @@ def random_params(config: ModelConfig, seed: int = 0) -> Params:
     outputs stay moderate.
     """
     rng = np.random.default_rng(seed)
-    shapes = flatten(abstract_params(config))
+    shapes: dict[tuple[str, ...], Any] = flatten_dict(abstract_params(config))
 
-    def leaf(path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
+    def random(name: str, shape: tuple[int, ...]) -> np.ndarray:
         noise = rng.standard_normal(shape).astype(np.float32)
-        if path[-1] == "kernel":
-            return noise / np.sqrt(np.prod(shape[:-1], dtype=np.float32))
-        if path[-1] in ("scale", "running_var"):
+        if name == "kernel":
+            fan_in = np.prod(shape[:-1], dtype=np.float32)
+            return noise / np.sqrt(fan_in)
+        # norms divide by them
+        if name in ("scale", "running_var"):
             return 1 + 0.1 * np.abs(noise)
         return 0.1 * noise
 
-    return unflatten({path: leaf(path, s.shape) for path, s in shapes.items()})
+    leaves = {path: random(path[-1], leaf.shape) for path, leaf in shapes.items()}
+    return unflatten_dict(leaves)
 
 
 @functools.cache
-def tiny(form: str) -> tuple[ModelConfig, Params]:
+def tiny(form: str) -> tuple[ModelConfig, Prepared]:
     """Config and prepared parameters of the tiny model of that form, for the laws of
     the stream.
 
-    Both have the small flow network: RAFT compiles for long, and tests/parity runs it
-    in the pipeline.
+    All but "raft", which is the published form as it is, have the small flow network:
+    RAFT compiles for long.
     """
-    config = dataclasses.replace(TINY[form](), flow=tiny_nano().flow)
+    if form == "raft":
+        config = tiny_published()
+    else:
+        config = dataclasses.replace(TINY[form](), flow=tiny_nano().flow)
     return config, prepare(random_params(config), config)
+
+
+@functools.cache
+def compiled(config: ModelConfig) -> Step:
+    """The step of that model, compiled once for all tests of a process."""
+    return compile_step(config)
 
 
 def frames(
@@ -115,6 +129,7 @@ def frames(
     the beginning of a longer.
     """
     rng = np.random.default_rng(seed)
+    # room for eight frames of drift
     canvas = rng.uniform(-1, 1, (batch, height + 8, width + 8, 3)).astype(np.float32)
     for axis in (1, 2):
         canvas = (canvas + np.roll(canvas, 1, axis)) / 2

@@ -5,7 +5,7 @@ An objective is `f(params, inputs) -> Result`; video training (`train.rollout`) 
 the same `frame_loss` per hop.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,13 @@ import jax.numpy as jnp
 from configs import LossConfig, RunConfig
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.history import align, look_back
-from sdvsr_jax.history import restore as repair_frame
+from sdvsr_jax.history import align, estimate_motion
 from sdvsr_jax.metrics.lpips import lpips
-from sdvsr_jax.networks import Networks, bind, prepare
+from sdvsr_jax.networks import Networks, bind
 from sdvsr_jax.ops.resize import resize_linear, upsample_bicubic
 from sdvsr_jax.ops.warp import warp
+from sdvsr_jax.prepare import prepare
+from sdvsr_jax.restoration import restore as repair_frame
 from sdvsr_jax.stream import AUTO, decode_latents, init_state
 from sdvsr_jax.types import Array, Flow, Latents, LRFrame, Params, PyTree, SRFrame
 from train import losses
@@ -107,7 +108,7 @@ def autoencode(params: Params, video: Video, key: Array, context: Context) -> Re
     disturb them.
     """
     run, config = context.run, context.config
-    nets = bind(prepare(params, config), config)
+    nets = bind(prepare(params, config).params, config)
     lr, hr = video.lr[0], video.hr[0]
     up = upsample_bicubic(lr, config.scale)
     z = nets.vae.encode(hr, up, lr)
@@ -136,7 +137,7 @@ def denoise(params: Params, video: Video, key: Array, context: Context) -> Resul
     """v-prediction at random timesteps, without guidance: the multi-step teacher."""
     config = context.config
     prepared = prepare(params, config)
-    nets = bind(prepared, config)
+    nets = bind(prepared.params, config)
     lr, hr = video.lr[0], video.hr[0]
     z = jax.lax.stop_gradient(encode(nets, hr, lr))
     time_key, noise_key = jax.random.split(key)
@@ -149,8 +150,8 @@ def denoise(params: Params, video: Video, key: Array, context: Context) -> Resul
     ]
     alpha, sigma = jnp.sqrt(alpha_bar), jnp.sqrt(1 - alpha_bar)
     x = alpha * z + sigma * noise
-    time = nets.unet.fold_time(timestep)
-    v = nets.unet(x, lr, time, prepared["folded"]["unet"]["text"]).astype(jnp.float32)
+    shifts = nets.unet.precompute_shifts(timestep)
+    v = nets.unet(x, lr, shifts, prepared.prompt.unet).astype(jnp.float32)
     terms = {"latent": losses.velocity(v, z, noise, alpha, sigma)}
     up = upsample_bicubic(lr, config.scale)
     x0 = jax.lax.stop_gradient(alpha * x - sigma * v)
@@ -165,7 +166,7 @@ def decode(
 ) -> Result:
     """Decode the true latents with the previous frame's features: what the TPMs learn."""
     run, config = context.run, context.config
-    nets = bind(prepare(params, config), config)
+    nets = bind(prepare(params, config).params, config)
     (prev_lr, lr), (prev_hr, hr) = video.lr, video.hr
     up, prev_up = (upsample_bicubic(x, config.scale) for x in (lr, prev_lr))
     blank = jnp.zeros((*lr.shape[:3], 1))
@@ -177,11 +178,13 @@ def decode(
     # the released stage takes its flow from the ground truth, ours from what inference
     # will have
     image, prev_image = (hr, prev_hr) if from_truth else (up, prev_up)
-    features = nets.flow.features(
-        prev_lr if isinstance(config.flow, FlowNetConfig) else prev_image
+    state = init_state(config, *lr.shape[:3])._replace(
+        prev_lr=prev_lr,
+        prev_sr=prev_sr,
+        flow_features=nets.flow.features(nets.flow.choose_frame(prev_lr, prev_image)),
+        has_prev=jnp.ones(len(lr), bool),
     )
-    has_prev = jnp.ones(len(lr), bool)
-    history = align(nets, prev_lr, prev_sr, features, has_prev, lr, image, config)
+    history = align(nets, state, lr, image, config)
     z = disturb(key, encode(nets, hr, lr), run.rollout.latent_noise)
     sr = decode_latents(nets, z, lr, up, jax.lax.stop_gradient(history), config)
     terms = image_terms(context, sr, hr)
@@ -256,7 +259,7 @@ def restore(params: Params, video: Video, key: Array, context: Context) -> Resul
     second or an amount in between.
     """
     config = context.config
-    nets = bind(prepare(params, config), config)
+    nets = bind(prepare(params, config).params, config)
     clean = reduce_frames(video.hr)
     batch, height, width = video.lr.shape[1:4]
     # two programs reduce the truth, which may round a value to neighbouring levels
@@ -271,13 +274,9 @@ def restore(params: Params, video: Video, key: Array, context: Context) -> Resul
     for lr, truth in zip(video.lr, clean):
         up = jnp.zeros((batch, height * config.scale, width * config.scale, 3))
         has = state.has_prev
-        motion = look_back(
-            nets, state.prev_lr, state.flow_features, has, lr, up, config
-        )
+        motion = estimate_motion(nets, state, lr, up, config)
         motion = jax.lax.stop_gradient(motion)
-        restored = repair_frame(
-            nets, motion, state.prev_lr, state.memory, has, state.restore, lr, has
-        )
+        restored = repair_frame(nets, motion, state, lr, has)
         residual, amount = restored.repair.residual, restored.repair.amount
         auto, full = lr + amount * residual, lr + residual
         terms["repair"] += losses.charbonnier(auto, truth) / frames
@@ -286,7 +285,8 @@ def restore(params: Params, video: Video, key: Array, context: Context) -> Resul
             change = (auto - before[0]) - (truth - before[1])
             terms["change"] += jnp.mean(jnp.sqrt(change**2 + 1e-6)) / (frames - 1)
         before = auto, truth
-        features = jax.lax.stop_gradient(nets.flow.features(restored.lr))
+        image = nets.flow.choose_frame(restored.lr, up)
+        features = jax.lax.stop_gradient(nets.flow.features(image))
         state = state._replace(
             prev_lr=restored.lr,
             memory=restored.repair.memory,
@@ -322,13 +322,15 @@ def true_flow(
     """Flow current -> previous in HR pixels, from the truth as far as the model's flow
     network allows.
     """
-    if isinstance(config.flow, FlowNetConfig):
-        estimate = find_flow(nets, lr, prev_lr)
-        return config.scale * resize_linear(estimate, *hr.shape[1:3])
-    return find_flow(nets, hr, prev_hr)
+    image = nets.flow.choose_frame(lr, hr)
+    prev_image = nets.flow.choose_frame(prev_lr, prev_hr)
+    flow = find_flow(nets, image, prev_image)
+    if flow.shape[1:3] == hr.shape[1:3]:
+        return flow
+    return config.scale * resize_linear(flow, *hr.shape[1:3])
 
 
 def find_flow(nets: Networks, image: Array, prev_image: Array) -> Flow:
     """Flow image -> previous image in their pixels, by the model's network."""
-    net: Any = nets.flow
-    return net(image, net.features(image), net.features(prev_image))
+    features = nets.flow.features(image)
+    return nets.flow(image, features, nets.flow.features(prev_image))

@@ -20,10 +20,10 @@ import numpy as np
 
 from configs import DataConfig
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.networks import prepare
 from sdvsr_jax.ops.resize import upsample_bicubic
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
-from sdvsr_jax.types import Array, Float, Params, SRFrame
+from sdvsr_jax.types import Array, Float, Params, Prepared, SRFrame
 from sdvsr_jax.weights import load as checkpoint
 from train.data.source import open_batches
 from train.frames import Video, to_video
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _frame_pattern(prepared: Params, state, lr: Array, *, config: ModelConfig):
+def _frame_pattern(prepared: Prepared, state, lr: Array, *, config: ModelConfig):
     state, sr = step(prepared, state, lr, config=config)
     # what bicubic shows has no pattern, and leaving it out leaves less of the picture
     return state, phase_means(sr - upsample_bicubic(lr, config.scale), config.scale)

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 from configs import RolloutConfig
 from sdvsr_jax.diffusion import step_coefficients
 from sdvsr_jax.metrics.lpips import lpips
-from sdvsr_jax.networks import bind, prepare
+from sdvsr_jax.networks import bind
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.ops.warp import warp
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import StreamState, advance, frame_noise, init_state, reset
-from sdvsr_jax.types import Array, HasPrev, Params, SRFrame
+from sdvsr_jax.types import Array, HasPrev, Params, Prepared, SRFrame
 from train import losses
 from train.frames import Video, reduce_frames
 from train.objectives import (
@@ -121,7 +122,7 @@ def hop_loss(
         key, at_cut(hop.state, frame.is_start, context), hop.prev_hr, context
     )
     prepared = prepare(params, config)
-    nets = bind(prepared, config)
+    nets = bind(prepared.params, config)
     clean = frame.lr if config.restorer is None else reduce_frames(frame.hr[None])[0]
     z = jax.lax.stop_gradient(encode(nets, frame.hr, clean))
     normal = frame_noise(state, z.shape[1:3], config)
@@ -153,7 +154,7 @@ def hop_loss(
 
 
 def temporal_term(
-    prepared: Params,
+    prepared: Prepared,
     sr: SRFrame,
     hop: Hop,
     frame: Video,
@@ -163,7 +164,7 @@ def temporal_term(
     """Masked temporal residual along the flow of the truth; streams without a past
     count nothing.
     """
-    nets = bind(jax.lax.stop_gradient(prepared), context.config)
+    nets = bind(jax.lax.stop_gradient(prepared.params), context.config)
     if context.config.restorer is None:
         lr, prev_lr = (
             frame.lr,

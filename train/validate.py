@@ -14,10 +14,10 @@ import numpy as np
 
 from configs import DataConfig, RunConfig
 from sdvsr_jax.metrics.lpips import lpips
-from sdvsr_jax.networks import prepare
 from sdvsr_jax.ops.resize import upsample_bicubic
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
-from sdvsr_jax.types import Array, Params
+from sdvsr_jax.types import Array, Params, Prepared
 from train.data.source import open_batches
 from train.frames import Video, to_video
 from train.objectives import Context
@@ -119,9 +119,9 @@ def stage_loss(params: Params, video: Video, context: Context) -> dict[str, floa
 
 @functools.partial(jax.jit, static_argnums=5)
 def _stream_frame(
-    params: Params, metric: Params, state: Any, lr: Array, hr: Array, config: Any
+    prepared: Prepared, metric: Params, state: Any, lr: Array, hr: Array, config: Any
 ) -> tuple:
-    state, sr = step(params, state, lr, config=config)
+    state, sr = step(prepared, state, lr, config=config)
     up, sr = jnp.clip(upsample_bicubic(lr, config.scale), -1, 1), jnp.clip(sr, -1, 1)
 
     def psnr(x: Array) -> Array:
@@ -139,7 +139,7 @@ def drift(params: Params, video: Video, context: Context, metric: Params) -> Dri
     squeeze parameters).
     """
     config = context.config
-    prepared = jax.jit(prepare, static_argnums=1)(params, config)
+    prepared = prepare(params, config)
     _, batch, height, width = video.lr.shape[:4]
     state = init_state(config, batch, height, width)
     rows, pictures = [], None

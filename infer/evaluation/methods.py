@@ -1,5 +1,6 @@
 """The rows of an evaluation: the bicubic baseline and models, whole or in part."""
 
+import functools
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from infer.evaluation.clips import to_float, to_uint8
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.networks import prepare
 from sdvsr_jax.ops.resize import upsample_bicubic
-from sdvsr_jax.stream import init_state, stream
+from sdvsr_jax.prepare import prepare
+from sdvsr_jax.stream import compile_step, init_state, stream
 from sdvsr_jax.types import Params
 from sdvsr_jax.weights import load as checkpoint
 
@@ -122,11 +123,14 @@ def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
     return np.concatenate(frames)
 
 
+_step_of = functools.cache(compile_step)
+
+
 def upscale(lr: np.ndarray, model: Model, seed: int = 0) -> np.ndarray:
     """Returns SR of one stream, uint8 [f, H, W, 3], frame by frame as a live stream."""
     config, params = model
     height, width = lr.shape[1:3]
     state = init_state(config, 1, height, width, seed=seed)
     frames = (jnp.asarray(to_float(frame[None])) for frame in lr)
-    results = stream(prepare(params, config), state, frames, config=config)
-    return np.concatenate([to_uint8(sr) for sr in results])
+    outputs = stream(_step_of(config), prepare(params, config), state, frames)
+    return np.concatenate([to_uint8(sr) for sr in outputs])

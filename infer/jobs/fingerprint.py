@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from infer.sources.info import VideoInfo
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import PyTree
 from sdvsr_jax.weights.checksum import sha256, sha256_of_arrays
 
 WHOLE = 256 * 2**20
@@ -39,7 +39,7 @@ def _digest(path: str) -> str:
         return digest.hexdigest()
 
 
-def params_digest(params: Params) -> str:
+def params_digest(params: PyTree) -> str:
     """SHA-256 over all weights as they are used."""
     import jax  # takes a second, and finding finished outputs needs none of it
 

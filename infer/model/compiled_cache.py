@@ -28,12 +28,13 @@ from infer.model.versions import versions
 from sdvsr_jax.ops.attention import program_device
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.state import StreamState
+from sdvsr_jax.types import PerNetwork, Prepared
 
 SMALLEST_KEPT = 0.05
 """Seconds of compilation. Small programs are kept as well: together they take longer to
 compile than the step takes to be read.
 """
-CUDNN = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward")
+UNCHECKED = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaSoftmaxBackward", "LayoutConstraint")
 """Targets whose form JAX does not promise to keep; the versions are part of the name of
 a program.
 """
@@ -41,9 +42,10 @@ UNREADABLE = "Error reading persistent compilation cache entry"
 """The beginning of JAX's warning about a damaged entry."""
 SEAL = hashlib.sha256().digest_size
 
-export.register_namedtuple_serialization(
-    StreamState, serialized_name="sdvsr_jax.StreamState"
-)
+for record in (StreamState, Prepared, PerNetwork):
+    export.register_namedtuple_serialization(
+        record, serialized_name=f"sdvsr_jax.{record.__name__}"
+    )
 
 
 def folder() -> Path:
@@ -148,7 +150,7 @@ def program(
 
 def trace(function: Callable, shapes: tuple) -> bytearray:
     """Returns the traced ``function(*shapes)`` as bytes for `read`."""
-    checks = [export.DisabledSafetyCheck.custom_call(target) for target in CUDNN]
+    checks = [export.DisabledSafetyCheck.custom_call(target) for target in UNCHECKED]
     exported = export.export(jax.jit(function), disabled_checks=checks)(*shapes)
     return exported.serialize()
 

@@ -17,12 +17,13 @@ from infer.model import compiled_cache
 from infer.model.compiled_cache import program
 from infer.model.layout import Layout, OnDemand, Whole
 from infer.model.memory import Memory, needs, size_of
-from sdvsr_jax import networks, snapshot
+from sdvsr_jax import snapshot
 from sdvsr_jax.config import ModelConfig, RAFTConfig
 from sdvsr_jax.ops.pixels import from_pixels, to_pixels
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.stream import AUTO, init_state, reset, step
-from sdvsr_jax.types import Array, Params
+from sdvsr_jax.types import Array, Params, Prepared
 from sdvsr_jax.weights import load as checkpoint
 
 Device = Any
@@ -30,7 +31,7 @@ Device = Any
 
 
 def upscale_pixels(
-    params: Params,
+    prepared: Prepared,
     state: StreamState,
     pixels: Array,
     *,
@@ -44,7 +45,7 @@ def upscale_pixels(
     rounding only and only the pixels of the output leave the device.
     """
     lr = from_pixels(pixels[None])
-    state, sr = step(params, state, lr, config=config)
+    state, sr = step(prepared, state, lr, config=config)
     return state, to_pixels(of_size(sr[0], size), pixels.dtype)
 
 
@@ -67,7 +68,7 @@ class Model:
 
     name: str
     config: ModelConfig
-    params: Params
+    params: Prepared
     device: Device
 
 
@@ -103,16 +104,16 @@ def load_model(
         config = replace(config, diffusion=replace(config.diffusion, num_steps=steps))
     with jax.default_device(target):
         make = functools.partial(_checked_prepare, name, params, config)
-        prepare = program("prepare", (config,), make, (params,))
-        prepared = prepare.compile(params)(params)
+        preparation = program("prepare", (config,), make, (params,))
+        prepared = preparation.compile(params)(params)
     return Model(name, config, jax.device_put(prepared, target), target)
 
 
 def _checked_prepare(
     name: str, params: Params, config: ModelConfig
-) -> Callable[[Params], Params]:
+) -> Callable[[Params], Prepared]:
     checkpoint.check_complete(name, params, config)
-    return functools.partial(networks.prepare, config=config)
+    return functools.partial(prepare, config=config)
 
 
 def find_device(name: str) -> Device:

@@ -17,7 +17,7 @@ from sdvsr_jax.ops.pixels import from_pixels, to_pixels
 from sdvsr_jax.ops.resize import pad_edges
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.stream import StreamState, frame_noise
-from sdvsr_jax.types import Array, Params
+from sdvsr_jax.types import Array, Prepared
 
 OVERLAP = 48
 """LR pixels that neighbouring tiles share (docs/limits.md has the measurement behind
@@ -127,7 +127,7 @@ def _begin(
 
 
 def _see(
-    params: Params,
+    params: Prepared,
     state: StreamState,
     lr: Array,
     validity: Array,

@@ -2,6 +2,9 @@
 have in common.
 """
 
+import itertools
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -15,23 +18,28 @@ from sdvsr_jax.models.layers import (
     Upsample,
 )
 from sdvsr_jax.models.linear import conv
-from sdvsr_jax.ops.resize import fold
-from sdvsr_jax.types import Array, Features, Float, Latents, LRFrame, PyTree
+from sdvsr_jax.ops.resize import space_to_depth
+from sdvsr_jax.types import Array, Features, Float, Int, Latents, LRFrame, PyTree
+
+Shifts = Sequence[Float[Array, "n _"]]
+"""What one timestep adds in each ResNet of a block; n is 1 or b."""
 
 
-class Folded(nn.Module):
-    """Something with ``resnets`` and ``attentions``: folds the constants of both, in
-    order.
+class ConditionedBlock(nn.Module):
+    """A block with ``resnets``, that take a shift each, and ``attentions``, that take
+    keys and values of the prompt.
     """
 
-    def fold_time(self, embedding: Float[Array, "n d"]) -> PyTree:
-        return tuple(resnet.fold_time(embedding) for resnet in self.resnets)
+    def precompute_shifts(self, embedding: Float[Array, "n d"]) -> Shifts:
+        """Returns a shift per ResNet, for n timesteps."""
+        return [resnet.precompute_shift(embedding) for resnet in self.resnets]
 
-    def fold_text(self, text: Float[Array, "b t d"]) -> PyTree:
-        return tuple(attention.fold_text(text) for attention in self.attentions)
+    def precompute_prompt(self, text: Float[Array, "b t d"]) -> PyTree:
+        """Returns keys and values per transformer."""
+        return tuple(block.precompute_prompt(text) for block in self.attentions)
 
 
-class DownBlock(Folded):
+class DownBlock(ConditionedBlock):
     """ResNets (each followed by a transformer where configured), then a stride-2
     convolution unless last.
     """
@@ -44,27 +52,26 @@ class DownBlock(Folded):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        layers = self.config.layers_per_block
-        widths = [self.in_channels] + [self.channels] * layers
+        num_layers = self.config.layers_per_block
+        widths = [self.in_channels] + [self.channels] * (num_layers - 1)
         self.resnets = [
-            ResnetBlock(w, self.channels, self.config, self.dtype) for w in widths[:-1]
+            ResnetBlock(width, self.channels, self.config, self.dtype)
+            for width in widths
         ]
-        self.attentions = _transformers(
-            layers, self.channels, self.config, self.attention, self.dtype
-        )
-        self.downsamplers = (
-            [] if self.is_last else [Downsample(self.channels, self.dtype)]
-        )
+        self.attentions = _transformers(self, num_layers)
+        self.downsamplers = []
+        if not self.is_last:
+            self.downsamplers = [Downsample(self.channels, self.dtype)]
 
     def __call__(
-        self, x: Features, time: PyTree, text: PyTree
+        self, x: Features, shifts: Shifts, prompt: PyTree
     ) -> tuple[Features, list[Features]]:
         """(output, skips): a skip behind every ResNet and behind the downsampler."""
         skips = []
         for i, resnet in enumerate(self.resnets):
-            x = resnet(x, time[i])
+            x = resnet(x, shifts[i])
             if self.attentions:
-                x = self.attentions[i](x, text[i])
+                x = self.attentions[i](x, prompt[i])
             skips.append(x)
         for downsampler in self.downsamplers:
             x = downsampler(x)
@@ -72,7 +79,7 @@ class DownBlock(Folded):
         return x, skips
 
 
-class MidBlock(Folded):
+class MidBlock(ConditionedBlock):
     """ResNet, transformer (where configured), ResNet at the lowest resolution."""
 
     channels: int
@@ -81,22 +88,21 @@ class MidBlock(Folded):
     dtype: DTypeLike
 
     def setup(self) -> None:
+        width = self.channels
         self.resnets = [
-            ResnetBlock(self.channels, self.channels, self.config, self.dtype)
-            for _ in range(2)
+            ResnetBlock(width, width, self.config, self.dtype) for _ in range(2)
         ]
-        self.attentions = _transformers(
-            1, self.channels, self.config, self.attention, self.dtype
-        )
+        self.attentions = _transformers(self, 1)
 
-    def __call__(self, x: Features, time: PyTree, text: PyTree) -> Features:
-        x = self.resnets[0](x, time[0])
-        for attention, keys_values in zip(self.attentions, text):
+    def __call__(self, x: Features, shifts: Shifts, prompt: PyTree) -> Features:
+        first, second = self.resnets
+        x = first(x, shifts[0])
+        for attention, keys_values in zip(self.attentions, prompt):
             x = attention(x, keys_values)
-        return self.resnets[1](x, time[1])
+        return second(x, shifts[1])
 
 
-class UpBlock(Folded):
+class UpBlock(ConditionedBlock):
     """ResNets, each on the concatenation with a skip, then upsampling to the next
     skip's size unless last.
     """
@@ -110,26 +116,29 @@ class UpBlock(Folded):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        inputs = [self.in_channels] + [self.channels] * (len(self.skip_channels) - 1)
+        num_layers = len(self.skip_channels)
+        inputs = [self.in_channels] + [self.channels] * (num_layers - 1)
         self.resnets = [
-            ResnetBlock(i + s, self.channels, self.config, self.dtype)
-            for i, s in zip(inputs, self.skip_channels)
+            ResnetBlock(width + skip, self.channels, self.config, self.dtype)
+            for width, skip in zip(inputs, self.skip_channels)
         ]
-        self.attentions = _transformers(
-            len(inputs), self.channels, self.config, self.attention, self.dtype
-        )
-        self.upsamplers = [] if self.is_last else [Upsample(self.channels, self.dtype)]
+        self.attentions = _transformers(self, num_layers)
+        self.upsamplers = []
+        if not self.is_last:
+            self.upsamplers = [Upsample(self.channels, self.dtype)]
 
     def __call__(
-        self, x: Features, skips: list[Features], time: PyTree, text: PyTree
+        self, x: Features, skips: list[Features], shifts: Shifts, prompt: PyTree
     ) -> Features:
         """Takes its skips from the end of the list."""
         for i, resnet in enumerate(self.resnets):
-            x = resnet(jnp.concatenate([x, skips.pop()], -1), time[i])
+            both = jnp.concatenate([x, skips.pop()], -1)
+            x = resnet(both, shifts[i])
             if self.attentions:
-                x = self.attentions[i](x, text[i])
+                x = self.attentions[i](x, prompt[i])
         for upsampler in self.upsamplers:
-            x = upsampler(x, *skips[-1].shape[1:3])
+            height, width = skips[-1].shape[1:3]
+            x = upsampler(x, height, width)
         return x
 
 
@@ -143,65 +152,91 @@ class Encoder(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        widths = (c.block_channels[0], *c.block_channels)
+        first = c.block_channels[0]
         last = len(c.block_channels) - 1
-        self.conv_in = conv(c.block_channels[0], dtype=self.dtype)
-        self.time_embedding = TimestepEmbedding(c.block_channels[0])
+        widths = (first, *c.block_channels)
+        self.conv_in = conv(first, dtype=self.dtype)
+        self.time_embedding = TimestepEmbedding(first)
         self.down_blocks = [
             DownBlock(
-                widths[i], widths[i + 1], c.attention[i], i == last, c, self.dtype
+                in_channels=widths[i],
+                channels=widths[i + 1],
+                attention=c.attention[i],
+                is_last=i == last,
+                config=c,
+                dtype=self.dtype,
             )
             for i in range(last + 1)
         ]
         self.mid_block = MidBlock(widths[-1], c.attention[-1], c, self.dtype)
 
-    def fold_time(self, timesteps: Array) -> PyTree:
-        """Constants of n timesteps, leading axis n; `encode` takes slices with leading
-        axis 1 (or b).
-        """
-        embedding = self.time_embedding(timesteps)
-        down = tuple(block.fold_time(embedding) for block in self.down_blocks)
-        return {"down": down, "mid": self.mid_block.fold_time(embedding)}
+    def conditioned_blocks(self) -> list[ConditionedBlock]:
+        """All blocks that depend on timestep and prompt, in the order of their use."""
+        return [*self.down_blocks, self.mid_block]
 
-    def fold_text(self, text: Float[Array, "b t d"]) -> PyTree:
-        """Keys and values of the prompt in every transformer."""
-        down = tuple(block.fold_text(text) for block in self.down_blocks)
-        return {"down": down, "mid": self.mid_block.fold_text(text)}
+    def precompute_shifts(self, timesteps: Int[Array, " n"]) -> Float[Array, "n d"]:
+        """Returns the shifts of all blocks, side by side, for n timesteps."""
+        embedding = self.time_embedding(timesteps)
+        shifts = [
+            shift
+            for block in self.conditioned_blocks()
+            for shift in block.precompute_shifts(embedding)
+        ]
+        # in one array: a GPU takes a timestep's out of it with one kernel a size, and
+        # with one kernel each out of an array of each
+        return jnp.concatenate(shifts, -1)
+
+    def split_shifts(self, time_shifts: Float[Array, "n d"]) -> list[Shifts]:
+        """The inverse: per block, a shift for each of its ResNets."""
+        blocks = self.conditioned_blocks()
+        widths = [block.channels for block in blocks for _ in block.resnets]
+        ends = list(itertools.accumulate(widths))
+        parts = iter(jnp.split(time_shifts, ends[:-1], -1))
+        return [[next(parts) for _ in block.resnets] for block in blocks]
+
+    def precompute_prompt(self, text: Float[Array, "b t d"]) -> PyTree:
+        """Returns keys and values of the prompt per block."""
+        return tuple(
+            block.precompute_prompt(text) for block in self.conditioned_blocks()
+        )
 
     def embed(self, latents: Latents, image: LRFrame) -> Features:
         """Latents first, then the LR image (order matters to the checkpoint), folded to
         patches.
         """
-        x = jnp.concatenate([latents, image.astype(latents.dtype)], -1).astype(
-            self.dtype
-        )
-        return self.conv_in(fold(x, self.config.patch))
+        x = jnp.concatenate([latents, image.astype(latents.dtype)], -1)
+        x = x.astype(self.dtype)
+        return self.conv_in(space_to_depth(x, self.config.patch))
 
     def encode(
-        self, x: Features, time: PyTree, text: PyTree
+        self, x: Features, shifts: list[Shifts], prompt: PyTree
     ) -> tuple[Features, list[Features]]:
         """(mid output, skips), the first skip being x itself."""
         skips = [x]
+        mid = len(self.down_blocks)
         for i, block in enumerate(self.down_blocks):
-            x, more = block(x, time["down"][i], text["down"][i])
-            skips += more
-        return self.mid_block(x, time["mid"], text["mid"]), skips
+            x, new_skips = block(x, shifts[i], prompt[i])
+            skips += new_skips
+        return self.mid_block(x, shifts[mid], prompt[mid]), skips
 
 
 def skip_channels(config: UNetConfig) -> list[int]:
     """Channels of the skips in the order in which `Encoder.encode` returns them."""
     widths = [config.block_channels[0]]
+    last = len(config.block_channels) - 1
     for i, channels in enumerate(config.block_channels):
-        is_last = i == len(config.block_channels) - 1
-        widths += [channels] * (config.layers_per_block + (not is_last))
+        widths += [channels] * config.layers_per_block
+        if i != last:
+            widths.append(channels)
     return widths
 
 
 def _transformers(
-    count: int, channels: int, config: UNetConfig, kind: Attention, dtype: DTypeLike
-) -> list:
-    return (
-        []
-        if kind == "none"
-        else [Transformer(channels, config, kind, dtype) for _ in range(count)]
-    )
+    block: DownBlock | MidBlock | UpBlock, count: int
+) -> list[Transformer]:
+    if block.attention == "none":
+        return []
+    return [
+        Transformer(block.channels, block.config, block.attention, block.dtype)
+        for _ in range(count)
+    ]

@@ -10,14 +10,23 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax.config import GuidanceConfig
 from sdvsr_jax.models.blocks import Encoder, skip_channels
-from sdvsr_jax.models.linear import conv
-from sdvsr_jax.ops.resize import fold
-from sdvsr_jax.types import Features, Latents, LRFrame, Mask, PyTree, SRFrame
+from sdvsr_jax.models.linear import Conv, conv
+from sdvsr_jax.ops.resize import space_to_depth
+from sdvsr_jax.types import (
+    Array,
+    Features,
+    Float,
+    Latents,
+    LRFrame,
+    Mask,
+    PyTree,
+    SRFrame,
+)
 
 
 class ConditionEmbedding(nn.Module):
-    """SR-sized condition image -> features at the (folded) latent resolution; conv_out
-    starts at zero.
+    """SR-sized condition image -> features at the resolution of the latents' patches;
+    conv_out starts at zero.
     """
 
     guidance: GuidanceConfig
@@ -27,22 +36,18 @@ class ConditionEmbedding(nn.Module):
     def setup(self) -> None:
         widths = self.guidance.condition_channels
         self.conv_in = conv(widths[0], dtype=self.dtype)
-        self.blocks = [
-            block
-            for now, after in itertools.pairwise(widths)
-            for block in (
-                conv(now, dtype=self.dtype),
-                conv(after, stride=2, dtype=self.dtype),
-            )
-        ]
+        blocks = []
+        for now, after in itertools.pairwise(widths):
+            blocks.append(conv(now, dtype=self.dtype))
+            blocks.append(conv(after, stride=2, dtype=self.dtype))
+        self.blocks = blocks
         self.conv_out = conv(self.out_channels, zero=True, dtype=self.dtype)
 
     def __call__(self, image: SRFrame, validity: Mask) -> Features:
         if self.guidance.mask_channel:
             image = jnp.concatenate([image, validity.astype(image.dtype)], -1)
-        x = nn.silu(
-            self.conv_in(fold(image.astype(self.dtype), self.guidance.condition_fold))
-        )
+        x = space_to_depth(image.astype(self.dtype), self.guidance.condition_fold)
+        x = nn.silu(self.conv_in(x))
         for block in self.blocks:
             x = nn.silu(block(x))
         return self.conv_out(x)
@@ -57,16 +62,19 @@ class ControlNet(Encoder):
 
     def setup(self) -> None:
         super().setup()
-        c = self.config
+        first = self.config.block_channels[0]
+        last = self.config.block_channels[-1]
         self.controlnet_cond_embedding = ConditionEmbedding(
-            self.guidance, c.block_channels[0], self.dtype
+            self.guidance, first, self.dtype
         )
         self.controlnet_down_blocks = [
-            conv(w, kernel=1, zero=True, dtype=self.dtype) for w in skip_channels(c)
+            self._zero_conv(width) for width in skip_channels(self.config)
         ]
-        self.controlnet_mid_block = conv(
-            c.block_channels[-1], kernel=1, zero=True, dtype=self.dtype
-        )
+        self.controlnet_mid_block = self._zero_conv(last)
+
+    def _zero_conv(self, width: int) -> Conv:
+        # zero, so that a fresh copy does not disturb the U-Net it guides
+        return conv(width, kernel=1, zero=True, dtype=self.dtype)
 
     def embed_condition(self, image: SRFrame, validity: Mask) -> Features:
         """Does not depend on latents or timestep: once per frame. The image is in [-1,
@@ -79,12 +87,12 @@ class ControlNet(Encoder):
         latents: Latents,
         image: LRFrame,
         condition: Features,
-        time: PyTree,
-        text: PyTree,
+        time_shifts: Float[Array, "n d"],
+        prompt: PyTree,
     ) -> tuple[list[Features], Features]:
-        """Residuals for the U-Net's skips (conv_in's included) and for its mid output."""
-        mid, skips = self.encode(self.embed(latents, image) + condition, time, text)
-        residuals = [
-            block(skip) for block, skip in zip(self.controlnet_down_blocks, skips)
-        ]
+        """Residuals for the U-Net's skips (also of conv_in) and for its mid output."""
+        x = self.embed(latents, image) + condition
+        mid, skips = self.encode(x, self.split_shifts(time_shifts), prompt)
+        pairs = zip(self.controlnet_down_blocks, skips)
+        residuals = [block(skip) for block, skip in pairs]
         return residuals, self.controlnet_mid_block(mid)

@@ -1,9 +1,9 @@
 """Layers of the U-Net and the guidance branch; attribute names are the published
 checkpoint's key segments.
 
-Every layer that depends on the timestep or on the prompt has a ``fold_*`` method that
-turns that dependence into constants; ``__call__`` takes the constants. They are
-computed once per model (`stream.prepare`), not per step.
+Every layer that depends on the timestep or on the prompt has a ``precompute_*`` method
+that turns that dependence into constants; ``__call__`` takes the constants. They are
+computed once per model (`prepare.prepare`), not per step.
 """
 
 import math
@@ -17,8 +17,8 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax.config import Attention, NormKind, UNetConfig
 from sdvsr_jax.models.linear import Dense, UpsampledConv, conv
-from sdvsr_jax.ops.attention import attend
-from sdvsr_jax.types import Array, Features, Float, PyTree
+from sdvsr_jax.ops.attention import attend, device_kind
+from sdvsr_jax.types import Array, Features, Float, Int, PyTree
 
 
 class RMSNorm(nn.Module):
@@ -27,12 +27,13 @@ class RMSNorm(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Features) -> Features:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        mean_square = jnp.mean(jnp.square(x.astype(jnp.float32)), -1, keepdims=True)
-        return (x * jax.lax.rsqrt(mean_square + 1e-6).astype(x.dtype)) * scale.astype(
-            x.dtype
-        )
+        squares = jnp.square(x.astype(jnp.float32))
+        mean_square = jnp.mean(squares, -1, keepdims=True)
+        # 1e-6: black pixels stay finite
+        gain = jax.lax.rsqrt(mean_square + 1e-6).astype(x.dtype)
+        return (x * gain) * scale.astype(x.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -52,46 +53,60 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Features) -> Features:
         b, height, width, channels = x.shape
-        scale = self.param("scale", nn.initializers.ones, (channels,)).astype(
-            jnp.float32
-        )
-        bias = self.param("bias", nn.initializers.zeros, (channels,)).astype(
-            jnp.float32
-        )
-        groups = (b, self.num_groups, channels // self.num_groups)
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale = scale.astype(jnp.float32)
+        bias = bias.astype(jnp.float32)
         exact = x.astype(jnp.float32)
-        middle = exact[:, height // 2, width // 2]
-        distance = exact - middle[:, None, None]
+        centre = exact[:, height // 2, width // 2]
+        distance = exact - centre[:, None, None]
+        sums = _sums_of_rows(distance), _sums_of_rows(jnp.square(distance))
         # the barrier keeps both sums of a row in the one kernel that reads x
-        rows = jax.lax.optimization_barrier(
-            tuple(_sums_of_rows(a) for a in (distance, jnp.square(distance)))
-        )
-        offset, square = (a.reshape(*groups, height) for a in rows)
+        sums = jax.lax.optimization_barrier(sums)
+        mean, variance = self._of_groups(centre, sums, width)
+        gain = jax.lax.rsqrt(variance + self.epsilon)
+        shape = (b, self.num_groups, channels // self.num_groups)
+        mean = jnp.broadcast_to(mean[..., None], shape).reshape(b, channels)
+        gain = jnp.broadcast_to(gain[..., None], shape).reshape(b, channels)
+        gain = gain * scale
+        offset = bias - mean * gain
+        y = exact * gain[:, None, None] + offset[:, None, None]
+        return y.astype(self.dtype)
+
+    def _of_groups(
+        self, centre: Float[Array, "b c"], sums: tuple[Array, Array], width: int
+    ) -> tuple[Float[Array, "b g"], Float[Array, "b g"]]:
+        """Mean and variance per group, from sums of the rows [b, c, h] of distances to
+        the middle pixel ``centre``, and of their squares.
+        """
+        b, channels, height = sums[0].shape
+        size = channels // self.num_groups
+        shape = (b, self.num_groups, size)
+        distances, squares = (a.reshape(*shape, height) for a in sums)
         # to the distance from the first channel's middle pixel, which a whole group has
         # in common
-        middle = middle.reshape(groups)
-        step = (middle - middle[..., :1])[..., None]
-        sums = (offset + step * width, square + step * (2 * offset + step * width))
-        count = height * width * groups[2]
-        offset, square = (a.reshape(*groups[:2], -1).sum(-1) / count for a in sums)
+        centre = centre.reshape(shape)
+        step = (centre - centre[..., :1])[..., None]
+        row_steps = step * width
+        count = height * width * size
+        shifted = distances + row_steps
+        shifted_squares = squares + step * (2 * distances + row_steps)
+        offset = shifted.reshape(*shape[:2], -1).sum(-1) / count
+        square = shifted_squares.reshape(*shape[:2], -1).sum(-1) / count
         # rounding must not make it negative where the middle is far from everything
         # else
         variance = jnp.maximum(square - jnp.square(offset), 0)
-        mean, gain = (
-            jnp.broadcast_to(a[..., None], groups).reshape(b, channels)
-            for a in (middle[..., 0] + offset, jax.lax.rsqrt(variance + self.epsilon))
-        )
-        gain = gain * scale
-        return (
-            exact * gain[:, None, None] + (bias - mean * gain)[:, None, None]
-        ).astype(self.dtype)
+        return centre[..., 0] + offset, variance
 
 
 def _sums_of_rows(x: Features) -> Float[Array, "b c h"]:
-    """In the memory as well a channel's rows lie together; by itself XLA would sum them
-    up in two kernels.
-    """
-    return jnp.swapaxes(with_layout_constraint(x.sum(2), Layout((0, 2, 1))), 1, 2)
+    sums = x.sum(2)
+    if device_kind()[0] == "cuda":
+        # in the memory as well a channel's rows lie together; by itself XLA would sum
+        # them up in two kernels. Only there: a program with a constraint on its layout
+        # cannot be kept in a file (jax.export), which every run on a CPU does
+        sums = with_layout_constraint(sums, Layout((0, 2, 1)))
+    return jnp.swapaxes(sums, 1, 2)
 
 
 def norm(kind: NormKind, groups: int, epsilon: float, dtype: DTypeLike) -> nn.Module:
@@ -99,12 +114,15 @@ def norm(kind: NormKind, groups: int, epsilon: float, dtype: DTypeLike) -> nn.Mo
     return RMSNorm() if kind == "rms" else GroupNorm(groups, epsilon, dtype)
 
 
-def timestep_sinusoid(timesteps: Array, channels: int) -> Float[Array, "n c"]:
+def timestep_sinusoid(
+    timesteps: Int[Array, " n"], channels: int
+) -> Float[Array, "n c"]:
     """Cosines first, then sines; frequencies exp(-ln(10000) i / (channels/2))
     (diffusers, freq_shift 0).
     """
     half = channels // 2
-    frequencies = jnp.exp(-math.log(10000) * jnp.arange(half, dtype=jnp.float32) / half)
+    index = jnp.arange(half, dtype=jnp.float32)
+    frequencies = jnp.exp(-math.log(10000) * index / half)
     angles = timesteps.astype(jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
 
@@ -118,10 +136,9 @@ class TimestepEmbedding(nn.Module):
         self.linear_1 = nn.Dense(4 * self.channels)
         self.linear_2 = nn.Dense(4 * self.channels)
 
-    def __call__(self, timesteps: Array) -> Float[Array, "n d"]:
-        return self.linear_2(
-            nn.silu(self.linear_1(timestep_sinusoid(timesteps, self.channels)))
-        )
+    def __call__(self, timesteps: Int[Array, " n"]) -> Float[Array, "n d"]:
+        x = timestep_sinusoid(timesteps, self.channels)
+        return self.linear_2(nn.silu(self.linear_1(x)))
 
 
 class ResnetBlock(nn.Module):
@@ -142,23 +159,24 @@ class ResnetBlock(nn.Module):
         if self.in_channels != self.channels:
             self.conv_shortcut = conv(self.channels, kernel=1, dtype=self.dtype)
 
-    def fold_time(self, embedding: Float[Array, "n d"]) -> Float[Array, "n c"]:
-        """The shift that this block adds for each of n timesteps, with the bias of the
-        convolution before it.
-        """
-        return self.conv1.shifted(self.time_emb_proj(nn.silu(embedding)))
+    def precompute_shift(self, embedding: Float[Array, "n d"]) -> Float[Array, "n c"]:
+        """Returns the shift for each of n timesteps, the bias of `conv1` included."""
+        shift = self.time_emb_proj(nn.silu(embedding))
+        return self.conv1.shifted(shift)
 
     def __call__(self, x: Features, time_shift: Float[Array, "n c"]) -> Features:
         """n is 1 (one timestep for all rows) or b."""
-        h = self.conv1(nn.silu(self.norm1(x)), time_shift)
-        h = self.conv2(nn.silu(self.norm2(h)))
-        return h + (self.conv_shortcut(x) if self.in_channels != self.channels else x)
+        h = nn.silu(self.norm1(x))
+        h = self.conv1(h, time_shift)
+        h = nn.silu(self.norm2(h))
+        h = self.conv2(h)
+        if self.in_channels != self.channels:
+            x = self.conv_shortcut(x)
+        return h + x
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention; ``fold`` makes keys and values of a context, which may be
-    the input itself.
-    """
+    """Multi-head attention to keys and values of a context, which may be the input."""
 
     channels: int
     num_heads: int
@@ -173,7 +191,7 @@ class CrossAttention(nn.Module):
     def _heads(self, x: Array) -> Array:
         return rearrange(x, "b t (n d) -> b t n d", n=self.num_heads)
 
-    def fold(self, context: Float[Array, "b t d"]) -> tuple[Array, Array]:
+    def keys_values(self, context: Float[Array, "b t d"]) -> tuple[Array, Array]:
         """Keys and values [b, t, heads, d]."""
         return self._heads(self.to_k(context)), self._heads(self.to_v(context))
 
@@ -181,11 +199,13 @@ class CrossAttention(nn.Module):
         self, x: Float[Array, "b t c"], keys_values: tuple[Array, Array]
     ) -> Float[Array, "b t c"]:
         q = self._heads(self.to_q(x))
+        # the prompt's are computed once, and the same for all rows of the batch
         k, v = (
-            jnp.broadcast_to(a.astype(q.dtype), (x.shape[0], *a.shape[1:]))
+            jnp.broadcast_to(a.astype(q.dtype), (len(x), *a.shape[1:]))
             for a in keys_values
         )
-        return self.to_out_0(rearrange(attend(q, k, v), "b t n d -> b t (n d)"))
+        out = rearrange(attend(q, k, v), "b t n d -> b t (n d)")
+        return self.to_out_0(out)
 
 
 class GEGLU(nn.Module):
@@ -197,13 +217,13 @@ class GEGLU(nn.Module):
     def setup(self) -> None:
         self.proj = Dense(2 * self.channels, dtype=self.dtype)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
         value, gate = jnp.split(self.proj(x), 2, -1)
-        # by erf: flax's form takes erfc, two branches and an exponential on a GPU
         gate = gate.astype(jnp.float32)
-        return (
-            value * (gate * (0.5 + 0.5 * jax.lax.erf(gate * math.sqrt(0.5))))
-        ).astype(self.dtype)
+        # by erf: flax's form takes erfc, two branches and an exponential on a GPU
+        share = 0.5 + 0.5 * jax.lax.erf(gate * math.sqrt(0.5))
+        gated = value * (gate * share)
+        return gated.astype(self.dtype)
 
 
 class FeedForward(nn.Module):
@@ -216,7 +236,7 @@ class FeedForward(nn.Module):
         self.net_0 = GEGLU(4 * self.channels, self.dtype)
         self.net_2 = Dense(self.channels, dtype=self.dtype)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "b t c"]) -> Float[Array, "b t c"]:
         return self.net_2(self.net_0(x))
 
 
@@ -239,24 +259,25 @@ class TransformerBlock(nn.Module):
         self.attn2 = CrossAttention(self.channels, self.num_heads, self.dtype)
         self.ff = FeedForward(self.channels, self.dtype)
 
-    def fold_text(self, text: Float[Array, "b t d"]) -> tuple[PyTree, PyTree]:
-        """Keys and values of the prompt; attn1 has none where it is self-attention."""
-        return (
-            self.attn1.fold(text) if self.kind == "cross" else None,
-            self.attn2.fold(text),
-        )
+    def precompute_prompt(self, text: Float[Array, "b t d"]) -> tuple[PyTree, PyTree]:
+        """Keys and values of the prompt; None for attn1 where it is self-attention."""
+        first = self.attn1.keys_values(text) if self.kind == "cross" else None
+        return first, self.attn2.keys_values(text)
 
     def __call__(
-        self, x: Float[Array, "b t c"], text: tuple[PyTree, PyTree]
+        self, x: Float[Array, "b t c"], prompt: tuple[PyTree, PyTree]
     ) -> Float[Array, "b t c"]:
+        first, second = prompt
         h = self.norm1(x)
-        x = x + self.attn1(h, self.attn1.fold(h) if text[0] is None else text[0])
-        x = x + self.attn2(self.norm2(x), text[1])
+        if first is None:
+            first = self.attn1.keys_values(h)
+        x = x + self.attn1(h, first)
+        x = x + self.attn2(self.norm2(x), second)
         return x + self.ff(self.norm3(x))
 
 
 class Transformer(nn.Module):
-    """norm (1e-6 here, 1e-5 elsewhere), tokens in raster order, linear, one block,
+    """Norm (1e-6 here, 1e-5 elsewhere), tokens in raster order, linear, one block,
     linear, plus the input.
     """
 
@@ -274,13 +295,15 @@ class Transformer(nn.Module):
         )
         self.proj_out = Dense(self.channels, dtype=self.dtype)
 
-    def fold_text(self, text: Float[Array, "b t d"]) -> PyTree:
-        return self.transformer_blocks_0.fold_text(text)
+    def precompute_prompt(self, text: Float[Array, "b t d"]) -> PyTree:
+        """Keys and values of the prompt."""
+        return self.transformer_blocks_0.precompute_prompt(text)
 
-    def __call__(self, x: Features, text: PyTree) -> Features:
+    def __call__(self, x: Features, prompt: PyTree) -> Features:
         tokens = rearrange(self.norm(x), "b h w c -> b (h w) c")
-        tokens = self.proj_out(self.transformer_blocks_0(self.proj_in(tokens), text))
-        return x + tokens.reshape(x.shape)
+        tokens = self.proj_in(tokens)
+        tokens = self.transformer_blocks_0(tokens, prompt)
+        return x + self.proj_out(tokens).reshape(x.shape)
 
 
 class Downsample(nn.Module):
@@ -297,7 +320,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest to the size of the next skip (not always twice), then a 3x3 convolution."""
+    """Nearest to the size of the next skip (not always twice), then a 3x3 conv."""
 
     channels: int
     dtype: DTypeLike

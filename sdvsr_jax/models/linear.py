@@ -1,5 +1,5 @@
 """Convolutions and products of all networks but RAFT, in the forms that
-`networks.prepare` gives their kernels.
+`prepare.prepare` gives their kernels.
 """
 
 import flax.linen as nn
@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from sdvsr_jax.ops import quantized
 from sdvsr_jax.ops.subpixel import HWIO, OHWI, Dimensions, upsampled_conv
 from sdvsr_jax.types import Array, Features, Float
 
+# by the fan-in, so that activations keep their size from layer to layer
 KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 
 
@@ -28,37 +28,30 @@ class Conv(nn.Module):
     def __call__(
         self, x: Features, bias: Float[Array, "n c"] | None = None
     ) -> Features:
-        """``bias`` takes the place of the layer's own, one for all rows or one each."""
+        """``bias`` takes the place of the layer's, one for all rows or one each."""
         kernel, dimensions = kernel_of(self, x.shape[-1])
-        padding = [(self.kernel // 2, self.kernel // 2)] * 2
-        if self.has_variable("params", "kernel_scale"):
-            scale = self.get_variable("params", "kernel_scale")
-            y = quantized.convolution(
-                x, kernel, scale, self.stride, padding, dimensions
-            ).astype(self.dtype)
-        else:
-            y = jax.lax.conv_general_dilated(
-                x.astype(self.dtype),
-                kernel.astype(self.dtype),
-                (self.stride, self.stride),
-                padding,
-                dimension_numbers=dimensions,
-            )
+        margin = self.kernel // 2
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            (self.stride, self.stride),
+            [(margin, margin), (margin, margin)],
+            dimension_numbers=dimensions,
+        )
         if not self.use_bias:
             return y
-        own = self.param("bias", nn.initializers.zeros, (self.features,))
-        return y + (own if bias is None else bias[:, None, None]).astype(self.dtype)
+        layer_bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = layer_bias if bias is None else bias[:, None, None]
+        return y + bias.astype(self.dtype)
 
     def shifted(self, shift: Float[Array, "n c"]) -> Float[Array, "n c"]:
-        """The bias plus ``shift``, for `__call__`: a GPU's convolution adds one array
-        on its way out.
+        """Returns the bias plus ``shift``, for `__call__`: a GPU's convolution adds one
+        array on its way out.
         """
-        bias = (
-            0
-            if self.is_initializing()
-            else jnp.asarray(self.get_variable("params", "bias"))
-        )
-        return (shift + bias).astype(self.dtype)
+        # while parameters are made there is no bias yet
+        if not self.is_initializing():
+            shift = shift + jnp.asarray(self.get_variable("params", "bias"))
+        return shift.astype(self.dtype)
 
 
 def conv(
@@ -71,35 +64,29 @@ def conv(
     dtype: DTypeLike,
 ) -> Conv:
     """A `Conv`; ``zero``: starts at zero."""
-    return Conv(
-        features,
-        kernel,
-        stride,
-        bias,
-        nn.initializers.zeros if zero else KERNEL_INIT,
-        dtype,
-    )
+    init = nn.initializers.zeros if zero else KERNEL_INIT
+    return Conv(features, kernel, stride, bias, init, dtype)
 
 
 def kernel_of(
     module: "Conv | UpsampledConv", channels: int
 ) -> tuple[Array, Dimensions]:
-    """The kernel of a convolution and how its axes lie: HWIO, or what
-    `networks.prepare` made of it.
+    """Returns the kernel of a convolution and how its axes lie: HWIO, or OHWI where
+    `prepare.prepare` put them in that order.
     """
-    if (turned := stored(module, "kernel_ohwi")) is not None:
-        return turned, OHWI
+    output_first = stored(module, "kernel_ohwi")
+    if output_first is not None:
+        return output_first, OHWI
     shape = (module.kernel, module.kernel, channels, module.features)
-    return jnp.asarray(module.param("kernel", module.kernel_init, shape)), HWIO
+    kernel = module.param("kernel", module.kernel_init, shape)
+    return jnp.asarray(kernel), HWIO
 
 
 def stored(module: nn.Module, name: str) -> Array | None:
-    """A parameter that only `networks.prepare` makes; None where it has not."""
-    return (
-        jnp.asarray(module.get_variable("params", name))
-        if module.has_variable("params", name)
-        else None
-    )
+    """Returns a parameter that only `prepare.prepare` makes; None in a raw tree."""
+    if not module.has_variable("params", name):
+        return None
+    return jnp.asarray(module.get_variable("params", name))
 
 
 class Dense(nn.Module):
@@ -110,22 +97,14 @@ class Dense(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
         shape = (x.shape[-1], self.features)
-        kernel = jnp.asarray(
-            self.param("kernel", nn.initializers.lecun_normal(), shape)
-        )
-        if self.has_variable("params", "kernel_scale"):
-            y = quantized.product(
-                x, kernel, self.get_variable("params", "kernel_scale")
-            ).astype(self.dtype)
-        else:
-            y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        y = x.astype(self.dtype) @ jnp.asarray(kernel).astype(self.dtype)
         if not self.use_bias:
             return y
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(
-            self.dtype
-        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return y + bias.astype(self.dtype)
 
 
 class UpsampledConv(nn.Module):
@@ -143,16 +122,10 @@ class UpsampledConv(nn.Module):
     def __call__(self, x: Features, height: int, width: int) -> Features:
         kernel, dimensions = kernel_of(self, x.shape[-1])
         phases = stored(self, "phases" if dimensions == HWIO else "phases_ohwi")
-        y = upsampled_conv(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            height,
-            width,
-            dimensions,
-            phases,
-        )
+        kernel = kernel.astype(self.dtype)
+        x = x.astype(self.dtype)
+        y = upsampled_conv(x, kernel, height, width, dimensions, phases)
         if not self.use_bias:
             return y
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(
-            self.dtype
-        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return y + bias.astype(self.dtype)

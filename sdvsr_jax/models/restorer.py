@@ -14,25 +14,24 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax.config import RestorerConfig
 from sdvsr_jax.models.linear import conv
-from sdvsr_jax.ops.resize import fold, unfold
+from sdvsr_jax.ops.resize import depth_to_space, space_to_depth
 from sdvsr_jax.types import Features, LRFrame, Mask
 
 FOLD = 2
+IMAGE_CHANNELS = 4 * FOLD**2
+"""Residual and amount, folded."""
 SLOPE = 0.1
 RESIDUAL_SCALE = 0.3
 """Of a block's branch, so that five of them do not double the signal."""
 
 
 class Repair(NamedTuple):
-    """What is to be added to the frame, how much of it, and the memory for the next
-    frame.
-    """
+    """A correction of the frame, and the memory for the next one."""
 
     residual: LRFrame
+    """To be added to the frame."""
     amount: Mask
-    """In [0, 1] per pixel: how much of the residual this frame needs by the network's
-    own judgement.
-    """
+    """In [0, 1] per pixel: the share of the residual that the network advises."""
     memory: Features
 
 
@@ -47,31 +46,31 @@ class Restorer(nn.Module):
     def setup(self) -> None:
         c = self.config
         self.conv_in = conv(c.channels, dtype=self.dtype)
-        self.blocks = [
-            ResidualBlock(c.channels, self.dtype) for _ in range(c.num_blocks)
-        ]
+        blocks = range(c.num_blocks)
+        self.blocks = [LeakyBlock(c.channels, self.dtype) for _ in blocks]
         # all output phases start at zero, so none is ahead of another
-        self.conv_out = conv(
-            4 * FOLD**2 + c.memory_channels, zero=True, dtype=self.dtype
-        )
+        width = IMAGE_CHANNELS + c.memory_channels
+        self.conv_out = conv(width, zero=True, dtype=self.dtype)
 
     def __call__(
         self, lr: LRFrame, previous: LRFrame, memory: Features, validity: Mask
     ) -> Repair:
         """``memory`` is [b, h/2, w/2, memory_channels]; sides of the frame are even."""
         images = jnp.concatenate([lr, previous - lr, validity], -1)
-        x = jnp.concatenate([fold(images, FOLD), memory], -1).astype(self.dtype)
-        x = self.conv_in(x)
+        x = jnp.concatenate([space_to_depth(images, FOLD), memory], -1)
+        x = self.conv_in(x.astype(self.dtype))
         for block in self.blocks:
             x = block(x)
         y = self.conv_out(x).astype(jnp.float32)
-        image = unfold(y[..., : 4 * FOLD**2], FOLD)
-        # bounded, so that what is remembered cannot grow from frame to frame
-        remembered = jnp.tanh(y[..., 4 * FOLD**2 :])
-        return Repair(image[..., :3], jax.nn.sigmoid(image[..., 3:]), remembered)
+        cells = y[..., :IMAGE_CHANNELS]
+        image = depth_to_space(cells, FOLD)
+        # bounded, so that the memory cannot grow from frame to frame
+        next_memory = jnp.tanh(y[..., IMAGE_CHANNELS:])
+        amount = jax.nn.sigmoid(image[..., 3:])
+        return Repair(image[..., :3], amount, next_memory)
 
 
-class ResidualBlock(nn.Module):
+class LeakyBlock(nn.Module):
     """x + conv(act(conv(act(x)))), without norms.
 
     Leaky, because with ReLU the whole trunk fell silent in its first steps of training.

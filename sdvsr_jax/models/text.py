@@ -16,9 +16,11 @@ import numpy as np
 from sdvsr_jax.types import Array, Float, Int, Params
 
 NUM_TOKENS = 77
-BEGIN, END, PAD = 49406, 49407, 0
+BEGIN = 49406
+END = 49407
+PAD = 0
 EMPTY_PROMPT = np.array([[BEGIN, END] + [PAD] * (NUM_TOKENS - 2)], np.int32)
-"""What the published tokenizer, whose padding token is "!", makes of an empty prompt;
+"""Tokens of an empty prompt by the published tokenizer, whose padding token is "!";
 [1, 77].
 """
 
@@ -39,29 +41,34 @@ class TextConfig:
     def __post_init__(self) -> None:
         if self.hidden_act != "gelu":
             raise ValueError(
-                f"text encoder hidden_act {self.hidden_act!r}, expected 'gelu': this is another encoder"
+                f"text encoder hidden_act {self.hidden_act!r}, expected 'gelu': this "
+                "is another encoder"
             )
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "TextConfig":
-        """Read the published config; fields of the file that do not shape this encoder
+        """Reads the published config; fields of the file that do not shape this encoder
         are ignored.
         """
-        if missing := sorted(set(cls.__dataclass_fields__) - set(data)):
+        names = cls.__dataclass_fields__
+        lacks = sorted(set(names) - set(data))
+        if lacks:
             raise ValueError(
-                f"text encoder config lacks {missing}, expected a CLIPTextModel config.json"
+                f"text encoder config lacks {lacks}, expected a CLIPTextModel "
+                "config.json"
             )
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: data[name] for name in names})
 
 
 def empty_prompt_embeds(params: Params, config: TextConfig) -> Float[Array, "1 77 c"]:
-    """Embed the empty prompt. Run eagerly: memory-mapped params are then read one
+    """Embeds the empty prompt. Run eagerly: memory-mapped params are then read one
     matrix at a time.
     """
+    encoder = TextEncoder(config)
+    ids = jnp.asarray(EMPTY_PROMPT)
+    # once per checkpoint, so precision is worth more than time
     with jax.default_matmul_precision("highest"):
-        return jnp.asarray(
-            TextEncoder(config).apply({"params": params}, jnp.asarray(EMPTY_PROMPT))
-        )
+        return jnp.asarray(encoder.apply({"params": params}, ids))
 
 
 class TextEncoder(nn.Module):
@@ -87,22 +94,22 @@ class TextModel(nn.Module):
         self.final_layer_norm = nn.LayerNorm(self.config.layer_norm_eps)
 
     def __call__(self, ids: Int[Array, "b n"]) -> Float[Array, "b n c"]:
-        return self.final_layer_norm(self.encoder(self.embeddings(ids)))
+        x = self.embeddings(ids)
+        x = self.encoder(x)
+        return self.final_layer_norm(x)
 
 
 class Embeddings(nn.Module):
     config: TextConfig
 
     def setup(self) -> None:
-        self.token_embedding = nn.Embed(self.config.vocab_size, self.config.hidden_size)
-        self.position_embedding = nn.Embed(
-            self.config.max_position_embeddings, self.config.hidden_size
-        )
+        c = self.config
+        self.token_embedding = nn.Embed(c.vocab_size, c.hidden_size)
+        self.position_embedding = nn.Embed(c.max_position_embeddings, c.hidden_size)
 
     def __call__(self, ids: Int[Array, "b n"]) -> Float[Array, "b n c"]:
-        return self.token_embedding(ids) + self.position_embedding(
-            jnp.arange(ids.shape[1])
-        )
+        positions = jnp.arange(ids.shape[1])
+        return self.token_embedding(ids) + self.position_embedding(positions)
 
 
 class Layers(nn.Module):
@@ -142,19 +149,19 @@ class CausalAttention(nn.Module):
 
     def setup(self) -> None:
         width = self.config.hidden_size
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
-            nn.Dense(width) for _ in range(4)
-        )
+        self.q_proj = nn.Dense(width)
+        self.k_proj = nn.Dense(width)
+        self.v_proj = nn.Dense(width)
+        self.out_proj = nn.Dense(width)
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
-        heads = (*x.shape[:2], self.config.num_attention_heads, -1)
-        q, k, v = (
-            project(x).reshape(heads)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        return self.out_proj(
-            jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(x.shape)
-        )
+        batch, length, _ = x.shape
+        heads = (batch, length, self.config.num_attention_heads, -1)
+        q = self.q_proj(x).reshape(heads)
+        k = self.k_proj(x).reshape(heads)
+        v = self.v_proj(x).reshape(heads)
+        out = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+        return self.out_proj(out.reshape(x.shape))
 
 
 class MLP(nn.Module):
@@ -165,4 +172,5 @@ class MLP(nn.Module):
         self.fc2 = nn.Dense(self.config.hidden_size)
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
-        return self.fc2(nn.gelu(self.fc1(x), approximate=False))
+        x = nn.gelu(self.fc1(x), approximate=False)
+        return self.fc2(x)

@@ -16,11 +16,11 @@ from jax.typing import DTypeLike
 from sdvsr_jax.config import VAEConfig
 from sdvsr_jax.models.linear import UpsampledConv, conv
 from sdvsr_jax.ops.resize import (
+    depth_to_space,
     downsample_bicubic,
-    fold,
     mean_pool,
     resize_linear,
-    unfold,
+    space_to_depth,
     upsample_bicubic,
 )
 from sdvsr_jax.types import Features, Latents, LRFrame, Mask, SRFrame
@@ -35,9 +35,9 @@ class Block(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.conv_0, self.conv_2, self.conv_4 = (
-            conv(self.channels, dtype=self.dtype) for _ in range(3)
-        )
+        self.conv_0 = conv(self.channels, dtype=self.dtype)
+        self.conv_2 = conv(self.channels, dtype=self.dtype)
+        self.conv_4 = conv(self.channels, dtype=self.dtype)
 
     def __call__(
         self,
@@ -45,7 +45,9 @@ class Block(nn.Module):
         previous: Features | None = None,
         validity: Mask | None = None,
     ) -> Features:
-        h = self.conv_4(nn.relu(self.conv_2(nn.relu(self.conv_0(x)))))
+        h = nn.relu(self.conv_0(x))
+        h = nn.relu(self.conv_2(h))
+        h = self.conv_4(h)
         if previous is not None:
             h = h + self.temporal(h, previous, validity)
         return nn.relu(h + x)
@@ -59,26 +61,26 @@ class SequenceBlock(Block):
     def setup(self) -> None:
         super().setup()
         self.alpha = self.param("alpha", nn.initializers.constant(0.5), ())
-        self.temporal_processor_0 = nn.Conv(
-            self.channels, (3,), padding=1, dtype=self.dtype
-        )
-        self.temporal_processor_2 = nn.Conv(
-            self.channels, (3,), padding=1, dtype=self.dtype
-        )
+        self.temporal_processor_0 = self._sequence_conv()
+        self.temporal_processor_2 = self._sequence_conv()
+
+    def _sequence_conv(self) -> nn.Conv:
+        return nn.Conv(self.channels, (3,), padding=1, dtype=self.dtype)
 
     def temporal(self, x: Features, previous: Features, validity: Mask) -> Features:
         now = mean_pool(x, 4)
-        sequence = rearrange([now, mean_pool(previous, 4)], "n b h w c -> b (n h w) c")
-        sequence = self.temporal_processor_2(
-            nn.relu(self.temporal_processor_0(sequence))
-        )
+        both = [now, mean_pool(previous, 4)]
+        sequence = rearrange(both, "n b h w c -> b (n h w) c")
+        sequence = nn.relu(self.temporal_processor_0(sequence))
+        sequence = self.temporal_processor_2(sequence)
         from_now, from_before = rearrange(sequence, "b (n t) c -> n b t c", n=2)
         alpha = self.alpha.astype(x.dtype)
-        mixed = (alpha * from_now + (1 - alpha) * from_before).reshape(now.shape)
+        mixed = alpha * from_now + (1 - alpha) * from_before
+        mixed = mixed.reshape(now.shape)
+        # a tenth, as the published module has it
+        change = 0.1 * resize_linear(mixed, *x.shape[1:3])
         has_history = jnp.any(validity > 0, axis=(1, 2, 3), keepdims=True)
-        return jnp.where(
-            has_history, 0.1 * resize_linear(mixed, *x.shape[1:3]), 0
-        ).astype(x.dtype)
+        return jnp.where(has_history, change, 0).astype(x.dtype)
 
 
 class SpatialBlock(Block):
@@ -93,7 +95,8 @@ class SpatialBlock(Block):
 
     def temporal(self, x: Features, previous: Features, validity: Mask) -> Features:
         both = jnp.concatenate([x, previous, validity.astype(x.dtype)], -1)
-        return self.temporal_processor_2(nn.relu(self.temporal_processor_0(both)))
+        h = nn.relu(self.temporal_processor_0(both))
+        return self.temporal_processor_2(h)
 
 
 BLOCKS = {"sequence": SequenceBlock, "spatial": SpatialBlock}
@@ -113,7 +116,7 @@ def unchanged(x: Features) -> Features:
     return x
 
 
-class Encoder(nn.Module):
+class ImageEncoder(nn.Module):
     """conv, then blocks with a stride-2 convolution between stages, then conv to the
     latents.
     """
@@ -123,24 +126,27 @@ class Encoder(nn.Module):
 
     def setup(self) -> None:
         c = self.config
+        block = BLOCKS[c.tpm]
         layers: list = [conv(c.encoder_channels[0], dtype=self.dtype)]
-        for stage, (channels, blocks) in enumerate(
-            zip(c.encoder_channels, c.encoder_blocks)
-        ):
+        stages = zip(c.encoder_channels, c.encoder_blocks)
+        for stage, (channels, num_blocks) in enumerate(stages):
             if stage:
                 layers.append(conv(channels, stride=2, bias=False, dtype=self.dtype))
-            layers += [BLOCKS[c.tpm](channels, self.dtype) for _ in range(blocks)]
-        self.layers = [*layers, conv(c.latent_channels, dtype=self.dtype)]
+            layers += [block(channels, self.dtype) for _ in range(num_blocks)]
+        layers.append(conv(c.latent_channels, dtype=self.dtype))
+        self.layers = layers
 
     def __call__(self, x: Features) -> Latents:
-        return self.layers[-1](self._body(x)[-1])
+        last = self.layers[-1]
+        return last(self._body(x)[-1])
 
     def features(self, x: Features) -> list[Features]:
         """Block outputs, deepest first: the order in which the decoder's blocks take
         them.
         """
         outputs = zip(self.layers, self._body(x))
-        return [y for layer, y in outputs if isinstance(layer, Block)][::-1]
+        of_blocks = [y for layer, y in outputs if isinstance(layer, Block)]
+        return of_blocks[::-1]
 
     def _body(self, x: Features) -> list[Features]:
         outputs = []
@@ -150,7 +156,7 @@ class Encoder(nn.Module):
         return outputs
 
 
-class Decoder(nn.Module):
+class ImageDecoder(nn.Module):
     """conv relu, then blocks with nearest x2 and a convolution between stages, then
     conv to pixels.
     """
@@ -160,17 +166,17 @@ class Decoder(nn.Module):
 
     def setup(self) -> None:
         c = self.config
+        block = BLOCKS[c.tpm]
         layers: list = [conv(c.decoder_channels[0], dtype=self.dtype), nn.relu]
-        for stage, (channels, blocks) in enumerate(
-            zip(c.decoder_channels, c.decoder_blocks)
-        ):
+        stages = zip(c.decoder_channels, c.decoder_blocks)
+        for stage, (channels, num_blocks) in enumerate(stages):
             if stage:
                 layers += [unchanged, Doubled(channels, False, self.dtype)]
-            layers += [BLOCKS[c.tpm](channels, self.dtype) for _ in range(blocks)]
-        self.layers = [
-            *layers,
-            conv(3 * c.decoder_fold**2, zero=c.residual, dtype=self.dtype),
-        ]
+            layers += [block(channels, self.dtype) for _ in range(num_blocks)]
+        # a residual starts at zero: a fresh model returns the bicubic frame
+        pixels = conv(3 * c.decoder_fold**2, zero=c.residual, dtype=self.dtype)
+        layers.append(pixels)
+        self.layers = layers
 
     def __call__(
         self, x: Features, previous: Sequence[Features], validity: Mask
@@ -180,9 +186,11 @@ class Decoder(nn.Module):
         """
         remaining = list(previous)
         for layer in self.layers:
-            has_previous = isinstance(layer, Block) and remaining
-            x = layer(x, remaining.pop(0), validity) if has_previous else layer(x)
-        return unfold(x.astype(jnp.float32), self.config.decoder_fold)
+            if isinstance(layer, Block) and remaining:
+                x = layer(x, remaining.pop(0), validity)
+            else:
+                x = layer(x)
+        return depth_to_space(x.astype(jnp.float32), self.config.decoder_fold)
 
 
 class TemporalAutoencoder(nn.Module):
@@ -194,21 +202,23 @@ class TemporalAutoencoder(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config, self.dtype)
-        self.decoder = Decoder(self.config, self.dtype)
+        self.encoder = ImageEncoder(self.config, self.dtype)
+        self.decoder = ImageDecoder(self.config, self.dtype)
 
     def encode(self, image: SRFrame, up: SRFrame, lr: LRFrame) -> Latents:
-        """Latents [b, h, w, c], float32, times ``scaling_factor``."""
-        latents = self.encoder(self._encoder_input(image, up, lr, raw=False))
+        """Returns latents [b, h, w, c], float32, times ``scaling_factor``."""
+        x = self._encoder_input(image, up, lr, raw=False)
+        latents = self.encoder(x)
         return latents.astype(jnp.float32) * self.config.scaling_factor
 
     def features(
         self, image: SRFrame, up: SRFrame, lr: LRFrame, *, raw: bool = False
     ) -> list[Features]:
-        """Features of the warped previous frame for the decoder's TPMs; ``raw``: quirk
-        raw_tpm_input.
+        """Returns features of the warped previous frame for the decoder's TPMs;
+        ``raw``: quirk raw_tpm_input.
         """
-        return self.encoder.features(self._encoder_input(image, up, lr, raw=raw))
+        x = self._encoder_input(image, up, lr, raw=raw)
+        return self.encoder.features(x)
 
     def decode(
         self,
@@ -218,22 +228,29 @@ class TemporalAutoencoder(nn.Module):
         previous: Sequence[Features],
         validity: Mask,
     ) -> SRFrame:
-        """SR frame, float32, unclamped. ``previous`` may be empty: a plain decode."""
-        magnitude = self.config.latent_magnitude
-        x = jnp.tanh(latents / self.config.scaling_factor / magnitude) * magnitude
-        if self.config.residual:
+        """Returns the SR frame, float32, unclamped.
+
+        ``previous`` may be empty: a plain decode.
+        """
+        c = self.config
+        # a soft clamp: the decoder never sees latents beyond those of its training
+        unit = jnp.tanh(latents / c.scaling_factor / c.latent_magnitude)
+        x = unit * c.latent_magnitude
+        if c.residual:
             x = jnp.concatenate([x, lr.astype(x.dtype)], -1)
         y = self.decoder(x.astype(self.dtype), previous, validity)
-        image = up + y if self.config.residual else 2 * y - 1
-        return back_project(image, lr) if self.config.back_project else image
+        image = up + y if c.residual else 2 * y - 1
+        return back_project(image, lr) if c.back_project else image
 
     def _encoder_input(
         self, image: SRFrame, up: SRFrame, lr: LRFrame, *, raw: bool
     ) -> Features:
         if self.config.residual:
-            x = jnp.concatenate([fold(image - up, self.config.encoder_fold), lr], -1)
+            cells = space_to_depth(image - up, self.config.encoder_fold)
+            x = jnp.concatenate([cells, lr], -1)
         else:
-            x = fold(image if raw else (image + 1) / 2, self.config.encoder_fold)
+            x = image if raw else (image + 1) / 2
+            x = space_to_depth(x, self.config.encoder_fold)
         return x.astype(self.dtype)
 
 
@@ -242,4 +259,5 @@ def back_project(image: SRFrame, lr: LRFrame) -> SRFrame:
     comes close to LR.
     """
     scale = image.shape[1] // lr.shape[1]
-    return image + upsample_bicubic(lr - downsample_bicubic(image, scale), scale)
+    error = lr - downsample_bicubic(image, scale)
+    return image + upsample_bicubic(error, scale)

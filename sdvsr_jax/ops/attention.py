@@ -13,24 +13,29 @@ import jax.numpy as jnp
 from einops import rearrange
 from jax.typing import DTypeLike
 
-from sdvsr_jax.types import Array
+from sdvsr_jax.types import Array, Float
 
 MAX_SCORES = 2**26
-"""Attention scores held at once per call of the plain form."""
+"""Attention scores in memory at once per call of the plain form: 256 MiB of float32."""
 
 
-def attend(q: Array, k: Array, v: Array) -> Array:
-    """softmax(q k' / sqrt(d)) v over [b, tokens, heads, d]."""
-    if runs_in_cudnn(q.dtype, q.shape[-1], device_kind()):
+Heads = Float[Array, "b _ n d"]
+"""[batch, tokens, heads, channels of a head]."""
+
+
+def attend(q: Heads, k: Heads, v: Heads) -> Heads:
+    """softmax(q k' / sqrt(d)) v."""
+    batch, length, num_heads, head_dim = q.shape
+    if runs_in_cudnn(q.dtype, head_dim, device_kind()):
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-    batch, length, heads, _ = q.shape
-    scores_per_query = batch * heads * k.shape[1]
+    scores_per_query = batch * num_heads * k.shape[1]
     if length * scores_per_query <= MAX_SCORES:
         return jax.nn.dot_product_attention(q, k, v)
     chunk = max(1, MAX_SCORES // scores_per_query)
-    count = -(-length // chunk)
-    padded = jnp.pad(q, ((0, 0), (0, count * chunk - length), (0, 0), (0, 0)))
-    chunks = rearrange(padded, "b (n t) h d -> n b t h d", n=count)
+    num_chunks = -(-length // chunk)
+    margin = num_chunks * chunk - length
+    padded = jnp.pad(q, ((0, 0), (0, margin), (0, 0), (0, 0)))
+    chunks = rearrange(padded, "b (n t) h d -> n b t h d", n=num_chunks)
     out = jax.lax.map(lambda part: jax.nn.dot_product_attention(part, k, v), chunks)
     return rearrange(out, "n b t h d -> b (n t) h d")[:, :length]
 
@@ -40,30 +45,27 @@ def runs_in_cudnn(dtype: DTypeLike, head_dim: int, device: tuple[str, float]) ->
     newer; ``device`` as below.
     """
     platform, capability = device
-    sixteen_bit = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
-    return (
-        platform == "cuda"
-        and capability >= 8.0
-        and sixteen_bit
-        and head_dim <= 128
-        and head_dim % 8 == 0
-    )
+    is_ampere = platform == "cuda" and capability >= 8.0
+    is_sixteen_bit = jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16)
+    fits = head_dim <= 128 and head_dim % 8 == 0
+    return is_ampere and is_sixteen_bit and fits
 
 
 def device_kind(device: Any = None) -> tuple[str, float]:
-    """('cuda', compute capability) of a device, or of the one that programs are traced
-    for; ('', 0) elsewhere.
+    """Returns ('cuda', compute capability) of a device, or of the one that programs are
+    traced for; ('', 0) elsewhere.
     """
     device = device or program_device()
-    # 'gpu' is the platform of AMD devices as well.
+    # 'gpu' is the platform of AMD devices as well
     if device.platform != "gpu" or not device.device_kind.startswith("NVIDIA"):
         return "", 0.0
     return "cuda", float(device.compute_capability)
 
 
 def program_device() -> Any:
-    """The device of `jax.default_device`, or the first one."""
-    chosen: Any = getattr(jax.config, "jax_default_device")  # noqa: B009
-    if chosen is None or isinstance(chosen, str):
-        return jax.devices(chosen)[0]
-    return chosen
+    """Returns the device of `jax.default_device`, or the first one."""
+    # getattr, because type checkers do not see JAX's settings
+    default: Any = getattr(jax.config, "jax_default_device")  # noqa: B009
+    if default is None or isinstance(default, str):
+        return jax.devices(default)[0]
+    return default

@@ -3,8 +3,9 @@ weights, only a start to improve.
 
 At every pixel the step that best explains the intensity difference within the window is
 
-    (S + ridge I) d = -r        S = G * [Ix Ix, Ix Iy; Ix Iy, Iy Iy]     r = G * [Ix It,
-    Iy It]
+    (S + ridge I) d = -r
+    S = G * [Ix Ix, Ix Iy; Ix Iy, Iy Iy]
+    r = G * [Ix It, Iy It]
 
 repeated on the warped image.
 """
@@ -17,6 +18,7 @@ from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.types import Array, Float, Flow
 
 MAX_CORRECTION = 2.0
+"""Pixels. A gradient finds nothing that is farther away."""
 
 
 def refine_flow(
@@ -28,63 +30,70 @@ def refine_flow(
     num_iterations: int,
     ridge: float = 3e-4,
 ) -> Flow:
-    """A better flow (x, y) in pixels: image(p) is near other(p + flow). Moves by at
-    most two pixels, then smooths.
+    """Returns a better flow (x, y) in pixels: image(p) is near other(p + flow).
+
+    Moves by at most `MAX_CORRECTION`, then smooths.
 
     ``ridge`` (squared units of the image per pixel) keeps the step small where the
     window has no texture.
     """
     dy, dx = jnp.gradient(image, axis=(1, 2))
-    xx, xy, yy = jnp.split(
-        gaussian_blur(jnp.concatenate([dx * dx, dx * dy, dy * dy], -1), sigma),
-        3,
-        axis=-1,
-    )
-    xx, yy = xx + ridge, yy + ridge
+    products = jnp.concatenate([dx * dx, dx * dy, dy * dy], -1)
+    xx, xy, yy = jnp.split(gaussian_blur(products, sigma), 3, axis=-1)
+    xx = xx + ridge
+    yy = yy + ridge
     determinant = xx * yy - xy * xy
 
     def iterate(_, correction: Array) -> Array:
+        difference = warp(other, flow + correction) - image
         # read twice, and without a barrier warped twice on a CPU
-        dt = jax.lax.optimization_barrier(warp(other, flow + correction) - image)
-        xt, yt = jnp.split(
-            gaussian_blur(jnp.concatenate([dx * dt, dy * dt], -1), sigma), 2, axis=-1
-        )
-        step = jnp.concatenate([xy * yt - yy * xt, xy * xt - xx * yt], -1) / determinant
-        # what the start was wrong by is within reach of a gradient, or nothing can be
-        # found here
-        return jnp.clip(
-            correction + jnp.clip(step, -1, 1), -MAX_CORRECTION, MAX_CORRECTION
-        )
+        dt = jax.lax.optimization_barrier(difference)
+        products = jnp.concatenate([dx * dt, dy * dt], -1)
+        xt, yt = jnp.split(gaussian_blur(products, sigma), 2, axis=-1)
+        step_x = xy * yt - yy * xt
+        step_y = xy * xt - xx * yt
+        step = jnp.concatenate([step_x, step_y], -1) / determinant
+        # an error of the start is within reach of a gradient, or nothing can be found
+        # here
+        moved = correction + jnp.clip(step, -1, 1)
+        return jnp.clip(moved, -MAX_CORRECTION, MAX_CORRECTION)
 
-    return gaussian_blur(
-        flow + jax.lax.fori_loop(0, num_iterations, iterate, jnp.zeros_like(flow)), 1.0
-    )
+    start = jnp.zeros_like(flow)
+    correction = jax.lax.fori_loop(0, num_iterations, iterate, start)
+    # steps of neighbouring windows differ by noise: a pixel of blur takes it out
+    return gaussian_blur(flow + correction, 1.0)
 
 
 def gaussian_taps(sigma: float) -> np.ndarray:
-    """Gaussian within 2.5 sigma; its peak is 1."""
+    """Returns a Gaussian within 2.5 sigma; its peak is 1."""
     radius = int(2.5 * sigma)
-    return np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    positions = np.arange(-radius, radius + 1)
+    return np.exp(-0.5 * (positions / sigma) ** 2)
 
 
 def gaussian_blur(x: Float[Array, "b h w c"], sigma: float) -> Float[Array, "b h w c"]:
-    """Weighted mean with `gaussian_taps` over rows, then columns; at the edges over
-    what is there.
+    """Weighted mean with `gaussian_taps` over rows, then columns; at the edges over the
+    pixels that exist.
     """
-    taps = gaussian_taps(sigma)
-    radius = len(taps) // 2
     # shifted sums join into one loop: on a CPU a tenth of the time of a convolution
     # with so few channels
+    taps = gaussian_taps(sigma)
     for axis in (1, 2):
-        size = x.shape[axis]
-        padded = jnp.pad(
-            x, [(radius, radius) if a == axis else (0, 0) for a in range(4)]
-        )
-        total = jnp.zeros_like(x)
-        for i, tap in enumerate(taps):
-            total += float(tap) * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
-        within = np.convolve(np.ones(size), taps)[radius : radius + size].astype(
-            np.float32
-        )
-        x = total / within.reshape([size if a == axis else 1 for a in range(4)])
+        x = _blur_axis(x, axis, taps)
     return x
+
+
+def _blur_axis(x: Array, axis: int, taps: np.ndarray) -> Array:
+    size = x.shape[axis]
+    radius = len(taps) // 2
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (radius, radius)
+    padded = jnp.pad(x, padding)
+    total = jnp.zeros_like(x)
+    for i, tap in enumerate(taps):
+        shifted = jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+        total += float(tap) * shifted
+    weights = np.convolve(np.ones(size), taps)[radius : radius + size]
+    along_axis = [1] * x.ndim
+    along_axis[axis] = size
+    return total / weights.astype(np.float32).reshape(along_axis)

@@ -5,21 +5,25 @@
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from sdvsr_jax.types import Array
+from sdvsr_jax.types import Array, Num
 
 
-def from_pixels(pixels: Array) -> Array:
-    """float32 in [-1, 1]."""
-    return pixels.astype(jnp.float32) * (2 / _top(pixels.dtype)) - 1
+def from_pixels(pixels: Num[Array, "*shape"]) -> Array:
+    """Returns float32 in [-1, 1], of the same shape."""
+    values = pixels.astype(jnp.float32)
+    return values * (2 / _top(pixels.dtype)) - 1
 
 
-def to_pixels(image: Array, dtype: DTypeLike) -> Array:
+def to_pixels(image: Num[Array, "*shape"], dtype: DTypeLike) -> Array:
     """The inverse, clipped; integers are rounded, once."""
-    values = _top(dtype) * jnp.clip(image / 2 + 0.5, 0, 1)
-    return (
-        values if jnp.issubdtype(dtype, jnp.floating) else jnp.round(values)
-    ).astype(dtype)
+    unit = jnp.clip(image / 2 + 0.5, 0, 1)
+    values = _top(dtype) * unit
+    if not jnp.issubdtype(dtype, jnp.floating):
+        values = jnp.round(values)
+    return values.astype(dtype)
 
 
 def _top(dtype: DTypeLike) -> int:
-    return 1 if jnp.issubdtype(dtype, jnp.floating) else int(jnp.iinfo(dtype).max)
+    if jnp.issubdtype(dtype, jnp.floating):
+        return 1
+    return int(jnp.iinfo(dtype).max)

@@ -33,9 +33,11 @@ def downsample_bicubic(
     _, height, width, _ = x.shape
     if height % scale or width % scale:
         raise ValueError(
-            f"image of {width}x{height}, expected sides divisible by {scale}: crop or pad it first"
+            f"image of {width}x{height}, expected sides divisible by {scale}: crop or "
+            "pad it first"
         )
-    return _downsample_axis(_downsample_axis(x, 1, scale), 2, scale)
+    x = _downsample_axis(x, 1, scale)
+    return _downsample_axis(x, 2, scale)
 
 
 def resize_nearest(
@@ -46,12 +48,15 @@ def resize_nearest(
     """
     for axis, size in ((1, height), (2, width)):
         old = x.shape[axis]
-        # Doubling (the usual case, also with a last row cut off) is a repeat, which is
-        # cheaper than a gather.
-        if old == -(-size // 2):
-            x = jax.lax.slice_in_dim(jnp.repeat(x, 2, axis), 0, size, axis=axis)
+        half = -(-size // 2)
+        # doubling (the usual case, also with a last row cut off) is a repeat, which is
+        # cheaper than a gather
+        if old == half:
+            doubled = jnp.repeat(x, 2, axis)
+            x = jax.lax.slice_in_dim(doubled, 0, size, axis=axis)
         elif old != size:
-            x = jnp.take(x, np.arange(size) * old // size, axis)
+            index = np.arange(size) * old // size
+            x = jnp.take(x, index, axis)
     return x
 
 
@@ -63,6 +68,7 @@ def resize_linear(
     """
     b, old_height, old_width, c = x.shape
     scale = height // old_height
+    # by a whole factor as shifted sums: a CPU takes far longer for JAX's gathers
     if (height, width) == (scale * old_height, scale * old_width):
         return _upsample(x, _linear_kernel(scale))
     return jax.image.resize(x, (b, height, width, c), "linear", antialias=False)
@@ -72,32 +78,29 @@ def mean_pool(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 
     """Mean over factor x factor cells; rows and columns that do not fill a cell are
     dropped (torch avg_pool).
     """
-    height, width = (size // factor * factor for size in x.shape[1:3])
-    cells = rearrange(
-        x[:, :height, :width], "b (h p) (w q) c -> b h p w q c", p=factor, q=factor
-    )
+    _, height, width, _ = x.shape
+    x = x[:, : height // factor * factor, : width // factor * factor]
+    cells = rearrange(x, "b (h p) (w q) c -> b h p w q c", p=factor, q=factor)
     return cells.mean((2, 4))
 
 
-def fold(x: Float[Array, "b H W c"], factor: int) -> Float[Array, "b h w d"]:
-    """Space to depth: each factor x factor cell becomes factor**2 * c channels."""
+def space_to_depth(x: Float[Array, "b H W c"], factor: int) -> Float[Array, "b h w d"]:
+    """Each factor x factor cell becomes factor**2 * c channels."""
     return rearrange(x, "b (h p) (w q) c -> b h w (p q c)", p=factor, q=factor)
 
 
-def unfold(x: Float[Array, "b h w d"], factor: int) -> Float[Array, "b H W c"]:
-    """Depth to space, the inverse of `fold`."""
+def depth_to_space(x: Float[Array, "b h w d"], factor: int) -> Float[Array, "b H W c"]:
+    """The inverse of `space_to_depth`."""
     return rearrange(x, "b h w (p q c) -> b (h p) (w q) c", p=factor, q=factor)
 
 
 def pad_edges(
     x: Float[Array, "b h w c"], height: int, width: int
 ) -> Float[Array, "b h2 w2 c"]:
-    """Grow to height x width at the bottom and right by repeating the edge pixels."""
-    return jnp.pad(
-        x,
-        ((0, 0), (0, height - x.shape[1]), (0, width - x.shape[2]), (0, 0)),
-        mode="edge",
-    )
+    """Grows to height x width at the bottom and right by repeating the edge pixels."""
+    rows = (0, height - x.shape[1])
+    columns = (0, width - x.shape[2])
+    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), mode="edge")
 
 
 def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
@@ -105,28 +108,29 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
     d = np.abs(distance)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+    outer = np.where(d < 2, far, 0.0)
+    return np.where(d <= 1, near, outer)
 
 
 @functools.cache
 def _upsampling_kernel(scale: int) -> np.ndarray:
-    """Weights [phase, tap]; tap k of output scale*i + phase is input pixel i + k - 2."""
-    return _cubic(_phases(scale)[:, None] - np.arange(-2, 3), a=-0.75).astype(
-        np.float32
-    )
+    """Weights [phase, tap]; tap k of output scale*i + phase is input i + k - 2."""
+    distance = _phases(scale)[:, None] - np.arange(-2, 3)
+    return _cubic(distance, a=-0.75).astype(np.float32)
 
 
 @functools.cache
 def _linear_kernel(scale: int) -> np.ndarray:
-    """Weights [phase, tap]; tap k of output scale*i + phase is input pixel i + k - 1."""
-    return np.maximum(0, 1 - np.abs(_phases(scale)[:, None] - np.arange(-1, 2))).astype(
-        np.float32
-    )
+    """Weights [phase, tap]; tap k of output scale*i + phase is input i + k - 1."""
+    distance = _phases(scale)[:, None] - np.arange(-1, 2)
+    hat = np.maximum(0, 1 - np.abs(distance))
+    return hat.astype(np.float32)
 
 
 def _phases(scale: int) -> np.ndarray:
     """Where the outputs of one input pixel lie, in input pixels from its centre."""
-    return (np.arange(scale) + 0.5) / scale - 0.5
+    centres = np.arange(scale) + 0.5
+    return centres / scale - 0.5
 
 
 @functools.cache
@@ -135,38 +139,55 @@ def _downsampling_kernel(scale: int) -> np.ndarray:
     down).
     """
     taps = np.arange(5 * scale) - 2 * scale
-    kernel = _cubic((taps - (scale - 1) / 2) / scale, a=-0.5)
-    return (kernel / kernel.sum()).astype(np.float32)
+    distance = (taps - (scale - 1) / 2) / scale
+    kernel = _cubic(distance, a=-0.5)
+    normalised = kernel / kernel.sum()
+    return normalised.astype(np.float32)
 
 
 def _upsample(x: Array, kernel: np.ndarray) -> Array:
-    return _upsample_axis(_upsample_axis(x, 1, kernel), 2, kernel)
+    x = _upsample_axis(x, 1, kernel)
+    return _upsample_axis(x, 2, kernel)
 
 
 def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
-    size, count = x.shape[axis], kernel.shape[1]
-    padded = jnp.take(
-        x, np.clip(np.arange(-(count // 2), size + count // 2), 0, size - 1), axis
-    )
-    taps = [jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(count)]
-    phases = [
-        sum(float(w) * tap for w, tap in zip(row, taps) if w != 0) for row in kernel
+    size = x.shape[axis]
+    num_phases, num_taps = kernel.shape
+    half = num_taps // 2
+    positions = np.arange(-half, size + half)
+    padded = jnp.take(x, np.clip(positions, 0, size - 1), axis)
+    taps = [
+        jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(num_taps)
     ]
-    shape = (*x.shape[:axis], size * len(phases), *x.shape[axis + 1 :])
+    phases = [_weighted_sum(weights, taps) for weights in kernel]
+    shape = (*x.shape[:axis], size * num_phases, *x.shape[axis + 1 :])
     return jnp.stack(phases, axis + 1).reshape(shape)
+
+
+def _weighted_sum(weights: np.ndarray, taps: list[Array]) -> Array:
+    # taps of weight 0 are left out: they would be read for nothing
+    return sum(float(w) * tap for w, tap in zip(weights, taps) if w != 0)
 
 
 def _downsample_axis(x: Array, axis: int, scale: int) -> Array:
     kernel = _downsampling_kernel(scale)
-    small = x.shape[axis] // scale
-    pad = [(0, 0)] * x.ndim
-    pad[axis] = (2 * scale, 2 * scale)
-    padded = jnp.pad(x, pad)
-    inside = np.pad(np.ones(x.shape[axis], np.float32), 2 * scale)
-    total, weight = jnp.zeros((), x.dtype), np.zeros(small, np.float32)
-    for tap in np.flatnonzero(kernel):
-        stop = int(tap) + (small - 1) * scale + 1
-        w = float(kernel[tap])
-        total = total + w * jax.lax.slice_in_dim(padded, int(tap), stop, scale, axis)
-        weight += w * inside[tap:stop:scale]
-    return total / weight.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    size = x.shape[axis]
+    small = size // scale
+    margin = 2 * scale
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (margin, margin)
+    padded = jnp.pad(x, padding)
+    inside = np.pad(np.ones(size, np.float32), margin)
+    total = jnp.zeros((), x.dtype)
+    # of the taps inside the image: at the edges the others do not count
+    weight = np.zeros(small, np.float32)
+    for start in np.flatnonzero(kernel):
+        first = int(start)
+        stop = first + (small - 1) * scale + 1
+        w = float(kernel[first])
+        tap = jax.lax.slice_in_dim(padded, first, stop, scale, axis)
+        total = total + w * tap
+        weight += w * inside[first:stop:scale]
+    along_axis = [1] * x.ndim
+    along_axis[axis] = small
+    return total / weight.reshape(along_axis)

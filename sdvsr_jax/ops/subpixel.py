@@ -28,79 +28,89 @@ OHWI: Dimensions = ("NHWC", "OHWI", "NHWC")
 
 def upsampled_conv(
     x: Float[Array, "b h w c"],
-    kernel: Array,
+    kernel: Float[Array, "_ _ _ _"],
     height: int,
     width: int,
     dimensions: Dimensions = HWIO,
-    phases: Array | None = None,
+    phases: Float[Array, "_ _ _ _"] | None = None,
 ) -> Float[Array, "b h2 w2 d"]:
     """``conv(resize_nearest(x, height, width), kernel)`` with zero padding 1, to float
     rounding; kernel 3x3.
 
-    ``phases``: `phase_kernels` of it, for who has them already.
+    ``phases``: `phase_kernels` of it, where they are computed already.
     """
     conv = functools.partial(plain_conv, dimensions=dimensions)
-    if not all(
-        old > 1 and new in (2 * old, 2 * old - 1)
-        for old, new in zip(x.shape[1:3], (height, width))
-    ):
+    _, old_height, old_width, _ = x.shape
+    if not (_is_doubled(old_height, height) and _is_doubled(old_width, width)):
         return conv(resize_nearest(x, height, width), kernel, (1, 1), (1, 1))
     if phases is None:
         phases = phase_kernels(kernel, dimensions).astype(kernel.dtype)
     y = _doubled(x, phases, dimensions)[:, :height, :width]
-    # Where the upsampled image loses its last row or column, (1) would still see it:
-    # these pixels are done anew.
-    rows, columns = (dimensions[1].index(axis) for axis in "HW")
+    # where the upsampled image loses its last row or column, (1) would still see it:
+    # these pixels are done anew
+    rows, columns, _ = _axes(dimensions)
     if height % 2:
-        first = jax.lax.slice_in_dim(kernel, 0, 2, axis=rows)
-        y = y.at[:, -1:].set(
-            conv(resize_nearest(x[:, -2:], 2, width), first, (0, 0), (1, 1))
-        )
+        last = resize_nearest(x[:, -2:], 2, width)
+        north = jax.lax.slice_in_dim(kernel, 0, 2, axis=rows)
+        y = y.at[:, -1:].set(conv(last, north, (0, 0), (1, 1)))
     if width % 2:
-        first = jax.lax.slice_in_dim(kernel, 0, 2, axis=columns)
-        y = y.at[:, :, -1:].set(
-            conv(resize_nearest(x[:, :, -2:], height, 2), first, (1, 1), (0, 0))
-        )
+        last = resize_nearest(x[:, :, -2:], height, 2)
+        west = jax.lax.slice_in_dim(kernel, 0, 2, axis=columns)
+        y = y.at[:, :, -1:].set(conv(last, west, (1, 1), (0, 0)))
     return y
 
 
-def phase_kernels(kernel: Array, dimensions: Dimensions = HWIO) -> Array:
-    """The four 2x2 kernels of a 3x3 one along its output channels, float32: 16-bit
-    weights are rounded once.
+def _is_doubled(old: int, new: int) -> bool:
+    return old > 1 and new in (2 * old, 2 * old - 1)
+
+
+def _axes(dimensions: Dimensions) -> tuple[int, int, int]:
+    """Where rows, columns and output channels of a kernel are."""
+    _, kernel, _ = dimensions
+    return kernel.index("H"), kernel.index("W"), kernel.index("O")
+
+
+def phase_kernels(
+    kernel: Float[Array, "_ _ _ _"], dimensions: Dimensions = HWIO
+) -> Float[Array, "_ _ _ _"]:
+    """Returns the four 2x2 kernels of a 3x3 one along its output channels.
+
+    In float32, so that 16-bit weights are rounded once.
     """
-    rows, columns, out = (dimensions[1].index(axis) for axis in "HWO")
-    tall = _collapse(kernel.astype(jnp.float32), rows)
-    return jnp.concatenate(
-        [phase for k in tall for phase in _collapse(k, columns)], out
-    )
+    rows, columns, out = _axes(dimensions)
+    phases = []
+    for tall in _collapse(kernel.astype(jnp.float32), rows):
+        phases += _collapse(tall, columns)
+    return jnp.concatenate(phases, out)
 
 
 def _doubled(x: Array, phases: Array, dimensions: Dimensions) -> Array:
     b, h, w, _ = x.shape
     y = plain_conv(x, phases, (1, 1), (1, 1), dimensions)
     y = y.reshape(b, h + 1, w + 1, 2, 2, -1)
-    # Phase (p, q) of input pixel (i, j) was computed at (i + p, j + q).
-    lines = [
-        jnp.stack([y[:, p : p + h, q : q + w, p, q] for q in (0, 1)], 3) for p in (0, 1)
-    ]
+    # phase (p, q) of input pixel (i, j) was computed at (i + p, j + q)
+    lines = []
+    for p in (0, 1):
+        pixels = [y[:, p : p + h, q : q + w, p, q] for q in (0, 1)]
+        lines.append(jnp.stack(pixels, 3))
     return jnp.stack(lines, 2).reshape(b, 2 * h, 2 * w, -1)
 
 
 def _collapse(kernel: Array, axis: int) -> tuple[Array, Array]:
     """Kernels (1) and (2), two taps each along the axis."""
     first, middle, last = jnp.split(kernel, 3, axis)
-    return jnp.concatenate([first, middle + last], axis), jnp.concatenate(
-        [first + middle, last], axis
-    )
+    even = jnp.concatenate([first, middle + last], axis)
+    odd = jnp.concatenate([first + middle, last], axis)
+    return even, odd
 
 
 def plain_conv(
-    x: Array,
-    kernel: Array,
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "_ _ _ _"],
     rows: tuple[int, int],
     columns: tuple[int, int],
     dimensions: Dimensions = HWIO,
-) -> Array:
+) -> Float[Array, "b h2 w2 d"]:
     """Convolution of stride 1 with that much zero padding (before, after)."""
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), [rows, columns], dimension_numbers=dimensions

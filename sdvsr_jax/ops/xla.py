@@ -1,4 +1,4 @@
-"""What the compiler is asked to do differently for this model."""
+"""Options of the compiler that pay for this model."""
 
 import functools
 
@@ -17,7 +17,9 @@ the warped frame warps it again (docs/log.md).
 """
 
 GRAPH_OPTIONS = {
-    "xla_gpu_enable_command_buffer": "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION",
+    "xla_gpu_enable_command_buffer": (
+        "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION"
+    ),
     "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
     "xla_gpu_dot_merger_threshold_mb": "0",
 }
@@ -30,25 +32,26 @@ whose kernels no other one has used in this process fails with cuDNN's status 50
 
 
 def compiler_options(*, graphs: bool = False) -> dict[str, str] | None:
-    """For `jax.jit`, on the device that programs are traced for; None where there is
-    nothing to ask for.
+    """Returns options for `jax.jit`, on the device that programs are traced for; None
+    where there is nothing to ask for.
     """
     if graphs:
         return GRAPH_OPTIONS
     if program_device().platform != "cpu":
         return None
-    return {
+    options = {
         name: value for name, value in CPU_OPTIONS.items() if _is_known(name, value)
-    } or None
+    }
+    return options or None
 
 
 @functools.cache
 def _is_known(name: str, value: str) -> bool:
     """The options are experimental: a version of XLA that lacks one refuses it."""
+    options = {name: value}
+    smallest = jax.jit(jax.lax.optimization_barrier, compiler_options=options)
     try:
-        jax.jit(jax.lax.optimization_barrier, compiler_options={name: value}).lower(
-            0.0
-        ).compile()
+        smallest.lower(0.0).compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True

@@ -19,6 +19,9 @@ def sha256_of_arrays(named: Iterable[tuple[str, np.ndarray]], head: str = "") ->
     """
     digest = hashlib.sha256(head.encode())
     for name, array in named:
-        digest.update(f"{name} {array.shape} {array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        label = f"{name} {array.shape} {array.dtype}"
+        values = np.ascontiguousarray(array).reshape(-1)
+        digest.update(label.encode())
+        # as bytes, because hashlib knows no bfloat16
+        digest.update(values.view(np.uint8).data)
     return digest.hexdigest()

@@ -1,12 +1,16 @@
 """The published checkpoint folder (diffusers layout): reading it, and writing our
 weights in it.
 
-unet/ controlnet/ vae/   config.json + diffusion_pytorch_model.safetensors scheduler/
-scheduler_config.json text_encoder/            config.json + model.safetensors; read
-once, for the embedding of the empty prompt raft_large/              model.safetensors,
-torchvision's state dict (not part of the published download) sdvsr_config.json
-our addition: the complete ModelConfig; wins over the diffusers configs
-prompt_embeds.safetensors  our addition: replaces text_encoder/
+    unet/ controlnet/ vae/      config.json, diffusion_pytorch_model.safetensors
+    scheduler/                  scheduler_config.json
+    text_encoder/               config.json, model.safetensors; read once, for the
+                                embedding of the empty prompt
+    raft_large/                 model.safetensors, torchvision's state dict (not part of
+                                the published download)
+    sdvsr_config.json           our addition: the complete ModelConfig; wins over the
+                                diffusers configs
+    prompt_embeds.safetensors   our addition: replaces text_encoder/
+    restorer/                   our addition, where the model has one: model.safetensors
 """
 
 import dataclasses
@@ -19,7 +23,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from sdvsr_jax import config as configs
-from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.config import DiffusionConfig, ModelConfig, UNetConfig, VAEConfig
 from sdvsr_jax.models.text import TextConfig, TextEncoder, empty_prompt_embeds
 from sdvsr_jax.networks import abstract_params, uses_text
 from sdvsr_jax.types import Params
@@ -27,9 +31,23 @@ from sdvsr_jax.weights.torch_names import from_torch, to_torch
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 FLOW_FILE = "raft_large/model.safetensors"
+RESTORER_FILE = "restorer/model.safetensors"
 OUR_CONFIG = "sdvsr_config.json"
 PROMPT_FILE = "prompt_embeds.safetensors"
+DIFFUSERS_PARTS = ("unet", "controlnet", "vae")
 DOWN_BLOCKS = {"DownBlock2D": "none", "CrossAttnDownBlock2D": "cross"}
+
+UNET_REQUIRED = {
+    "use_linear_projection": True,
+    "num_class_embeds": None,
+    "in_channels": 7,
+}
+SCHEDULER_REQUIRED = {
+    "prediction_type": "v_prediction",
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+}
+"""Settings that our code has no other form of."""
 
 
 def is_published(folder: Path) -> bool:
@@ -38,7 +56,7 @@ def is_published(folder: Path) -> bool:
 
 
 def read(folder: Path, flow_weights: Path | None = None) -> tuple[ModelConfig, Params]:
-    """Config and float32 numpy parameters. ``flow_weights`` replaces
+    """Returns config and float32 numpy parameters. ``flow_weights`` replaces
     ``raft_large/model.safetensors``.
 
     Raises ValueErrors for missing files and for weights that do not fit, all faults of
@@ -46,103 +64,105 @@ def read(folder: Path, flow_weights: Path | None = None) -> tuple[ModelConfig, P
     """
     config = read_config(folder)
     target = abstract_params(config)
-    files = {name: folder / name / WEIGHTS for name in ("unet", "controlnet", "vae")}
+    files = {name: folder / name / WEIGHTS for name in DIFFUSERS_PARTS}
     files["flow"] = flow_weights or folder / FLOW_FILE
-    params = {
-        name: from_torch(_load(path), target[name], f"{name} ({path})")
-        for name, path in files.items()
-    }
-    return config, params | (
-        {"prompt_embeds": _prompt_embeds(folder)} if uses_text(config) else {}
-    )
+    if config.restorer:
+        files["restorer"] = folder / RESTORER_FILE
+    params: Params = {}
+    for name, path in files.items():
+        params[name] = from_torch(_load(path), target[name], f"{name} ({path})")
+    if uses_text(config):
+        params["prompt_embeds"] = _prompt_embeds(folder)
+    return config, params
 
 
 def write(folder: Path, config: ModelConfig, params: Params) -> None:
     """The inverse of `read`: a folder that the published PyTorch code loads, where the
     config allows it.
     """
-    for name in ("unet", "controlnet", "vae"):
+    for name in DIFFUSERS_PARTS:
         _save(folder / name / WEIGHTS, to_torch(params[name]))
         _write_json(folder / name / "config.json", diffusers_config(name, config))
     _save(folder / FLOW_FILE, to_torch(params["flow"]))
-    _write_json(
-        folder / "scheduler" / "scheduler_config.json", _scheduler_config(config)
-    )
+    if config.restorer:
+        _save(folder / RESTORER_FILE, to_torch(params["restorer"]))
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    _write_json(scheduler, _scheduler_config(config))
     _write_json(folder / OUR_CONFIG, configs.to_dict(config))
     if uses_text(config):
-        _save(
-            folder / PROMPT_FILE, {"prompt_embeds": np.asarray(params["prompt_embeds"])}
-        )
+        embeds = np.asarray(params["prompt_embeds"])
+        _save(folder / PROMPT_FILE, {"prompt_embeds": embeds})
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """Our own config file if there is one, else what the diffusers configs say, with
-    the published quirks.
+    """Returns the config of our own file if there is one, else that of the diffusers
+    configs, with the published quirks.
     """
     if (folder / OUR_CONFIG).is_file():
         return configs.from_dict(_read_json(folder / OUR_CONFIG))
-    unet, vae = (
-        _read_json(folder / "unet/config.json"),
-        _read_json(folder / "vae/config.json"),
-    )
+    unet = _read_json(folder / "unet/config.json")
+    vae = _read_json(folder / "vae/config.json")
     controlnet = _read_json(folder / "controlnet/config.json")
     scheduler = _read_json(folder / "scheduler/scheduler_config.json")
-    _require(
-        "unet",
-        unet,
-        {"use_linear_projection": True, "num_class_embeds": None, "in_channels": 7},
-    )
-    _require(
-        "scheduler",
-        scheduler,
-        {
-            "prediction_type": "v_prediction",
-            "beta_schedule": "scaled_linear",
-            "clip_sample": False,
-        },
-    )
+    _require("unet", unet, UNET_REQUIRED)
+    _require("scheduler", scheduler, SCHEDULER_REQUIRED)
     base = configs.stream_diffvsr()
-    kinds = [DOWN_BLOCKS[kind] for kind in unet["down_block_types"]]
-    only_cross = unet["only_cross_attention"]
-    attention = [
-        kind if kind == "none" or only else "self"
-        for kind, only in zip(kinds, only_cross)
-    ]
+    condition_channels = tuple(controlnet["conditioning_embedding_out_channels"])
     return dataclasses.replace(
         base,
         name=folder.name,
-        unet=dataclasses.replace(
-            base.unet,
-            latent_channels=unet["out_channels"],
-            block_channels=tuple(unet["block_out_channels"]),
-            layers_per_block=unet["layers_per_block"],
-            attention=tuple(attention),
-            # diffusers' historical misnomer: this is the number of heads
-            num_heads=unet["attention_head_dim"],
-            text_channels=unet["cross_attention_dim"],
-            num_groups=unet["norm_num_groups"],
-        ),
+        unet=_unet(unet, base.unet),
         guidance=dataclasses.replace(
-            base.guidance,
-            condition_channels=tuple(controlnet["conditioning_embedding_out_channels"]),
+            base.guidance, condition_channels=condition_channels
         ),
-        vae=dataclasses.replace(
-            base.vae,
-            latent_channels=vae["latent_channels"],
-            encoder_channels=tuple(vae["encoder_block_out_channels"]),
-            encoder_blocks=tuple(vae["num_encoder_blocks"]),
-            decoder_channels=tuple(vae["decoder_block_out_channels"]),
-            decoder_blocks=tuple(vae["num_decoder_blocks"]),
-            scaling_factor=float(vae["scaling_factor"]),
-            latent_magnitude=float(vae["latent_magnitude"]),
-        ),
-        diffusion=dataclasses.replace(
-            base.diffusion,
-            num_train_timesteps=scheduler["num_train_timesteps"],
-            beta_start=scheduler["beta_start"],
-            beta_end=scheduler["beta_end"],
-            set_alpha_to_one=scheduler["set_alpha_to_one"],
-        ),
+        vae=_vae(vae, base.vae),
+        diffusion=_diffusion(scheduler, base.diffusion),
+    )
+
+
+def _unet(data: dict[str, Any], base: UNetConfig) -> UNetConfig:
+    return dataclasses.replace(
+        base,
+        latent_channels=data["out_channels"],
+        block_channels=tuple(data["block_out_channels"]),
+        layers_per_block=data["layers_per_block"],
+        attention=_attention(data),
+        # diffusers' historical misnomer: this is the number of heads
+        num_heads=data["attention_head_dim"],
+        text_channels=data["cross_attention_dim"],
+        num_groups=data["norm_num_groups"],
+    )
+
+
+def _attention(unet: dict[str, Any]) -> tuple[Any, ...]:
+    kinds = [DOWN_BLOCKS[kind] for kind in unet["down_block_types"]]
+    only_cross = unet["only_cross_attention"]
+    return tuple(
+        kind if kind == "none" or only else "self"
+        for kind, only in zip(kinds, only_cross)
+    )
+
+
+def _vae(data: dict[str, Any], base: VAEConfig) -> VAEConfig:
+    return dataclasses.replace(
+        base,
+        latent_channels=data["latent_channels"],
+        encoder_channels=tuple(data["encoder_block_out_channels"]),
+        encoder_blocks=tuple(data["num_encoder_blocks"]),
+        decoder_channels=tuple(data["decoder_block_out_channels"]),
+        decoder_blocks=tuple(data["num_decoder_blocks"]),
+        scaling_factor=float(data["scaling_factor"]),
+        latent_magnitude=float(data["latent_magnitude"]),
+    )
+
+
+def _diffusion(data: dict[str, Any], base: DiffusionConfig) -> DiffusionConfig:
+    return dataclasses.replace(
+        base,
+        num_train_timesteps=data["num_train_timesteps"],
+        beta_start=data["beta_start"],
+        beta_end=data["beta_end"],
+        set_alpha_to_one=data["set_alpha_to_one"],
     )
 
 
@@ -150,57 +170,32 @@ def _prompt_embeds(folder: Path) -> np.ndarray:
     if (folder / PROMPT_FILE).is_file():
         return load_file(folder / PROMPT_FILE)["prompt_embeds"]
     config = TextConfig.from_json(_read_json(folder / "text_encoder/config.json"))
+    encoder = TextEncoder(config)
     ids = jax.ShapeDtypeStruct((1, config.max_position_embeddings), np.int32)
-    target = jax.eval_shape(
-        lambda i: TextEncoder(config).init(jax.random.key(0), i)["params"], ids
-    )
+    variables = jax.eval_shape(lambda i: encoder.init(jax.random.key(0), i), ids)
     path = folder / "text_encoder/model.safetensors"
-    return np.asarray(
-        empty_prompt_embeds(
-            from_torch(_load(path), target, f"text encoder ({path})"), config
-        )
-    )
+    params = from_torch(_load(path), variables["params"], f"text encoder ({path})")
+    return np.asarray(empty_prompt_embeds(params, config))
 
 
 def diffusers_config(name: str, config: ModelConfig) -> dict[str, Any]:
-    """What diffusers calls the model's ``name`` ("unet", "controlnet" or "vae"): its
-    config.json.
+    """Returns the config.json of the model's ``name`` ("unet", "controlnet" or "vae")
+    in diffusers' words.
     """
-    unet, vae = config.unet, config.vae
-    blocks = {
-        "block_out_channels": unet.block_channels,
-        "layers_per_block": unet.layers_per_block,
-        "attention_head_dim": unet.num_heads,
-        "cross_attention_dim": unet.text_channels,
-        "norm_num_groups": unet.num_groups,
-        "norm_eps": 1e-5,
-        "only_cross_attention": [kind != "self" for kind in unet.attention],
-        "use_linear_projection": True,
-        "num_class_embeds": None,
-        "in_channels": unet.latent_channels + unet.image_channels,
-        "down_block_types": [
-            "DownBlock2D" if kind == "none" else "CrossAttnDownBlock2D"
-            for kind in unet.attention
-        ],
-    }
     if name == "unet":
-        up_types = [
-            "UpBlock2D" if kind == "none" else "CrossAttnUpBlock2D"
-            for kind in unet.attention[::-1]
-        ]
         return {
             "_class_name": "UNet2DConditionModel",
-            "out_channels": unet.latent_channels,
-            "up_block_types": up_types,
-            **blocks,
+            "out_channels": config.unet.latent_channels,
+            "up_block_types": _block_types("Up", config.unet.attention[::-1]),
+            **_blocks(config.unet),
         }
     if name == "controlnet":
-        embedding = config.guidance.condition_channels
         return {
             "_class_name": "ControlNetModel",
-            "conditioning_embedding_out_channels": embedding,
-            **blocks,
+            "conditioning_embedding_out_channels": config.guidance.condition_channels,
+            **_blocks(config.unet),
         }
+    vae = config.vae
     return {
         "_class_name": "TemporalAutoencoderTiny",
         "latent_channels": vae.latent_channels,
@@ -213,6 +208,29 @@ def diffusers_config(name: str, config: ModelConfig) -> dict[str, Any]:
         "latent_magnitude": vae.latent_magnitude,
         "upsampling_scaling_factor": 2,
     }
+
+
+def _blocks(unet: UNetConfig) -> dict[str, Any]:
+    """Settings that U-Net and ControlNet have in common."""
+    return {
+        "block_out_channels": unet.block_channels,
+        "layers_per_block": unet.layers_per_block,
+        "attention_head_dim": unet.num_heads,
+        "cross_attention_dim": unet.text_channels,
+        "norm_num_groups": unet.num_groups,
+        "norm_eps": 1e-5,
+        "only_cross_attention": [kind != "self" for kind in unet.attention],
+        "use_linear_projection": True,
+        "num_class_embeds": None,
+        "in_channels": unet.latent_channels + unet.image_channels,
+        "down_block_types": _block_types("Down", unet.attention),
+    }
+
+
+def _block_types(direction: str, attention: tuple[str, ...]) -> list[str]:
+    plain = f"{direction}Block2D"
+    with_attention = f"CrossAttn{direction}Block2D"
+    return [plain if kind == "none" else with_attention for kind in attention]
 
 
 def _scheduler_config(config: ModelConfig) -> dict[str, Any]:
@@ -230,26 +248,32 @@ def _scheduler_config(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _require(part: str, found: dict[str, Any], expected: dict[str, Any]) -> None:
+def _require(part: str, data: dict[str, Any], expected: dict[str, Any]) -> None:
     for key, value in expected.items():
-        if found.get(key) != value:
+        if data.get(key) != value:
             raise ValueError(
-                f"{part} config: {key} is {found.get(key)!r}, expected {value!r}: this is another model"
+                f"{part} config: {key} is {data.get(key)!r}, expected {value!r}: this "
+                "is another model"
             )
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     if path.suffix != ".safetensors":
         raise ValueError(
-            f"{path}: not a .safetensors file; pickles run code when read, so convert it to safetensors"
+            f"{path}: not a .safetensors file; pickles run code when read, so convert "
+            "it to safetensors"
         )
     if not path.is_file():
-        hint = " (torchvision's RAFT-large as safetensors; give its place with --flow-weights)"
-        raise ValueError(
-            f"{path}: missing, expected the weights here{hint if path.match(FLOW_FILE) else ''}"
-        )
+        hint = ""
+        if path.match(FLOW_FILE):
+            hint = (
+                " (torchvision's RAFT-large as safetensors; give its place with "
+                "--flow-weights)"
+            )
+        raise ValueError(f"{path}: missing, expected the weights here{hint}")
     try:
         return load_file(path)
+    # the library raises errors of its own, of Rust and of the system
     except Exception as error:
         raise ValueError(
             f"{path}: not a readable safetensors file ({error}); download it again"

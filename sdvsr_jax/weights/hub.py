@@ -19,7 +19,7 @@ def is_hub_id(model: str) -> bool:
 
 
 def fetch(model: str, *, offline: bool = False, revision: str | None = None) -> Path:
-    """Local folder of a hub checkpoint.
+    """Returns the local folder of a hub checkpoint.
 
     The first download of a model pins its commit and the SHA-256 of its files; later
     loads use that commit and check the files, until another ``revision`` is asked for.
@@ -35,28 +35,29 @@ def fetch(model: str, *, offline: bool = False, revision: str | None = None) -> 
     repo, _, inline = model.partition("@")
     pin_file = pin_path(repo)
     pin = _read_pin(pin_file)
-    wanted = revision or inline or pin.get("commit")
+    commit = revision or inline or pin.get("commit")
     try:
-        folder = Path(
-            snapshot_download(
-                repo, revision=wanted, allow_patterns=PATTERNS, local_files_only=offline
-            )
+        path = snapshot_download(
+            repo, revision=commit, allow_patterns=PATTERNS, local_files_only=offline
         )
     except LocalEntryNotFoundError:
         why = "--offline was given" if offline else "the hub cannot be reached"
         raise ValueError(
-            f"model {model!r} is not in the local cache and {why}; download it once online"
+            f"model {model!r} is not in the local cache and {why}; download it once "
+            "online"
         ) from None
     except (RepositoryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ValueError(
-            f"model {model!r} cannot be downloaded: {str(error).splitlines()[0]}"
-        ) from None
+        # the rest is a page of advice
+        reason, *_ = str(error).splitlines()
+        raise ValueError(f"model {model!r} cannot be downloaded: {reason}") from None
+    folder = Path(path)
     _check_pin(repo, folder, pin_file, pin)
     return folder
 
 
 def cache_folder() -> Path:
-    """Folder for what can be made again; the XDG rules call a relative one invalid."""
+    """Returns the folder of files that can be made again."""
+    # the XDG rules call a relative one invalid
     named = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(named):
         return Path(named)
@@ -91,7 +92,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _check_pin(repo: str, folder: Path, pin_file: Path, pin: dict) -> None:
-    """Compare with the pin, or write it. ValueError if a file is not what it was."""
+    """Compares with the pin, or writes it. ValueError if a file has changed."""
     digests = {str(f.relative_to(folder)): sha256(f) for f in _files(folder)}
     if pin.get("commit") == folder.name:
         before = pin["sha256"]

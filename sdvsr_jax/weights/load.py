@@ -10,8 +10,10 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -22,7 +24,7 @@ from sdvsr_jax.types import Params
 from sdvsr_jax.weights import diffusers_layout as published
 from sdvsr_jax.weights import hub
 from sdvsr_jax.weights.checksum import sha256, sha256_of_arrays
-from sdvsr_jax.weights.torch_names import check, flatten, unflatten
+from sdvsr_jax.weights.torch_names import check
 
 SHIPPED = resources.files("sdvsr_jax") / "weights"
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -36,12 +38,12 @@ def load(
     revision: str | None = None,
     complete: bool = True,
 ) -> tuple[ModelConfig, Params]:
-    """Config and numpy parameters of ``model``; pass the parameters through
-    `networks.prepare` before use.
+    """Returns config and numpy parameters of ``model``; pass the parameters through
+    `prepare.prepare` before use.
 
     ``model`` is a shipped name ("nano"), a .safetensors file of ours, a folder in the
     published layout, or a hub id ("Jamichsu/Stream-DiffVSR", or ...@revision). Raises a
-    ValueError that says what was found and what to do. ``complete=False`` leaves
+    ValueError that names the fault and the cure. ``complete=False`` leaves
     `check_complete` of a file of ours (a second of tracing) to the caller.
     """
     path = locate(model, offline=offline, revision=revision)
@@ -68,14 +70,13 @@ def locate(model: str, *, offline: bool = False, revision: str | None = None) ->
         return _verified(model)
     if not path.exists() and hub.is_hub_id(model):
         return hub.fetch(model, offline=offline, revision=revision)
-    what = (
-        "a folder without unet/config.json"
-        if path.is_dir()
-        else "no such file or folder"
-    )
+    fault = "no such file or folder"
+    if path.is_dir():
+        fault = "a folder without unet/config.json"
     raise ValueError(
-        f"model {model!r}: {what}; expected one of {sorted(shipped())}, a .safetensors file, a checkpoint folder "
-        "or a hub id like Jamichsu/Stream-DiffVSR"
+        f"model {model!r}: {fault}; expected one of {sorted(shipped())}, a "
+        ".safetensors file, a checkpoint folder or a hub id like "
+        "Jamichsu/Stream-DiffVSR"
     )
 
 
@@ -90,31 +91,22 @@ def read(path: Path, *, complete: bool = True) -> tuple[ModelConfig, Params]:
     """
     if path.suffix != ".safetensors":
         raise ValueError(
-            f"{path}: not a .safetensors file; pickles run code when read, so they are refused"
+            f"{path}: not a .safetensors file; pickles run code when read, so they are "
+            "refused"
         )
-    try:
-        with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            flat = {tuple(key.split("/")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
-    if "config" not in metadata:
-        raise ValueError(
-            f"{path}: has no model config in its metadata, expected a file written by sdvsr_jax"
-        )
-    if metadata.get("digest", (found := _digest(flat, metadata["config"]))) != found:
-        raise ValueError(
-            f"{path}: was changed after it was saved (its digest differs): get the file again"
-        )
-    if odd := [
-        f"{'/'.join(k)} is {a.dtype}"
-        for k, a in flat.items()
-        if a.dtype.name not in FLOATS
-    ]:
-        raise ValueError(f"{path}: {odd[0]}, expected one of {', '.join(FLOATS)}")
+    flat, metadata = _read_file(path)
+    _check_metadata(path, flat, metadata)
+    for keys, array in flat.items():
+        if array.dtype.name not in FLOATS:
+            raise ValueError(
+                f"{path}: {'/'.join(keys)} is {array.dtype}, expected one of "
+                f"{', '.join(FLOATS)}"
+            )
     try:
         config = configs.from_dict(json.loads(metadata["config"]))
-        params = unflatten(flat)
+        params = unflatten_dict(flat)
+    # a damaged file can hold anything: names that contradict each other, numbers of any
+    # size, other kinds than expected
     except (
         ValueError,
         TypeError,
@@ -130,24 +122,49 @@ def read(path: Path, *, complete: bool = True) -> tuple[ModelConfig, Params]:
     return config, params
 
 
+Flat = dict[tuple[str, ...], np.ndarray]
+
+
+def _read_file(path: Path) -> tuple[Flat, dict[str, str]]:
+    """Arrays by path, and the metadata."""
+    try:
+        with safe_open(path, "numpy") as file:
+            flat = {tuple(key.split("/")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return flat, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def _check_metadata(path: Path, flat: Flat, metadata: dict[str, str]) -> None:
+    if "config" not in metadata:
+        raise ValueError(
+            f"{path}: has no model config in its metadata, expected a file written by "
+            "sdvsr_jax"
+        )
+    digest = _digest(flat, metadata["config"])
+    # files of early versions have none
+    if metadata.get("digest", digest) != digest:
+        raise ValueError(
+            f"{path}: was changed after it was saved (its digest differs): get the "
+            "file again"
+        )
+
+
 def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) -> None:
-    """Write one file of ours, atomically; ``notes`` go to the metadata (training
+    """Writes one file of ours, atomically; ``notes`` go to the metadata (training
     command, data, metrics).
     """
     path = Path(path)
-    leaves = {
-        keys: np.asarray(leaf, order="C") for keys, leaf in flatten(params).items()
-    }
-    flat = {"/".join(keys): leaf for keys, leaf in leaves.items()}
+    leaves: dict[tuple[str, ...], Any] = flatten_dict(params)
+    # safetensors writes the memory of an array as it lies, whatever its strides
+    flat = {keys: np.asarray(leaf, order="C") for keys, leaf in leaves.items()}
+    named = {"/".join(keys): array for keys, array in flat.items()}
     text = json.dumps(configs.to_dict(config))
+    metadata = {**notes, "config": text, "digest": _digest(flat, text)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(
-            flat,
-            temporary,
-            metadata={**notes, "config": text, "digest": _digest(leaves, text)},
-        )
-        # safetensors creates files for the owner alone; weights are for everyone.
+        save_file(named, temporary, metadata=metadata)
+        # safetensors creates files for the owner alone; weights are for everyone
         temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
@@ -156,24 +173,26 @@ def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) ->
 
 def _digest(flat: Mapping[tuple[str, ...], np.ndarray], config: str) -> str:
     """Over the config and all weights, whatever their order in the file."""
-    return sha256_of_arrays(
-        (("/".join(path), leaf) for path, leaf in sorted(flat.items())), config
-    )
+    named = (("/".join(path), array) for path, array in sorted(flat.items()))
+    return sha256_of_arrays(named, config)
 
 
 def _verified(name: str) -> Path:
     path = Path(str(SHIPPED / f"{name}.safetensors"))
-    found, expected = sha256(path), shipped()[name]
-    if found != expected:
+    digest = sha256(path)
+    expected = shipped()[name]
+    if digest != expected:
         raise ValueError(
-            f"{path}: checksum {found[:12]}..., expected {expected[:12]}...: reinstall the package"
+            f"{path}: checksum {digest[:12]}..., expected {expected[:12]}...: "
+            "reinstall the package"
         )
     return path
 
 
 def check_finite(source: str, params: Params) -> None:
-    """ValueError if any weight is NaN or infinite; ``source`` is named in it."""
-    for keys, leaf in flatten(params).items():
+    """Raises ValueError if any weight is NaN or infinite; ``source`` is named in it."""
+    leaves: dict[tuple[str, ...], Any] = flatten_dict(params)
+    for keys, leaf in leaves.items():
         if not np.isfinite(leaf).all():
             name = "/".join(keys)
             raise ValueError(
@@ -183,19 +202,24 @@ def check_finite(source: str, params: Params) -> None:
 
 
 def check_complete(source: str, params: Params, config: ModelConfig) -> None:
-    """ValueError with all faults if names and shapes are not those of the config;
-    ``source`` is named in it.
+    """Raises ValueError with all faults if names and shapes are not those of the
+    config; ``source`` is named in it.
     """
-    target, flat = flatten(abstract_params(config)), flatten(params)
+    target = _shapes(abstract_params(config))
+    shapes = _shapes(params)
     misshaped = [
-        f"{'/'.join(k)} is {list(flat[k].shape)}, expected {list(target[k].shape)}"
-        for k in target.keys() & flat.keys()
-        if flat[k].shape != target[k].shape
+        f"{name} is {list(shapes[name])}, expected {list(target[name])}"
+        for name in target.keys() & shapes.keys()
+        if shapes[name] != target[name]
     ]
-    missing = sorted("/".join(k) for k in target.keys() - flat.keys())
     check(
         source,
-        missing,
-        sorted("/".join(k) for k in flat.keys() - target.keys()),
-        sorted(misshaped),
+        missing=sorted(target.keys() - shapes.keys()),
+        unexpected=sorted(shapes.keys() - target.keys()),
+        misshaped=sorted(misshaped),
     )
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    leaves: dict[tuple[str, ...], Any] = flatten_dict(params)
+    return {"/".join(path): leaf.shape for path, leaf in leaves.items()}

@@ -12,17 +12,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sdvsr_jax.types import Params
 
 IGNORED = {
-    r"class_embedding\.weight": "noise-level label of the x4 upscaler; the published pipeline never passes one",
+    r"class_embedding\.weight": (
+        "noise-level label of the x4 upscaler; the published pipeline never passes one"
+    ),
     r".*\.num_batches_tracked": "counts training batches of a batch norm",
     r"text_model\.embeddings\.position_ids": "the numbers 0..76",
 }
 """State-dict keys (regular expressions) that carry nothing for inference."""
 
-KEPT_SUFFIXES = {"linear_1", "linear_2"}
+NUMBERED = {"linear_1", "linear_2"}
 """Segments that end in _<n> in the checkpoint itself."""
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
@@ -33,79 +36,63 @@ TO_TORCH = {4: (3, 2, 0, 1), 3: (2, 1, 0), 2: (1, 0)}
 MAX_LISTED = 8
 
 
-def flatten(
-    tree: Mapping[str, Any], prefix: tuple[str, ...] = ()
-) -> dict[tuple[str, ...], Any]:
-    """Nested dict -> {path: leaf}."""
-    flat: dict[tuple[str, ...], Any] = {}
-    for name, value in tree.items():
-        path = (*prefix, name)
-        flat |= flatten(value, path) if isinstance(value, Mapping) else {path: value}
-    return flat
-
-
-def unflatten(flat: Mapping[tuple[str, ...], Any]) -> Params:
-    """The inverse of `flatten`."""
-    tree: Params = {}
-    for path, leaf in flat.items():
-        node = tree
-        for name in path[:-1]:
-            node = node.setdefault(name, {})
-        node[path[-1]] = leaf
-    return tree
-
-
 def torch_key(path: Iterable[str]) -> str:
-    """State-dict key of the leaf at ``path``."""
+    """Returns the state-dict key of the leaf at ``path``."""
     *modules, leaf = path
-    segments = [
-        name if name in KEPT_SUFFIXES else re.sub(r"_(\d+)$", r".\1", name)
-        for name in modules
-    ]
+    segments = [_segment(name) for name in modules]
     return ".".join([*segments, LEAVES.get(leaf, leaf)])
 
 
+def _segment(module: str) -> str:
+    if module in NUMBERED:
+        return module
+    return re.sub(r"_(\d+)$", r".\1", module)
+
+
 def torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of that leaf in a state dict."""
+    """Returns the shape of that leaf in a state dict."""
     return tuple(shape[axis] for axis in _axes(path, len(shape)))
 
 
-def to_torch(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """One network's parameters as a state dict (contiguous numpy arrays)."""
-    return {
-        torch_key(path): np.asarray(
-            np.asarray(leaf).transpose(_axes(path, np.ndim(leaf))), order="C"
-        )
-        for path, leaf in flatten(params).items()
-    }
+def to_torch(params: Params) -> dict[str, np.ndarray]:
+    """Returns one network's parameters as a state dict (contiguous numpy arrays)."""
+    state = {}
+    for path, leaf in flatten_dict(params).items():
+        array = np.asarray(leaf)
+        transposed = array.transpose(_axes(path, array.ndim))
+        state[torch_key(path)] = np.asarray(transposed, order="C")
+    return state
 
 
-def from_torch(
-    state: Mapping[str, np.ndarray], target: Mapping[str, Any], name: str
-) -> Params:
-    """A state dict as float32 parameters shaped like ``target`` (abstract arrays will
-    do).
+def from_torch(state: Mapping[str, np.ndarray], target: Params, name: str) -> Params:
+    """Returns a state dict as float32 parameters shaped like ``target`` (abstract
+    arrays will do).
 
     Raises a ValueError that lists all missing, unexpected and mis-shaped keys of the
     network ``name``.
     """
-    wanted = {torch_key(path): (path, leaf) for path, leaf in flatten(target).items()}
-    found = {key: value for key, value in state.items() if not is_ignored(key)}
-    misshaped = [
-        f"{key} is {list(found[key].shape)}, expected {list(torch_shape(path, leaf.shape))}"
-        for key, (path, leaf) in wanted.items()
-        if key in found and found[key].shape != torch_shape(path, leaf.shape)
-    ]
-    check(name, sorted(wanted.keys() - found), sorted(found.keys() - wanted), misshaped)
-    flat = {
-        path: np.asarray(
-            found[key].transpose(np.argsort(_axes(path, found[key].ndim))),
-            np.float32,
-            order="C",
-        )
-        for key, (path, _) in wanted.items()
-    }
-    return unflatten(flat)
+    leaves: dict[tuple[str, ...], Any] = flatten_dict(target)
+    paths = {torch_key(path): path for path in leaves}
+    arrays = {key: array for key, array in state.items() if not is_ignored(key)}
+    misshaped = []
+    for key in paths.keys() & arrays.keys():
+        path = paths[key]
+        expected = torch_shape(path, leaves[path].shape)
+        shape = arrays[key].shape
+        if shape != expected:
+            misshaped.append(f"{key} is {list(shape)}, expected {list(expected)}")
+    check(
+        name,
+        missing=sorted(paths.keys() - arrays.keys()),
+        unexpected=sorted(arrays.keys() - paths.keys()),
+        misshaped=sorted(misshaped),
+    )
+    flat = {}
+    for key, path in paths.items():
+        array = arrays[key]
+        axes = np.argsort(_axes(path, array.ndim))
+        flat[path] = np.asarray(array.transpose(axes), np.float32, order="C")
+    return unflatten_dict(flat)
 
 
 def is_ignored(key: str) -> bool:
@@ -116,14 +103,16 @@ def is_ignored(key: str) -> bool:
 def check(
     name: str, missing: list[str], unexpected: list[str], misshaped: list[str]
 ) -> None:
-    """Raise one ValueError for all faults of a checkpoint part, or do nothing."""
+    """Raises one ValueError for all faults of a checkpoint part, or does nothing."""
     faults = {
         "missing": missing,
         "unexpected": unexpected,
         "of another shape": misshaped,
     }
     lines = [
-        f"{len(keys)} {what} ({_some(keys)})" for what, keys in faults.items() if keys
+        f"{len(keys)} {fault} ({_listed(keys)})"
+        for fault, keys in faults.items()
+        if keys
     ]
     if lines:
         raise ValueError(
@@ -131,10 +120,12 @@ def check(
         )
 
 
-def _some(keys: list[str]) -> str:
-    more = f", and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
-    return ", ".join(keys[:MAX_LISTED]) + more
+def _listed(keys: list[str]) -> str:
+    some = ", ".join(keys[:MAX_LISTED])
+    rest = len(keys) - MAX_LISTED
+    return f"{some}, and {rest} more" if rest > 0 else some
 
 
 def _axes(path: tuple[str, ...], rank: int) -> tuple[int, ...]:
+    """The axes of our leaf in torch's order."""
     return TO_TORCH[rank] if path[-1] == "kernel" else tuple(range(rank))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from infer.__main__ import main
 from sdvsr_jax.config import DiffusionConfig
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.weights import load as checkpoint
-from sdvsr_jax.weights.torch_names import flatten, unflatten
 from tests.attack.outcome import Outcome
 from tests.tiny_models import tiny_nano
 
@@ -53,10 +53,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
         values = rng.standard_normal(shape) * scale
         return values.astype(np.float32)
 
-    shapes = flatten(abstract_params(config))
+    shapes = flatten_dict(abstract_params(config))
     params = {path: leaf(s.shape) for path, s in shapes.items()}
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    checkpoint.save(path, config, unflatten(params))
+    checkpoint.save(path, config, unflatten_dict(params))
     return str(path)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sdvsr_jax.weights import load as checkpoint
-from sdvsr_jax.weights.torch_names import flatten, unflatten
 from tests.attack.conftest import Upscale
 from tests.attack.recordings import record
 
@@ -23,14 +23,14 @@ ROOT = Path(__file__).parents[2]
 def changed(model: str, folder: Path, value: float, every: bool = False) -> Path:
     """The model with one value of one kernel, or all values, replaced or scaled."""
     config, params = checkpoint.load(model)
-    leaves = {k: np.array(v) for k, v in flatten(params).items()}
+    leaves = {k: np.array(v) for k, v in flatten_dict(params).items()}
     kernels = [k for k in sorted(leaves) if leaves[k].ndim > 1]
     if every:
         leaves = {k: (v * value).astype(v.dtype) for k, v in leaves.items()}
     else:
         leaves[kernels[0]].flat[3] = value
     path = folder / "changed.safetensors"
-    checkpoint.save(path, config, unflatten(leaves))
+    checkpoint.save(path, config, unflatten_dict(leaves))
     return path
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from clips import ROOT, make_video, real_pictures
 from endings import COUNT, SIZE, SOURCES
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from infer.__main__ import main
 from sdvsr_jax.config import DiffusionConfig
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.weights import load as checkpoint
-from sdvsr_jax.weights.torch_names import flatten, unflatten
 from tests.tiny_models import tiny_nano
 
 CLIPS = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared")) / "data" / "clips"
@@ -31,7 +31,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """
     config = dataclasses.replace(tiny_nano(), diffusion=DiffusionConfig(num_steps=2))
     rng = np.random.default_rng(0)
-    shapes = flatten(abstract_params(config))
+    shapes = flatten_dict(abstract_params(config))
     params = {
         path: np.asarray(
             rng.standard_normal(s.shape)
@@ -41,7 +41,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
         for path, s in shapes.items()
     }
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    checkpoint.save(path, config, unflatten(params))
+    checkpoint.save(path, config, unflatten_dict(params))
     return str(path)
 
 

@@ -1,4 +1,7 @@
+"""RAFT: its updates are a loop, its flow is in pixels of the image."""
+
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -27,30 +30,32 @@ def images():
 
 @pytest.fixture(scope="module")
 def params(images):
-    abstract = jax.eval_shape(
-        lambda: RAFT(SMALL).init(jax.random.key(0), *images, method=between)
-    )
     rng = np.random.default_rng(0)
-    # Also positive, for the running variances.
-    return jax.tree.map(
-        lambda a: (
-            rng.uniform(0.1, 1, a.shape).astype(np.float32)
-            if a.ndim < 2
-            else _kernel(rng, a.shape)
-        ),
-        abstract,
-    )
+
+    def random(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        if leaf.ndim < 2:
+            # positive, for the running variances
+            return rng.uniform(0.1, 1, leaf.shape).astype(np.float32)
+        fan_in = np.prod(leaf.shape[:-1])
+        kernel = rng.standard_normal(leaf.shape) / np.sqrt(fan_in)
+        return kernel.astype(np.float32)
+
+    return jax.tree.map(random, shapes(SMALL, images))
 
 
-def _kernel(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))).astype(
-        np.float32
-    )
+def shapes(config: RAFTConfig, images: jax.Array):
+    key = jax.random.key(0)
+    return jax.eval_shape(lambda: RAFT(config).init(key, *images, method=between))
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def apply(params, image: jax.Array, previous: jax.Array, method=between) -> jax.Array:
+    return RAFT(SMALL).apply(params, image, previous, method=method)
 
 
 @pytest.fixture(scope="module")
 def flow(params, images):
-    return jax.jit(lambda *a: RAFT(SMALL).apply(params, *a, method=between))(*images)
+    return apply(params, *images)
 
 
 def test_flow_has_the_image_size_and_moves(flow) -> None:
@@ -62,7 +67,7 @@ def test_flow_has_the_image_size_and_moves(flow) -> None:
 
 def test_rows_of_a_batch_do_not_meet(params, images, flow) -> None:
     changed = images.at[:, 1].set(-images[:, 1])
-    other = jax.jit(lambda *a: RAFT(SMALL).apply(params, *a, method=between))(*changed)
+    other = apply(params, *changed)
     np.testing.assert_array_equal(flow[0], other[0])
     assert np.abs(flow[1] - other[1]).max() > 1e-3
 
@@ -70,12 +75,14 @@ def test_rows_of_a_batch_do_not_meet(params, images, flow) -> None:
 def test_scan_equals_a_loop_of_updates(params, images, flow) -> None:
     def loop(net: RAFT, image: jax.Array, previous: jax.Array) -> jax.Array:
         lookup = make_lookup(net.features(image), net.features(previous))
-        (hidden, context), flow = net.context(image), jnp.zeros((2, 8, 9, 2))
+        hidden, context = net.context(image)
+        flow = jnp.zeros((2, 8, 9, 2))
         for _ in range(SMALL.num_updates):
             hidden, flow = net.update(lookup, hidden, context, flow)
         return upsample(flow, net.mask_predictor(hidden))
 
-    unrolled = jax.jit(lambda *a: RAFT(SMALL).apply(params, *a, method=loop))(*images)
+    unrolled = apply(params, *images, method=loop)
+    # flows of some pixels, through three updates that amplify a rounding
     np.testing.assert_allclose(flow, unrolled, atol=1e-4)
 
 
@@ -85,14 +92,15 @@ def test_the_context_is_convolved_once(params, images) -> None:
     """
 
     def work(num_updates: int) -> int:
-        net = RAFT(dataclasses.replace(SMALL, num_updates=num_updates)).bind(params)
+        config = dataclasses.replace(SMALL, num_updates=num_updates)
+        net = RAFT(config).bind(params)
         return count(lambda *a: between(net, *a), *images)
 
-    c, pixels = SMALL.channels, 2 * 8 * 9
+    c = SMALL.channels
+    pixels = 2 * 8 * 9
     corr = 324 * 4 * c + 9 * 4 * c * 3 * c
-    motion = (
-        49 * 2 * 2 * c + 9 * 2 * c * c + 9 * 4 * c * 2 * c
-    )  # two of its channels are zeros
+    # two of its output channels are zeros
+    motion = 49 * 2 * 2 * c + 9 * 2 * c * c + 9 * 4 * c * 2 * c
     gru = 2 * 5 * 4 * c * 3 * 2 * c
     head = 9 * 2 * c * 4 * c + 9 * 4 * c * 2
     assert work(2) - work(1) == 2 * pixels * (corr + motion + gru + head)
@@ -100,10 +108,8 @@ def test_the_context_is_convolved_once(params, images) -> None:
 
 def test_parameters_do_not_depend_on_updates_or_correlation(params, images) -> None:
     other = dataclasses.replace(SMALL, num_updates=7, correlation="on_demand")
-    shapes = jax.eval_shape(
-        lambda: RAFT(other).init(jax.random.key(0), *images, method=between)
-    )
-    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes)
+    expected = jax.tree.map(jnp.shape, shapes(other, images))
+    assert jax.tree.map(jnp.shape, params) == expected
 
 
 @given(
@@ -115,14 +121,11 @@ def test_constant_flow_stays_constant_away_from_the_border(
 ) -> None:
     """Weights are convex, whatever the mask; outside the image the neighbours are zero."""
     flow = jnp.broadcast_to(jnp.array([x, y], jnp.float32), (1, 5, 6, 2))
-    fine = np.asarray(
-        jax.jit(upsample)(
-            flow, 3 * jax.random.normal(jax.random.key(seed), (1, 5, 6, 576))
-        )
-    )
-    np.testing.assert_allclose(
-        fine[:, 8:-8, 8:-8], np.broadcast_to([8 * x, 8 * y], (1, 24, 32, 2)), rtol=1e-5
-    )
+    logits = 3 * jax.random.normal(jax.random.key(seed), (1, 5, 6, 576))
+    fine = np.asarray(jax.jit(upsample)(flow, logits))
+    inner = np.broadcast_to([8 * x, 8 * y], (1, 24, 32, 2))
+    # nine weights add up to 1 within a few roundings of float32
+    np.testing.assert_allclose(fine[:, 8:-8, 8:-8], inner, rtol=1e-5)
     assert (np.abs(fine) <= np.abs([8 * x, 8 * y]) * (1 + 1e-5)).all()
 
 
@@ -131,26 +134,29 @@ def test_upsampling_places_the_fine_pixels() -> None:
     pixel (i, j).
     """
     flow = jax.random.normal(jax.random.key(0), (1, 3, 4, 2))
-    logits = (
-        jnp.full((1, 3, 4, 9, 64), -1e9).at[:, :, :, 4].set(0.0).reshape(1, 3, 4, 576)
-    )
-    expected = 8 * np.repeat(np.repeat(flow, 8, 1), 8, 2)
+    logits = jnp.full((1, 3, 4, 9, 64), -1e9)
+    logits = logits.at[:, :, :, 4].set(0.0).reshape(1, 3, 4, 576)
+    rows = np.repeat(flow, 8, 1)
+    expected = 8 * np.repeat(rows, 8, 2)
+    # one rounding of the softmax
     np.testing.assert_allclose(upsample(flow, logits), expected, rtol=1e-6)
 
 
 def test_instance_norm_has_unit_statistics_and_keeps_eps() -> None:
     x = 3 + 5 * jax.random.normal(jax.random.key(0), (2, 8, 9, 4))
     y = np.asarray(instance_norm(x))
+    # float32 sums of 72 values near 5
     np.testing.assert_allclose(y.mean((1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(y.var((1, 2)), 1, rtol=1e-4)
     faint = np.asarray(instance_norm(1e-3 * (x - 3) / 5))
+    # 72 random values have their variance within a fifth
     assert faint.var() == pytest.approx(1e-6 / (1e-6 + 1e-5), rel=0.2)
 
 
 @pytest.mark.parametrize("size", [(60, 64), (64, 68), (56, 128)])
 def test_impossible_sizes_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(
-        ValueError,
-        match=rf"{size[1]}x{size[0]} image, expected .* multiples of 8 .* at least 64",
-    ):
-        RAFT(SMALL).init(jax.random.key(0), jnp.zeros((1, *size, 3)), method="features")
+    height, width = size
+    words = rf"{width}x{height} image, expected .* multiples of 8 .* at least 64"
+    image = jnp.zeros((1, height, width, 3))
+    with pytest.raises(ValueError, match=words):
+        RAFT(SMALL).init(jax.random.key(0), image, method="features")

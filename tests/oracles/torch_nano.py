@@ -18,7 +18,7 @@ from sdvsr_jax import diffusion
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.models.flow.flownet import REFINED_SCALE, WINDOW_SIGMA
 from sdvsr_jax.ops.lucas_kanade import MAX_CORRECTION, gaussian_taps
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import Params, Prepared
 
 Weights = Any
 """The parameter tree with tensors as leaves, kernels OIHW."""
@@ -36,9 +36,11 @@ class TorchState(NamedTuple):
 
 
 def weights(
-    params: Params, device: str = "cpu", dtype: torch.dtype = torch.float32
+    params: Params | Prepared, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Weights:
     """Prepared JAX parameters as tensors; lists and tuples stay what they are."""
+    if isinstance(params, Prepared):
+        params = {**params.params, "time_shifts": params.time_shifts._asdict()}
     if isinstance(params, dict):
         # what `prepare` has turned for a GPU is turned back
         return {
@@ -351,9 +353,7 @@ def _denoise(
     x = x0 = noise
     for index, (alpha, sigma, next_alpha, next_sigma) in enumerate(coefficients):
         sample = torch.cat([x, lr], 1)
-        times = {
-            name: w["folded"][name]["time"][index] for name in ("unet", "controlnet")
-        }
+        times = {name: w["time_shifts"][name][index] for name in ("unet", "controlnet")}
         residuals = _guide(
             w["controlnet"], sample, condition, times["controlnet"], patch
         )

@@ -10,7 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import Params, Prepared
 from tests.oracles import torch_nano
 
 Run = Callable[[Any, Any], torch.Tensor]
@@ -18,7 +18,7 @@ Run = Callable[[Any, Any], torch.Tensor]
 
 
 def runner(
-    config: ModelConfig, params: Params, mode: str
+    config: ModelConfig, params: Params | Prepared, mode: str
 ) -> tuple[Run, Callable[[torch.Tensor], np.ndarray]]:
     """The stream, and what makes its frames NHWC arrays. Raw parameters, or (`nano`)
     prepared float32 ones.
@@ -45,7 +45,11 @@ def runner(
 
 
 def _nano(
-    config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype
+    config: ModelConfig,
+    params: Params | Prepared,
+    mode: str,
+    device: str,
+    dtype: torch.dtype,
 ) -> Callable:
     weights = torch_nano.weights(params, device)
     coefficients = torch_nano.coefficients_of(config)
@@ -62,7 +66,11 @@ def _nano(
 
 
 def _published(
-    config: ModelConfig, params: Params, mode: str, device: str, dtype: torch.dtype
+    config: ModelConfig,
+    params: Params | Prepared,
+    mode: str,
+    device: str,
+    dtype: torch.dtype,
 ) -> Callable:
     from tests.oracles import torch_published
 

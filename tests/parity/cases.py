@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from seeded import image, state_dict, uniform
 
 from sdvsr_jax.config import (
@@ -28,7 +29,7 @@ from sdvsr_jax.models.text import (
 )
 from sdvsr_jax.networks import init_params
 from sdvsr_jax.types import Params
-from sdvsr_jax.weights.torch_names import flatten, from_torch, torch_key, torch_shape
+from sdvsr_jax.weights.torch_names import from_torch, torch_key, torch_shape
 
 TEXT = TextConfig(
     hidden_size=24,
@@ -83,7 +84,7 @@ def seeded_params(part: str, target: Params) -> Params:
     """
     shapes = {
         torch_key(path): torch_shape(path, leaf.shape)
-        for path, leaf in flatten(target).items()
+        for path, leaf in flatten_dict(target).items()
     }
     return from_torch(state_dict(part, shapes), target, part)
 

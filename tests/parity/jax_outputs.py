@@ -20,11 +20,12 @@ from sdvsr_jax.models.flow.correlation import make_lookup
 from sdvsr_jax.models.flow.raft import RAFT
 from sdvsr_jax.models.layers import Transformer
 from sdvsr_jax.models.text import TextConfig, TextEncoder
-from sdvsr_jax.networks import bind, build, prepare, shifts_of
+from sdvsr_jax.networks import bind, build
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.ops.warp import warp
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import StreamState, init_state, step
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import Params, Prepared
 
 
 def exact(function: Callable, *args: object) -> Arrays:
@@ -43,14 +44,15 @@ def text(params: Params, config: TextConfig, ids: np.ndarray) -> np.ndarray:
 def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
     def run(params: Params, inputs: Arrays) -> Arrays:
         def outputs(net, latents, image, timesteps, text):
-            time, keys_values = net.fold_time(timesteps), net.fold_text(text)
+            shifts = net.precompute_shifts(timesteps)
+            prompt = net.precompute_prompt(text)
             residuals = None
             if "mid" in inputs:
                 residuals = (
                     [inputs[k] for k in sorted(inputs) if k.startswith("down_")],
                     inputs["mid"],
                 )
-            v = net(latents, image, time, keys_values, residuals)
+            v = net(latents, image, shifts, prompt, residuals)
             return {"output": v, "temb": net.time_embedding(timesteps)}
 
         arguments = (inputs[k] for k in ("latents", "image", "timesteps", "text"))
@@ -77,8 +79,9 @@ def controlnet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
         net = bind(params, config).controlnet
         image = inputs["condition"]
         condition = net.embed_condition(image, jnp.ones((len(image), 1, 1, 1)))
-        time, text = net.fold_time(inputs["timesteps"]), net.fold_text(inputs["text"])
-        down, mid = net(inputs["latents"], inputs["image"], condition, time, text)
+        shifts = net.precompute_shifts(inputs["timesteps"])
+        prompt = net.precompute_prompt(inputs["text"])
+        down, mid = net(inputs["latents"], inputs["image"], condition, shifts, prompt)
         return {"cond_embedding": condition, "mid": mid} | {
             f"down_{i:02d}": d for i, d in enumerate(down)
         }
@@ -161,7 +164,7 @@ def pipeline(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
     """
     frames = []
     with jax.default_matmul_precision("highest"):
-        prepared = exact(lambda p: prepare(p, config), params)
+        prepared = prepare(params, config)
         state = init_state(config, 1, *inputs["lr"].shape[1:3])
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
             state, outputs = _compiled_step(config)(
@@ -174,7 +177,7 @@ def pipeline(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
 def decoded(config: ModelConfig, params: Params, inputs: Arrays) -> np.ndarray:
     """Decoder outputs of the plain step alone."""
     with jax.default_matmul_precision("highest"):
-        prepared = exact(lambda p: prepare(p, config), params)
+        prepared = prepare(params, config)
         state = init_state(config, 1, *inputs["lr"].shape[1:3])
         run = jax.jit(functools.partial(step, config=config))
         frames = []
@@ -189,34 +192,28 @@ def _compiled_step(config: ModelConfig) -> Callable:
     return jax.jit(functools.partial(_step, config))
 
 
-def _step(config: ModelConfig, params: Params, state: StreamState, lr, noise):
+def _step(config: ModelConfig, prepared: Prepared, state: StreamState, lr, noise):
     """`stream.step` itself, and beside it the same parts once more for what it does not
     return.
     """
-    nets, folded = bind(params, config), params["folded"]
+    nets, prompt = bind(prepared.params, config), prepared.prompt
     up = upsample_bicubic(lr, config.scale)
-    previous = (state.prev_lr, state.prev_sr, state.flow_features, state.has_prev)
-    history = align(nets, *previous, lr, up, config)
+    history = align(nets, state, lr, up, config)
     features, has_prev = nets.flow.features(up), state.has_prev[:, None, None, None]
-    condition = nets.controlnet.embed_condition(history.warped, history.trust)
+    condition = nets.controlnet.embed_condition(history.warped, history.validity_sr)
 
     def denoise(x, per_step):
-        coefficients, unet_time, control_time = per_step
-        shifts = shifts_of(nets.controlnet, control_time)
+        coefficients, shifts = per_step
         residuals = nets.controlnet(
-            x, lr, condition, shifts, folded["controlnet"]["text"]
+            x, lr, condition, shifts.controlnet, prompt.controlnet
         )
         residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
-        v = nets.unet(
-            x, lr, shifts_of(nets.unet, unet_time), folded["unet"]["text"], residuals
-        )
+        v = nets.unet(x, lr, shifts.unet, prompt.unet, residuals)
         return diffusion.ddim_update(x, v, coefficients)[0], v
 
-    times = (folded[name]["time"] for name in ("unet", "controlnet"))
-    x, velocities = jax.lax.scan(
-        denoise, noise, (diffusion.step_coefficients(config.diffusion), *times)
-    )
-    new_state, sr = step(params, state, lr, config=config, noise=noise)
+    per_step = diffusion.step_coefficients(config.diffusion), prepared.time_shifts
+    x, velocities = jax.lax.scan(denoise, noise, per_step)
+    new_state, sr = step(prepared, state, lr, config=config, noise=noise)
     outputs = {
         "bicubic": up,
         "flow": jnp.where(has_prev, nets.flow(up, features, state.flow_features), 0),

@@ -12,11 +12,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from flax.traverse_util import flatten_dict
 
 from sdvsr_jax import stream_diffvsr
 from sdvsr_jax.models.text import EMPTY_PROMPT, TextConfig, TextEncoder
 from sdvsr_jax.networks import init_params
-from sdvsr_jax.weights.torch_names import flatten, is_ignored, torch_key, torch_shape
+from sdvsr_jax.weights.torch_names import is_ignored, torch_key, torch_shape
 
 PUBLISHED = json.loads(
     (Path(__file__).parent / "fixtures" / "published_names.json").read_text()
@@ -50,7 +51,7 @@ def ours():
 
 @pytest.mark.parametrize("part", PUBLISHED)
 def test_names_and_shapes_are_the_published_ones(ours, part: str) -> None:
-    leaves = flatten(ours[part]).items()
+    leaves = flatten_dict(ours[part]).items()
     assert (
         digest(
             {torch_key(path): torch_shape(path, leaf.shape) for path, leaf in leaves}

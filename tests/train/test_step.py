@@ -19,7 +19,8 @@ from configs import (
     RunConfig,
 )
 from sdvsr_jax.metrics.lpips_weights import load_lpips
-from sdvsr_jax.networks import init_params, prepare
+from sdvsr_jax.networks import init_params
+from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, rollout
 from tests.train.conftest import moving_texture
 from train.frames import splice, to_video

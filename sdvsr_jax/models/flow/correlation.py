@@ -5,11 +5,13 @@ lookup returns, per pixel, the (2r+1) x (2r+1) bilinear samples around a positio
 outside the map. Since correlation is linear in the second map, pooling and sampling
 commute with the dot product, which leaves two ways to the same values:
 
-- volume: dot products of all pairs once, then read windows; memory grows with the
-square of the pixels; - on demand: dot products of the windows alone, for every lookup;
-memory grows with the pixels.
+- volume: dot products of all pairs once, then windows are read; memory grows with the
+  square of the pixels;
+- on demand: dot products of the windows alone, for every lookup; memory grows with the
+  pixels.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from sdvsr_jax.ops.attention import device_kind
+from sdvsr_jax.ops.resize import mean_pool
 from sdvsr_jax.types import Array, Features, Float
 
 NUM_LEVELS = 4
@@ -28,6 +31,8 @@ VOLUME_LIMIT = 3 * 2**29
 CHUNK_BYTES = 2**26
 """Bytes of gathered features per step of the on-demand form where it is chunked."""
 
+Gather = Callable[[Array, Array, Array], Array]
+"""(level, rows, columns) -> the values there."""
 Lookup = Callable[[Float[Array, "b h w 2"]], Float[Array, "b h w d"]]
 
 
@@ -36,86 +41,80 @@ def make_lookup(
     prev_features: Features,
     kind: Literal["auto", "volume", "on_demand"] = "auto",
 ) -> Lookup:
-    """Prepare lookups of `features` [b,h,w,c] in `prev_features` [b,h,w,c].
+    """Returns a lookup of `features` [b,h,w,c] in `prev_features` [b,h,w,c].
 
-    Returns a function from positions (x, y) [b,h,w,2] in pixels of the feature map to
+    It is a function from positions (x, y) [b,h,w,2] in pixels of the feature map to
     [b,h,w,324]: levels first, then x offset, then y offset.
     """
     if kind == "auto":
-        kind = (
-            "volume"
-            if volume_bytes(*features.shape[:3]) <= VOLUME_LIMIT
-            else "on_demand"
-        )
-    features = jnp.asarray(features, jnp.float32) / features.shape[-1] ** 0.5
+        size = volume_bytes(*features.shape[:3])
+        kind = "volume" if size <= VOLUME_LIMIT else "on_demand"
+    channels = features.shape[-1]
+    # as in attention, so that products do not grow with the number of channels
+    features = jnp.asarray(features, jnp.float32) / channels**0.5
     pyramid = _pyramid(jnp.asarray(prev_features, jnp.float32))
     if kind == "on_demand":
-        return lambda coords: _lookup(
-            pyramid, coords, lambda level, y, x: _correlate(features, level, y, x)
-        )
+        gather = functools.partial(_correlate, features)
+        return lambda coords: _lookup(pyramid, coords, gather)
     volumes = [jnp.einsum("bijc,bklc->bijkl", features, level) for level in pyramid]
     return lambda coords: _lookup(volumes, coords, _read)
 
 
 def volume_bytes(batch: int, height: int, width: int) -> int:
-    """Bytes of the float32 volume for feature maps [batch, height, width, *]."""
-    levels = sum((height >> k) * (width >> k) for k in range(NUM_LEVELS))
-    return 4 * batch * height * width * levels
+    """Returns the bytes of the float32 volume for feature maps [batch, height, width,
+    c].
+    """
+    pixels = sum((height >> k) * (width >> k) for k in range(NUM_LEVELS))
+    return 4 * batch * height * width * pixels
 
 
 def _pyramid(x: Features) -> list[Features]:
     levels = [x]
     for _ in range(NUM_LEVELS - 1):
-        b, h, w, c = (
-            levels[-1].shape[0],
-            levels[-1].shape[1] // 2,
-            levels[-1].shape[2] // 2,
-            x.shape[-1],
-        )
-        blocks = levels[-1][:, : 2 * h, : 2 * w].reshape(b, h, 2, w, 2, c)
-        levels.append(blocks.mean((2, 4)))
+        levels.append(mean_pool(levels[-1], 2))
     return levels
 
 
-def _lookup(
-    levels: list[Array], coords: Array, gather: Callable[[Array, Array, Array], Array]
-) -> Array:
-    return jnp.concatenate(
-        [_window(level, coords / 2**k, gather) for k, level in enumerate(levels)], -1
-    )
+def _lookup(levels: list[Array], coords: Array, gather: Gather) -> Array:
+    windows = [_window(level, coords / 2**k, gather) for k, level in enumerate(levels)]
+    return jnp.concatenate(windows, -1)
 
 
-def _window(
-    level: Array, centre: Array, gather: Callable[[Array, Array, Array], Array]
-) -> Array:
-    """All samples of a window share their fraction: gather whole pixels once, blend
-    rows, then columns.
+def _window(level: Array, centre: Array, gather: Gather) -> Array:
+    """All samples of a window share their fraction: whole pixels are gathered once,
+    then rows are blended, then columns.
     """
-    # Far outside there is nothing to read; the bound keeps the integer conversion
-    # defined for any flow.
+    # far outside there is nothing to read; the bound keeps the integer conversion
+    # defined for any flow
     corner = jnp.floor(jnp.clip(centre, -(2.0**20), 2.0**20))
-    fx, fy = jnp.moveaxis(centre - corner, -1, 0)[..., None, None]
+    fraction = jnp.moveaxis(centre - corner, -1, 0)
+    fx, fy = fraction[..., None, None]
     offsets = jnp.arange(-RADIUS, RADIUS + 2)
-    x, y = jnp.moveaxis(corner.astype(jnp.int32)[..., None] + offsets, -2, 0)
+    pixels = corner.astype(jnp.int32)[..., None] + offsets
+    x, y = jnp.moveaxis(pixels, -2, 0)
     patch = gather(level, y, x)
     rows = (1 - fy) * patch[..., :-1, :] + fy * patch[..., 1:, :]
     window = (1 - fx) * rows[..., :-1] + fx * rows[..., 1:]
-    return jnp.swapaxes(window, -1, -2).reshape(*window.shape[:-2], WINDOW**2)
+    x_first = jnp.swapaxes(window, -1, -2)
+    return x_first.reshape(*window.shape[:-2], WINDOW**2)
 
 
 def _inside(y: Array, x: Array, height: int, width: int) -> tuple[Array, Array, Array]:
-    """Row-major indices clamped into the map, and whether they were inside; y, x [...,
+    """Rows and columns clamped into the map, and whether they were inside; y, x [...,
     n] -> [..., n, n].
     """
-    y, x = y[..., :, None], x[..., None, :]
+    y = y[..., :, None]
+    x = x[..., None, :]
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     return jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1), inside
 
 
 def _read(volume: Float[Array, "b h w k l"], y: Array, x: Array) -> Array:
-    y, x, inside = _inside(y, x, *volume.shape[-2:])
-    pixels = jnp.ogrid[tuple(slice(n) for n in (*volume.shape[:3], 1, 1))][:3]
-    return jnp.where(inside, volume[*pixels, y, x], 0)
+    *sizes, height, width = volume.shape
+    y, x, inside = _inside(y, x, height, width)
+    slices = tuple(slice(size) for size in (*sizes, 1, 1))
+    batch, row, column = jnp.ogrid[slices][:3]
+    return jnp.where(inside, volume[batch, row, column, y, x], 0)
 
 
 def _correlate(features: Features, level: Features, y: Array, x: Array) -> Array:
@@ -129,10 +128,9 @@ def _correlate_fused(features: Features, level: Features, y: Array, x: Array) ->
     the gathered windows first.
     """
     y, x, inside = _inside(y, x, *level.shape[1:3])
-    batch = jnp.arange(features.shape[0])[:, None, None, None, None]
-    return jnp.where(
-        inside, (features[:, :, :, None, None] * level[batch, y, x]).sum(-1), 0
-    )
+    batch = jnp.arange(len(features))[:, None, None, None, None]
+    products = features[:, :, :, None, None] * level[batch, y, x]
+    return jnp.where(inside, products.sum(-1), 0)
 
 
 def _correlate_chunked(
@@ -142,16 +140,17 @@ def _correlate_chunked(
     pixels at a time.
     """
     b, h, w, c = features.shape
-    pixels = b * h * w
+    num_pixels = b * h * w
     batch = jnp.broadcast_to(jnp.arange(b)[:, None, None], (b, h, w))
-    flat = tuple(a.reshape(pixels, *a.shape[3:]) for a in (features, batch, y, x))
+    flat = tuple(a.reshape(num_pixels, *a.shape[3:]) for a in (features, batch, y, x))
 
     def dot(pixel: tuple[Array, ...]) -> Array:
-        f, n, y, x = pixel
+        vector, n, y, x = pixel
         y, x, inside = _inside(y, x, *level.shape[1:3])
-        return jnp.where(inside, jnp.einsum("yxc,c->yx", level[n, y, x], f), 0)
+        products = jnp.einsum("yxc,c->yx", level[n, y, x], vector)
+        return jnp.where(inside, products, 0)
 
-    chunk = max(1, CHUNK_BYTES // (4 * c * (WINDOW + 1) ** 2))
-    return lax.map(dot, flat, batch_size=min(chunk, pixels)).reshape(
-        b, h, w, WINDOW + 1, WINDOW + 1
-    )
+    pixel_bytes = 4 * c * (WINDOW + 1) ** 2
+    chunk = max(1, CHUNK_BYTES // pixel_bytes)
+    dots = lax.map(dot, flat, batch_size=min(chunk, num_pixels))
+    return dots.reshape(b, h, w, WINDOW + 1, WINDOW + 1)

@@ -14,12 +14,14 @@ from sdvsr_jax.models.linear import conv
 from sdvsr_jax.ops.lucas_kanade import refine_flow
 from sdvsr_jax.ops.resize import mean_pool, resize_linear, upsample_bicubic
 from sdvsr_jax.ops.warp import warp
-from sdvsr_jax.types import Features, Flow, LRFrame
+from sdvsr_jax.types import Features, Flow, LRFrame, SRFrame
 
 REFINED_SCALE = 2
 """Of the frames that the flow is refined on: at LR size their gradients are too coarse.
 """
 WINDOW_SIGMA = 2.0
+SLOPE = 0.1
+"""Of the leaky ReLU."""
 
 
 class FlowDecoder(nn.Module):
@@ -30,16 +32,14 @@ class FlowDecoder(nn.Module):
     channels: int
 
     def setup(self) -> None:
-        self.conv_0, self.conv_1 = (
-            conv(2 * self.channels, dtype=jnp.float32),
-            conv(self.channels, dtype=jnp.float32),
-        )
+        self.conv_0 = conv(2 * self.channels, dtype=jnp.float32)
+        self.conv_1 = conv(self.channels, dtype=jnp.float32)
         self.conv_2 = conv(2, zero=True, dtype=jnp.float32)
 
     def __call__(self, x: Features) -> Flow:
-        return self.conv_2(
-            nn.leaky_relu(self.conv_1(nn.leaky_relu(self.conv_0(x), 0.1)), 0.1)
-        )
+        x = nn.leaky_relu(self.conv_0(x), SLOPE)
+        x = nn.leaky_relu(self.conv_1(x), SLOPE)
+        return self.conv_2(x)
 
 
 class FlowNet(nn.Module):
@@ -48,48 +48,54 @@ class FlowNet(nn.Module):
     config: FlowNetConfig
 
     def setup(self) -> None:
-        c = self.config
-        self.pyramid = [
-            conv(c.channels, stride=2, dtype=jnp.float32) for _ in range(c.num_levels)
-        ]
-        self.refine = [conv(c.channels, dtype=jnp.float32) for _ in range(c.num_levels)]
-        self.decoder = FlowDecoder(c.channels)
+        width = self.config.channels
+        levels = range(self.config.num_levels)
+        self.pyramid = [conv(width, stride=2, dtype=jnp.float32) for _ in levels]
+        self.refine = [conv(width, dtype=jnp.float32) for _ in levels]
+        self.decoder = FlowDecoder(width)
 
-    def features(self, lr: LRFrame) -> tuple[Features, ...]:
-        """Pyramid of one frame, finest (1/2) first, and the grey frame to refine on;
-        carried for the next frame.
+    def choose_frame(self, lr: LRFrame, up: SRFrame) -> LRFrame:
+        """The LR frame itself."""
+        del up
+        return lr
+
+    def features(self, image: LRFrame) -> tuple[Features, ...]:
+        """Returns the pyramid of an LR frame, finest (1/2) first, and the grey frame to
+        refine on.
         """
         levels = []
-        x = lr
+        x = image
         for down, refine in zip(self.pyramid, self.refine):
-            x = nn.leaky_relu(refine(nn.leaky_relu(down(x), 0.1)), 0.1)
+            x = nn.leaky_relu(down(x), SLOPE)
+            x = nn.leaky_relu(refine(x), SLOPE)
             levels.append(x)
         if self.config.refinements:
-            levels.append(upsample_bicubic(lr.mean(-1, keepdims=True), REFINED_SCALE))
+            grey = image.mean(-1, keepdims=True)
+            levels.append(upsample_bicubic(grey, REFINED_SCALE))
         return tuple(levels)
 
     def __call__(
         self,
-        lr: LRFrame,
+        image: LRFrame,
         features: tuple[Features, ...],
-        previous: tuple[Features, ...],
+        prev_features: tuple[Features, ...],
     ) -> Flow:
-        """Flow [b, h, w, 2] in LR pixels."""
-        levels = self.config.num_levels
-        flow = jnp.zeros(
-            (lr.shape[0], *features[levels - 1].shape[1:3], 2), jnp.float32
-        )
-        for now, before in zip(features[:levels][::-1], previous[:levels][::-1]):
+        """Returns the flow [b, h, w, 2] in LR pixels."""
+        num_levels = self.config.num_levels
+        coarsest = features[num_levels - 1]
+        flow = jnp.zeros((*coarsest.shape[:3], 2), jnp.float32)
+        for level in reversed(range(num_levels)):
+            now = features[level]
+            before = prev_features[level]
             flow = _rescale(flow, *now.shape[1:3])
-            flow = flow + self.decoder(
-                jnp.concatenate([now, warp(before, flow), flow], -1)
-            )
+            both = jnp.concatenate([now, warp(before, flow), flow], -1)
+            flow = flow + self.decoder(both)
         if not self.config.refinements:
-            return _rescale(flow, *lr.shape[1:3])
-        now, before = features[-1], previous[-1]
+            return _rescale(flow, *image.shape[1:3])
+        now = features[-1]
         flow = refine_flow(
             now,
-            before,
+            prev_features[-1],
             _rescale(flow, *now.shape[1:3]),
             sigma=WINDOW_SIGMA,
             num_iterations=self.config.refinements,
@@ -99,5 +105,6 @@ class FlowNet(nn.Module):
 
 def _rescale(flow: Flow, height: int, width: int) -> Flow:
     """Flow at another resolution: resampled, and its pixels rescaled."""
-    factor = jnp.array([width / flow.shape[2], height / flow.shape[1]], jnp.float32)
-    return resize_linear(flow, height, width) * factor
+    _, old_height, old_width, _ = flow.shape
+    factors = [width / old_width, height / old_height]
+    return resize_linear(flow, height, width) * jnp.array(factors, jnp.float32)

@@ -1,9 +1,10 @@
 """RAFT-large optical flow (Teed & Deng 2020), in the parameter layout of torchvision.
 
-1. encode both images at 1/8 size; correlate all pairs of their features 2. refine the
-flow `num_updates` times: look up correlations where the flow points, update a
-convolutional GRU 3. upsample the last flow: every pixel is a learned convex combination
-of its 3x3 coarse neighbours
+1. encode both images at 1/8 size; correlate all pairs of their features
+2. refine the flow `num_updates` times: look up correlations where the flow points,
+   update a convolutional GRU
+3. upsample the last flow: every pixel is a learned convex combination of its 3x3 coarse
+   neighbours
 """
 
 from typing import Any
@@ -13,10 +14,10 @@ import jax.numpy as jnp
 
 from sdvsr_jax.config import RAFTConfig
 from sdvsr_jax.models.flow.correlation import NUM_CHANNELS, Lookup, make_lookup
-from sdvsr_jax.models.flow.raft_encoder import Encoder
+from sdvsr_jax.models.flow.raft_encoder import FeatureEncoder
 from sdvsr_jax.models.linear import conv, stored
 from sdvsr_jax.ops.subpixel import plain_conv
-from sdvsr_jax.types import Array, Features, Float, Flow, PyTree
+from sdvsr_jax.types import Array, Features, Float, Flow, LRFrame, PyTree, SRFrame
 
 STRIDE = 8
 MIN_SIZE = 64
@@ -27,45 +28,48 @@ FineFlow = Float[Array, "b H W 2"]
 
 
 class RAFT(nn.Module):
-    """Flow between two images in [-1, 1] whose sides are multiples of 8, at least 64."""
+    """Flow between images in [-1, 1] whose sides are multiples of 8, at least 64."""
 
     config: RAFTConfig = RAFTConfig()
-    dtype: Any = jnp.float32
-    """Of the convolutions; correlation, positions and flow are float32."""
 
     def setup(self) -> None:
         c = self.config.channels
-        self.feature_encoder = Encoder(c, batch_norm=False, dtype=self.dtype)
-        self.context_encoder = Encoder(c, batch_norm=True, dtype=self.dtype)
-        self.update_block = UpdateBlock(c, dtype=self.dtype)
-        self.mask_predictor = MaskPredictor(c, dtype=self.dtype)
+        dtype = jnp.dtype(self.config.dtype)
+        self.feature_encoder = FeatureEncoder(c, batch_norm=False, dtype=dtype)
+        self.context_encoder = FeatureEncoder(c, batch_norm=True, dtype=dtype)
+        self.update_block = UpdateBlock(c, dtype)
+        self.mask_predictor = MaskPredictor(c, dtype)
+
+    def choose_frame(self, lr: LRFrame, up: SRFrame) -> SRFrame:
+        """The bicubic frame: RAFT was trained on images of that size."""
+        del lr
+        return up
 
     def features(self, image: Image) -> Features:
-        """What correlation compares, [b, H/8, W/8, 4*channels]: the part of an image
-        worth keeping for the next.
+        """Returns the features that correlation compares, [b, H/8, W/8, 4*channels]:
+        the part of an image worth keeping for the next.
         """
         _, height, width, _ = image.shape
         if height % STRIDE or width % STRIDE or min(height, width) < MIN_SIZE:
             raise ValueError(
-                f"RAFT got a {width}x{height} image, expected sides that are multiples of {STRIDE} and at least "
-                f"{MIN_SIZE}: pad the image"
+                f"RAFT got a {width}x{height} image, expected sides that are multiples "
+                f"of {STRIDE} and at least {MIN_SIZE}: pad the image"
             )
         return self.feature_encoder(image).astype(jnp.float32)
 
     def context(self, image: Image) -> tuple[Features, PyTree]:
-        """First GRU state [b, H/8, W/8, 2*channels], and the update's constants: the
-        same for every update.
+        """Returns the first GRU state [b, H/8, W/8, 2*channels], and the constants of
+        all updates.
         """
-        hidden, context = jnp.split(
-            self.context_encoder(image).astype(jnp.float32), 2, -1
-        )
-        return jnp.tanh(hidden), self.update_block.fold(nn.relu(context))
+        both = self.context_encoder(image).astype(jnp.float32)
+        hidden, context = jnp.split(both, 2, -1)
+        return jnp.tanh(hidden), self.update_block.precompute(nn.relu(context))
 
     def __call__(
         self, image: Image, features: Features, prev_features: Features
     ) -> FineFlow:
-        """Flow [b,H,W,2] (x, y) in pixels from `image` to the previous one; features as
-        `features()` gives them.
+        """Returns the flow [b,H,W,2] (x, y) in pixels from `image` to the previous one;
+        features are those of `features()`.
         """
         lookup = make_lookup(features, prev_features, self.config.correlation)
         hidden, context = self.context(image)
@@ -90,14 +94,13 @@ class RAFT(nn.Module):
         self, lookup: Lookup, hidden: Array, context: PyTree, flow: Flow
     ) -> tuple[Array, Flow]:
         """One refinement of the GRU state and of the flow at 1/8 size."""
-        hidden, delta = self.update_block(
-            hidden, context, lookup(grid(flow) + flow), flow
-        )
-        return hidden, flow + delta
+        correlations = lookup(grid(flow) + flow)
+        hidden, change = self.update_block(hidden, context, correlations, flow)
+        return hidden, flow + change
 
 
 class UpdateBlock(nn.Module):
-    """(GRU state, folded context, correlations, flow) -> (new state, change of flow)."""
+    """(GRU state, constants, correlations, flow) -> (new state, change of flow)."""
 
     channels: int
     dtype: Any = jnp.float32
@@ -107,19 +110,19 @@ class UpdateBlock(nn.Module):
         self.recurrent_block = RecurrentBlock(self.channels * 2, self.dtype)
         self.flow_head = FlowHead(self.channels * 4, self.dtype)
 
-    def fold(self, context: Features) -> PyTree:
-        """What is the same in every update: the context's part of the GRU, and a kernel
-        in its form.
+    def precompute(self, context: Features) -> PyTree:
+        """The constants of all updates: a kernel in the form that the motion encoder
+        reads, and the context's part of the GRU.
         """
-        return self.motion_encoder.fold(), self.recurrent_block.fold(context)
+        kernel = self.motion_encoder.precompute()
+        return kernel, self.recurrent_block.precompute(context)
 
     def __call__(
-        self, hidden: Array, folded: PyTree, correlations: Array, flow: Flow
+        self, hidden: Array, constants: PyTree, correlations: Array, flow: Flow
     ) -> tuple[Array, Flow]:
-        kernel, context = folded
-        hidden = self.recurrent_block(
-            hidden, self.motion_encoder(correlations, flow, kernel), context
-        )
+        kernel, context = constants
+        motion = self.motion_encoder(correlations, flow, kernel)
+        hidden = self.recurrent_block(hidden, motion, context)
         return hidden, self.flow_head(hidden).astype(jnp.float32)
 
 
@@ -143,24 +146,25 @@ class MotionEncoder(nn.Module):
         self.convflow2 = [conv(c, 3, dtype=self.dtype)]
         self.conv = [ConvParams((3, 3), c * 4, c * 2 - 2)]
 
-    def fold(self) -> tuple[Array, Array]:
+    def precompute(self) -> tuple[Array, Array]:
         """Kernel and bias of the last convolution with two channels of zeros."""
-        kernel, bias = (_widened(a, 0, 2) for a in self.conv[0]())
-        return kernel, bias
+        kernel, bias = self.conv[0]()
+        return _pad_channels(kernel, 0, 2), _pad_channels(bias, 0, 2)
 
     def __call__(
         self,
         correlations: Float[Array, f"b h w {NUM_CHANNELS}"],
         flow: Flow,
-        folded: tuple[Array, Array],
+        last_conv: tuple[Array, Array],
     ) -> Array:
-        kernel, bias = folded
-        corr = nn.relu(self.convcorr2[0](nn.relu(self.convcorr1[0](correlations))))
-        motion = nn.relu(self.convflow2[0](nn.relu(self.convflow1[0](flow))))
-        motion = nn.relu(
-            same_conv(jnp.concatenate([corr, motion], -1), kernel, self.dtype) + bias
-        )
-        return motion + _widened(flow, motion.shape[-1] - 2, 0)
+        kernel, bias = last_conv
+        corr = nn.relu(self.convcorr1[0](correlations))
+        corr = nn.relu(self.convcorr2[0](corr))
+        motion = nn.relu(self.convflow1[0](flow))
+        motion = nn.relu(self.convflow2[0](motion))
+        both = jnp.concatenate([corr, motion], -1)
+        motion = nn.relu(same_conv(both, kernel, self.dtype) + bias)
+        return motion + _pad_channels(flow, motion.shape[-1] - 2, 0)
 
 
 class RecurrentBlock(nn.Module):
@@ -173,14 +177,14 @@ class RecurrentBlock(nn.Module):
         self.convgru1 = ConvGRU(self.channels, (1, 5), self.dtype)
         self.convgru2 = ConvGRU(self.channels, (5, 1), self.dtype)
 
-    def fold(self, context: Features) -> PyTree:
-        """What the context adds to either GRU."""
-        return self.convgru1.fold(context), self.convgru2.fold(context)
+    def precompute(self, context: Features) -> PyTree:
+        """Constants of either GRU."""
+        return self.convgru1.precompute(context), self.convgru2.precompute(context)
 
     def __call__(self, hidden: Array, motion: Array, context: PyTree) -> Array:
-        return self.convgru2(
-            self.convgru1(hidden, motion, context[0]), motion, context[1]
-        )
+        of_rows, of_columns = context
+        hidden = self.convgru1(hidden, motion, of_rows)
+        return self.convgru2(hidden, motion, of_columns)
 
 
 class ConvGRU(nn.Module):
@@ -196,41 +200,44 @@ class ConvGRU(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.convz, self.convr, self.convq = (
-            ConvParams(self.kernel, 3 * self.channels, self.channels) for _ in range(3)
-        )
+        self.convz = self._conv_params()
+        self.convr = self._conv_params()
+        self.convq = self._conv_params()
 
-    def fold(self, context: Features) -> PyTree:
-        """For both gates in one convolution, and for the candidate: (kernel of state
-        and motion, what is added).
+    def _conv_params(self) -> "ConvParams":
+        return ConvParams(self.kernel, 3 * self.channels, self.channels)
+
+    def precompute(self, context: Features) -> PyTree:
+        """For both gates in one convolution, and for the candidate: the kernel of state
+        and motion, and the sum of bias and context.
         """
-        gates = (jnp.concatenate(pair, -1) for pair in zip(self.convz(), self.convr()))
-        return tuple(self._fold(context, *of) for of in (gates, self.convq()))
+        z_kernel, z_bias = self.convz()
+        r_kernel, r_bias = self.convr()
+        kernel = jnp.concatenate([z_kernel, r_kernel], -1)
+        bias = jnp.concatenate([z_bias, r_bias], -1)
+        gates = self._without_context(context, kernel, bias)
+        candidate = self._without_context(context, *self.convq())
+        return gates, candidate
 
-    def _fold(
+    def _without_context(
         self, context: Features, kernel: Array, bias: Array
     ) -> tuple[Array, Array]:
         of_state, of_context, of_motion = jnp.split(kernel, 3, 2)
-        return jnp.concatenate([of_state, of_motion], 2), same_conv(
-            context, of_context, self.dtype
-        ) + bias
+        constant = same_conv(context, of_context, self.dtype) + bias
+        return jnp.concatenate([of_state, of_motion], 2), constant
 
     def __call__(self, hidden: Array, motion: Array, context: PyTree) -> Array:
-        (of_gates, for_gates), (of_candidate, for_candidate) = context
-        gates = (
-            same_conv(jnp.concatenate([hidden, motion], -1), of_gates, self.dtype)
-            + for_gates
-        )
+        (gate_kernel, gate_constant), (kernel, constant) = context
+        both = jnp.concatenate([hidden, motion], -1)
+        gates = same_conv(both, gate_kernel, self.dtype) + gate_constant
         update, reset = jnp.split(nn.sigmoid(gates), 2, -1)
-        candidate = same_conv(
-            jnp.concatenate([reset * hidden, motion], -1), of_candidate, self.dtype
-        )
-        candidate = candidate + for_candidate
+        both = jnp.concatenate([reset * hidden, motion], -1)
+        candidate = same_conv(both, kernel, self.dtype) + constant
         return (1 - update) * hidden + update * jnp.tanh(candidate)
 
 
 class ConvParams(nn.Module):
-    """Kernel and bias of a convolution, for who computes it in parts."""
+    """Kernel and bias of a convolution that is computed in parts."""
 
     kernel: tuple[int, int]
     in_channels: int
@@ -238,24 +245,29 @@ class ConvParams(nn.Module):
 
     @nn.compact
     def __call__(self) -> tuple[Array, Array]:
-        bias = jnp.asarray(self.param("bias", nn.initializers.zeros, (self.channels,)))
-        if (turned := stored(self, "kernel_ohwi")) is not None:
-            return turned.transpose(1, 2, 3, 0), bias  # which XLA sees through
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        bias = jnp.asarray(bias)
+        output_first = stored(self, "kernel_ohwi")
+        if output_first is not None:
+            # XLA sees through the transposition
+            return output_first.transpose(1, 2, 3, 0), bias
         shape = (*self.kernel, self.in_channels, self.channels)
-        return jnp.asarray(
-            self.param("kernel", nn.initializers.lecun_normal(), shape)
-        ), bias
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return jnp.asarray(kernel), bias
 
 
 def same_conv(x: Features, kernel: Float[Array, "kh kw c d"], dtype: Any) -> Features:
     """Stride 1, an odd kernel, as large as the input."""
-    rows, columns = ((k // 2, k // 2) for k in kernel.shape[:2])
+    height, width, _, _ = kernel.shape
+    rows = (height // 2, height // 2)
+    columns = (width // 2, width // 2)
     return plain_conv(x.astype(dtype), kernel.astype(dtype), rows, columns)
 
 
-def _widened(x: Array, before: int, after: int) -> Array:
-    """With so many channels of zeros more in front and behind."""
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(before, after)])
+def _pad_channels(x: Array, before: int, after: int) -> Array:
+    """Channels of zeros in front and behind."""
+    padding = [(0, 0)] * (x.ndim - 1)
+    return jnp.pad(x, [*padding, (before, after)])
 
 
 class FlowHead(nn.Module):
@@ -283,17 +295,18 @@ class MaskPredictor(nn.Module):
         self.conv = conv(9 * STRIDE**2, 1, dtype=self.dtype)
 
     def __call__(self, hidden: Array) -> Array:
-        # A quarter: RAFT balances the gradients of mask and flow so; the trained
-        # weights contain it.
-        return 0.25 * self.conv(nn.relu(self.convrelu[0](hidden))).astype(jnp.float32)
+        x = nn.relu(self.convrelu[0](hidden))
+        logits = self.conv(x).astype(jnp.float32)
+        # a quarter: RAFT balances the gradients of mask and flow so; the trained
+        # weights contain it
+        return 0.25 * logits
 
 
 def grid(flow: Flow) -> Float[Array, "h w 2"]:
-    """The position (x, y) of every pixel, [h, w, 2]."""
-    height, width = flow.shape[1:3]
-    return jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1).astype(
-        flow.dtype
-    )
+    """Returns the position (x, y) of every pixel, [h, w, 2]."""
+    _, height, width, _ = flow.shape
+    positions = jnp.meshgrid(jnp.arange(width), jnp.arange(height))
+    return jnp.stack(positions, -1).astype(flow.dtype)
 
 
 def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> FineFlow:
@@ -301,11 +314,11 @@ def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> FineFlow:
     coarse neighbours.
     """
     b, h, w, _ = flow.shape
-    weights = nn.softmax(logits.reshape(b, h, w, 9, STRIDE, STRIDE), axis=3)
+    logits = logits.reshape(b, h, w, 9, STRIDE, STRIDE)
+    weights = nn.softmax(logits, axis=3)
     padded = jnp.pad(STRIDE * flow, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    neighbours = jnp.stack(
-        [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], 3
-    )
-    # A reduced matrix precision would round positions of hundreds of pixels.
+    shifted = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+    neighbours = jnp.stack(shifted, 3)
+    # a reduced matrix precision would round positions of hundreds of pixels
     fine = jnp.einsum("bijkyx,bijkc->biyjxc", weights, neighbours, precision="highest")
     return fine.reshape(b, STRIDE * h, STRIDE * w, 2)

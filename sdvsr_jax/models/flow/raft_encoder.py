@@ -9,10 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from sdvsr_jax.models.linear import conv
-from sdvsr_jax.types import Array, Features
+from sdvsr_jax.types import Array, Features, Float
+
+EPSILON = 1e-5
+"""torch's, of both norms."""
 
 
-class Encoder(nn.Module):
+class FeatureEncoder(nn.Module):
     """An image to features at 1/8 size."""
 
     channels: int
@@ -28,12 +31,13 @@ class Encoder(nn.Module):
         self.conv = conv(c * 4, 1, dtype=self.dtype)
 
     def _stage(self, channels: int, stride: int) -> list["ResidualBlock"]:
-        return [
-            ResidualBlock(channels, s, self.batch_norm, self.dtype) for s in (stride, 1)
-        ]
+        first = ResidualBlock(channels, stride, self.batch_norm, self.dtype)
+        second = ResidualBlock(channels, 1, self.batch_norm, self.dtype)
+        return [first, second]
 
-    def __call__(self, x: Array) -> Features:
-        x = nn.relu(_normalised(self.convnormrelu, x))
+    def __call__(self, image: Float[Array, "b H W 3"]) -> Features:
+        """Returns features [b, H/8, W/8, 4 * channels]."""
+        x = nn.relu(_normalised(self.convnormrelu, image))
         for block in (*self.layer1, *self.layer2, *self.layer3):
             x = block(x)
         return self.conv(x)
@@ -50,21 +54,20 @@ class ResidualBlock(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.convnormrelu1 = _conv_norm(
-            self.channels, 3, self.stride, self.batch_norm, self.dtype
-        )
-        self.convnormrelu2 = _conv_norm(
-            self.channels, 3, 1, self.batch_norm, self.dtype
-        )
+        self.convnormrelu1 = self._conv_norm(3, self.stride)
+        self.convnormrelu2 = self._conv_norm(3, 1)
         if self.stride > 1:
-            self.downsample = _conv_norm(
-                self.channels, 1, self.stride, self.batch_norm, self.dtype
-            )
+            self.downsample = self._conv_norm(1, self.stride)
 
-    def __call__(self, x: Array) -> Array:
+    def _conv_norm(self, kernel: int, stride: int) -> list[nn.Module]:
+        return _conv_norm(self.channels, kernel, stride, self.batch_norm, self.dtype)
+
+    def __call__(self, x: Features) -> Features:
         y = nn.relu(_normalised(self.convnormrelu1, x))
         y = nn.relu(_normalised(self.convnormrelu2, y))
-        return nn.relu(y + (_normalised(self.downsample, x) if self.stride > 1 else x))
+        if self.stride > 1:
+            x = _normalised(self.downsample, x)
+        return nn.relu(y + x)
 
 
 class BatchNorm(nn.Module):
@@ -73,37 +76,42 @@ class BatchNorm(nn.Module):
     channels: int
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        zeros, ones, shape = (
-            nn.initializers.zeros,
-            nn.initializers.ones,
-            (self.channels,),
-        )
-        mean, variance = (
-            self.param("running_mean", zeros, shape),
-            self.param("running_var", ones, shape),
-        )
-        gain = self.param("scale", ones, shape) * jax.lax.rsqrt(variance + 1e-5)
-        return ((x - mean) * gain + self.param("bias", zeros, shape)).astype(x.dtype)
+    def __call__(self, x: Features) -> Features:
+        zeros = nn.initializers.zeros
+        ones = nn.initializers.ones
+        shape = (self.channels,)
+        mean = self.param("running_mean", zeros, shape)
+        variance = self.param("running_var", ones, shape)
+        scale = self.param("scale", ones, shape)
+        bias = self.param("bias", zeros, shape)
+        gain = scale * jax.lax.rsqrt(variance + EPSILON)
+        y = (x - mean) * gain + bias
+        return y.astype(x.dtype)
 
 
 def instance_norm(x: Features) -> Features:
     """Zero mean and unit variance over each channel's pixels."""
+    # statistics of a frame's pixels would be rounded away in 16 bits
     y = x.astype(jnp.float32)
     y = y - y.mean((1, 2), keepdims=True)
-    return (y * jax.lax.rsqrt(jnp.square(y).mean((1, 2), keepdims=True) + 1e-5)).astype(
-        x.dtype
-    )
+    variance = jnp.square(y).mean((1, 2), keepdims=True)
+    y = y * jax.lax.rsqrt(variance + EPSILON)
+    return y.astype(x.dtype)
 
 
 def _conv_norm(
     channels: int, kernel: int, stride: int, batch_norm: bool, dtype: Any
 ) -> list[nn.Module]:
     """A convolution and, where it has parameters, its norm: instance norm has none."""
-    layer = conv(channels, kernel, stride, dtype=dtype)
-    return [layer, BatchNorm(channels)] if batch_norm else [layer]
+    layers: list[nn.Module] = [conv(channels, kernel, stride, dtype=dtype)]
+    if batch_norm:
+        layers.append(BatchNorm(channels))
+    return layers
 
 
 def _normalised(layers: Any, x: Array) -> Array:
-    x = layers[0](x)
-    return layers[1](x) if len(layers) > 1 else instance_norm(x)
+    conv, *norms = layers
+    x = conv(x)
+    if not norms:
+        return instance_norm(x)
+    return norms[0](x)

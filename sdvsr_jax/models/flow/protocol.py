@@ -1,0 +1,24 @@
+"""Optical flow as the step asks for it; `RAFT` and `FlowNet` are two networks."""
+
+from typing import Protocol, runtime_checkable
+
+from sdvsr_jax.types import Array, Flow, LRFrame, PyTree, SRFrame
+
+
+@runtime_checkable
+class FlowEstimator(Protocol):
+    """A network that compares two frames; the features of a frame are computed once
+    and kept for the next one.
+    """
+
+    def choose_frame(self, lr: LRFrame, up: SRFrame) -> Array:
+        """Returns the LR frame or its bicubic enlargement, whichever is compared."""
+        ...
+
+    def features(self, image: Array) -> PyTree:
+        """Returns the part of a chosen frame that is kept for the next."""
+        ...
+
+    def __call__(self, image: Array, features: PyTree, prev_features: PyTree) -> Flow:
+        """Returns the flow from a chosen frame to the previous one, in its pixels."""
+        ...

@@ -1,0 +1,69 @@
+"""The LR frame repaired with the help of the previous one, where the model has a
+restorer.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from sdvsr_jax.config import ModelConfig
+from sdvsr_jax.history import Motion, estimate_validity
+from sdvsr_jax.models.restorer import FOLD, Repair
+from sdvsr_jax.networks import Networks
+from sdvsr_jax.ops.resize import mean_pool
+from sdvsr_jax.ops.warp import warp
+from sdvsr_jax.state import StreamState
+from sdvsr_jax.types import HasPrev, LRFrame, SRFrame
+
+
+class Restored(NamedTuple):
+    """The frame as everything behind the restorer sees it, and the repair in it."""
+
+    lr: LRFrame
+    repair: Repair
+
+
+def restore(
+    nets: Networks,
+    motion: Motion,
+    state: StreamState,
+    lr: LRFrame,
+    follows: HasPrev,
+) -> Restored:
+    """Returns lr + degree * residual; at degree 0 the very same frame.
+
+    The degree is ``state.restore``, or per pixel the network's own where that is
+    negative (`stream.AUTO`). Where ``follows`` is False nothing of the state is read.
+    """
+    assert nets.restorer is not None
+    has_prev = follows[:, None, None, None]
+    prev_lr = jnp.where(has_prev, state.prev_lr, lr)
+    validity = jnp.where(has_prev, motion.validity, 0)
+    validity = jnp.broadcast_to(validity, (*lr.shape[:3], 1))
+    previous = jnp.where(has_prev, warp(prev_lr, motion.flow_lr), lr)
+    half_flow = mean_pool(motion.flow_lr, FOLD) / FOLD
+    memory = warp(jnp.where(has_prev, state.memory, 0), half_flow)
+    memory = jnp.where(has_prev, memory, 0)
+    repair = nets.restorer(lr, previous, memory, validity)
+    degree = state.restore[:, None, None, None]
+    amount = jnp.where(degree < 0, repair.amount, degree)
+    repaired = lr + amount * repair.residual
+    return Restored(jnp.where(degree == 0, lr, repaired), repair)
+
+
+def motion_of_repaired(
+    nets: Networks,
+    motion: Motion,
+    state: StreamState,
+    lr: LRFrame,
+    up: SRFrame,
+    config: ModelConfig,
+) -> Motion:
+    """Returns the motion with validity and features of the repaired frame: noise and
+    block edges say nothing against the history.
+    """
+    image = nets.flow.choose_frame(lr, up)
+    return motion._replace(
+        validity=estimate_validity(state, lr, motion.flow_lr, config),
+        features=nets.flow.features(image),
+    )

@@ -1,0 +1,65 @@
+"""Guidance: nothing until it is trained, and the mask only where the model has one."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdvsr_jax import ModelConfig, init_params
+from sdvsr_jax.networks import bind
+from tests.tiny_models import random_params, tiny_nano
+
+
+@pytest.fixture(scope="module")
+def config() -> ModelConfig:
+    return tiny_nano()
+
+
+def residuals(params: dict, config: ModelConfig) -> list[jax.Array]:
+    net = bind(params, config).controlnet
+    rng = np.random.default_rng(0)
+    latents = jnp.asarray(rng.standard_normal((1, 8, 8, 4)), jnp.float32)
+    lr = jnp.asarray(rng.uniform(-1, 1, (1, 8, 8, 3)), jnp.float32)
+    image = jnp.asarray(rng.uniform(-1, 1, (1, 32, 32, 3)), jnp.float32)
+    condition = net.embed_condition(image, image[..., :1])
+    shifts = net.precompute_shifts(jnp.asarray([500]))
+    prompt = net.precompute_prompt(jnp.zeros((1, 1, 1)))
+    skips, mid = net(latents, lr, condition, shifts, prompt)
+    return [*skips, mid]
+
+
+def test_a_fresh_branch_adds_nothing_to_the_u_net(config: ModelConfig) -> None:
+    fresh = init_params(jax.random.key(0), config)
+    for residual in residuals(fresh, config):
+        assert not np.asarray(residual).any()
+
+
+def test_there_is_a_residual_for_every_skip_and_for_the_middle(
+    config: ModelConfig,
+) -> None:
+    all_residuals = residuals(random_params(config), config)
+    # conv_in, a ResNet and the downsampler of level 0, a ResNet of level 1, the middle
+    assert [r.shape[1:] for r in all_residuals] == [
+        (4, 4, 8),
+        (4, 4, 8),
+        (2, 2, 8),
+        (2, 2, 16),
+        (2, 2, 16),
+    ]
+    assert all(np.asarray(residual).any() for residual in all_residuals)
+
+
+@pytest.mark.parametrize("mask_channel", [True, False])
+def test_validity_is_seen_only_where_the_model_has_its_channel(
+    mask_channel: bool,
+) -> None:
+    config = tiny_nano()
+    guidance = dataclasses.replace(config.guidance, mask_channel=mask_channel)
+    config = dataclasses.replace(config, guidance=guidance)
+    net = bind(random_params(config), config).controlnet
+    image = jnp.zeros((1, 32, 32, 3))
+    trusted = net.embed_condition(image, jnp.ones((1, 32, 32, 1)))
+    doubted = net.embed_condition(image, jnp.zeros((1, 32, 32, 1)))
+    assert bool((trusted != doubted).any()) == mask_channel
