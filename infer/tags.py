@@ -1,11 +1,11 @@
-"""What a file, a stream or a chapter says in words: what of it is the author's, and
-what of that was lost.
+"""What a file, a stream or a chapter says in words: what of it its author wrote, and
+what of that is missing in another file.
 """
 
 import re
 from collections.abc import Mapping
 
-MUXERS_OWN = {
+MUXER_TAGS = {
     "major_brand",
     "minor_version",
     "compatible_brands",
@@ -18,63 +18,87 @@ MUXERS_OWN = {
     "number_of_bytes",
 }
 """What muxers write about themselves and about the streams they see."""
-NOTHING_SAID = {
+IDENTIFIERS = {
+    "umid",
+    "uid",
+    "generation_uid",
+    "product_uid",
+    "file_package_umid",
+    "material_package_umid",
+    "reference_package_umid",
+    "wm/mediaclassprimaryid",
+    "wm/mediaclasssecondaryid",
+    "wmfsdkversion",
+    "wmfsdkneeded",
+    "isvbr",
+    "devicemodel_id",
+    "content_id",
+    "com.apple.quicktime.content.identifier",
+}
+"""Names of one particular file, which would be lies in another one."""
+EMPTY_TAGS = {
     ("language", "und"),
     ("handler_name", "VideoHandler"),
     ("handler_name", "SoundHandler"),
     ("handler_name", "SubtitleHandler"),
 }
+"""Entries that stand for nothing having been said."""
 NEARLY = 1e-4
 """Degrees of latitude that containers round to, 11 m."""
+NUMBER = re.compile(r"[+-]\d+(?:\.\d*)?")
 
 
-def said(
-    metadata: Mapping[str, str], above: Mapping[str, str] | None = None
+def authored_tags(
+    metadata: Mapping[str, str], file_tags: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The entries that were written by somebody and not by a muxer.
 
-    above: what the file says of all its streams, and a stream need not repeat.
+    file_tags: what the file says of all its streams, and a stream need not repeat.
     """
-    above, found = above or {}, {}
+    creation = (file_tags or {}).get("creation_time")
+    tags = {}
     for key, value in metadata.items():
         base = key.lower().partition("-")[0]
-        repeated = (
-            base != key.lower() and metadata.get(base) == value
-        )  # FFmpeg tells 'title-eng' as 'title', too
-        told = base == "creation_time" and above.get("creation_time") == value
-        own = base in MUXERS_OWN or base.startswith("_statistics")
-        if not (own or repeated or told or (base, value) in NOTHING_SAID):
-            found["title" if key == "name" else key] = (
-                value  # the name of an mp4 track is written as a title
-            )
-    return found
+        # FFmpeg tells 'title-eng' as 'title', too.
+        is_translation = base != key.lower() and metadata.get(base) == value
+        is_repeated = base == "creation_time" and creation == value
+        if is_translation or is_repeated or _is_of_muxer(base, value):
+            continue
+        # The name of an mp4 track is written as a title.
+        tags["title" if key == "name" else key] = value
+    return tags
 
 
-def lost(expected: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    """Keys of ``expected`` that are missing in ``found`` or have other values there.
+def _is_of_muxer(base: str, value: str) -> bool:
+    if base.startswith("_statistics") or (base, value) in EMPTY_TAGS:
+        return True
+    return base in MUXER_TAGS or base in IDENTIFIERS
+
+
+def missing_tags(expected: Mapping[str, str], tags: Mapping[str, str]) -> list[str]:
+    """Keys of ``expected`` that are not in ``tags`` or have other values there.
 
     Keys are compared as FFmpeg does, without regard to case, and places on Earth as
     numbers.
     """
-    there = {_plain(key): value for key, value in said(found).items()}
-    return sorted(
-        key
-        for key, value in expected.items()
-        if not _same(_plain(key), value, there.get(_plain(key)))
-    )
+    others = {_plain(key): value for key, value in authored_tags(tags).items()}
+    keys = []
+    for key, value in expected.items():
+        name = _plain(key)
+        if not _is_same(name, value, others.get(name)):
+            keys.append(key)
+    return sorted(keys)
 
 
 def _plain(key: str) -> str:
     return key.lower().replace(" ", "_")
 
 
-def _same(key: str, wanted: str, found: str | None) -> bool:
-    if wanted == found or found is None or not key.startswith("location"):
-        return wanted == found
-    places = [
-        [float(n) for n in re.findall(r"[+-]\d+(?:\.\d*)?", text)]
-        for text in (wanted, found)
-    ]
-    return len(places[0]) == len(places[1]) and all(
-        abs(a - b) <= NEARLY for a, b in zip(*places, strict=True)
-    )
+def _is_same(key: str, expected: str, value: str | None) -> bool:
+    if expected == value or value is None or not key.startswith("location"):
+        return expected == value
+    place = [float(number) for number in NUMBER.findall(expected)]
+    other = [float(number) for number in NUMBER.findall(value)]
+    if len(place) != len(other):
+        return False
+    return all(abs(a - b) <= NEARLY for a, b in zip(place, other, strict=True))

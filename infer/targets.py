@@ -27,7 +27,9 @@ def check_replaceable(
 ) -> None:
     """Raises ValueError if ``path`` is there and this command may not replace it."""
     target = Path(path)
-    if not os.path.lexists(target):
+    try:
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         return
     require_regular(target)
     if overwrite or (is_ours is not None and is_ours(target)):

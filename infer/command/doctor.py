@@ -1,5 +1,5 @@
-"""`python -m infer doctor`: what this machine has, and whether the shipped model
-computes what it should.
+"""`python -m infer doctor`: the machine's parts, and whether the shipped model computes
+what it should.
 """
 
 import json
@@ -21,27 +21,21 @@ from av.codec.codec import UnknownCodecError
 from infer.console import in_words
 from infer.model import compiled_cache, memory, selftest
 from infer.model.engine import Device, find_device
-from infer.sinks.encoders import ENCODERS, VideoSpec, choose_pixel_format, try_encoder
-from infer.sources.info import ColorTags, PixelLayout
+from infer.sinks.encoder_setup import try_encoder
+from infer.sinks.encoder_spec import VideoSpec
+from infer.sinks.encoders import ENCODERS, Encoder, choose_pixel_format
+from infer.sources.info import BT601, ColorTags, PixelLayout
 from sdvsr_jax.weights import load as checkpoint
 from sdvsr_jax.weights.checksum import sha256
 
 NEEDED = ("libx264", "libx265")
 """The encoders that are taken by default."""
 DECODERS = (
-    "h264",
-    "hevc",
-    "av1",
-    "vp9",
-    "vp8",
-    "mpeg4",
-    "mpeg2video",
-    "h263",
-    "mjpeg",
-    "prores",
-    "ffv1",
-    "png",
+    *("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "h263"),
+    *("mjpeg", "prores", "ffv1", "png"),
 )
+LONGEST = 300
+"""Characters of a self-test's error."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +66,9 @@ class Finding:
     text: str
     fault: bool = False
 
+    def __str__(self) -> str:
+        return f"{'FAULT' if self.fault else 'ok':6}{self.name:12}{self.text}"
+
 
 def main(arguments: list[str]) -> int:
     """The command; returns the exit status."""
@@ -90,34 +87,27 @@ def main(arguments: list[str]) -> int:
         _weights,
         lambda: _self_test(options.device),
     ]
-    found = []
+    findings = []
     for part in parts:
         for finding in part():
-            found.append(finding)
+            findings.append(finding)
             if not options.json:
-                print(
-                    f"{'FAULT' if finding.fault else 'ok':6}{finding.name:12}{finding.text}",
-                    flush=True,
-                )
-    faults = sum(f.fault for f in found)
+                # At once: the self-test takes seconds.
+                print(finding, flush=True)
+    num_faults = sum(finding.fault for finding in findings)
     if options.json:
-        print(
-            json.dumps(
-                {"ok": not faults, "findings": [asdict(f) for f in found]}, indent=1
-            )
-        )
+        report = {"ok": not num_faults, "findings": [asdict(f) for f in findings]}
+        print(json.dumps(report, indent=1))
     else:
-        print(f"{len(found) - faults} of {len(found)} checks are fine")
-    return 1 if faults else 0
+        print(f"{len(findings) - num_faults} of {len(findings)} checks are fine")
+    return 1 if num_faults else 0
 
 
 def _versions() -> Iterator[Finding]:
-    names = ", ".join(
-        f"{name} {version(name)}" for name in ("jax", "jaxlib", "flax", "av")
-    )
-    python = (
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    )
+    packages = ("jax", "jaxlib", "flax", "av")
+    names = ", ".join(f"{name} {version(name)}" for name in packages)
+    system = f"{platform.system()} {platform.machine()}"
+    python = f"Python {platform.python_version()}, {system}"
     yield Finding("versions", f"{python}, {names}, FFmpeg {av.ffmpeg_version_info}")
 
 
@@ -125,103 +115,97 @@ def _devices() -> Iterator[Finding]:
     for device in jax.devices():
         limit = (device.memory_stats() or {}).get("bytes_limit")
         size = f", {in_words(limit)}" if limit else ""
-        yield Finding(
-            "device", f"{device.platform}:{device.id} {device.device_kind}{size}"
-        )
+        name = f"{device.platform}:{device.id} {device.device_kind}"
+        yield Finding("device", f"{name}{size}")
 
 
 def _memory(device: Device) -> Iterator[Finding]:
     free = memory.available(device)
-    yield Finding(
-        "memory",
-        "unknown"
-        if free is None
-        else f"{in_words(free)} available on {device.platform}",
-    )
+    text = "unknown"
+    if free is not None:
+        text = f"{in_words(free)} available on {device.platform}"
+    yield Finding("memory", text)
 
 
 def _encoders() -> Iterator[Finding]:
-    opened = []
+    able = []
     for encoder in ENCODERS.values():
         try:
-            shape = choose_pixel_format(
-                encoder, PixelLayout("yuv420p", 8, "420", False), (256, 256)
-            )
-            try_encoder(
-                VideoSpec(
-                    encoder.name,
-                    shape,
-                    256,
-                    256,
-                    Fraction(1, 25),
-                    Fraction(25),
-                    ColorTags(),
-                    6,
-                )
-            )
-            opened.append(encoder.name)
+            try_encoder(_small_spec(encoder))
+            able.append(encoder.name)
         except (ValueError, UnknownCodecError) as error:
             if encoder.name in NEEDED:
                 yield Finding("encoder", str(error), fault=True)
-    rest = ", ".join(name for name in ENCODERS if name not in opened)
-    yield Finding(
-        "encoders",
-        ", ".join(opened) + (f" (not on this machine: {rest})" if rest else ""),
+    others = ", ".join(name for name in ENCODERS if name not in able)
+    absence = f" (not on this machine: {others})" if others else ""
+    yield Finding("encoders", ", ".join(able) + absence)
+
+
+def _small_spec(encoder: Encoder) -> VideoSpec:
+    """An ordinary picture of a size that every encoder takes."""
+    side = 256
+    layout = PixelLayout("yuv420p", 8, "420", False)
+    return VideoSpec(
+        encoder=encoder.name,
+        pixel_format=choose_pixel_format(encoder, layout, (side, side)),
+        width=side,
+        height=side,
+        time_base=Fraction(1, 25),
+        rate=Fraction(25),
+        color=ColorTags(),
+        matrix=BT601,
     )
 
 
 def _decoders() -> Iterator[Finding]:
-    missing = []
+    able, missing = [], []
     for name in DECODERS:
         try:
             Codec(name, "r")
+            able.append(name)
         except UnknownCodecError:
             missing.append(name)
-    text = ", ".join(name for name in DECODERS if name not in missing)
-    yield Finding(
-        "decoders",
-        text + (f"; missing: {', '.join(missing)}" if missing else ""),
-        bool(missing),
-    )
+    text = ", ".join(able)
+    if missing:
+        text += f"; missing: {', '.join(missing)}"
+    yield Finding("decoders", text, bool(missing))
 
 
 def _cache() -> Iterator[Finding]:
     path = compiled_cache.folder()
     if fault := compiled_cache.fault(path):
-        yield Finding(
-            "cache", f"{path}: {fault}; every start compiles anew", fault=True
-        )
+        text = f"{path}: {fault}; every start compiles anew"
+        yield Finding("cache", text, fault=True)
         return
-    files = [f for f in path.rglob("*") if f.is_file()]
-    size = in_words(sum(f.stat().st_size for f in files))
-    yield Finding(
-        "cache",
-        f"{path}, mode {path.stat().st_mode & 0o777:03o}, {len(files)} files, {size}",
-    )
+    files = [file for file in path.rglob("*") if file.is_file()]
+    size = in_words(sum(file.stat().st_size for file in files))
+    mode = f"{path.stat().st_mode & 0o777:03o}"
+    yield Finding("cache", f"{path}, mode {mode}, {len(files)} files, {size}")
 
 
 def _weights() -> Iterator[Finding]:
     for name, expected in checkpoint.shipped().items():
         path = Path(str(checkpoint.SHIPPED / f"{name}.safetensors"))
         if not path.is_file():
-            yield Finding(
-                "weights", f"{path}: not there; reinstall the package", fault=True
-            )
-        elif (found := sha256(path)) != expected:
-            text = f"{path}: checksum {found[:12]}..., expected {expected[:12]}...: reinstall the package"
+            text = f"{path}: not there; reinstall the package"
             yield Finding("weights", text, fault=True)
-        else:
-            yield Finding(
-                "weights",
-                f"{name}, {in_words(path.stat().st_size)}, sha256 {found[:12]}...",
-            )
+            continue
+        digest = sha256(path)
+        if digest != expected:
+            sums = f"checksum {digest[:12]}..., expected {expected[:12]}..."
+            text = f"{path}: {sums}: reinstall the package"
+            yield Finding("weights", text, fault=True)
+            continue
+        size = in_words(path.stat().st_size)
+        yield Finding("weights", f"{name}, {size}, sha256 {digest[:12]}...")
 
 
 def _self_test(device: str) -> Iterator[Finding]:
-    started = time.perf_counter()
+    start = time.perf_counter()
     try:
         fault = selftest.fault(selftest.measure(device))
     except (ValueError, RuntimeError, OSError) as error:
-        fault = " ".join(str(error).split())[:300]
-    seconds = f"{selftest.FRAMES} frames of {selftest.MODEL} in {time.perf_counter() - started:.1f} s"
-    yield Finding("self-test", fault or f"{seconds}, as expected", bool(fault))
+        fault = " ".join(str(error).split())[:LONGEST]
+    seconds = time.perf_counter() - start
+    effort = f"{selftest.FRAMES} frames of {selftest.MODEL} in {seconds:.1f} s"
+    yield Finding("self-test", fault or f"{effort}, as expected", bool(fault))

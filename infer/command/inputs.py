@@ -1,4 +1,4 @@
-"""Which inputs a command line stands for: files, folders of frames, folders of videos."""
+"""Which inputs a command line stands for: files, and folders of frames or videos."""
 
 import os
 import re

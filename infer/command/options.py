@@ -136,8 +136,8 @@ class ModelOptions:
     seed: int = 0
     """Noise seed."""
     restore: Annotated[str, arg(metavar="auto|0..1")] = "auto"
-    """How much of compression, noise and blur is repaired: auto leaves clean input alone,
-    0 keeps the input as it is, 1 repairs all. For models with a restorer.
+    """How much of compression, noise and blur is repaired: auto leaves clean input
+    alone, 0 keeps the input as it is, 1 repairs all. For models with a restorer.
     """
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     """Of the networks' activations, instead of the model's own."""
@@ -303,7 +303,7 @@ def _sides(text: str) -> tuple[int, int] | None:
 
 
 def parse_degree(text: str) -> float:
-    """'0.5' -> 0.5; 'auto' -> a negative number, which is what the stream takes for it."""
+    """'0.5' -> 0.5; 'auto' -> a negative number, as the stream takes it."""
     if text == "auto":
         return -1.0
     try:

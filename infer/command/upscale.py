@@ -101,6 +101,11 @@ def _live_task(options: Options, path: str, output: str | None) -> Task:
             f"--on-resize {options.on_resize}: not for live input or output, which "
             "stay one stream"
         )
+    if options.fps is not None and options.input_size is None:
+        raise ValueError(
+            f"--fps {options.fps}: {path} has a clock of its own; --fps is for folders "
+            "of images and for raw pictures of --input-size"
+        )
 
     if options.prescale != 1:
         raise ValueError(

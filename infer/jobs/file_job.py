@@ -24,8 +24,9 @@ from infer.model.memory_plan import predicted
 from infer.model.versions import versions
 from infer.pipeline import READ_AHEAD, Policy, run
 from infer.sinks.files import PNGSink, SegmentSink
-from infer.sinks.mux import Timeline, join
+from infer.sinks.mux import join
 from infer.sinks.segments import Segment
+from infer.sinks.timeline import Timeline
 from infer.sinks.verify import Check, check_output
 from infer.sources.files import Damage, FileSource
 from infer.sources.inbox import Inbox
@@ -200,15 +201,26 @@ def _check(plan: Plan, work: WorkFolder) -> list[Check]:
     assert plan.package is not None
     timeline = _timeline(plan, work.segments)
     part = work.part("joined")
-    copies = join(part, plan.package, plan.spec, work.segments, plan.info, timeline)
-    return check_output(part, plan.package, plan.spec, plan.info, timeline, copies)
+    package, spec, info = plan.package, plan.spec, plan.info
+    try:
+        copies = join(part, package, spec, work.segments, info, timeline)
+        return check_output(part, package, spec, info, timeline, copies)
+    except JobError as error:
+        # The user knows the output by its own name.
+        raise JobError(str(error).replace(part, plan.output)) from None
 
 
 def _images_of(plan: Plan, work: WorkFolder) -> list[str]:
     """Names of the finished images, here or already in the output's folder."""
-    names = [os.path.basename(name) for name in work.images]
-    places = (work.path / "frames", Path(plan.target))
-    return [n for n in names if any((place / n).exists() for place in places)]
+    target = Path(plan.target)
+    is_picture = is_picture_name(plan.target)
+    folder = target.parent if is_picture else target
+    images = []
+    for name in work.images:
+        final = target.name if is_picture else os.path.basename(name)
+        if (work.path / name).exists() or (folder / final).exists():
+            images.append(name)
+    return images
 
 
 def _publish(plan: Plan, work: WorkFolder, report: Report) -> None:

@@ -11,12 +11,18 @@ from sdvsr_jax.types import PyTree
 from sdvsr_jax.weights.checksum import sha256, sha256_of_arrays
 
 WHOLE = 256 * 2**20
-SAMPLES, SAMPLE = 256, 2**18
+"""Bytes up to which a file is read from end to end, in about a second."""
+NUM_SAMPLES = 256
+SAMPLE = 2**18
+"""Bytes: together 64 MiB, so that no job waits long for it."""
 
 
 def file_identity(info: VideoInfo) -> str:
-    """Changes when the input does. Folders of frames: every file counts."""
-    if info.files:
+    """Returns a digest that changes when the input does.
+
+    Of a folder of frames every file counts.
+    """
+    if info.files and info.files != (info.path,):
         digest = hashlib.sha256()
         for path in info.files:
             digest.update(f"{os.path.basename(path)} {_digest(path)}\n".encode())
@@ -25,16 +31,18 @@ def file_identity(info: VideoInfo) -> str:
 
 
 def _digest(path: str) -> str:
-    """SHA-256 of a file; of big ones samples all over it, its size and its time of
-    change.
+    """SHA-256 of a file.
+
+    Of big ones: of samples all over it, its size and its time of change.
     """
     status = os.stat(path)
     if status.st_size <= WHOLE:
         return sha256(Path(path))
     with open(path, "rb") as file:
         digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
-        for number in range(SAMPLES):
-            file.seek(number * (status.st_size - SAMPLE) // (SAMPLES - 1))
+        for number in range(NUM_SAMPLES):
+            last = status.st_size - SAMPLE
+            file.seek(number * last // (NUM_SAMPLES - 1))
             digest.update(file.read(SAMPLE))
         return digest.hexdigest()
 

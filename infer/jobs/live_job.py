@@ -24,14 +24,14 @@ from infer.console import describe_model, say
 from infer.errors import JobError
 from infer.jobs.fitting import layout_of, load, tell
 from infer.jobs.live_report import Meter
-from infer.jobs.plan import check_target, output_size
+from infer.jobs.plan import check_target, output_size, wish_of
 from infer.jobs.stopping import stopped_by_signals, unless_stopped
 from infer.model.engine import Engine, Shape
 from infer.model.engines import Engines
 from infer.model.memory import available
 from infer.model.memory_plan import Need, Planner, predicted
 from infer.pipeline import Policy, run
-from infer.sinks.encoders import VideoSpec
+from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.live_encoders import describe_encoder, live_spec
 from infer.sinks.stream import LiveSink
 from infer.sources.address import (
@@ -70,7 +70,7 @@ def run_live(
     with stopped_by_signals(stop):
         source = _open_source(options, address, target, overflow, stop)
         size = output_size(options, source.info)
-        spec = live_spec(options, source.info, target, size)
+        spec = live_spec(wish_of(options), source.info, target, size)
         open_sink = partial(LiveSink, target, spec, source, options.timeout, stop)
         sink = unless_stopped(open_sink, stop)
         inbox = Inbox(

@@ -1,24 +1,23 @@
-"""What an output container can hold, found by asking its muxer before the job starts."""
+"""What an output container can hold, by asking its muxer before the job starts."""
 
 import contextlib
 import io
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 from av.container import InputContainer, OutputContainer
-from av.packet import Packet
 from av.stream import Stream
 
-from infer.sinks.encoders import VideoSpec, add_encoder
+from infer.sinks.encoder_setup import add_encoder
+from infer.sinks.encoder_spec import VideoSpec
+from infer.sinks.packets import single_packets
+from infer.sinks.sound_encoder import LOSSLESS, SoundEncoder, is_pcm
 from infer.sources.info import OWN_OUTPUT, Limits, StreamInfo, VideoInfo
 from infer.sources.probe import open_input
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
-MATROSKA_TICK = Fraction(1, 1000)
 COVERS = {
     "png": ("cover.png", "image/png"),
     "mjpeg": ("cover.jpg", "image/jpeg"),
@@ -27,21 +26,42 @@ COVERS = {
 }
 """Codecs of cover pictures that Matroska holds as attachments: name and type."""
 MP4_COVERS = {"png", "mjpeg", "bmp"}
+COVER_CODECS = {"matroska": set(COVERS), "mp4": MP4_COVERS}
+REFUSALS = (av.FFmpegError, ValueError, RuntimeError)
+"""What a muxer or PyAV raises for a stream that does not fit."""
+
+COPY = "copy"
+COPY_AS_ACM = "copy as ACM"
+"""A copy into Matroska by the codec's Windows number: its muxer takes any sound that
+has one, but does not say so when it is asked."""
+NOT_AS_ACM = {"aac_latm"}
+"""Sound in the framing of a transport stream, which no player looks for in a file."""
 
 
 @dataclass(frozen=True)
 class Packaging:
-    """How one file is put together. kept: the source's other streams; matrix: display
-    matrix of the video stream.
+    """How one file is put together.
 
-    any_key: mp4 and mov write metadata of any name, in QuickTime's form (which some
-    players of mp4 do not look at).
+    streams: the source's other streams in it. matrix: display matrix of the video
+    stream. any_key: mp4 and mov write metadata of any name, in QuickTime's form (which
+    some players of mp4 do not look at). sound: index and way of every sound stream that
+    is not simply copied: `COPY_AS_ACM` or an encoder.
     """
 
     muxer: str
-    kept: tuple[int, ...] = ()
+    streams: tuple[int, ...] = ()
     matrix: tuple[int, ...] | None = None
     any_key: bool = False
+    sound: tuple[tuple[int, str], ...] = ()
+
+    def way_of(self, index: int) -> str:
+        """How a stream gets into the file: `COPY`, `COPY_AS_ACM` or an encoder."""
+        return dict(self.sound).get(index, COPY)
+
+    @property
+    def has_acm(self) -> bool:
+        """Whether the file needs `open_output`'s way around the question."""
+        return COPY_AS_ACM in dict(self.sound).values()
 
 
 def muxer_of(path: str) -> str:
@@ -49,124 +69,149 @@ def muxer_of(path: str) -> str:
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in MUXERS:
         raise ValueError(
-            f"{path}: cannot write {suffix or 'a file without suffix'}, expected {', '.join(MUXERS)}, "
-            "or a folder name (no suffix) for PNG frames"
+            f"{path}: cannot write {suffix or 'a file without suffix'}, expected "
+            f"{', '.join(MUXERS)}, or a folder name (no suffix) for PNG frames"
         )
     return MUXERS[suffix]
 
 
 def natural_muxer(info: VideoInfo, spec: VideoSpec) -> str:
-    """The container to use when none is asked for: the source's own if we write it,
-    else the first that fits.
+    """The container to use when none is asked for.
+
+    The source's own if we write it, else the first that holds everything.
     """
     suffix = os.path.splitext(info.path)[1].lower()
     first = MUXERS.get(suffix, "matroska" if suffix == ".webm" else "mp4")
-    ordered = [first, *(m for m in SUFFIXES if m != first)]
-    able = [m for m in ordered if _takes_video(spec, m)]
-    return next((m for m in able if not refused(info, m)), able[0] if able else first)
+    muxers = [first, *(muxer for muxer in SUFFIXES if muxer != first)]
+    able = [muxer for muxer in muxers if _takes_video(spec, muxer)]
+    for muxer in able:
+        if not unsupported_streams(info, muxer):
+            return muxer
+    return able[0] if able else first
 
 
-def refused(info: VideoInfo, muxer: str) -> list[StreamInfo]:
-    """The source's other streams that this container cannot hold."""
-    return [s for s in info.others if not _takes(muxer, info.path, s, info.limits)]
+def unsupported_streams(info: VideoInfo, muxer: str) -> list[StreamInfo]:
+    """The source's other streams that this container cannot hold without loss."""
+    return [s for s in info.others if way_into(muxer, info, s) is None]
 
 
-def _takes(muxer: str, path: str, info: StreamInfo, limits: Limits) -> bool:
+def way_into(muxer: str, info: VideoInfo, stream: StreamInfo) -> str | None:
+    """How a stream gets into such a container without loss, None if there is no way."""
+    path, limits = info.path, info.limits
+    if _takes(muxer, path, stream, limits):
+        return COPY
+    if stream.kind != "audio":
+        return None
+    may_be_acm = muxer == "matroska" and stream.codec not in NOT_AS_ACM
+    if may_be_acm and _takes(muxer, path, stream, limits, COPY_AS_ACM):
+        return COPY_AS_ACM
+    if is_pcm(stream.codec):
+        for encoder in LOSSLESS[muxer]:
+            if takes_encoded(muxer, path, stream, limits, encoder):
+                return encoder
+    return None
+
+
+def _takes(
+    muxer: str, path: str, info: StreamInfo, limits: Limits, way: str = COPY
+) -> bool:
     # Muxers that hold no fonts or covers say so late or never.
     if info.kind == "attachment":
         return muxer == "matroska"
     if info.kind == "cover":
-        return info.codec in {"matroska": COVERS, "mp4": MP4_COVERS}.get(
-            muxer, ()
-        ) and bool(_cover(path, info.index))
-    output = av.open(io.BytesIO(), "w", format=muxer)
-    with open_input(path, limits) as source:
-        stream = source.streams[info.index]
-        try:
+        is_known = info.codec in COVER_CODECS.get(muxer, ())
+        return is_known and bool(_cover(path, info.index, limits))
+    try:
+        with open_input(path, limits) as source, _trial(muxer, way) as output:
+            stream = source.streams[info.index]
             copy = add_copy(output, source, info)
-            # some muxers refuse only at the header, some only at the first packet
+            # Some muxers refuse only at the header, some only at the first packet.
             output.start_encoding()
             if copy.type == "audio":
                 _mux_first(output, source, stream, copy)
-        except (av.FFmpegError, ValueError, RuntimeError):
-            return False
+    except REFUSALS:
+        return False
     return True
+
+
+def _trial(muxer: str, way: str) -> OutputContainer:
+    """An output that is thrown away."""
+    if way == COPY_AS_ACM:
+        return open_output(os.devnull, muxer, {}, has_acm=True)
+    return av.open(io.BytesIO(), "w", format=muxer)
+
+
+def open_output(
+    path: str, muxer: str, options: dict[str, str], has_acm: bool
+) -> OutputContainer:
+    """Opens an output for writing.
+
+    has_acm: PyAV asks the muxer about every codec and takes its word. FFmpeg's queue
+    before another muxer is asked nothing, but hands no chapters on.
+    """
+    if has_acm:
+        options = {**options, "fifo_format": muxer}
+        muxer = "fifo"
+    return av.open(path, "w", format=muxer, container_options=options)
+
+
+def takes_encoded(
+    muxer: str, path: str, info: StreamInfo, limits: Limits, encoder: str
+) -> bool:
+    """Whether a sound stream can be decoded, encoded so, and put into the container."""
+    output = av.open(io.BytesIO(), "w", format=muxer)
+    try:
+        with open_input(path, limits) as source:
+            stream = source.streams[info.index]
+            sound = SoundEncoder(output, stream, encoder)
+            for packet in source.demux(stream):
+                if ready := sound.encode(packet):
+                    output.mux(ready)
+                    return True
+    except REFUSALS:
+        pass
+    return False
 
 
 def _mux_first(
     output: OutputContainer, source: InputContainer, stream: Stream, copy: Stream
 ) -> None:
-    first = next(p for p in source.demux(stream))
+    first = next(source.demux(stream))
     for packet in single_packets(first):
         packet.stream = copy
         output.mux(packet)
 
 
-AMR_SIZES = {
-    "amr_nb": (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1),
-    "amr_wb": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 1, 1, 1, 1, 1, 1),
-}
-"""Bytes of a speech frame by its type (3GPP TS 26.101 and 26.201, storage format)."""
-
-
-def single_packets(packet: Packet) -> Iterator[Packet]:
-    """The packet itself; AMR speech frames one by one, because muxers take no more than
-    one at a time.
-    """
-    context = packet.stream.codec_context
-    sizes = AMR_SIZES.get(context.codec.canonical_name) if context is not None else None
-    data = bytes(packet) if sizes else b""
-    if not sizes or len(data) <= sizes[(data[0] >> 3) & 15]:
-        yield packet
-        return
-    step = round(Fraction(1, 50) / packet.time_base)
-    for number, frame in enumerate(_speech_frames(data, sizes)):
-        single = Packet(frame)
-        single.time_base, single.duration, single.is_keyframe = (
-            packet.time_base,
-            step,
-            True,
-        )
-        single.pts = single.dts = (packet.pts or 0) + number * step
-        yield single
-
-
-def _speech_frames(data: bytes, sizes: tuple[int, ...]) -> Iterator[bytes]:
-    position = 0
-    while position < len(data):
-        size = sizes[(data[position] >> 3) & 15]
-        yield data[position : position + size]
-        position += size
-
-
 def add_copy(
     output: OutputContainer, source: InputContainer, info: StreamInfo
 ) -> Stream:
-    """A stream of ``output`` that takes that stream's packets unchanged; Matroska's
-    covers are complete with it.
+    """A stream of ``output`` that takes that stream's packets unchanged.
+
+    Matroska's covers are complete with it.
     """
     stream = source.streams[info.index]
     if info.kind == "cover" and output.format.name == "matroska":
         name, mimetype = COVERS[info.codec]
-        return output.add_attachment(name, mimetype, _cover(source.name, info.index))
+        cover = _cover(source.name, info.index, OWN_OUTPUT)
+        return output.add_attachment(name, mimetype, cover)
     copy = output.add_stream_from_template(stream, opaque=True)
     copy.disposition = stream.disposition
     copy.metadata.update(info.metadata)
     return copy
 
 
-def _cover(path: str, index: int) -> bytes:
-    """Nothing if it cannot be read."""
-    with open_input(path, OWN_OUTPUT) as source, contextlib.suppress(av.FFmpegError):
+def _cover(path: str, index: int, limits: Limits) -> bytes:
+    """The bytes of a cover picture, none if it cannot be read."""
+    with open_input(path, limits) as source, contextlib.suppress(av.FFmpegError):
         for packet in source.demux(source.streams[index]):
             if packet.size:
                 return bytes(packet)
     return b""
 
 
-def able(spec: VideoSpec, other_than: str) -> list[str]:
+def other_muxers(spec: VideoSpec, muxer: str) -> list[str]:
     """The other containers that hold such video."""
-    return [m for m in SUFFIXES if m != other_than and _takes_video(spec, m)]
+    return [m for m in SUFFIXES if m != muxer and _takes_video(spec, m)]
 
 
 def _takes_video(spec: VideoSpec, muxer: str) -> bool:
@@ -174,6 +219,6 @@ def _takes_video(spec: VideoSpec, muxer: str) -> bool:
     try:
         add_encoder(output, spec, 1)
         output.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except REFUSALS:
         return False
     return True

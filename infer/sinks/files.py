@@ -1,5 +1,6 @@
-"""Where upscaled frames go: encoded segments, or PNG files; both in the work folder
-until the job is complete.
+"""Where upscaled frames of a file job go: encoded segments, or PNG files.
+
+Both are in the work folder until the job is complete.
 """
 
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from infer.frame import Frame
 from infer.jobs.work_folder import WorkFolder
-from infer.sinks.encoders import VideoSpec
+from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.segments import Segment, SegmentWriter
 from infer.sources.images import encode_png
 from infer.sources.info import VideoInfo
@@ -19,27 +20,30 @@ from sdvsr_jax.types import Array
 
 
 class SegmentSink:
-    """Encodes every group of frames on its own and commits it with the state after it."""
+    """Encodes every group of frames on its own, and commits it with the state after."""
 
     def __init__(self, work: WorkFolder, spec: VideoSpec, group: int) -> None:
-        self._work, self._spec, self._group = work, spec, group
+        self._work = work
+        self._spec = spec
+        self._group = group
         self._writer: SegmentWriter | None = None
 
     def write(self, frame: Frame, pixels: Array) -> None:
+        """Encodes one frame."""
         if self._writer is None:
-            self._writer = SegmentWriter(
-                self._work.part("video"), self._spec, self._group
-            )
+            part = self._work.part("video")
+            self._writer = SegmentWriter(part, self._spec, self._group)
         self._writer.write(np.asarray(pixels), frame.pts, frame.duration)
 
     def mark(self, state: StreamState) -> None:
+        """Ends the group."""
         assert self._writer is not None
         segment = self._writer.close()
         self._writer = None
         self._work.commit(segment, to_arrays(state))
 
     def close(self) -> None:
-        """Give up the group in progress."""
+        """Gives up the group in progress."""
         if self._writer is not None:
             self._writer.abandon()
 
@@ -53,16 +57,17 @@ class PNGSink:
         self._work = work
         self.folder = work.path / "frames"
         self.folder.mkdir(exist_ok=True)
-        self._names = [Path(f).stem for f in info.files]
-        self._clashes = len(set(self._names)) != len(self._names)
+        self._names = [Path(file).stem for file in info.files]
+        if len(set(self._names)) != len(self._names):
+            # a.jpg and a.png would be one file.
+            self._names = []
         self._pts: list[int] = []
         self._durations: list[int] = []
         self._files: list[str] = []
 
     def write(self, frame: Frame, pixels: Array) -> None:
-        name = f"{frame.index:08d}"
-        if self._names and not self._clashes:
-            name = self._names[frame.index]
+        """Writes one file, onto the disk."""
+        name = self._names[frame.index] if self._names else f"{frame.index:08d}"
         path = self.folder / f"{name}.png"
         path.write_bytes(encode_png(np.asarray(pixels)))
         sync(path)
@@ -71,9 +76,12 @@ class PNGSink:
         self._files.append(f"{self.folder.name}/{path.name}")
 
     def mark(self, state: StreamState) -> None:
+        """Ends the group."""
         segment = Segment("", tuple(self._pts), tuple(self._durations), 0)
         self._work.commit(segment, to_arrays(state), self._files)
-        self._pts, self._durations, self._files = [], [], []
+        self._pts = []
+        self._durations = []
+        self._files = []
 
     def close(self) -> None:
-        """Nothing is held open; files of an unfinished group are simply written again."""
+        """Nothing is held open; files of an unfinished group are written again."""

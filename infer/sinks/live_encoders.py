@@ -1,6 +1,5 @@
 """Encoder settings for streams: no frame is held back."""
 
-import os
 from fractions import Fraction
 
 from av.codec.context import Flags
@@ -8,17 +7,19 @@ from av.container import OutputContainer
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
-from infer.command.options import Options
-from infer.jobs.plan import pixel_aspect
-from infer.sinks.encoders import (
-    VideoSpec,
-    add_encoder,
-    choose_pixel_format,
-    find_encoder,
-    written_tags,
-)
+from infer.sinks.encoder_setup import add_encoder
+from infer.sinks.encoder_spec import VideoSpec, Wish, encoder_spec, pixel_aspect
+from infer.sinks.encoders import DEPTHS, yuv_format
 from infer.sources.address import Target
-from infer.sources.info import RGB_MATRIX, ColorTags, VideoInfo, guessed_matrix
+from infer.sources.info import (
+    FULL,
+    LIMITED,
+    RGB_MATRIX,
+    ColorTags,
+    PixelLayout,
+    VideoInfo,
+    guessed_matrix,
+)
 
 PRESETS = {
     "libx264": "veryfast",
@@ -38,78 +39,59 @@ LOW_DELAY = {
     "hevc_nvenc": _NVENC,
     "av1_nvenc": _NVENC,
 }
-HELD = {
-    "mpegts": ("libx264", "libx265", "h264_nvenc", "hevc_nvenc"),
-    "hls": ("libx264", "libx265", "h264_nvenc", "hevc_nvenc"),
-}
+_MPEG_TS = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc")
+CARRIED = {"mpegts": _MPEG_TS, "hls": _MPEG_TS}
 """Encoders whose streams these containers carry; the others take what their muxer
 accepts.
 """
 KEYFRAME_SECONDS = 2
+"""A viewer who joins waits so long for a picture at most."""
 
 
 def live_spec(
-    options: Options, info: VideoInfo, target: Target, size: tuple[int, int]
+    wish: Wish, info: VideoInfo, target: Target, size: tuple[int, int]
 ) -> VideoSpec:
     """How the output is encoded; y4m and raw frames are not encoded at all."""
-    guess = guessed_matrix(size[1])
-    common = {
-        "width": size[0],
-        "height": size[1],
-        "rate": info.rate,
-        "sar": pixel_aspect(info, size),
-    }
     if not target.has_clock:
-        return _uncompressed(info, target, guess, common)
-    encoder = find_encoder(options.codec, info.layout)
-    if encoder.name not in HELD.get(target.muxer, (encoder.name,)):
-        raise ValueError(
-            f"--codec {encoder.name}: {target.muxer} holds {' or '.join(HELD[target.muxer])}"
-        )
-    matrix = guess if info.color.matrix == RGB_MATRIX else info.matrix
-    return VideoSpec(
-        encoder=encoder.name,
-        pixel_format=choose_pixel_format(encoder, info.layout, size),
-        time_base=info.time_base,
-        color=written_tags(info.color, matrix, guess, encoder),
-        matrix=matrix,
-        crf=options.crf,
-        preset=options.preset or PRESETS.get(encoder.name),
-        hdr=info.hdr,
-        threads=min(16, os.cpu_count() or 1),
-        **common,
-    )
+        return _uncompressed(info, target, size)
+    spec = encoder_spec(info, size, wish, PRESETS)
+    encoders = CARRIED.get(target.muxer, (spec.encoder,))
+    if spec.encoder not in encoders:
+        names = " or ".join(encoders)
+        raise ValueError(f"--codec {spec.encoder}: {target.muxer} holds {names}")
+    return spec
 
 
-def _uncompressed(
-    info: VideoInfo, target: Target, guess: int, common: dict[str, object]
-) -> VideoSpec:
-    """y4m has no tag for the matrix, so it is the one that readers assume at this size."""
-    layout, deep = info.layout, info.layout.is_deep
+def _uncompressed(info: VideoInfo, target: Target, size: tuple[int, int]) -> VideoSpec:
     if target.muxer == "rawvideo":
-        pixel_format, matrix, color = (
-            ("rgb48le" if deep else "rgb24"),
-            RGB_MATRIX,
-            ColorTags(matrix=RGB_MATRIX, range=2),
-        )
+        pixel_format = "rgb48le" if info.layout.is_deep else "rgb24"
+        matrix = RGB_MATRIX
+        color = ColorTags(matrix=RGB_MATRIX, range=FULL)
     else:
-        depth = next(d for d in (8, 10, 12, 16) if d >= min(layout.bits, 16))
-        chroma = {"rgb": "444", "gray": "444"}.get(layout.chroma, layout.chroma)
-        pixel_format = f"yuv{chroma}p" + (f"{depth}le" if depth > 8 else "")
-        matrix, color = (
-            guess,
-            ColorTags(
-                range=1 if info.color.matrix == RGB_MATRIX else info.color.range or 1
-            ),
-        )
+        pixel_format = _y4m_format(info.layout)
+        # y4m has no tag for the matrix, so it is the one that readers assume at this
+        # size.
+        matrix = guessed_matrix(size[1])
+        is_rgb = info.color.matrix == RGB_MATRIX
+        color = ColorTags(range=LIMITED if is_rgb else info.color.range or LIMITED)
     return VideoSpec(
         encoder="rawvideo",
         pixel_format=pixel_format,
+        width=size[0],
+        height=size[1],
         time_base=1 / info.rate,
+        rate=info.rate,
         color=color,
         matrix=matrix,
-        **common,  # type: ignore[arg-type]
+        sar=pixel_aspect(info, size),
     )
+
+
+def _y4m_format(layout: PixelLayout) -> str:
+    bits = min(layout.bits, DEPTHS[-1])
+    depth = next(depth for depth in DEPTHS if depth >= bits)
+    chroma = {"rgb": "444", "gray": "444"}.get(layout.chroma, layout.chroma)
+    return yuv_format(chroma, depth)
 
 
 def add_live_encoder(
@@ -117,35 +99,36 @@ def add_live_encoder(
 ) -> VideoStream:
     """A stream of ``output`` that gives a packet for every frame at once."""
     if spec.encoder == "rawvideo":
-        stream = output.add_stream("rawvideo", rate=spec.rate)
-        assert isinstance(stream, VideoStream)
-        context = stream.codec_context
-        context.width, context.height, context.pix_fmt = (
-            spec.width,
-            spec.height,
-            spec.pixel_format,
-        )
-        context.time_base, context.color_range = spec.time_base, spec.color.range
-        context.sample_aspect_ratio = spec.sar or Fraction(0)
-        context.options = {"chroma_sample_location": "left"}
-        return stream
-    stream = add_encoder(output, spec, max(1, round(KEYFRAME_SECONDS * spec.rate)))
+        return _add_uncompressed(output, spec)
+    group = max(1, round(KEYFRAME_SECONDS * spec.rate))
+    stream = add_encoder(output, spec, group)
     context = stream.codec_context
     context.options = {**context.options, **LOW_DELAY.get(spec.encoder, {})}
     context.max_b_frames = 0
-    if target.muxer in ("mpegts", "hls"):
-        context.flags &= (
-            ~Flags.global_header
-        )  # parameter sets in the stream, so that viewers can join anywhere
+    if target.muxer in CARRIED:
+        # Parameter sets in the stream, so that viewers can join anywhere.
+        context.flags &= ~Flags.global_header
+    return stream
+
+
+def _add_uncompressed(output: OutputContainer, spec: VideoSpec) -> VideoStream:
+    stream = output.add_stream("rawvideo", rate=spec.rate)
+    assert isinstance(stream, VideoStream)
+    context = stream.codec_context
+    context.width = spec.width
+    context.height = spec.height
+    context.pix_fmt = spec.pixel_format
+    context.time_base = spec.time_base
+    context.color_range = spec.color.range
+    context.sample_aspect_ratio = spec.sar or Fraction(0)
+    context.options = {"chroma_sample_location": "left"}
     return stream
 
 
 def describe_encoder(spec: VideoSpec) -> str:
     """For the user."""
     bits = VideoFormat(spec.pixel_format).components[0].bits
-    name = (
-        "uncompressed"
-        if spec.encoder == "rawvideo"
-        else f"{spec.encoder}, {spec.preset or 'no preset'}"
-    )
+    name = "uncompressed"
+    if spec.encoder != "rawvideo":
+        name = f"{spec.encoder}, {spec.preset or 'no preset'}"
     return f"{name}, {spec.pixel_format}, {bits} bit"

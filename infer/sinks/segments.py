@@ -1,5 +1,4 @@
-"""One segment of the video, encoded on its own into a small Matroska file of closed
-groups of pictures.
+"""One segment of the video: a small Matroska file of closed groups of pictures.
 
 Inside a segment file the timestamp of a frame is its number within the segment, in
 milliseconds; the real timestamps are in the `Segment` record. So no container rounds
@@ -15,22 +14,29 @@ from av.container.core import Flags
 from av.packet import Packet
 
 from infer.colours import FromRGB
-from infer.sinks.encoders import VideoSpec, add_encoder
+from infer.sinks.encoder_setup import add_encoder
+from infer.sinks.encoder_spec import VideoSpec
 from infer.sources.info import FULL
 from sdvsr_jax.atomic import sync
 
 NUMBER_BASE = Fraction(1, 1000)
+EARLY = 1000
+"""Ticks: decoding times must lie before the times of display, however late a picture
+comes out of the encoder."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished segment. pts, durations: display order, ticks of the job's time base."""
+    """A finished segment.
+
+    pts, durations: in the order of display, ticks of the job's time base. delay: frames
+    by which decoding must run ahead of display.
+    """
 
     path: str
     pts: tuple[int, ...]
     durations: tuple[int, ...]
     delay: int
-    """Frames by which decoding must run ahead of display."""
 
 
 class SegmentWriter:
@@ -39,18 +45,13 @@ class SegmentWriter:
     """
 
     def __init__(self, path: str, spec: VideoSpec, group: int) -> None:
-        self._path, self._time_base = path, spec.time_base
+        self._path = path
+        self._time_base = spec.time_base
         self._container = av.open(path, "w", format="matroska")
         self._container.flags |= Flags.bitexact.value
         self._stream = add_encoder(self._container, spec, group)
-        full = spec.color.range == FULL
-        size = (spec.width, spec.height)
-        self._deep = spec.deep
-        self._converters = {
-            deep: FromRGB(*size, deep, spec.pixel_format, spec.matrix, full)
-            for deep in (False, True)
-        }
-        self._tags = spec.color.primaries, spec.color.transfer
+        self._spec = spec
+        self._converters = {deep: _converter(spec, deep) for deep in (False, True)}
         self._pts: list[int] = []
         self._durations: list[int] = []
         self._number: dict[int, int] = {}
@@ -64,9 +65,9 @@ class SegmentWriter:
         self._durations.append(duration)
         converter = self._converters[rgb.dtype == np.uint16]
         frame = converter.convert(rgb, pts, self._time_base)
-        frame.color_primaries, frame.color_trc = (
-            self._tags
-        )  # where ProRes takes them from
+        # Where ProRes takes them from.
+        frame.color_primaries = self._spec.color.primaries
+        frame.color_trc = self._spec.color.transfer
         self._mux(self._stream.encode(frame))
 
     def close(self) -> Segment:
@@ -87,10 +88,16 @@ class SegmentWriter:
             assert packet.pts is not None
             number = self._number[packet.pts]
             self._delay = max(self._delay, self._written - number)
-            packet.time_base, packet.pts, packet.dts = (
-                NUMBER_BASE,
-                number,
-                self._written - 1000,
-            )
+            packet.time_base = NUMBER_BASE
+            packet.pts = number
+            packet.dts = self._written - EARLY
             self._container.mux(packet)
             self._written += 1
+
+
+def _converter(spec: VideoSpec, deep: bool) -> FromRGB:
+    """From frames of 8 or 16 bits into the encoder's pixel format."""
+    is_full = spec.color.range == FULL
+    return FromRGB(
+        spec.width, spec.height, deep, spec.pixel_format, spec.matrix, is_full
+    )

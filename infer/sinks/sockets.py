@@ -53,7 +53,7 @@ class SocketFile:
         return f"its last byte is in the socket, which holds {size} bytes at most"
 
     def write(self, data: bytes) -> int:
-        """Sends all of it; a receiver that takes nothing for too long counts as gone."""
+        """Sends all of it; a receiver that takes nothing for long counts as gone."""
         try:
             if self._is_udp:
                 self._send_datagrams(data)

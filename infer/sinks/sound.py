@@ -30,45 +30,50 @@ def holds_sound(muxer: str, source: AudioStream) -> bool:
 
 
 class SoundCopy:
-    """A sound track of ``output``. waiting: (ticks of ``time_base``, packet) as they
-    come from the source.
+    """A sound track of ``output``.
+
+    arrivals: (ticks of ``time_base``, packet) as they come from the source.
     """
 
     def __init__(
         self,
         output: OutputContainer,
         source: AudioStream,
-        waiting: deque[tuple[int, Packet]],
+        arrivals: deque[tuple[int, Packet]],
         time_base: Fraction,
     ) -> None:
-        self._output, self._waiting, self._time_base = output, waiting, time_base
+        self._output = output
+        self._arrivals = arrivals
+        self._time_base = time_base
         self._track: Stream = output.add_stream_from_template(source)
-        headed = (
-            source.codec_context.name == "aac" and not source.codec_context.extradata
-        )
-        bare = output.format.name not in SELF_CONTAINED
-        self._unhead = (
-            BitStreamFilterContext("aac_adtstoasc", source) if headed and bare else None
-        )
+        context = source.codec_context
+        has_headers = context.name == "aac" and not context.extradata
+        self._unhead: BitStreamFilterContext | None = None
+        if has_headers and output.format.name not in SELF_CONTAINED:
+            self._unhead = BitStreamFilterContext("aac_adtstoasc", source)
         self._last = -1
 
     def drain(self, origin: int) -> None:
-        """Write what has come, ``origin`` being the ticks of the first picture; what
-        was before it is left out.
+        """Writes what has come; what lies before the first picture is left out.
+
+        origin: the ticks of that picture.
         """
-        while self._waiting:
-            ticks, packet = self._waiting.popleft()
-            if ticks - origin <= self._last:
+        while self._arrivals:
+            arrival, packet = self._arrivals.popleft()
+            ticks = arrival - origin
+            if ticks <= self._last:
                 continue
-            self._last = ticks - origin
-            with contextlib.suppress(
-                av.InvalidDataError, av.ArgumentError
-            ):  # a damaged packet is left out
-                for ready in self._filtered(packet):
-                    ready.stream = self._track
-                    ready.pts = ready.dts = self._last
-                    ready.time_base = self._time_base
-                    self._output.mux(ready)
+            self._last = ticks
+            # A damaged packet is left out.
+            with contextlib.suppress(av.InvalidDataError, av.ArgumentError):
+                self._write(packet, ticks)
+
+    def _write(self, packet: Packet, ticks: int) -> None:
+        for ready in self._filtered(packet):
+            ready.stream = self._track
+            ready.pts = ready.dts = ticks
+            ready.time_base = self._time_base
+            self._output.mux(ready)
 
     def _filtered(self, packet: Packet) -> Iterable[Packet]:
         return [packet] if self._unhead is None else self._unhead.filter(packet)

@@ -1,6 +1,4 @@
-"""Where a live stream goes: one container that is written, and can be played, as the
-frames come.
-"""
+"""Where a live stream goes: one container that can be played while it is written."""
 
 import contextlib
 import os
@@ -9,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
@@ -16,7 +15,7 @@ from infer.colours import FromRGB
 from infer.errors import JobError
 from infer.frame import Frame
 from infer.latency import Latency, now
-from infer.sinks.encoders import VideoSpec
+from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.live_encoders import add_live_encoder
 from infer.sinks.output_files import OutputFiles
 from infer.sinks.sockets import BUFFER, SocketFile
@@ -37,26 +36,28 @@ last one.
 """
 
 
-def _lost(source: LiveSource) -> list[str]:
+def _absent(source: LiveSource) -> list[str]:
     """What a source has beside its picture and its first sound: a stream has neither
     the time nor the place.
     """
     info = source.info
     first = source.audio.index if source.audio is not None else None
-    others = [str(s) for s in info.others if s.index != first]
-    said = {
-        "chapters": info.chapters,
-        "metadata": info.metadata or info.stream_metadata,
-        "rotation": info.display_matrix,
-    }
-    return [*others, *info.left_out, *(name for name, there in said.items() if there)]
+    names = [str(stream) for stream in info.others if stream.index != first]
+    names += info.left_out
+    if info.chapters:
+        names.append("chapters")
+    if info.metadata or info.stream_metadata:
+        names.append("metadata")
+    if info.display_matrix:
+        names.append("rotation")
+    return names
 
 
 class LiveSink:
-    """Encodes, sends, and measures when each frame has left. Its clock starts at the
-    first frame.
+    """Encodes, sends, and measures when each frame has left.
 
-    The source's sound is copied as it is, where the container takes it.
+    Its clock starts at the first frame. The source's sound is copied as it is, where
+    the container takes it. lost: what of the source is not in the stream, in words.
     """
 
     def __init__(
@@ -68,38 +69,20 @@ class LiveSink:
         stop: threading.Event,
     ) -> None:
         info = source.info
-        self._target, self._spec, self._tick = target, spec, info.time_base
-        self._socket = (
-            SocketFile(target.url, timeout, stop) if is_network(target.url) else None
-        )
+        self._target = target
+        self._spec = spec
+        self._tick = info.time_base
         self._files = OutputFiles(target.path)
-        try:
-            self._container = av.open(
-                self._destination(),
-                "w",
-                format=target.muxer,
-                options=target.options,
-                buffer_size=BUFFER,
-                io_open=self._files.open if target.muxer == "hls" else None,
-            )
-        except (av.FFmpegError, OSError) as error:
-            raise JobError(
-                f"{target.path}: cannot be written ({reason(error)})"
-            ) from None
+        self._socket: SocketFile | None = None
+        if is_network(target.url):
+            self._socket = SocketFile(target.url, timeout, stop)
+        self._container = self._open()
         self._video = add_live_encoder(self._container, spec, target)
-        self.lost = _lost(source)
-        self._sound: SoundCopy | None = None
-        if (
-            source.audio is not None
-            and target.has_clock
-            and holds_sound(target.muxer, source.audio)
-        ):
-            self._sound = SoundCopy(
-                self._container, source.audio, source.sound, info.time_base
-            )
-        size = (spec.width, spec.height)
+        self.lost = _absent(source)
+        self._sound = self._copy_of_sound(source)
         self._convert = FromRGB(
-            *size,
+            spec.width,
+            spec.height,
             info.layout.is_deep,
             spec.pixel_format,
             spec.matrix,
@@ -110,8 +93,34 @@ class LiveSink:
         self._origin: int | None = None
         self._next = 0
         self.latency = Latency()
-        self.num_frames = self.num_repeated = self.num_filled = 0
+        self.num_frames = 0
+        self.num_repeated = 0
+        self.num_filled = 0
         self._in_use = threading.Lock()
+
+    def _open(self) -> OutputContainer:
+        target = self._target
+        opener = self._files.open if target.muxer == "hls" else None
+        try:
+            return av.open(
+                self._destination(),
+                "w",
+                format=target.muxer,
+                options=target.options,
+                buffer_size=BUFFER,
+                io_open=opener,
+            )
+        except (av.FFmpegError, OSError) as error:
+            why = reason(error)
+            raise JobError(f"{target.path}: cannot be written ({why})") from None
+
+    def _copy_of_sound(self, source: LiveSource) -> SoundCopy | None:
+        sound = source.audio
+        if sound is None or not self._target.has_clock:
+            return None
+        if not holds_sound(self._target.muxer, sound):
+            return None
+        return SoundCopy(self._container, sound, source.sound, self._tick)
 
     def _destination(self) -> Any:
         """A file object, or an address for FFmpeg."""
@@ -130,6 +139,7 @@ class LiveSink:
 
     @property
     def has_sound(self) -> bool:
+        """Whether the source's sound is copied."""
         return self._sound is not None
 
     def write(self, frame: Frame, pixels: Array) -> None:
@@ -159,11 +169,13 @@ class LiveSink:
             self._finish()
 
     def _finish(self) -> None:
-        with contextlib.suppress(av.FFmpegError, OSError):
+        # Whatever fails here, the rest must be closed; files remember their failure.
+        failures = (av.FFmpegError, OSError, JobError)
+        with contextlib.suppress(*failures):
             if self.num_frames:
                 self._mux(self._video.encode(None))
                 self._drain()
-        with contextlib.suppress(av.FFmpegError, OSError):
+        with contextlib.suppress(*failures):
             self._container.close()
         if self._socket is not None:
             self._socket.close()
@@ -198,7 +210,8 @@ class LiveSink:
             self._encode(frame, due)
 
     def _encode(self, frame: VideoFrame, pts: int) -> None:
-        frame.pts, self._next = pts, pts + 1
+        frame.pts = pts
+        self._next = pts + 1
         self._mux(self._video.encode(frame))
 
     def _mux(self, packets: list[Packet]) -> None:

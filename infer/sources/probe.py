@@ -3,6 +3,7 @@ its facts.
 """
 
 import os
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -24,7 +25,7 @@ from infer.sources.pictures import (
     layout_of,
     pixel_layout,
 )
-from infer.tags import said
+from infer.tags import authored_tags
 
 __all__ = [
     "choose_stream",
@@ -36,6 +37,7 @@ __all__ = [
     "open_input",
     "pixel_layout",
     "probe",
+    "probe_images",
     "reason",
 ]
 
@@ -116,7 +118,7 @@ def choose_stream(
 def _stream_info(stream: Stream, above: dict[str, str] | None = None) -> StreamInfo:
     context = stream.codec_context
     name = context.codec.canonical_name if context else getattr(stream, "name", None)
-    words = said(stream.metadata, above)
+    words = authored_tags(stream.metadata, above)
     kind = stream.type
     if isinstance(stream, VideoStream) and is_cover(stream):
         kind = "cover"
@@ -174,7 +176,7 @@ def describe(
     others, left_out = _other_streams(container, stream)
     codec = stream.codec_context.codec.canonical_name
     layout = layout_of(frame, codec)
-    words = said(stream.metadata, container.metadata)
+    words = authored_tags(stream.metadata, container.metadata)
     # VP9 keeps alpha in a second picture that FFmpeg's decoder leaves alone; a file
     # without it must not say that it has one.
     if words.pop("alpha_mode", None) == "1":
@@ -199,7 +201,7 @@ def describe(
         hdr=hdr_metadata(frame),
         others=tuple(others),
         left_out=(*left_out, *inside_pictures(frame)),
-        metadata=said(container.metadata),
+        metadata=authored_tags(container.metadata),
         stream_metadata=words,
         disposition=int(stream.disposition),
         chapters=tuple(dict(c) for c in container.chapters()),
@@ -282,6 +284,16 @@ def _probe_folder(path: str, fps: Fraction, limits: Limits) -> VideoInfo:
     if not files:
         kinds = ", ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
         raise JobError(f"{path}: no images in this folder (looked for {kinds})")
+    return probe_images(path, files, fps, limits)
+
+
+def probe_images(
+    path: str, files: Sequence[str], fps: Fraction, limits: Limits
+) -> VideoInfo:
+    """Returns facts about image files, shown at ``fps`` one after the other.
+
+    path: the name of the source for the user.
+    """
     with open_input(files[0], limits) as container:
         stream = choose_stream(container, files[0], None)
         frame = _first_frame(container, stream, files[0], limits)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from infer.sinks.encoders import VideoSpec
+from infer.sinks.encoder_spec import VideoSpec
 from infer.sources.info import ColorTags
 
 ROOT = Path(__file__).parents[2]

@@ -17,8 +17,9 @@ from PIL import Image
 from infer.command.options import parse
 from infer.jobs.plan import make_plan
 from infer.jobs.work_folder import WorkFolder
-from infer.sinks.mux import Timeline, join
+from infer.sinks.mux import join
 from infer.sinks.segments import SegmentWriter
+from infer.sinks.timeline import Timeline
 from infer.sinks.verify import check_output
 from infer.sources.files import read_frames
 from infer.sources.probe import probe
@@ -110,7 +111,7 @@ def thin_or_small() -> st.SearchStrategy[tuple[int, int]]:
 def test_every_size_in_every_container_and_codec(
     tmp_path, size, layout, output, codec, deinterlace
 ):
-    """Everything but the model: planned, or refused in words; then all frames are
+    """Everything but the model: planned, or unsupported_streams in words; then all frames are
     written and read back.
     """
     source = make_video(

@@ -15,7 +15,7 @@ from infer.command.options import parse
 from infer.jobs.plan import make_plan
 from infer.sources.info import ColorTags
 from infer.sources.probe import probe
-from infer.tags import lost, said
+from infer.tags import authored_tags, missing_tags
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_colours_and_hdr_survive_in_codecs_with_other_steps(tmp_path, encoder):
 def test_words_that_only_look_different_are_not_lost():
     wanted = {"ARTIST": "me", "my key": "1", "location": "+48.8577+002.295/"}
     assert (
-        lost(
+        missing_tags(
             wanted,
             {
                 "artist": "me",
@@ -231,12 +231,14 @@ def test_words_that_only_look_different_are_not_lost():
         )
         == []
     )
-    assert lost(wanted, {"artist": "you", "location": "+48.8677+002.2950/"}) == [
+    assert missing_tags(
+        wanted, {"artist": "you", "location": "+48.8677+002.2950/"}
+    ) == [
         "ARTIST",
         "location",
         "my key",
     ]
-    assert said(
+    assert authored_tags(
         {
             "encoder": "x",
             "BPS-eng": "1",

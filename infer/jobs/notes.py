@@ -1,0 +1,94 @@
+"""What the user is told before a job starts: what is left out, changed or unwise."""
+
+from collections.abc import Mapping
+
+from av.video.format import VideoFormat
+
+from infer.sinks.containers import COPY, COPY_AS_ACM, SUFFIXES
+from infer.sinks.encoder_spec import VideoSpec
+from infer.sinks.encoders import ENCODERS
+from infer.sinks.sound_encoder import AAC
+from infer.sources.info import BT2020, VideoInfo
+from infer.sources.probe import pixel_layout
+
+NOT_TURNED = (65536, 0, 0, 0, 65536)
+"""The beginning of a display matrix that changes nothing."""
+MODEL_SCALE = 4
+YCGCO = 8
+"""A matrix that swscale does not know."""
+
+
+def source_notes(
+    info: VideoInfo, deinterlace: bool, size: tuple[int, int]
+) -> list[str]:
+    """What of the source does not come out as one might expect."""
+    notes = [f"left out: {text}" for text in info.left_out]
+    if info.layout.has_alpha:
+        notes.append("the alpha channel is not upscaled: left out")
+    if info.interlaced and not deinterlace:
+        notes.append(
+            "the source is interlaced and stays so, which looks combed when upscaled: "
+            "try --deinterlace"
+        )
+    is_wider = size[0] > MODEL_SCALE * info.width
+    if is_wider or size[1] > MODEL_SCALE * info.height:
+        notes.append(f"{size[0]}x{size[1]} is more than 4x: the rest is interpolated")
+    matrix = info.color.matrix
+    if matrix > BT2020 or matrix == YCGCO:
+        notes.append(f"colour matrix {matrix} is converted as BT.601 both ways")
+    return notes
+
+
+def encoder_notes(spec: VideoSpec, info: VideoInfo) -> list[str]:
+    """What the encoder changes."""
+    layout = pixel_layout(VideoFormat(spec.pixel_format))
+    notes = []
+    if layout.bits < info.layout.bits:
+        notes.append(
+            f"{spec.encoder} has {layout.bits} of the source's {info.layout.bits} "
+            "bits: try libx265 or ffv1"
+        )
+    is_widened = layout.chroma == "444" and info.layout.chroma != "444"
+    if is_widened and ENCODERS[spec.encoder].even_sizes:
+        notes.append(
+            f"{spec.width}x{spec.height} is odd: written as 4:4:4, which some players "
+            "do not play"
+        )
+    return notes
+
+
+def sound_notes(info: VideoInfo, ways: Mapping[int, str], muxer: str) -> list[str]:
+    """Streams that are left out or not simply copied.
+
+    ways: by index of a stream, as `Packaging.way_of` tells.
+    """
+    notes = []
+    for stream in info.others:
+        way = ways.get(stream.index, COPY)
+        if way == AAC:
+            notes.append(f"{stream} is encoded to AAC")
+        elif way not in (COPY, COPY_AS_ACM):
+            notes.append(f"{stream} is written as {way}, sample for sample")
+    absent = [str(stream) for stream in info.others if stream.index not in ways]
+    if absent:
+        notes.append(
+            f"left out, because {SUFFIXES[muxer]} cannot hold it: {', '.join(absent)}"
+        )
+    return notes
+
+
+def image_notes(info: VideoInfo) -> list[str]:
+    """What PNG files cannot say."""
+    losses = []
+    if info.display_matrix and info.display_matrix[:5] != NOT_TURNED:
+        losses.append("rotation")
+    losses += [str(stream) for stream in info.others]
+    if info.chapters:
+        losses.append(f"{len(info.chapters)} chapters")
+    if info.metadata or info.stream_metadata:
+        losses.append("metadata")
+    if info.hdr:
+        losses.append("HDR metadata")
+    if not losses:
+        return []
+    return [f"PNG frames hold no timestamps and no {', '.join(losses)}"]

@@ -1,0 +1,164 @@
+"""What is decided about the video stream to be encoded, for files and streams alike."""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+
+from av.video.format import VideoFormat
+
+from infer.sinks.encoders import (
+    ENCODERS,
+    HUGE,
+    Encoder,
+    choose_pixel_format,
+    find_encoder,
+)
+from infer.sources.info import (
+    FULL,
+    LIMITED,
+    RGB_MATRIX,
+    UNSPECIFIED,
+    ColorTags,
+    HDRMetadata,
+    VideoInfo,
+    guessed_matrix,
+)
+from infer.sources.probe import pixel_layout
+
+MAX_THREADS = 16
+"""More make encoders cut the picture into pieces that know too little of each other."""
+LARGEST_ASPECT = 65535
+"""H.264 writes both numbers of a pixel aspect ratio with 16 bits."""
+
+
+@dataclass(frozen=True)
+class VideoSpec:
+    """Everything about the video stream to be encoded.
+
+    matrix: of the samples, also where the tag is not said.
+    """
+
+    encoder: str
+    pixel_format: str
+    width: int
+    height: int
+    time_base: Fraction
+    rate: Fraction
+    color: ColorTags
+    matrix: int
+    sar: Fraction | None = None
+    crf: int | None = None
+    preset: str | None = None
+    hdr: HDRMetadata | None = None
+    threads: int = 0
+
+    @property
+    def deep(self) -> bool:
+        """More than 8 bits."""
+        return pixel_layout(VideoFormat(self.pixel_format)).is_deep
+
+    @property
+    def is_huge(self) -> bool:
+        """Encoders get their lean settings."""
+        return self.width * self.height > HUGE
+
+    @property
+    def memory(self) -> int:
+        """Bytes that encoding takes."""
+        encoder = ENCODERS[self.encoder]
+        is_lean = self.is_huge and encoder.lean_memory
+        per_pixel = encoder.lean_memory if is_lean else encoder.memory
+        return per_pixel * self.width * self.height
+
+    @property
+    def live_memory(self) -> int:
+        """Bytes that encoding takes when no frame is held back, as by the lean
+        settings.
+        """
+        encoder = ENCODERS.get(self.encoder)
+        if encoder is None:
+            return 0
+        return (encoder.lean_memory or encoder.memory) * self.width * self.height
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asks of the encoder; None leaves it to the source or the codec."""
+
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+
+
+def encoder_spec(
+    info: VideoInfo,
+    size: tuple[int, int],
+    wish: Wish,
+    presets: dict[str, str] | None = None,
+) -> VideoSpec:
+    """How frames of ``size`` are encoded.
+
+    presets: by encoder, where the wish names none. ValueError for what the encoder does
+    not have.
+    """
+    encoder = find_encoder(wish.codec, info.layout)
+    _check_wish(encoder, wish)
+    guess = guessed_matrix(size[1])
+    matrix = guess if info.color.matrix == RGB_MATRIX else info.matrix
+    return VideoSpec(
+        encoder=encoder.name,
+        pixel_format=choose_pixel_format(encoder, info.layout, size),
+        width=size[0],
+        height=size[1],
+        time_base=info.time_base,
+        rate=info.rate,
+        color=written_tags(info.color, matrix, guess, encoder),
+        matrix=matrix,
+        sar=pixel_aspect(info, size),
+        crf=wish.crf,
+        preset=wish.preset or (presets or {}).get(encoder.name),
+        hdr=info.hdr,
+        threads=min(MAX_THREADS, os.cpu_count() or 1),
+    )
+
+
+def _check_wish(encoder: Encoder, wish: Wish) -> None:
+    if wish.crf is not None and not encoder.quality:
+        raise ValueError(f"--crf {wish.crf}: {encoder.name} has no such setting")
+    if wish.crf is not None and wish.crf > encoder.max_crf:
+        raise ValueError(
+            f"--crf {wish.crf}: {encoder.name} goes from 0 to {encoder.max_crf}"
+        )
+    if wish.preset == "":
+        raise ValueError("--preset: expected a name")
+    if wish.preset is not None and not encoder.preset:
+        raise ValueError(f"--preset {wish.preset}: {encoder.name} has no presets")
+
+
+def pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
+    """The pixel aspect ratio that keeps the shape of the picture on screen."""
+    width, height = info.stored_size
+    stretch = Fraction(width * size[1], height * size[0])
+    if stretch == 1:
+        return info.sar
+    aspect = (info.sar or Fraction(1)) * stretch
+    aspect = aspect.limit_denominator(LARGEST_ASPECT)
+    return aspect if 0 < aspect.numerator < 2**31 else None
+
+
+def written_tags(
+    color: ColorTags, matrix: int, guess: int, encoder: Encoder
+) -> ColorTags:
+    """Tags for the output: as they were, except where silence would be misread.
+
+    matrix: of the samples; guess: what players assume at the output's size. Players
+    guess the matrix of untagged video by its size: if the bigger output would be
+    guessed differently, the matrix is written out. RGB sources become limited-range YUV
+    and say so.
+    """
+    is_rgb = color.matrix == RGB_MATRIX
+    is_misread = color.matrix == UNSPECIFIED and guess != matrix
+    tag = matrix if is_rgb or is_misread else color.matrix
+    holds_range = encoder.full_range or color.range != FULL
+    tag_range = LIMITED if is_rgb or not holds_range else color.range
+    return ColorTags(color.primaries, color.transfer, tag, tag_range)
