@@ -17,7 +17,8 @@ class Frame(NamedTuple):
     rgb: uint8 or uint16 [h, w, 3], full range. pts, duration: ticks of the source's
     time base. index: number in the source. arrived: `time.monotonic` seconds at which
     its bytes were there; 0 where latency means nothing. is_fresh: it does not continue
-    the frame before it, so the stream's history is forgotten.
+    the frame before it, so the stream's history is forgotten. orientation: as EXIF
+    numbers it; 1 is upright.
     """
 
     rgb: np.ndarray
@@ -26,6 +27,7 @@ class Frame(NamedTuple):
     index: int = 0
     arrived: float = 0.0
     is_fresh: bool = False
+    orientation: int = 1
 
 
 class Source(Protocol):

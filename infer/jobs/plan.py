@@ -28,7 +28,7 @@ from infer.sinks.output_files import check_segments
 from infer.sinks.sound_encoder import AAC
 from infer.sources.fields import with_fields
 from infer.sources.info import StreamInfo, VideoInfo, reduced
-from infer.sources.probe import probe, probe_images
+from infer.sources.probe import for_pictures, probe, probe_images
 from infer.targets import check_replaceable
 
 PICTURE = ".png"
@@ -116,16 +116,18 @@ def make_plan(
     ValueError for what the user can change on the command line, JobError for what is
     wrong with the files.
     """
-    if info is None:
-        info = probe(path, options.stream, rate_of(options), limits_of(options))
+    is_run = info is not None
+    info = info or probe(path, options.stream, rate_of(options), limits_of(options))
     _check_part(options, info)
     field_notes: list[str] = []
     if options.deinterlace:
         info, field_notes = with_fields(info)
     if options.start:
         info = _without_time_code(info)
+    output = output or default_output(reduced(info, options.prescale), options)
+    if _holds_images(output) and not is_run:
+        info = for_pictures(info)
     info = reduced(info, options.prescale)
-    output = output or default_output(info, options)
     if is_picture_name(output):
         _require_one_frame(output, info, options)
         info = _as_pictures(options, info)

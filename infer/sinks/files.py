@@ -69,7 +69,7 @@ class PNGSink:
         """Writes one file, onto the disk."""
         name = self._names[frame.index] if self._names else f"{frame.index:08d}"
         path = self.folder / f"{name}.png"
-        path.write_bytes(encode_png(np.asarray(pixels)))
+        path.write_bytes(encode_png(np.asarray(pixels), frame.orientation))
         sync(path)
         self._pts.append(frame.pts)
         self._durations.append(frame.duration)

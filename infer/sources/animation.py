@@ -29,6 +29,23 @@ def is_animation(path: str) -> bool:
     return is_webp and len(head) == 21 and bool(head[20] & ANIMATION_FLAG)
 
 
+def size_by_header(path: str) -> tuple[int, int]:
+    """Returns width and height of a picture that need not be decoded; 0, 0 if unknown.
+
+    FFmpeg tells no size of pictures that its decoder refused.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    # Pillow refuses big pictures, too, with an error that does not say their size.
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError):
+        return 0, 0
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def probe_animation(path: str, limits: Limits) -> VideoInfo:
     """Returns the facts of an animated WebP."""
     with Image.open(path) as image:

@@ -13,8 +13,12 @@ MAX_JUMP = 10
 """Seconds that a source may leap forward; more is taken for a new clock. FFmpeg's own
 number, so that copied files agree.
 """
+JOINABLE = ("flv",)
+"""Formats that are joined although FFmpeg does not say so."""
 MAX_STEP_BACK = Fraction(1, 10)
 """Seconds by which packets of a stream may overlap where two files were joined."""
+MAX_B_FRAMES = 4
+"""Frames by which times of display run back in common streams."""
 
 
 class Clock:
@@ -94,7 +98,8 @@ def demux_unbroken(
     to count jumps with.
     """
     wanted = list(streams)
-    if not container.format.flags & Flags.ts_discont.value:
+    is_joinable = container.format.flags & Flags.ts_discont.value
+    if not is_joinable and container.format.name not in JOINABLE:
         yield from container.demux(wanted)
         return
     indices = {stream.index for stream in wanted}
@@ -124,9 +129,14 @@ class JoinedClock:
         """Moves a packet's times, in demuxing order of all streams."""
         stream, base = packet.stream, packet.time_base
         shift = self._shift
-        if packet.dts is not None and stream.type in ("video", "audio"):
-            time = packet.dts * base
-            shift = self._shift_of(stream.index, time)
+        ticks = packet.pts if packet.dts is None else packet.dts
+        if ticks is not None and stream.type in ("video", "audio"):
+            time = ticks * base
+            overlap = MAX_STEP_BACK
+            if packet.dts is None:
+                # Times of display run back by the length of a group of B-frames.
+                overlap += MAX_B_FRAMES * _duration(packet)
+            shift = self._shift_of(stream.index, time, overlap)
             self._newest = time + shift
             self._last[stream.index] = time + shift
             self._due[stream.index] = time + shift + _duration(packet)
@@ -136,7 +146,7 @@ class JoinedClock:
         if packet.pts is not None:
             packet.pts += ticks
 
-    def _shift_of(self, index: int, time: Fraction) -> Fraction:
+    def _shift_of(self, index: int, time: Fraction, overlap: Fraction) -> Fraction:
         due = self._due.get(index, self._newest)
         if due is None:
             return self._shift
@@ -144,20 +154,23 @@ class JoinedClock:
         # Packets of the old clock still come when another stream has the new one.
         late_distance = time + self._previous_shift - due
         if abs(late_distance) < abs(distance):
-            if not self._jumps(index, time + self._previous_shift, late_distance):
+            late = time + self._previous_shift
+            if not self._jumps(index, late, late_distance, overlap):
                 return self._previous_shift
-        elif not self._jumps(index, time + self._shift, distance):
+        elif not self._jumps(index, time + self._shift, distance, overlap):
             return self._shift
         self.num_jumps += 1
         self._previous_shift = self._shift
         self._shift = due - time
         return self._shift
 
-    def _jumps(self, index: int, time: Fraction, distance: Fraction) -> bool:
+    def _jumps(
+        self, index: int, time: Fraction, distance: Fraction, overlap: Fraction
+    ) -> bool:
         if abs(distance) > MAX_JUMP:
             return True
         last = self._last.get(index)
-        return last is not None and time + MAX_STEP_BACK < last
+        return last is not None and time + overlap < last
 
 
 def _duration(packet: Packet) -> Fraction:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -17,7 +18,7 @@ from infer.frame import Frame
 from infer.sources.animation import NAME as ANIMATED_WEBP
 from infer.sources.animation import decode_animation
 from infer.sources.clock import JoinedClock, demux_unbroken
-from infer.sources.images import turn_upright
+from infer.sources.images import UPRIGHT, orientation_of, turn_upright
 from infer.sources.info import Limits, VideoInfo
 from infer.sources.opener import open_input, reason
 from infer.sources.probe import choose_stream
@@ -87,14 +88,17 @@ class FileSource:
             info.stored_size,
         )
         # A deinterlacer hands out every picture one frame late.
-        waiting: deque[tuple[int, int, int]] = deque()
+        nothing = np.empty((0, 0, 3), np.uint8)
+        waiting: deque[Frame] = deque()
         for index, (picture, pts, duration) in enumerate(part, self.start):
-            waiting.append((pts, duration, index))
+            orientation = UPRIGHT if info.is_upright else orientation_of(picture)
+            frame = Frame(nothing, pts, duration, index, orientation=orientation)
+            waiting.append(frame)
             for rgb in converter.convert(picture):
-                yield Frame(rgb, *waiting.popleft())
+                yield waiting.popleft()._replace(rgb=rgb)
             damage.resized_frames = converter.num_resized
         for rgb in converter.flush():
-            yield Frame(rgb, *waiting.popleft())
+            yield waiting.popleft()._replace(rgb=rgb)
 
 
 def read_frames(
@@ -188,12 +192,14 @@ def _decode_packet(packet: Packet, damage: Damage) -> Iterator[VideoFrame]:
 
 
 def decode_images(info: VideoInfo) -> Iterator[VideoFrame]:
-    """Returns the picture of every file of a folder, in order and upright.
+    """Returns the picture of every file of a folder, in order.
 
     Its size may change from file to file.
     """
     for number, path in enumerate(info.files):
         frame = _decode_image(path, info.limits)
+        if info.is_upright:
+            frame = turn_upright(frame)
         frame.pts = number
         yield frame
 
@@ -207,4 +213,4 @@ def _decode_image(path: str, limits: Limits) -> VideoFrame:
         raise ValueError(
             f"{path}: not readable as an image ({reason(error)}); remove or replace it"
         ) from None
-    return turn_upright(frame)
+    return frame

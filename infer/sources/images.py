@@ -2,11 +2,15 @@
 
 import os
 import re
+import struct
+import zlib
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
 import numpy as np
 from av.video.frame import VideoFrame
+from PIL import Image
 
 from infer.colours import apply_filters
 from infer.sources.pictures import display_matrix
@@ -29,19 +33,33 @@ SUFFIXES = (
     ".heic",
     ".heif",
 )
-TURNS = {
-    (1, 0, 0, 1): [],
-    (-1, 0, 0, 1): [("hflip", "")],
-    (-1, 0, 0, -1): [("hflip", ""), ("vflip", "")],
-    (1, 0, 0, -1): [("vflip", "")],
-    (0, 1, 1, 0): [("transpose", "cclock_flip")],
-    (0, 1, -1, 0): [("transpose", "clock")],
-    (0, -1, -1, 0): [("transpose", "clock_flip")],
-    (0, -1, 1, 0): [("transpose", "cclock")],
+ORIENTATIONS = {
+    (1, 0, 0, 1): 1,
+    (-1, 0, 0, 1): 2,
+    (-1, 0, 0, -1): 3,
+    (1, 0, 0, -1): 4,
+    (0, 1, 1, 0): 5,
+    (0, 1, -1, 0): 6,
+    (0, -1, -1, 0): 7,
+    (0, -1, 1, 0): 8,
 }
-"""Signs of a display matrix (a, b, c, d: x' = ax + cy, y' = bx + dy) and the filters
-that do what it asks for: the eight orientations of EXIF.
+"""Signs of a display matrix (a, b, c, d: x' = ax + cy, y' = bx + dy) -> orientation as
+EXIF numbers it.
 """
+TURNS = {
+    2: [("hflip", "")],
+    3: [("hflip", ""), ("vflip", "")],
+    4: [("vflip", "")],
+    5: [("transpose", "cclock_flip")],
+    6: [("transpose", "clock")],
+    7: [("transpose", "clock_flip")],
+    8: [("transpose", "cclock")],
+}
+"""Filters that turn a picture of that orientation upright."""
+UPRIGHT = 1
+EXIF_ORIENTATION = 0x0112
+IHDR_END = 33
+"""Bytes of a PNG file up to the end of its first chunk."""
 
 
 def list_images(folder: str) -> list[str]:
@@ -64,17 +82,39 @@ def _counting_order(name: str) -> list[tuple[int, int | str]]:
 
 def turn_upright(frame: VideoFrame) -> VideoFrame:
     """Returns the picture as a viewer shows it; samples move and do not change."""
-    matrix = display_matrix(frame)
-    if matrix is None:
-        return frame
-    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
-    signs = tuple(int(np.sign(v)) for v in (a, b, c, d))
-    filters = TURNS.get(signs)
+    filters = TURNS.get(orientation_of(frame))
     return apply_filters(frame, filters) if filters else frame
 
 
-def encode_png(rgb: np.ndarray) -> bytes:
-    """Returns uint8 or uint16 [h, w, 3] as the bytes of an 8 or 16 bit PNG file."""
+def orientation_of(frame: VideoFrame) -> int:
+    """Returns the orientation of a decoded picture, 1 to 8."""
+    matrix = display_matrix(frame)
+    if matrix is None:
+        return UPRIGHT
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    signs = tuple(int(np.sign(v)) for v in (a, b, c, d))
+    return ORIENTATIONS.get(signs, UPRIGHT)
+
+
+def orientations_in(files: Sequence[str]) -> set[int]:
+    """Returns the orientations of pictures by their headers."""
+    orientations = set()
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                exif = image.getexif()
+        except (OSError, ValueError, Image.DecompressionBombError):
+            # Formats that Pillow does not know have no orientation.
+            exif = {}
+        orientations.add(exif.get(EXIF_ORIENTATION, UPRIGHT))
+    return orientations
+
+
+def encode_png(rgb: np.ndarray, orientation: int = UPRIGHT) -> bytes:
+    """Returns uint8 or uint16 [h, w, 3] as the bytes of an 8 or 16 bit PNG file.
+
+    An orientation other than upright is written for viewers to turn it.
+    """
     is_deep = rgb.dtype == np.uint16
     height, width, _ = rgb.shape
     encoder = av.CodecContext.create("png", "w")
@@ -87,4 +127,17 @@ def encode_png(rgb: np.ndarray) -> bytes:
         frame = frame.reformat(format="rgb48be")
     frame.pts = 0
     packets = [*encoder.encode(frame), *encoder.encode(None)]
-    return b"".join(bytes(packet) for packet in packets)
+    data = b"".join(bytes(packet) for packet in packets)
+    if orientation == UPRIGHT:
+        return data
+    return data[:IHDR_END] + _exif_chunk(orientation) + data[IHDR_END:]
+
+
+def _exif_chunk(orientation: int) -> bytes:
+    """A PNG chunk with an EXIF directory of one entry, a 16-bit number."""
+    entry = struct.pack(">HHIHH", EXIF_ORIENTATION, 3, 1, orientation, 0)
+    directory = struct.pack(">H", 1) + entry + bytes(4)
+    content = b"MM\0*\0\0\0\x08" + directory
+    check = zlib.crc32(b"eXIf" + content)
+    length = struct.pack(">I", len(content))
+    return length + b"eXIf" + content + struct.pack(">I", check)

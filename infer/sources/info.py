@@ -135,6 +135,8 @@ class VideoInfo:
     chapters: tuple[dict[str, Any], ...] = field(default=(), hash=False)
     files: tuple[str, ...] = ()
     """The image files of a folder, in order."""
+    is_upright: bool = True
+    """Pictures of a folder are turned; otherwise each frame tells its orientation."""
     limits: Limits = DEFAULT_LIMITS
     is_woven: bool = False
     """Pictures are interlaced although they do not say so."""

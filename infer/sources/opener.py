@@ -129,8 +129,8 @@ def is_inside(path: str, folder: str) -> bool:
 def open_input(path: str, limits: Limits = DEFAULT_LIMITS) -> InputContainer:
     """Opens a file for reading.
 
-    ValueError if there is no such file or a list reads outside its folder; JobError if
-    it is no video or its pictures have too many pixels.
+    ValueError if there is no such file, a list reads outside its folder, or pictures
+    have too many pixels; JobError if it is no video.
     """
     check_file(path)
     try:
@@ -252,7 +252,7 @@ def find_link_out(folder: str) -> str:
 
 
 def limit_pixels(container: InputContainer, path: str, limits: Limits) -> None:
-    """Makes decoders refuse bigger pictures; JobError if a header announces one."""
+    """Makes decoders refuse bigger pictures; ValueError if a header announces one."""
     for stream in container.streams.video:
         context = stream.codec_context
         if context is None:
@@ -263,9 +263,9 @@ def limit_pixels(container: InputContainer, path: str, limits: Limits) -> None:
 
 
 def check_pixels(path: str, width: int, height: int, limits: Limits) -> None:
-    """JobError if a picture is beyond the limit."""
+    """ValueError if a picture is beyond the limit."""
     if width * height > limits.max_pixels:
-        raise JobError(
+        raise ValueError(
             f"{path}: pictures of {width}x{height}, expected at most {limits.max_pixels} "
             "pixels; --max-pixels raises the limit"
         )

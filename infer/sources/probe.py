@@ -3,7 +3,9 @@ its facts.
 """
 
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -13,10 +15,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from infer.errors import JobError
-from infer.sources.animation import is_animation, probe_animation
-from infer.sources.images import SUFFIXES, list_images, turn_upright
+from infer.sources.animation import is_animation, probe_animation, size_by_header
+from infer.sources.images import SUFFIXES, list_images, orientations_in, turn_upright
 from infer.sources.info import DEFAULT_LIMITS, Limits, StreamInfo, VideoInfo
-from infer.sources.opener import open_input, reason
+from infer.sources.matroska import crop_of
+from infer.sources.opener import check_pixels, open_input, reason
 from infer.sources.pictures import (
     color_tags,
     display_matrix,
@@ -46,8 +49,10 @@ FLOATING_CLOCKS = {"mpegts", "mpeg", "rtsp", "hls", "rtp", "flv"}
 LATE_START = 1
 """Seconds. A file of any format that starts later was cut out of a longer one; below,
 the start is the author's delay."""
-ABSOLUTE_DURATIONS = {"matroska", "webm", "asf"}
+ABSOLUTE_DURATIONS = {"matroska", "webm", "asf", "nut"}
 """Formats whose duration is the time of their end."""
+END = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+"""Matroska's tag for the end of one stream; the file's own is that of the longest."""
 MAX_RATE = 1000
 """Frames per second; more is a time base that was taken for a rate."""
 DEPENDENT = 0x80000
@@ -143,7 +148,8 @@ def _first_frame(
             # The decoder's answer to a header beyond the limit, and to an empty packet.
             last_error = reason(error)
             if not stream.width:
-                raise JobError(
+                check_pixels(path, *size_by_header(path), limits)
+                raise ValueError(
                     f"{path}: its decoder refuses the picture's size, expected at most "
                     f"{limits.max_pixels} pixels; --max-pixels raises the limit"
                 ) from None
@@ -160,7 +166,13 @@ def _probe_container(
 ) -> VideoInfo:
     stream = choose_stream(container, path, index)
     frame = _first_frame(container, stream, path, limits)
-    return describe(container, stream, frame, path, limits)
+    info = describe(container, stream, frame, path, limits)
+    crop = crop_of(path)
+    if not crop:
+        return info
+    sides = ", ".join(f"{pixels} {side}" for side, pixels in crop.items())
+    text = f"the crop of Matroska (pixels: {sides}); the whole picture is upscaled"
+    return replace(info, left_out=(*info.left_out, text))
 
 
 def describe(
@@ -249,7 +261,11 @@ def _is_written_anew(container: InputContainer, stream: Stream) -> bool:
 def _frames_by_duration(
     container: InputContainer, stream: VideoStream, rate: Fraction
 ) -> int | None:
-    if stream.duration and stream.time_base:
+    end = END.match(stream.metadata.get("DURATION", ""))
+    if end:
+        hours, minutes, rest = end.groups()
+        seconds = 3600 * int(hours) + 60 * int(minutes) + Fraction(rest)
+    elif stream.duration and stream.time_base:
         seconds = stream.duration * stream.time_base
     elif container.duration:
         seconds = Fraction(container.duration, av.time_base)
@@ -277,6 +293,18 @@ def _first_time(container: InputContainer) -> Fraction:
         if stream.start_time is not None and stream.time_base:
             starts.append(stream.start_time * stream.time_base)
     return min(starts, default=Fraction(0))
+
+
+def for_pictures(info: VideoInfo) -> VideoInfo:
+    """Returns the facts for an output of pictures.
+
+    Where photographs were taken upright and across, turning them would change the size
+    in mid-stream; they stay as stored, and their orientation is written.
+    """
+    if len(orientations_in(info.files)) < 2:
+        return info
+    width, height = size_by_header(info.files[0])
+    return replace(info, width=width, height=height, is_upright=False)
 
 
 def _probe_folder(path: str, fps: Fraction, limits: Limits) -> VideoInfo:

@@ -1,8 +1,9 @@
-"""The places where a source changes its frame size: runs of frames of equal size."""
+"""The places where a source changes its frame size or the shape of its pixels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -24,9 +25,12 @@ class Run:
     count: int
     info: VideoInfo
 
-    def has_size_of(self, frame: VideoFrame) -> bool:
-        """Returns whether the frame may go on with this run."""
-        return (frame.width, frame.height) == (self.info.width, self.info.height)
+    def goes_on_with(self, frame: VideoFrame, aspect: Fraction | None) -> bool:
+        """Returns whether the frame has the size and the pixels of this run."""
+        size = (frame.width, frame.height)
+        if size != (self.info.width, self.info.height):
+            return False
+        return aspect is None or aspect == (self.info.sar or aspect)
 
 
 def size_runs(info: VideoInfo, start: int = 0, count: int | None = None) -> list[Run]:
@@ -44,10 +48,12 @@ def size_runs(info: VideoInfo, start: int = 0, count: int | None = None) -> list
                 break
             if number < start:
                 continue
-            if runs and runs[-1].has_size_of(frame):
+            aspect = _aspect(info, container)
+            if runs and runs[-1].goes_on_with(frame, aspect):
                 runs[-1] = replace(runs[-1], count=runs[-1].count + 1)
             else:
-                runs.append(Run(number, 1, _describe(frame, info, container)))
+                facts = _describe(frame, info, container, is_first=not runs)
+                runs.append(Run(number, 1, facts))
     # The container may not say how many frames there are, or not truly; a break leaves
     # at least one beyond the end.
     return [replace(run, info=replace(run.info, num_frames=num_frames)) for run in runs]
@@ -65,7 +71,10 @@ def _frames(
 
 
 def _describe(
-    frame: VideoFrame, info: VideoInfo, container: InputContainer | None
+    frame: VideoFrame,
+    info: VideoInfo,
+    container: InputContainer | None,
+    is_first: bool,
 ) -> VideoInfo:
     """The source's facts as they are at this frame."""
     if container is None:
@@ -79,11 +88,21 @@ def _describe(
     stream = container.streams[info.stream]
     assert isinstance(stream, VideoStream)
     facts = describe(container, stream, frame, info.path, info.limits)
+    # The container's word on the pixel aspect ratio is about its beginning; the
+    # decoder's is about now.
+    is_same_size = (facts.width, facts.height) == (info.width, info.height)
     sar = info.sar
-    if (facts.width, facts.height) != (info.width, info.height):
-        # The container's word on the pixel aspect ratio is about its beginning; the
-        # decoder's is about now.
-        sar = stream.codec_context.sample_aspect_ratio or info.sar
+    if not (is_first and is_same_size):
+        sar = _aspect(info, container) or info.sar
     return replace(
         facts, sar=sar, time_base=info.time_base, has_timestamps=info.has_timestamps
     )
+
+
+def _aspect(info: VideoInfo, container: InputContainer | None) -> Fraction | None:
+    """The pixel aspect ratio that the decoder has seen last; None if it says none."""
+    if container is None:
+        return None
+    stream = container.streams[info.stream]
+    assert isinstance(stream, VideoStream)
+    return stream.codec_context.sample_aspect_ratio or None

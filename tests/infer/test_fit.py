@@ -2,6 +2,8 @@
 resumable.
 """
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +155,21 @@ def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
     assert tiled[0] < 0.7 * whole[0]
 
 
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs a child's peak memory")
+def test_the_prediction_counts_the_program_itself(command, source, tmp_path):
+    """Libraries and compiler take most of the memory of a small job."""
+    report = tmp_path / "report.json"
+    words = command("--video", source, "-o", tmp_path / "o.mkv", "--report", report)
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    predicted = sum(json.loads(report.read_text())["predicted_memory"].values())
+    # The encoder's share is the worst case of its preset, and the allocator's holes
+    # are not predicted.
+    assert 0.7 < predicted / (1024 * usage.ru_maxrss) < 1.4
+
+
 def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
     options = parse(["--video", source, "--model", tiny_model])
     plan, model = make_plan(options, source), load_model(tiny_model, "cpu")
@@ -162,6 +179,10 @@ def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
     assert abs(fit.estimate(need, model).whole / (found.device + found.host) - 1) < 0.2
 
 
-def test_this_machine_has_memory():
-    free = memory.available(load_model("nano", "cpu").device)
-    assert free is None or 2**20 < free < 2**50
+def test_the_memory_of_this_process_grows_by_an_allocation():
+    before = memory.resident()
+    if not before:
+        pytest.skip("this system tells nobody its memory")
+    block = np.ones(2**24)
+    # Other threads may give memory back meanwhile.
+    assert memory.resident() - before > 0.9 * block.nbytes

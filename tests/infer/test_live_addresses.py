@@ -175,7 +175,7 @@ def test_frames_beyond_the_limit_are_refused(live, tmp_path, capsys):
     source = record(str(tmp_path / "in.mp4"), 3)
     output = tmp_path / "out.ts"
     status, _ = live("--video", source, "-o", output, "--max-pixels", 64 * 48 - 1)
-    assert status == 1
+    assert status == 2
     assert "pictures of 64x48, expected at most 3071" in capsys.readouterr().err
     assert not output.exists()
 

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import av
 import numpy as np
@@ -208,6 +209,28 @@ def test_a_pipe_that_says_nothing_can_be_stopped(command, how):
         assert process.wait(60) == 130
         assert process.stderr.read() == b"interrupted before the first frame\n"
         assert process.stdout.read() == b""
+
+
+@pytest.mark.parametrize("pause", [0.03, 0.5])
+def test_a_second_signal_ends_a_session_whose_reader_has_stalled(
+    command, tmp_path, pause
+):
+    """Both together or one after the other: status 130, and no traceback."""
+    source = make_video(str(tmp_path / "in.mkv"), range(500), (64, 48))
+    words = command("--video", source, "--output", "-")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        # The first bytes are there, and nobody takes the rest: a pipe holds 64 KiB,
+        # less than two frames.
+        assert len(process.stdout.read(1000)) == 1000
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+        assert b"Traceback" not in process.stderr.read()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""Orientation, alpha, tiles, crop and fields are facts: applied or told."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from infer.sources.fields import look_at_fields, with_fields
+from infer.sources.files import read_frames
+from infer.sources.images import encode_png, list_images
+from infer.sources.matroska import crop_of
+from infer.sources.probe import for_pictures, probe
+
+DATA = Path(__file__).parents[1] / "data" / "field"
+EXIF_ORIENTATION = 0x0112
+
+
+def corners() -> np.ndarray:
+    """A picture [24, 32, 3] whose four quarters differ."""
+    picture = np.empty((24, 32, 3), np.uint8)
+    picture[:12, :16] = (200, 40, 40)
+    picture[:12, 16:] = (40, 200, 40)
+    picture[12:, :16] = (40, 40, 200)
+    picture[12:, 16:] = (200, 200, 200)
+    return picture
+
+
+def photograph(path: Path, orientation: int) -> np.ndarray:
+    """Writes a JPEG with that tag; returns it as viewers show it."""
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    # 4:4:4, so that a turned picture has the chroma of the upright one.
+    Image.fromarray(corners()).save(path, exif=exif, quality=95, subsampling=0)
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image)).astype(int)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(tmp_path: Path, orientation: int) -> None:
+    expected = photograph(tmp_path / "a.jpg", orientation)
+    (frame,) = read_frames(probe(str(tmp_path)))
+    assert frame.rgb.shape == expected.shape
+    # Pillow and FFmpeg decode the same JPEG a few levels apart.
+    assert np.abs(frame.rgb.astype(int) - expected).max() <= 8
+    assert frame.orientation == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_that_is_written_is_shown(orientation: int) -> None:
+    with Image.open(io.BytesIO(encode_png(corners(), orientation))) as image:
+        assert image.getexif().get(EXIF_ORIENTATION, 1) == orientation
+        assert (np.asarray(image) == corners()).all()
+
+
+def test_photographs_upright_and_across_keep_their_size_as_pictures() -> None:
+    info = for_pictures(probe(str(DATA / "exif_mixed")))
+    frames = list(read_frames(info))
+    assert [frame.orientation for frame in frames] == [1, 6, 3]
+    assert {frame.rgb.shape for frame in frames} == {(48, 64, 3)}
+
+
+def test_photographs_of_one_orientation_are_turned(tmp_path: Path) -> None:
+    for number in range(2):
+        photograph(tmp_path / f"{number}.jpg", 6)
+    info = for_pictures(probe(str(tmp_path)))
+    assert (info.width, info.height, info.is_upright) == (24, 32, True)
+
+
+@pytest.mark.parametrize("suffix", [".tga", ".ppm", ".jp2", ".avif", ".bmp", ".tiff"])
+def test_folders_of_many_formats_are_read(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(corners()).save(tmp_path / f"a{suffix}")
+    assert len(list_images(str(tmp_path))) == 1
+    (frame,) = read_frames(probe(str(tmp_path)))
+    # Lossy formats at their default quality.
+    assert np.abs(frame.rgb.astype(int) - corners()).mean() < 10
+
+
+def test_an_animated_webp_plays() -> None:
+    info = probe(str(DATA / "animated.webp"))
+    frames = list(read_frames(info))
+    assert len(frames) == info.num_frames == 4
+    assert len({frame.rgb.tobytes() for frame in frames}) == 4
+    times = [frame.pts * info.time_base for frame in frames]
+    assert times == sorted(set(times))
+
+
+def test_alpha_is_told_where_it_is_seen(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (16, 16), (200, 100, 50, 0))
+    solid = Image.new("RGBA", (16, 16), (200, 100, 50, 255))
+    clear.save(tmp_path / "clear.png")
+    opaque = solid.convert("RGB").quantize(4)
+    opaque.save(tmp_path / "opaque.png")
+    opaque.save(tmp_path / "palette.png", transparency=0)
+    for name, has_alpha in {"clear": True, "opaque": False, "palette": True}.items():
+        layout = probe(str(tmp_path / f"{name}.png")).layout
+        assert layout.has_alpha == has_alpha, name
+    assert not probe(str(DATA / "cmyk.jpg")).layout.has_alpha
+    webm = probe(str(DATA / "vp9_alpha.webm"))
+    assert webm.layout.has_alpha
+    assert "alpha_mode" not in webm.stream_metadata
+
+
+@pytest.mark.parametrize("name", ["data_track.mp4", "data_track_and_chapters.mp4"])
+def test_data_tracks_are_told_beside_chapters(name: str) -> None:
+    assert probe(str(DATA / name)).left_out == ("data stream 2 (bin_data)",)
+
+
+def test_tiles_of_a_grid_are_refused() -> None:
+    with pytest.raises(Exception, match="stored as 4 tiles"):
+        probe(str(DATA / "grid_2x2.avif"))
+
+
+def element(number: str, content: bytes) -> bytes:
+    """An element of Matroska, its size as four bytes."""
+    size = len(content) | 1 << 28
+    return bytes.fromhex(number) + size.to_bytes(4, "big") + content
+
+
+def matroska(*fields: bytes) -> bytes:
+    """A head, and one track with these fields of its video."""
+    track = element("ae", element("e0", b"".join(fields)))
+    segment = element("18538067", element("1654ae6b", track))
+    return element("1a45dfa3", b"\x42\x86\x81\x01") + segment
+
+
+def test_a_crop_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    path.write_bytes(matroska(element("54aa", b"\x08"), element("54cc", b"\x01\x00")))
+    assert crop_of(str(path)) == {"bottom": 8, "left": 256}
+    path.write_bytes(matroska(element("b0", b"\x40")))
+    assert crop_of(str(path)) == {}
+
+
+def test_a_cut_head_has_no_crop(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    whole = matroska(element("54aa", b"\x08"))
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert crop_of(str(path)) == {}
+
+
+def moving_bar(path: Path, is_woven: bool) -> str:
+    """A film of a bar that moves; woven lines are of two moments."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number in range(10):
+            picture = np.full((48, 64, 3), 60, np.uint8)
+            left = 5 * number
+            picture[:, left : left + 8] = 220
+            if is_woven:
+                picture[1::2] = 60
+                picture[1::2, left + 4 : left + 12] = 220
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts = number
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    return str(path)
+
+
+def test_woven_fields_are_seen_by_their_content(tmp_path: Path) -> None:
+    woven = probe(moving_bar(tmp_path / "woven.mkv", True))
+    plain = probe(moving_bar(tmp_path / "plain.mkv", False))
+    assert look_at_fields(woven).is_woven
+    assert not look_at_fields(plain).is_woven
+    info, (note,) = with_fields(woven)
+    assert info.is_woven
+    assert "all are deinterlaced" in note
+    info, (note,) = with_fields(plain)
+    assert not info.is_woven
+    assert "do not look woven" in note
