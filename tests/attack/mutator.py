@@ -97,15 +97,15 @@ def box(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
 
 def find_boxes(data: bytes) -> list[tuple[int, int]]:
     """Begin and end of everything that looks like a box: a length and four letters."""
-    found = []
+    boxes = []
     for place in range(len(data) - 8):
         name = data[place + 4 : place + 8]
         if not name.isalnum():
             continue
         size = int.from_bytes(data[place : place + 4])
         if 8 <= size <= len(data) - place:
-            found.append((place, place + size))
-    return found
+            boxes.append((place, place + size))
+    return boxes
 
 
 MUTATORS: tuple[Mutator, ...] = (

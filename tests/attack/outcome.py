@@ -19,38 +19,38 @@ class Outcome(NamedTuple):
     """Exit status and stderr of one run."""
 
     status: int
-    said: str
+    text: str
 
     @property
     def errors(self) -> list[str]:
         """The error lines."""
-        return [line for line in self.said.splitlines() if line.startswith("error")]
+        return [line for line in self.text.splitlines() if line.startswith("error")]
 
     @property
     def warnings(self) -> list[str]:
         """The warning lines."""
-        return [line for line in self.said.splitlines() if line.startswith("warning")]
+        return [line for line in self.text.splitlines() if line.startswith("warning")]
 
     def check_words(self) -> None:
         """No words of a fault, and one error line exactly where the status says so."""
         for words in FAULTS:
-            assert words not in self.said, self.said
+            assert words not in self.text, self.text
         expected = 1 if self.status in (1, 2) else 0
-        assert len(self.errors) == expected, self.said
+        assert len(self.errors) == expected, self.text
 
     def check_done(self) -> None:
         """The job ended well."""
         self.check_words()
-        assert self.status == 0, self.said
+        assert self.status == 0, self.text
 
     def check_refused(self, *words: str, status: int | None = None) -> None:
         """Refused in one line that holds all ``words``, in any case."""
         self.check_words()
         expected = (1, 2) if status is None else (status,)
-        assert self.status in expected, self.said
+        assert self.status in expected, self.text
         line = self.errors[0].lower()
         for word in words:
-            assert word.lower() in line, self.said
+            assert word.lower() in line, self.text
 
 
 def within(seconds: float, call: Callable[[], Outcome]) -> Outcome:

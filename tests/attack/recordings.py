@@ -25,8 +25,8 @@ def tone(place: int) -> av.AudioFrame:
     count = SOUND_RATE // RATE
     first = place * count
     samples = 0.3 * np.sin(np.arange(first, first + count) * 0.05)
-    whole = (samples[None] * 32767).astype(np.int16)
-    frame = av.AudioFrame.from_ndarray(whole, format="s16", layout="mono")
+    samples16 = (samples[None] * 32767).astype(np.int16)
+    frame = av.AudioFrame.from_ndarray(samples16, format="s16", layout="mono")
     frame.rate = SOUND_RATE
     frame.time_base = Fraction(1, SOUND_RATE)
     frame.pts = first

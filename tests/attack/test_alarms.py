@@ -75,7 +75,7 @@ def test_cmyk_has_no_alpha(upscale: Upscale, tmp_path: Path, field, name: str) -
         shutil.copy(field(name), source)
     outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
     outcome.check_words()
-    assert "alpha" not in outcome.said
+    assert "alpha" not in outcome.text
 
 
 def test_identifiers_that_must_not_survive_are_not_called_lost(
@@ -86,7 +86,7 @@ def test_identifiers_that_must_not_survive_are_not_called_lost(
     outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
     outcome.check_done()
     for word in ("uid", "umid", "uuid"):
-        assert word not in outcome.said.lower().replace(str(tmp_path).lower(), "")
+        assert word not in outcome.text.lower().replace(str(tmp_path).lower(), "")
 
 
 ABSURD_RUNS = [
@@ -115,10 +115,10 @@ def test_an_absurd_training_is_told_at_once(
     except SystemExit as end:  # the parser's own refusal
         status = int(end.code or 0)
     captured = capsys.readouterr()
-    said = captured.out + captured.err
+    text = captured.out + captured.err
     assert status == 2
-    assert option.lstrip("-").replace("-", "_") in said.replace("-", "_")
-    assert "Traceback" not in said
+    assert option.lstrip("-").replace("-", "_") in text.replace("-", "_")
+    assert "Traceback" not in text
     assert os.listdir(tmp_path) == ["data"]
 
 
@@ -254,7 +254,7 @@ def test_escape_bytes_of_names_do_not_reach_the_terminal(
     assert [o.status for o in outcomes] == [0, 2, 2, 0]
     for outcome in outcomes:
         for character in "\x1b\x07\x9b\u202e":
-            assert character not in outcome.said
+            assert character not in outcome.text
 
 
 def test_words_inside_a_file_do_not_reach_the_terminal(
@@ -274,15 +274,15 @@ def test_words_inside_a_file_do_not_reach_the_terminal(
         output.mux(video.encode(None))
     outcome = upscale("--video", source, "-o", tmp_path / "o.mov")
     outcome.check_words()
-    assert "\x1b" not in outcome.said
+    assert "\x1b" not in outcome.text
 
 
 @pytest.mark.nightly
 def test_closed_stderr_is_no_failure(command, tmp_path: Path) -> None:
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     words = command("--video", source, "-o", tmp_path / "o.mp4")
-    done = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *words], cwd=ROOT)
-    assert done.returncode == 0
+    process = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *words], cwd=ROOT)
+    assert process.returncode == 0
     assert (tmp_path / "o.mp4").exists()
 
 

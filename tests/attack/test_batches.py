@@ -86,7 +86,7 @@ def test_an_output_of_another_input_is_not_skipped(
     outcome.check_words()
     assert (out / "clip_x4.mp4").read_bytes() == before
     is_told = outcome.status in (1, 2) and "clip" in outcome.errors[0]
-    assert is_told or len(names(out)) == 4, outcome.said
+    assert is_told or len(names(out)) == 4, outcome.text
 
 
 def test_a_finished_input_is_skipped(upscale: Upscale, tmp_path: Path, sample: Path):
@@ -94,7 +94,7 @@ def test_a_finished_input_is_skipped(upscale: Upscale, tmp_path: Path, sample: P
     upscale("--video", tmp_path).check_done()
     outcome = upscale("--video", tmp_path)
     outcome.check_done()
-    assert "2 skipped" in outcome.said
+    assert "2 skipped" in outcome.text
 
 
 def test_a_film_with_a_cover_is_a_film(upscale: Upscale, tmp_path: Path, sample: Path):
@@ -163,7 +163,7 @@ def test_every_video_of_a_folder_is_an_input(
     out.mkdir()
     outcome = upscale("--video", tmp_path, "-o", out, "--frames", 1, "--scale", 2)
     stems = {name.partition("_x2")[0] for name in names(out)}
-    assert stems == {suffix[1:] for suffix in FORMATS}, outcome.said
+    assert stems == {suffix[1:] for suffix in FORMATS}, outcome.text
 
 
 def test_prepare_knows_the_same_videos(formats: Path, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_subfolders_are_told_or_done(upscale: Upscale, tmp_path: Path, sample: P
     words = ("--video", tmp_path / "in", "-o", out)
     outcome = upscale(*words)
     outcome.check_done()
-    assert "--recursive" in outcome.said
+    assert "--recursive" in outcome.text
     assert names(out) == ["a_x4.mp4"]
     upscale(*words, "--recursive").check_done()
     outputs = [p.name for p in out.rglob("*.mp4")]
@@ -197,7 +197,7 @@ def test_a_bad_input_does_not_stop_the_rest(
     out.mkdir()
     files = [tmp_path / f"{name}.mp4" for name in "abc"]
     outcome = upscale("--video", *files, "-o", out)
-    assert outcome.status == 1, outcome.said
+    assert outcome.status == 1, outcome.text
     assert names(out) == ["a_x4.mp4", "c_x4.mp4"]
     assert "b.mp4" in "".join(outcome.errors)
 

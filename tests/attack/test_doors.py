@@ -142,12 +142,12 @@ def wired(place: Path) -> Iterator[list[Tripwire]]:
 
 def check_shut(outcome, wires: list[Tripwire], place: Path, before: set[str]) -> None:
     """Refused as wrong use; nothing outside was opened and nothing is left."""
-    assert not any(wire.was_opened for wire in wires), outcome.said
+    assert not any(wire.was_opened for wire in wires), outcome.text
     outcome.check_refused(status=2)
     assert set(os.listdir(place)) == before
 
 
-def written(place: Path, kind: str) -> Path:
+def write_list(place: Path, kind: str) -> Path:
     name, text = LISTS[kind]
     path = place / name
     path.write_text(text.replace("{outside}", str(place.parent / "outside")))
@@ -156,7 +156,7 @@ def written(place: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("kind", LISTS)
 def test_no_list_opens_what_is_outside(refusal, place: Path, kind: str) -> None:
-    path = written(place, kind)
+    path = write_list(place, kind)
     before = set(os.listdir(place))
     words = ("--video", path, "-o", place / "o.mkv")
     with wired(place) as wires:
@@ -166,7 +166,7 @@ def test_no_list_opens_what_is_outside(refusal, place: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["hls bare map", "hls link", "concat tab"])
 def test_no_list_opens_what_is_outside_live(refusal, place: Path, kind: str) -> None:
-    path = written(place, kind)
+    path = write_list(place, kind)
     before = set(os.listdir(place))
     words = ("--video", path, "-o", place / "o.ts")
     with wired(place) as wires:
@@ -234,6 +234,6 @@ def test_a_list_from_the_network_reads_no_file(refusal, place: Path, name: str) 
     limits = ("--timeout", "1", "--reconnect", "0")
     with wired(place) as wires:
         outcome = refusal("--video", address, "-o", place / "o.ts", *limits)
-    assert not any(wire.was_opened for wire in wires), outcome.said
+    assert not any(wire.was_opened for wire in wires), outcome.text
     outcome.check_refused()
     assert not (place / "o.ts").exists()

@@ -38,7 +38,7 @@ def photograph(path: Path, orientation: int) -> None:
     stored.save(path, exif=exif, quality=95)
 
 
-def shown(path: Path) -> np.ndarray:
+def view(path: Path) -> np.ndarray:
     """A picture as viewers show it, with EXIF orientation applied."""
     from PIL import ImageOps
 
@@ -49,10 +49,10 @@ def shown(path: Path) -> np.ndarray:
 
 def difference(path: Path) -> float:
     """Mean distance of a shown picture from the upright arrow, in levels of 255."""
-    found = shown(path)
-    width, height = found.shape[1], found.shape[0]
+    picture = view(path)
+    width, height = picture.shape[1], picture.shape[0]
     upright = np.asarray(arrow().resize((width, height)), float)
-    return float(np.abs(found - upright).mean())
+    return float(np.abs(picture - upright).mean())
 
 
 FAR = 40.0
@@ -86,14 +86,14 @@ def test_a_video_of_photographs_is_upright(upscale: Upscale, tmp_path: Path) -> 
         frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
     for rgb in frames:
         Image.fromarray(rgb).save(tmp_path / "frame.png")
-        assert difference(tmp_path / "frame.png") < FAR, outcome.said
+        assert difference(tmp_path / "frame.png") < FAR, outcome.text
 
 
 def test_the_reported_photographs(upscale: Upscale, tmp_path: Path, field) -> None:
     upscale("--video", field("exif_mixed"), "-o", tmp_path / "o").check_done()
-    sizes = [shown(p).shape[:2] for p in sorted((tmp_path / "o").iterdir())]
+    sizes = [view(p).shape[:2] for p in sorted((tmp_path / "o").iterdir())]
     sources = sorted(Path(field("exif_mixed")).iterdir())
-    expected = [tuple(4 * side for side in shown(p).shape[:2]) for p in sources]
+    expected = [tuple(4 * side for side in view(p).shape[:2]) for p in sources]
     assert sizes == expected
 
 
@@ -152,7 +152,7 @@ def test_alpha_is_carried_or_told(
         stream = container.streams.video[0]
         tags = {k.lower(): v for k, v in stream.metadata.items()}
         has_alpha = "a" in next(container.decode(stream)).format.name[:5]
-    assert "alpha" in outcome.said or has_alpha
+    assert "alpha" in outcome.text or has_alpha
     assert "alpha_mode" not in tags or has_alpha
 
 
@@ -177,7 +177,7 @@ def test_alpha_of_pictures_is_kept_in_pictures(
     with Image.open(tmp_path / "o/0.png") as picture:
         has_alpha = picture.mode == "RGBA"
         alpha = np.asarray(picture.convert("RGBA"))[..., 3]
-    assert has_alpha or "alpha" in outcome.said
+    assert has_alpha or "alpha" in outcome.text
     if has_alpha:
         assert alpha[:, :96].mean() < 20
         assert alpha[:, 160:].mean() > 235
@@ -187,7 +187,7 @@ def test_alpha_of_a_palette_is_told(upscale: Upscale, tmp_path: Path) -> None:
     half_clear().save(tmp_path / "in.gif", save_all=True, append_images=[half_clear()])
     outcome = upscale("--video", tmp_path / "in.gif", "-o", tmp_path / "o.mp4")
     outcome.check_done()
-    assert "alpha" in outcome.said
+    assert "alpha" in outcome.text
 
 
 def woven(path: Path, flagged: bool = False) -> Path:
@@ -228,8 +228,8 @@ def test_woven_fields_without_a_flag_are_deinterlaced_or_told(
         shutil.copy(field(name), path)
     outcome = upscale("-i", path, "-o", tmp_path / "o.mkv", "--deinterlace")
     outcome.check_done()
-    assert "interlace" in outcome.said
-    if "flag" not in outcome.said.lower():
+    assert "interlace" in outcome.text
+    if "flag" not in outcome.text.lower():
         assert combing(tmp_path / "o.mkv", 4) < combing(path, 1) / 2
 
 
@@ -237,8 +237,8 @@ def test_woven_fields_without_a_flag_are_deinterlaced_or_told(
 def test_data_tracks_are_told(upscale: Upscale, tmp_path: Path, field, name: str):
     outcome = upscale("--video", field(name), "-o", tmp_path / "o.mp4")
     outcome.check_done()
-    assert "left out: data stream 2" in outcome.said
-    assert outcome.said.count("data stream") == 1
+    assert "left out: data stream 2" in outcome.text
+    assert outcome.text.count("data stream") == 1
 
 
 @pytest.mark.parametrize("start", [2, 4, 6])
@@ -388,7 +388,7 @@ def test_a_crop_is_applied_or_told(upscale: Upscale, tmp_path: Path) -> None:
     outcome.check_done()
     cropped = (4 * (48 - 8 - 4), 4 * (64 - 6 - 2), 3)
     is_applied = first_picture(tmp_path / "o.mp4").shape == cropped
-    assert is_applied or "crop" in outcome.said
+    assert is_applied or "crop" in outcome.text
 
 
 def test_sound_and_picture_of_everything_else_stay(upscale: Upscale, tmp_path: Path):

@@ -124,14 +124,14 @@ def run_until(folder: Path, words: list[str], number: int) -> Killer:
     return killer
 
 
-def check_again(folder: Path, status: int, said: str, expected: dict) -> None:
+def check_again(folder: Path, status: int, text: str, expected: dict) -> None:
     """The second run of the command has left what an undisturbed one leaves."""
-    assert status == 0, said
-    assert contents(folder) == expected, said
+    assert status == 0, text
+    assert contents(folder) == expected, text
     report = json.loads((folder / "r.json").read_text("utf-8"))
     reports = report if isinstance(report, list) else [report]
     assert all("error" not in r for r in reports), report
-    assert "Traceback" not in said
+    assert "Traceback" not in text
 
 
 @pytest.fixture
@@ -164,8 +164,8 @@ def test_some_kills(request, place, monkeypatch, capsys) -> None:
         assert killer.count > number
         capsys.readouterr()
         status = main(job.words)
-        said = f"before {killer.operations[number]}:\n{capsys.readouterr().err}"
-        check_again(folder, status, said, expected)
+        text = f"before {killer.operations[number]}:\n{capsys.readouterr().err}"
+        check_again(folder, status, text, expected)
     count(request, "kills", len(points))
 
 

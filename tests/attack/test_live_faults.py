@@ -83,8 +83,8 @@ class Network:
             self._send(data)
             if self._chance("repeat"):
                 self._send(data)
-            for waiting in late:
-                self._send(waiting)
+            for datagram in late:
+                self._send(datagram)
             late.clear()
 
     def _send(self, data: bytes) -> None:
@@ -159,10 +159,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def session(words: list[str], said: Path) -> Iterator[subprocess.Popen]:
+def session(words: list[str], log: Path) -> Iterator[subprocess.Popen]:
     """A live session as a process, killed at the end if nothing else ended it."""
-    with said.open("w") as log:
-        process = subprocess.Popen(words, cwd=ROOT, stderr=log)
+    with log.open("w") as file:
+        process = subprocess.Popen(words, cwd=ROOT, stderr=file)
         try:
             yield process
         finally:
@@ -170,16 +170,16 @@ def session(words: list[str], said: Path) -> Iterator[subprocess.Popen]:
             process.wait()
 
 
-def watch(process: subprocess.Popen, said: Path, seconds: float) -> list[int]:
+def watch(process: subprocess.Popen, log: Path, seconds: float) -> list[int]:
     """Resident memory once a second, from the first frame on."""
     deadline = time.monotonic() + 200
-    while "live     policy" not in said.read_text():
-        assert process.poll() is None, said.read_text()
-        assert time.monotonic() < deadline, said.read_text()
+    while "live     policy" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
     curve, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
-        assert process.poll() is None, said.read_text()
+        assert process.poll() is None, log.read_text()
         curve.append(resident(process.pid))
         time.sleep(1)
     return curve
@@ -219,19 +219,19 @@ def run_recorded(
     command, folder: Path, seconds: float, camera: Callable[[int], Camera], **faults
 ) -> int:
     """A session from a camera through a bad network into a file; returns the faults."""
-    port, said, output = free_port(), folder / "said", folder / "o.mkv"
+    port, log, output = free_port(), folder / "log", folder / "o.mkv"
     report = folder / "r.json"
     limits = ("--timeout", 5, "--reconnect", 60, "--report", report)
     words = command("--video", f"udp://127.0.0.1:{port}", "-o", output, *limits)
     with (
         Network(port, seed=1, **faults) as network,
         camera(network.port),
-        session(words, said) as process,
+        session(words, log) as process,
     ):
-        curve = watch(process, said, seconds)
+        curve = watch(process, log, seconds)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, said.read_text()
-    assert "Traceback" not in said.read_text()
+        assert process.wait(60) == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
     check_flat(curve)
     check_recording(output, seconds)
     assert json.loads(report.read_text("utf-8"))["frames"] > 10
@@ -275,7 +275,7 @@ def test_a_camera_that_changes(request, command, tmp_path: Path, kind: str) -> N
 @pytest.mark.timeout(EACH + 600)
 def test_a_reader_that_stalls(request, command, tmp_path: Path) -> None:
     """It reads and stops reading in turns; the session drops frames and lives on."""
-    port, said = free_port(), tmp_path / "said"
+    port, log = free_port(), tmp_path / "log"
     listener = socket.create_server(("127.0.0.1", 0))
     target = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     address = f"udp://127.0.0.1:{port}"
@@ -296,14 +296,14 @@ def test_a_reader_that_stalls(request, command, tmp_path: Path) -> None:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    with Camera(port), session(words, said) as process:
-        curve = watch(process, said, EACH)
+    with Camera(port), session(words, log) as process:
+        curve = watch(process, log, EACH)
         process.send_signal(signal.SIGINT)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) in (0, 130), said.read_text()
+        assert process.wait(60) in (0, 130), log.read_text()
     over.set()
     listener.close()
-    assert "Traceback" not in said.read_text()
+    assert "Traceback" not in log.read_text()
     check_flat(curve)
     count(request, "seconds of live faults", round(EACH))

@@ -74,17 +74,17 @@ def is_worth_its_time(name: str, most: int) -> bool:
 def check(folder: Path, outcome: Outcome) -> None:
     """It ended in complete files, or in one line and none."""
     for words in FAULTS:
-        assert words not in outcome.said, outcome.said
+        assert words not in outcome.text, outcome.text
     outputs = [p for p in folder.iterdir() if p.name.startswith("o")]
     hidden = [p.name for p in folder.iterdir() if p.name.startswith(".")]
     assert hidden == []
     if outcome.status:
         assert outcome.status in (1, 2)
-        assert len(outcome.errors) == 1, outcome.said
+        assert len(outcome.errors) == 1, outcome.text
         # what a live recording held before it was lost stays, and plays
         outputs = [p for p in outputs if p.suffix == ".ts"]
     else:
-        assert outputs, outcome.said
+        assert outputs, outcome.text
     for path in outputs:
         with av.open(str(path)) as container:
             assert sum(1 for _ in container.decode(video=0)) > 0

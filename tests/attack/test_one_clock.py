@@ -140,14 +140,14 @@ def test_a_late_start_becomes_the_beginning(
     outcome = upscale("--video", source, *words)
     outcome.check_done()
     check_steady(tmp_path / f"o{suffix}", 12)
-    expected = outcome.said.split(" frames,")[0].split()[-1]
-    assert int(expected) == 12, outcome.said
+    expected = outcome.text.split(" frames,")[0].split()[-1]
+    assert int(expected) == 12, outcome.text
 
 
 def test_the_reported_hour(upscale: Upscale, tmp_path: Path, field) -> None:
     outcome = upscale("-i", field("begins_at_3600s.mkv"), "-o", tmp_path / "o.mp4")
     outcome.check_done()
-    assert " 25 frames, " in outcome.said
+    assert " 25 frames, " in outcome.text
     check_steady(tmp_path / "o.mp4", 25)
     assert Fraction(9, 10) < sound_seconds(tmp_path / "o.mp4") < Fraction(11, 10)
 

@@ -95,21 +95,21 @@ def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]
     except SystemExit as end:  # the parser's own refusal
         status = int(end.code or 0)
     captured = capsys.readouterr()
-    said = captured.out + captured.err
+    text = captured.out + captured.err
     assert time.monotonic() - begun < AT_ONCE, words
     for fault in FAULTS:
-        assert fault not in said, (words, said)
-    assert "\x1b[2J" not in said, words
-    return status, said
+        assert fault not in text, (words, text)
+    assert "\x1b[2J" not in text, words
+    return status, text
 
 
-def check_refused(words: list[str], option: str, status: int, said: str) -> None:
+def check_refused(words: list[str], option: str, status: int, text: str) -> None:
     """It was wrong use, told in a few lines that name the option."""
-    assert status == 2, (words, said)
-    assert option.strip("-") in said, (words, said)
-    assert len(said) < LONGEST_ANSWER, words
-    if said.startswith("error"):
-        assert len(said.splitlines()) == 1, said
+    assert status == 2, (words, text)
+    assert option.strip("-") in text, (words, text)
+    assert len(text) < LONGEST_ANSWER, words
+    if text.startswith("error"):
+        assert len(text.splitlines()) == 1, text
 
 
 SYSTEM = ("--report", "--output", "--device")
@@ -125,11 +125,11 @@ def test_each_absurd_value_is_told(
     values = [v for v in ABSURD[option] if v not in MILD.get(option, ())]
     for value in values:
         words = ["--video", "in.mp4", f"{option}={value}"]
-        status, said = run(words, capsys)
+        status, text = run(words, capsys)
         if option in SYSTEM:
-            assert status in (1, 2), (words, said)
+            assert status in (1, 2), (words, text)
         else:
-            check_refused(words, option, status, said)
+            check_refused(words, option, status, text)
     assert sorted(os.listdir(folder)) == before
     count(request, "absurd options", len(values))
 
@@ -146,9 +146,9 @@ def any_words() -> st.SearchStrategy[list[str]]:
 
 def attack(words: list[str], folder: Path, capsys) -> None:
     before = sorted(os.listdir(folder))
-    status, said = run(["--video", "in.mp4", *words], capsys)
-    assert status in (1, 2), (words, said)
-    assert len(said) < LONGEST_ANSWER, words
+    status, text = run(["--video", "in.mp4", *words], capsys)
+    assert status in (1, 2), (words, text)
+    assert len(text) < LONGEST_ANSWER, words
     assert sorted(os.listdir(folder)) == before, words
 
 

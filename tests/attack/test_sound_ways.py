@@ -141,9 +141,9 @@ def test_a_sound_without_a_way_is_encoded_on_request(
     outcome = upscale(*words)
     outcome.check_refused(status=2)
     upscale(*words, *proposal(outcome.errors[0])).check_done()
-    wanted = sound_seconds(field(name))
+    expected = sound_seconds(field(name))
     # an encoder adds its priming and fills its last frame: 1024 samples each at least
-    assert abs(sound_seconds(tmp_path / output) - wanted) < 0.2
+    assert abs(sound_seconds(tmp_path / output) - expected) < 0.2
 
 
 @pytest.mark.parametrize("output", ["o.mkv", "o.mov", "o.mp4"])
@@ -153,12 +153,12 @@ def test_dv_has_its_true_rate(
     words = ("--frames", 1, "--scale", 2, "-o", tmp_path / output)
     outcome = upscale("--video", field("ntsc.dv"), *words, "--tile", "64")
     outcome.check_done()
-    assert "29.97" in outcome.said
-    assert "60000" not in outcome.said
+    assert "29.97" in outcome.text
+    assert "60000" not in outcome.text
 
 
 def test_no_message_names_a_temporary_file(upscale: Upscale, tmp_path: Path, field):
     outcome = upscale("--video", field(LATM), "-o", tmp_path / "o.mp4")
     outcome.check_refused(LATM)
     for word in ("unfinished", ".parts", "/tmp/tmp", "<_io"):
-        assert word not in outcome.said
+        assert word not in outcome.text

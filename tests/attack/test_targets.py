@@ -178,8 +178,8 @@ def test_a_planted_work_folder_is_not_followed(
     victim = planted(tmp_path, kind)
     outcome = upscale("--video", clip(tmp_path), "-o", tmp_path / "o.mp4")
     outcome.check_words()
-    left = contents(victim)
-    assert left == {"000000.mkv": THESIS, "lock": THESIS}
+    remains = contents(victim)
+    assert remains == {"000000.mkv": THESIS, "lock": THESIS}
     if kind in ("folder link", "open to others", "of another user"):
         outcome.check_refused(".o.mp4.parts", status=1)
 

@@ -72,7 +72,7 @@ def job_with_cache(tiny_model: str, tmp_path: Path) -> Callable[[], str]:
     words = ["--video", str(source), "-o", str(tmp_path / "o.mp4"), "--overwrite"]
 
     def run() -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", JOB, *words, "--model", tiny_model],
             cwd=ROOT,
             env=environment,
@@ -80,8 +80,8 @@ def job_with_cache(tiny_model: str, tmp_path: Path) -> Callable[[], str]:
             text=True,
             timeout=300,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        assert process.returncode == 0, process.stderr
+        return process.stderr
 
     return run
 
