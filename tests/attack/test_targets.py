@@ -39,7 +39,7 @@ def test_a_report_replaces_nothing(upscale: Upscale, tmp_path: Path, place: str)
     report = tmp_path / names.get(place, place)
     before = contents(tmp_path)
     words = ("--video", source, "-o", tmp_path / "o.mp4", "--report", report)
-    upscale(*words).check_refused("--report", status=2)
+    upscale(*words).check_refused(report.name, status=2)
     assert contents(tmp_path) == before
 
 
@@ -58,7 +58,7 @@ def test_a_report_is_no_device(
     node = tmp_path / "node"
     os.mkfifo(node)
     words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4", *overwrite)
-    upscale(*words, "--report", node).check_refused("--report", status=2)
+    upscale(*words, "--report", node).check_refused("node", status=2)
     assert node.is_fifo()
 
 
