@@ -18,6 +18,7 @@ COMMANDS = {
     "doctor": "infer.command.doctor",
     "convert": "infer.command.convert",
     "export": "infer.command.convert",
+    "ui": "infer.ui.command",
 }
 """First word of the command line -> module with a `main(arguments)` that returns the
 exit status.

@@ -3,6 +3,8 @@ one summary line.
 """
 
 import contextlib
+import json
+import os
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -115,6 +117,8 @@ class Clock(AbstractContextManager["Clock"]):
     """
 
     PLAIN_EVERY = 30.0
+    RECORD_EVERY = 0.1
+    """Seconds between two records for other programs; people read no faster."""
 
     def __init__(self, total: int | None, num_finished: int = 0) -> None:
         self._bar = Progress(
@@ -136,6 +140,8 @@ class Clock(AbstractContextManager["Clock"]):
         )
         self._begin()
         self.first_frame: float | None = None
+        self._record_path = os.environ.get("SDVSR_PROGRESS")
+        self._recorded = 0.0
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -149,6 +155,7 @@ class Clock(AbstractContextManager["Clock"]):
         tb: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        self._record()
 
     @property
     def seconds(self) -> float:
@@ -163,6 +170,8 @@ class Clock(AbstractContextManager["Clock"]):
         rate = rate_in_words(self.frames, self.seconds)
         speed = f"{rate}, first after {self.first_frame:.1f} s"
         self._bar.update(self._task, advance=1, speed=speed)
+        if self.frames == 1 or self.seconds - self._recorded > self.RECORD_EVERY:
+            self._record()
         if not console.is_terminal:
             self._say_sometimes(speed)
 
@@ -176,3 +185,26 @@ class Clock(AbstractContextManager["Clock"]):
             self._last_line = now
             count = self._num_finished + self.frames
             say(f"         {count} of {self._total or '?'} frames, {speed}")
+
+    def _record(self) -> None:
+        """Put the state into the file that SDVSR_PROGRESS names, as JSON, for programs
+        that watch the job. A record that cannot be put there ends no job.
+        """
+        if not self._record_path or not self.frames:
+            return
+        self._recorded = self.seconds
+        count = self._num_finished + self.frames
+        rate = self.frames / max(self.seconds, 1e-9)
+        left = None if self._total is None else max(0, self._total - count) / rate
+        values = {
+            "frames": count,
+            "total": self._total,
+            "fps": round(rate, 4),
+            "eta": None if left is None else round(left, 2),
+            "first_frame": self.first_frame,
+        }
+        part = f"{self._record_path}.unfinished"
+        with contextlib.suppress(OSError):
+            with open(part, "w", encoding="utf-8") as file:
+                json.dump(values, file)
+            os.replace(part, self._record_path)

@@ -1,0 +1,129 @@
+"""From decoded frames to pictures that a browser shows."""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from infer.sources.images import encode_png
+
+PEAK = 1000.0
+"""cd/m2 that become full white: what most HDR video is graded for."""
+WHITE = 203.0
+"""cd/m2 of diffuse white in HDR video (ITU-R BT.2408)."""
+TO_BT709 = np.array(
+    [
+        [1.6605, -0.5876, -0.0728],
+        [-0.1246, 1.1329, -0.0083],
+        [-0.0182, -0.1006, 1.1187],
+    ],
+    np.float32,
+)
+"""Linear BT.2020 to linear BT.709 (ITU-R BT.2087)."""
+
+
+def png(rgb: np.ndarray) -> bytes:
+    """Returns the lossless picture of a frame, uint8 or uint16 [h, w, 3]."""
+    return encode_png(np.ascontiguousarray(rgb))
+
+
+def thumbnail(rgb: np.ndarray, width: int = 160) -> bytes:
+    """Returns a small WebP picture of a frame."""
+    height = max(1, round(rgb.shape[0] * width / rgb.shape[1]))
+    small = Image.fromarray(to_8_bit(rgb)).resize((width, height))
+    file = io.BytesIO()
+    small.save(file, "WEBP", quality=80)
+    return file.getvalue()
+
+
+def to_8_bit(rgb: np.ndarray) -> np.ndarray:
+    """Returns a frame as uint8."""
+    if rgb.dtype == np.uint8:
+        return rgb
+    # 65535 / 255 = 257, so this rounds to nearest
+    return ((rgb.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def bicubic(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns a frame at ``size`` (W, H) by Pillow's bicubic filter, of its own type."""
+    if (rgb.shape[1], rgb.shape[0]) == size:
+        return rgb
+    if rgb.dtype == np.uint8:
+        picture = Image.fromarray(rgb)
+        return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+    planes = []
+    for channel in range(3):
+        plane = Image.fromarray(rgb[..., channel].astype(np.float32))
+        planes.append(np.asarray(plane.resize(size, Image.Resampling.BICUBIC)))
+    whole = np.stack(planes, axis=-1)
+    return np.clip(np.rint(whole), 0, 65535).astype(np.uint16)
+
+
+def tone_map(rgb: np.ndarray, kind: str) -> np.ndarray:
+    """Returns an HDR frame (PQ or HLG, BT.2020) as 8 bit BT.709 for an ordinary screen.
+
+    Light is scaled so that diffuse white (203 cd/m2) keeps 58 % of the screen's light
+    and 1000 cd/m2 just reach white, by the extended Reinhard curve x (1 + x / p^2) /
+    (1 + x) on the largest channel, which keeps hues; then BT.2020 becomes BT.709, and
+    the screen's gamma of 2.4 is taken off.
+    """
+    top = 65535.0 if rgb.dtype == np.uint16 else 255.0
+    signal = rgb.astype(np.float32) / top
+    nits = _light_of_pq(signal) if kind == "PQ" else _light_of_hlg(signal)
+    # 1.36 puts diffuse white at 58 % of the light, which is 79 % of the signal
+    light = nits / WHITE * 1.36
+    peak = PEAK / WHITE * 1.36
+    largest = np.maximum(light.max(axis=-1, keepdims=True), 1e-6)
+    mapped = largest * (1 + largest / peak**2) / (1 + largest)
+    linear = (light * (mapped / largest)) @ TO_BT709.T
+    shown = np.clip(linear, 0, 1) ** (1 / 2.4)
+    return np.rint(shown * 255).astype(np.uint8)
+
+
+def _light_of_pq(signal: np.ndarray) -> np.ndarray:
+    """The electro-optical transfer function of SMPTE ST 2084, in cd/m2."""
+    m1, m2 = 2610 / 16384, 2523 / 4096 * 128
+    c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+    root = signal ** (1 / m2)
+    ratio = np.maximum(root - c1, 0) / (c2 - c3 * root)
+    return 10000 * ratio ** (1 / m1)
+
+
+def _light_of_hlg(signal: np.ndarray) -> np.ndarray:
+    """The transfer function of ITU-R BT.2100 HLG with a screen of 1000 cd/m2."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    bright = (np.exp((signal - c) / a) + b) / 12
+    scene = np.where(signal <= 0.5, signal**2 / 3, bright)
+    weights = np.array([0.2627, 0.6780, 0.0593], np.float32)
+    luminance = (scene @ weights)[..., None]
+    return PEAK * np.maximum(luminance, 1e-6) ** 0.2 * scene
+
+
+def flicker(
+    frames: Iterator[np.ndarray], start: tuple[float, float], end: tuple[float, float]
+) -> np.ndarray:
+    """Returns the pixels along a line in every frame, uint8 [frames, length, 3]: one row
+    for each moment, so that flicker is seen as horizontal stripes.
+
+    start, end: (x, y) from 0 to 1 of the picture.
+    """
+    rows = []
+    for rgb in frames:
+        height, width = rgb.shape[:2]
+        first = np.array(start) * (width - 1, height - 1)
+        last = np.array(end) * (width - 1, height - 1)
+        length = int(np.hypot(*(last - first))) + 1
+        share = np.linspace(0, 1, length)[:, None]
+        points = np.rint(first + share * (last - first)).astype(int)
+        rows.append(to_8_bit(rgb[points[:, 1], points[:, 0]]))
+    return np.stack(rows)
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Returns the peak signal-to-noise ratio of two 8 bit frames in dB; None if they
+    are equal.
+    """
+    difference = one.astype(np.float32) - other.astype(np.float32)
+    error = float(np.mean(difference**2))
+    return None if error == 0 else float(10 * np.log10(255**2 / error))

@@ -1,0 +1,159 @@
+"""Routes of results: the file, its frames, and views that compare it with the source."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse
+
+from infer.ui.pictures import bicubic, flicker, png, psnr, to_8_bit
+from infer.ui.refusal import Refusal
+from infer.ui.routes_inputs import FILE, FOREVER, PNG, Name, Number, draw, times_of
+from infer.ui.schemas import MOST, JobRecord, Quality
+from infer.ui.server import Server, file_state
+
+ROWS = 500
+"""Moments of a flicker view: as many rows as fit on a screen."""
+Share = Annotated[float, Query(ge=0, le=1)]
+
+
+def result_routes(server: Server) -> APIRouter:
+    """Returns the routes of results under /api/jobs."""
+    routes = APIRouter(prefix="/api", tags=["results"])
+    queue = server.queue
+
+    @routes.get("/jobs/{name}/download", operation_id="download", responses=FILE)
+    async def download(name: Name) -> FileResponse:
+        """The result as a file to keep, in ranges if asked."""
+        job = queue.record(name).job
+        path = _result(server, name)
+        return FileResponse(path, filename=job.output_name)
+
+    @routes.get("/jobs/{name}/video", operation_id="resultVideo", responses=FILE)
+    async def get_video(name: Name) -> FileResponse:
+        """The result to be played in the page."""
+        return FileResponse(_result(server, name))
+
+    @routes.get("/jobs/{name}/times", operation_id="resultTimes")
+    async def get_times(name: Name) -> list[float]:
+        """The second at which each frame of the result is shown."""
+        return await times_of(server, str(_result(server, name)))
+
+    @routes.get("/jobs/{name}/frames/{number}", operation_id="frame", responses=PNG)
+    async def get_frame(name: Name, number: Number) -> Response:
+        """A frame of the result, lossless; of a preview also while it works."""
+        record = queue.record(name)
+        if record.job.kind == "preview":
+            data = _preview_frame(server, record, number).read_bytes()
+        else:
+            rgb = await server.frame(str(_result(server, name)), number)
+            hdr = record.job.clip.hdr if record.job.clip else ""
+            data = await run_in_threadpool(draw, rgb, None, hdr)
+        return Response(data, media_type="image/png", headers=FOREVER)
+
+    @routes.get("/jobs/{name}/flicker", operation_id="flicker", responses=PNG)
+    async def get_flicker(
+        name: Name,
+        x0: Share,
+        y0: Share,
+        x1: Share,
+        y1: Share,
+        side: Literal["result", "bicubic"] = "result",
+        start: Annotated[int, Query(ge=0, le=MOST)] = 0,
+        count: Annotated[int, Query(ge=2, le=ROWS)] = 100,
+    ) -> Response:
+        """The pixels along a line through time: one row for each frame. The ends of the
+        line are shares of width and height.
+        """
+        record = queue.record(name)
+        line = (x0, y0), (x1, y1)
+        frames = await run_in_threadpool(
+            _flicker, server, record, side, range(start, start + count), line
+        )
+        return Response(frames, media_type="image/png")
+
+    @routes.get("/jobs/{name}/quality", operation_id="quality")
+    async def get_quality(
+        name: Name,
+        reference: Annotated[str, Query(min_length=1, max_length=64)],
+        frame: Annotated[int, Query(ge=0, le=MOST)] = 0,
+    ) -> Quality:
+        """PSNR of a frame of the result against the same frame of a reference video."""
+        path = server.inputs.ready(reference).path
+        record = queue.record(name)
+        return await run_in_threadpool(_quality, server, record, path, frame)
+
+    return routes
+
+
+def _result(server: Server, name: str) -> Path:
+    """Returns the finished file of a job; a Refusal if there is none."""
+    record = server.queue.record(name)
+    path = Path(record.output)
+    if record.job.state != "done" or not path.exists():
+        raise Refusal(409, f"There is no result yet: the job is {record.job.state}.")
+    if path.is_dir():
+        raise Refusal(409, "The result is a folder of frames: take them one by one.")
+    return path
+
+
+def _preview_frame(server: Server, record: JobRecord, number: int) -> Path:
+    """Returns the file of a frame of a preview, complete."""
+    start = record.job.options.get("start", 0)
+    file = f"{start + number:08d}.png"
+    output = Path(record.output)
+    work = output.with_name(f".{output.name}.parts") / "frames"
+    # the command counts a frame after its file is on the disk
+    if record.job.state == "done" or number < record.job.progress.frames:
+        for folder in (output, work):
+            if (folder / file).exists():
+                return folder / file
+    raise Refusal(404, f"Frame {number} is not there yet.")
+
+
+def _start_of(record: JobRecord) -> int:
+    return record.job.options.get("start", 0)
+
+
+def _pixels(server: Server, record: JobRecord, side: str, number: int) -> Any:
+    """Returns a frame of the result or of the enlarged source, as it is compared."""
+    if record.job.kind == "preview":
+        path = str(_preview_frame(server, record, number))
+        rgb = server.library.rgb(path, file_state(path), 0)
+    else:
+        path = str(_result(server, record.job.id))
+        rgb = server.library.rgb(path, file_state(path), number)
+    if side == "result":
+        return rgb
+    place = _start_of(record) + number
+    source = server.library.rgb(record.source, file_state(record.source), place)
+    return bicubic(source, (rgb.shape[1], rgb.shape[0]))
+
+
+def _flicker(
+    server: Server, record: JobRecord, side: str, numbers: range, line: Any
+) -> bytes:
+    total = record.job.progress.frames
+    shown = [number for number in numbers if number < total]
+    if not shown:
+        raise Refusal(404, f"There is no frame {numbers.start} yet.")
+    frames = (_pixels(server, record, side, number) for number in shown)
+    return png(flicker(frames, *line))
+
+
+def _quality(server: Server, record: JobRecord, reference: str, number: int) -> Quality:
+    place = _start_of(record) + number
+    truth = server.library.rgb(reference, file_state(reference), place)
+    result = _pixels(server, record, "result", number)
+    if truth.shape != result.shape:
+        found, expected = truth.shape[1::-1], result.shape[1::-1]
+        sentence = f"The reference has {found} pixels, the result {expected}."
+        raise Refusal(409, sentence)
+    plain = _pixels(server, record, "bicubic", number)
+    goal = to_8_bit(truth)
+    return Quality(
+        frame=number,
+        psnr=psnr(to_8_bit(result), goal),
+        bicubic_psnr=psnr(to_8_bit(plain), goal),
+    )
