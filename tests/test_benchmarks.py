@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import pytest
 import tiny_models
 
-from benchmarks import clock, compile, frame, profile, report, sweeps
+from benchmarks import clock, compile, frame, gpu, profile, report, sweeps
+from benchmarks.__main__ import PIECES, build_parser
 from benchmarks.__main__ import main as command
 
 ROOT = Path(__file__).parents[1]
@@ -143,6 +144,14 @@ def test_wrong_use_is_told(
     with pytest.raises(SystemExit, match="2"):
         command(words)
     assert complaint in capsys.readouterr().err
+
+
+def test_the_pieces_of_the_gpu_command_are_commands() -> None:
+    parser = build_parser()
+    for piece in gpu.plan(parser.parse_args(["gpu"])):
+        options = parser.parse_args(piece.words.split())
+        assert options.pieces[0] in PIECES
+        assert piece.least < piece.limit < gpu.BUDGET_SECONDS
 
 
 def test_a_size_that_is_none_is_told() -> None:
