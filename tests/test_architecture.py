@@ -77,8 +77,6 @@ UPWARDS = {
     ("console", "model.memory"),
     ("jobs", "command.options"),
     ("sinks.files", "jobs.work_folder"),
-    ("sinks.live_encoders", "command.options"),
-    ("sinks.live_encoders", "jobs.plan"),
 }
 """Arrows of infer that point upwards."""
 
