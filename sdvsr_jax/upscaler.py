@@ -9,6 +9,7 @@ All memory between frames is the `StreamState` in ``upscaler.state``.
 """
 
 import functools
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,6 +116,8 @@ class Upscaler:
         if graphs and device_kind(self._device)[0] == "cuda":
             self._graphs = self._jit(graphs=True)
         self._kind: Kind | None = None
+        self._restored_size: tuple[int, int] | None = None
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     def _jit(self, *, graphs: bool) -> Any:
@@ -214,6 +217,7 @@ class Upscaler:
         """Goes on from `export_state` with LR frames height x width; ValueError if it
         belongs to another model.
         """
+        self._check_process()
         like = jax.eval_shape(
             lambda: init_state(self.config, self.num_streams, height, width)
         )
@@ -221,6 +225,7 @@ class Upscaler:
             state = snapshot.from_arrays(like, arrays)
             self.state = jax.device_put(state, self._device)
             self._kind = None
+            self._restored_size = (height, width)
 
     def close(self) -> None:
         """Gives weights and state back to the device; no frame can be pushed then."""
@@ -250,6 +255,7 @@ class Upscaler:
         """Takes the frames of the active streams, in their order; there is one at
         least, which fixes the kind.
         """
+        self._check_process()
         with self._lock:
             if self._prepared is None:
                 raise ValueError("this Upscaler is closed: make a new one")
@@ -264,17 +270,34 @@ class Upscaler:
                 self._graphs = None
             return self._call(pixels, active)
 
+    def _check_process(self) -> None:
+        """RuntimeError in a forked child: the threads of JAX stay with the parent, and
+        without them a call never returns.
+        """
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "this Upscaler was made before the process was forked, expected one "
+                "of this process: make it in the child, or start children by 'spawn'"
+            )
+
     def _check_kind(self, frames: Sequence[np.ndarray]) -> None:
-        if self._kind is None:
-            self._kind = (frames[0].shape, frames[0].dtype)
-        shape, dtype = self._kind
+        """Settles the kind by the first frames, once all of them are right."""
+        kind = self._kind or (frames[0].shape, frames[0].dtype)
+        shape, dtype = kind
         for frame in frames:
-            if (frame.shape, frame.dtype) != (shape, dtype):
+            if (frame.shape, frame.dtype) != kind:
                 raise ValueError(
                     f"frame {frame.shape} {frame.dtype}, but the stream began with "
                     f"{shape} {dtype}: expected equal frames; make a new Upscaler for "
                     "another size"
                 )
+        if self._restored_size not in (None, shape[:2]):
+            height, width = self._restored_size or shape[:2]
+            raise ValueError(
+                f"frame {shape}, but the restored state is of {width}x{height} frames: "
+                "expected one of that size"
+            )
+        self._kind = kind
 
     def _fresh_state(self) -> StreamState:
         assert self._kind is not None

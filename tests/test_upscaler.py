@@ -2,6 +2,8 @@
 strangers to each other.
 """
 
+import os
+import warnings
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -157,6 +159,45 @@ def test_state_goes_to_another_process_and_on(tmp_path: Path) -> None:
             pytest.raises(ValueError, match="another model"),
         ):
             other.restore_state(saved, 64, 64)
+
+
+def test_a_frame_of_another_size_leaves_a_restored_state_usable() -> None:
+    clip = pixels(3)[:, 0]
+    with Upscaler(MODEL) as upscaler:
+        expected = [upscaler.push(frame) for frame in clip]
+        upscaler.reset()
+        upscaler.push(clip[0])
+        state = upscaler.export_state()
+    with Upscaler(MODEL) as other:
+        other.restore_state(state, 16, 20)
+        with pytest.raises(ValueError, match="restored state is of 20x16 frames"):
+            other.push(np.zeros((24, 24, 3), np.uint8))
+        np.testing.assert_array_equal(other.push(clip[1]), expected[1])
+
+
+def test_frames_that_differ_settle_no_size() -> None:
+    with Upscaler(MODEL, streams=2) as upscaler:
+        with pytest.raises(ValueError, match="expected equal frames"):
+            upscaler.push_many([np.zeros((24, 24, 3), np.uint8), GOOD])
+        assert upscaler.push_many([GOOD, None])[1] is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_says_so() -> None:
+    """It would wait for threads that stayed with its parent."""
+    with Upscaler(MODEL) as upscaler:
+        with warnings.catch_warnings():
+            # JAX and Python warn of what is tried here.
+            warnings.simplefilter("ignore")
+            child = os.fork()
+        if child == 0:
+            try:
+                upscaler.push(GOOD)
+            except RuntimeError as error:
+                os._exit(42 if "before the process was forked" in str(error) else 1)
+            os._exit(2)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 42
 
 
 def test_one_program_serves_joining_leaving_and_idle_streams(pair: Upscaler) -> None:

@@ -98,8 +98,7 @@ def demux_unbroken(
     to count jumps with.
     """
     wanted = list(streams)
-    is_joinable = container.format.flags & Flags.ts_discont.value
-    if not is_joinable and container.format.name not in JOINABLE:
+    if not is_joinable(container):
         yield from container.demux(wanted)
         return
     indices = {stream.index for stream in wanted}
@@ -108,6 +107,12 @@ def demux_unbroken(
         clock.mend(packet)
         if packet.stream_index in indices:
             yield packet
+
+
+def is_joinable(container: InputContainer) -> bool:
+    """Returns whether files of this format may be joined or cut anywhere."""
+    marks = container.format.flags & Flags.ts_discont.value
+    return bool(marks) or container.format.name in JOINABLE
 
 
 class JoinedClock:
@@ -122,6 +127,7 @@ class JoinedClock:
         self._previous_shift = Fraction(0)
         self._last: dict[int, Fraction] = {}
         self._due: dict[int, Fraction] = {}
+        self._lead: dict[int, int] = {}
         self._newest: Fraction | None = None
         self.num_jumps = 0
 
@@ -145,6 +151,20 @@ class JoinedClock:
             packet.dts += ticks
         if packet.pts is not None:
             packet.pts += ticks
+        self._mend_display(packet)
+
+    def _mend_display(self, packet: Packet) -> None:
+        """At a joint FFmpeg gives the last picture the time of display of the next
+        part; it gets the distance from its time of decoding that the one before had.
+        """
+        if packet.pts is None or packet.dts is None:
+            return
+        index = packet.stream_index
+        lead = packet.pts - packet.dts
+        if 0 <= lead * packet.time_base <= MAX_JUMP:
+            self._lead[index] = lead
+        else:
+            packet.pts = packet.dts + self._lead.get(index, 0)
 
     def _shift_of(self, index: int, time: Fraction, overlap: Fraction) -> Fraction:
         due = self._due.get(index, self._newest)

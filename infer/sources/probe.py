@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from infer.errors import JobError
 from infer.sources.animation import is_animation, probe_animation, size_by_header
+from infer.sources.clock import is_joinable
 from infer.sources.images import SUFFIXES, list_images, orientations_in, turn_upright
 from infer.sources.info import DEFAULT_LIMITS, Limits, StreamInfo, VideoInfo
 from infer.sources.matroska import crop_of
@@ -53,6 +54,8 @@ ABSOLUTE_DURATIONS = {"matroska", "webm", "asf", "nut"}
 """Formats whose duration is the time of their end."""
 END = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 """Matroska's tag for the end of one stream; the file's own is that of the longest."""
+COUNTED = 2**26
+"""Bytes of a file that is read through to count its pictures, in half a second."""
 MAX_RATE = 1000
 """Frames per second; more is a time base that was taken for a rate."""
 DEPENDENT = 0x80000
@@ -167,12 +170,27 @@ def _probe_container(
     stream = choose_stream(container, path, index)
     frame = _first_frame(container, stream, path, limits)
     info = describe(container, stream, frame, path, limits)
+    if is_joinable(container) and os.path.getsize(path) <= COUNTED:
+        info = replace(info, num_frames=_count_packets(path, stream.index, limits))
     crop = crop_of(path)
     if not crop:
         return info
     sides = ", ".join(f"{pixels} {side}" for side, pixels in crop.items())
     text = f"the crop of Matroska (pixels: {sides}); the whole picture is upscaled"
     return replace(info, left_out=(*info.left_out, text))
+
+
+def _count_packets(path: str, index: int, limits: Limits) -> int | None:
+    """The pictures of a file whose clock says little about its length."""
+    count = 0
+    with open_input(path, limits) as container:
+        try:
+            for packet in container.demux(container.streams[index]):
+                count += packet.size > 0
+        except av.FFmpegError:
+            # Reading the frames will tell.
+            return None
+    return count or None
 
 
 def describe(
