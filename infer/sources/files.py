@@ -124,7 +124,8 @@ def _with_time(
         pts = frame.pts if info.has_timestamps else None
         if pts is None:
             pts = 0 if last is None else last + info.frame_duration
-            damage.repaired_pts += info.has_timestamps
+            if info.has_timestamps:
+                damage.repaired_pts += 1
         elif last is not None and pts <= last:
             pts = last + 1
             damage.repaired_pts += 1
@@ -177,7 +178,8 @@ def decode_stream(
         for frame in _decode_packet(packet, damage):
             aspect = stream.codec_context.sample_aspect_ratio
             shape = shape or aspect
-            damage.reshaped_frames += aspect != shape
+            if aspect != shape:
+                damage.reshaped_frames += 1
             last = frame
             yield frame
 

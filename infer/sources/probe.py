@@ -186,7 +186,9 @@ def _count_packets(path: str, index: int, limits: Limits) -> int | None:
     with open_input(path, limits) as container:
         try:
             for packet in container.demux(container.streams[index]):
-                count += packet.size > 0
+                # Only the packet that ends the stream has neither bytes nor a time.
+                if packet.size or packet.pts is not None:
+                    count += 1
         except av.FFmpegError:
             # Reading the frames will tell.
             return None

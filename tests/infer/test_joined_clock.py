@@ -106,6 +106,7 @@ def test_files_of_the_field(name: str, frames: int, seconds: Fraction) -> None:
     assert (ticks[-1] - ticks[0]) * source.info.time_base == seconds
     jumps = source.damage.clock_jumps
     assert source.damage == Damage(clock_jumps=jumps)
+    assert source.info.num_frames == frames
 
 
 def test_expected_frames_are_counted_from_the_first() -> None:
