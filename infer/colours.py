@@ -105,7 +105,7 @@ class ToRGB:
         self.num_resized = 0
 
     def convert(self, frame: VideoFrame) -> Iterator[np.ndarray]:
-        """Returns zero or more RGB arrays [h, w, 3]: a deinterlacer is one frame late."""
+        """Returns no, one or more RGB arrays [h, w, 3]: deinterlacers are late."""
         shape = self._describe(frame)
         if shape != self._shape:
             yield from self.flush()

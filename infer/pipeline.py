@@ -23,7 +23,7 @@ from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
 READ_AHEAD = 4
-"""Frames that wait before the device; decoding one never takes longer than four steps."""
+"""Frames that wait before the device, so that a slow picture does not stop it."""
 WRITE_BEHIND = 2
 """Results that wait for the encoder: memory does not grow with the video's length."""
 POLL = 0.1

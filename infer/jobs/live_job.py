@@ -47,7 +47,7 @@ from infer.sources.live import LiveSettings, LiveSource
 from infer.sources.network import is_network
 
 WRITE_BEHIND = 1
-"""Results that wait for the encoder: the next frame is computed while one is written."""
+"""Results that wait for the encoder: one is written while the next is computed."""
 GOODBYE = 0.5
 """Seconds that the reader gets to close its connection."""
 

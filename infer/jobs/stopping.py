@@ -14,7 +14,7 @@ T = TypeVar("T")
 INTERRUPTED = 130
 """Exit status."""
 POLL = 0.05
-"""Seconds between two looks at the event while C code runs, where no signal is heard."""
+"""Seconds between two looks at the event while C code runs, which hears no signal."""
 
 
 @contextmanager

@@ -241,7 +241,7 @@ def _write(path: Path, data: bytes | bytearray) -> None:
 
 @contextlib.contextmanager
 def _unreadable_entries_removed() -> Iterator[None]:
-    """Removes compiled programs that JAX could not read; it would never replace them."""
+    """Removes compiled programs that JAX cannot read; it would never replace them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -1,4 +1,4 @@
-"""How a frame goes through the model: whole, whole with a thrifty correlation, in tiles.
+"""How a frame goes through the model: whole, or in tiles.
 
 The layout decides bytes of the output, so work folders and reports hold it as text.
 """

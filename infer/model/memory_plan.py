@@ -43,7 +43,7 @@ class Need(NamedTuple):
 
 
 class Planner:
-    """Finds the engine that fits the memory. tell: gets a line where it is not Whole."""
+    """Finds the engine that fits the memory. tell: gets a line if not Whole."""
 
     def __init__(self, engines: Engines, tell: Callable[[str], None]) -> None:
         self._engines, self._tell = engines, tell

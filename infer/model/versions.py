@@ -8,7 +8,7 @@ import sdvsr_jax
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of jax and PyAV, and a digest of our own library's source."""
+    """Returns the versions of jax and PyAV, and a digest of our library's source."""
     source = hashlib.sha256()
     library = Path(sdvsr_jax.__file__).parent
     for path in sorted(library.rglob("*.py")):

@@ -31,7 +31,7 @@ OWN_OUTPUT = Limits(max_pixels=2**31 - 1)
 
 @dataclass(frozen=True)
 class ColorTags:
-    """H.273 code points as FFmpeg numbers them; range: 0 not said, 1 limited, 2 full."""
+    """H.273 code points in FFmpeg's numbers; range: 0 not said, 1 limited, 2 full."""
 
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED

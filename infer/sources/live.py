@@ -34,7 +34,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
 MAX_SOUND = 2000
 """Audio packets that wait for the picture at most."""
 REMEMBERED = 256
-"""Packets whose arrival is kept until their picture comes: more than any decoder holds."""
+"""Packets whose arrival is kept until their picture comes; no decoder holds as many."""
 
 
 @dataclass(frozen=True)

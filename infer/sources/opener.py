@@ -264,10 +264,11 @@ def limit_pixels(container: InputContainer, path: str, limits: Limits) -> None:
 
 def check_pixels(path: str, width: int, height: int, limits: Limits) -> None:
     """ValueError if a picture is beyond the limit."""
-    if width * height > limits.max_pixels:
+    limit = limits.max_pixels
+    if width * height > limit:
         raise ValueError(
-            f"{path}: pictures of {width}x{height}, expected at most {limits.max_pixels} "
-            "pixels; --max-pixels raises the limit"
+            f"{path}: pictures of {width}x{height}, expected at most {limit} pixels; "
+            "--max-pixels raises the limit"
         )
 
 

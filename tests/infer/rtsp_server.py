@@ -57,7 +57,8 @@ class RTSPServer(Background):
         header, body = ANSWERS[method]
         length = f"\r\nContent-Length: {len(body)}" if body else ""
         viewer.sendall(
-            f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{header}{length}\r\n\r\n{body}".encode()
+            f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n"
+            f"{header}{length}\r\n\r\n{body}".encode()
         )
         return method
 

@@ -27,11 +27,11 @@ PLACES = [
 
 
 def numbered(number: int) -> np.ndarray:
-    """A frame [48, 64, 3] that says its number modulo 1024 in black and white blocks."""
+    """A frame [48, 64, 3] that tells its number, modulo 1024, in blocks of black."""
     picture = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
     picture[:] = (64 + 2 * ((np.arange(SIZE[0]) + number) % 64))[None, :, None]
-    for bit, (top, left) in enumerate(PLACES):
-        picture[top : top + BLOCK, left : left + BLOCK] = (
+    for bit, (top, edge) in enumerate(PLACES):
+        picture[top : top + BLOCK, edge : edge + BLOCK] = (
             235 if number >> bit & 1 else 16
         )
     return picture
@@ -43,10 +43,10 @@ def number_of(picture: np.ndarray) -> int:
     """
     scale = picture.shape[0] // SIZE[1]
     wide = (BLOCK - 4) * scale
-    corners = [((top + 2) * scale, (left + 2) * scale) for top, left in PLACES]
+    corners = [((top + 2) * scale, (edge + 2) * scale) for top, edge in PLACES]
     return sum(
-        int(picture[top : top + wide, left : left + wide].mean() > 128) << bit
-        for bit, (top, left) in enumerate(corners)
+        int(picture[top : top + wide, edge : edge + wide].mean() > 128) << bit
+        for bit, (top, edge) in enumerate(corners)
     )
 
 

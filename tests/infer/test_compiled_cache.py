@@ -1,5 +1,5 @@
-"""Traced programs are kept, found again by their facts, replaced when damaged, and never
-trusted where others can write.
+"""Traced programs are kept, replaced when damaged, and never trusted where others can
+write.
 """
 
 import functools
@@ -179,7 +179,7 @@ def test_the_step_of_a_model_survives_with_its_state_donated(cache: Path) -> Non
     program("step", (config,), lambda: pure_step, arguments)
     run = program("step", (config,), never, arguments).compile(*arguments, donate=(1,))
     after, sr = run(*arguments)
-    # Two programs of one function may fuse differently: float32 rounding of values to 1.
+    # Two programs of one function may fuse differently: rounding of values up to 1.
     np.testing.assert_allclose(sr, expected, atol=1e-5)
     assert state.prev_sr.is_deleted()
     # The random key and the state's own type come through.

@@ -50,18 +50,18 @@ def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(
     monkeypatch.setattr(memory, "available", lambda device: 60 * 2**20)
     stopped = tmp_path / ".o.mkv.parts"
     with stopped_before("000001.json"):
-        status, said = upscale(
+        status, message = upscale(
             "--video", source, "-o", tmp_path / "o.mkv", "--segment", 2
         )
     assert status == 130
-    assert "fit      tiles of 128x128" in said
+    assert "fit      tiles of 128x128" in message
     assert (stopped / "000000.json").exists()
     monkeypatch.setattr(memory, "available", lambda device: 2**40)
-    status, said = upscale(
+    status, message = upscale(
         "--video", source, "-o", tmp_path / "o.mkv", "--segment", 2, "--resume"
     )
-    assert status == 0, said
-    assert "going on after 2 finished frames" in said
+    assert status == 0, message
+    assert "going on after 2 finished frames" in message
     assert (
         upscale(
             "--video", source, "-o", tmp_path / "p.mkv", "--segment", 2, "--tile", 128
@@ -77,15 +77,15 @@ def test_other_tiles_do_not_resume(upscale, source):
     words = "--video", source, "--segment", 2, "--tile"
     with stopped_before("000001.json"):
         assert upscale(*words, 128)[0] == 130
-    status, said = upscale(*words, "off")
+    status, message = upscale(*words, "off")
     assert status == 2
-    assert "fit was '128x128', is 'off'" in said
+    assert "fit was '128x128', is 'off'" in message
 
 
 def test_resume_needs_something_to_resume(upscale, source):
-    status, said = upscale("--video", source, "--resume")
+    status, message = upscale("--video", source, "--resume")
     assert status == 2
-    assert "no unfinished work" in said
+    assert "no unfinished work" in message
     assert upscale("--video", source, "--resume", "--restart")[0] == 2
 
 
@@ -113,7 +113,8 @@ from infer.model.layout import Tiles
 from infer.model.memory import size_of
 from infer.model.tiled import TiledEngine
 def kib(name):
-    return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(name))
+    lines = open('/proc/self/status')
+    return next(int(l.split()[1]) for l in lines if l.startswith(name))
 model, tile = load_model(sys.argv[1], 'cpu'), int(sys.argv[2])
 shape = Shape(960, 540, False, (3840, 2160))
 engine = TiledEngine(model, shape, Tiles(tile, tile)) if tile else Engine(model, shape)
@@ -134,12 +135,12 @@ print((kib('VmHWM') - before) * 1024, predicted)
 
 
 def measure(model: str, tile: int) -> tuple[int, int]:
-    """Peak growth of a fresh process over a few frames, and its prediction, in bytes."""
+    """Peak growth of a process over a few frames, and its prediction, in bytes."""
     words = [sys.executable, "-c", MEASURE, model, str(tile)]
-    done = subprocess.run(
+    finished_process = subprocess.run(
         words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
     )
-    grown, predicted = map(int, done.stdout.split())
+    grown, predicted = map(int, finished_process.stdout.split())
     return grown, predicted
 
 
@@ -149,10 +150,10 @@ def measure(model: str, tile: int) -> tuple[int, int]:
     reason="needs Linux's count of peak memory",
 )
 def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
-    whole, tiled = measure(tiny_model, 0), measure(tiny_model, 256)
-    for grown, predicted in (whole, tiled):
-        assert abs(predicted / grown - 1) < 0.2, (whole, tiled)
-    assert tiled[0] < 0.7 * whole[0]
+    full, tiled = measure(tiny_model, 0), measure(tiny_model, 256)
+    for grown, predicted in (full, tiled):
+        assert abs(predicted / grown - 1) < 0.2, (full, tiled)
+    assert tiled[0] < 0.7 * full[0]
 
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs a child's peak memory")
@@ -175,8 +176,10 @@ def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
     plan, model = make_plan(options, source), load_model(tiny_model, "cpu")
     engine = engine_for_job(options, plan, model, Engines())
     need = need_of_job(plan)
-    found = fit.predicted(engine, need)
-    assert abs(fit.estimate(need, model).whole / (found.device + found.host) - 1) < 0.2
+    result = fit.predicted(engine, need)
+    assert (
+        abs(fit.estimate(need, model).whole / (result.device + result.host) - 1) < 0.2
+    )
 
 
 def test_the_memory_of_this_process_grows_by_an_allocation():

@@ -1,4 +1,4 @@
-"""Files joined or cut anywhere have one clock, for pictures and copied packets alike."""
+"""Files joined or cut anywhere have one clock, for pictures and copied packets."""
 
 import functools
 import io

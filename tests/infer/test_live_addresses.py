@@ -58,11 +58,11 @@ def test_rtsp(live, tmp_path):
             "--video", server.url, "-o", tmp_path / "out.mkv", "--frames", 15
         )
     assert (status, report["frames"], report["policy"]) == (0, 15, "drop")
-    found = numbers_in(str(tmp_path / "out.mkv"))
-    first = found[0][0]
+    values = numbers_in(str(tmp_path / "out.mkv"))
+    first = values[0][0]
     assert all(
         seconds == pytest.approx((number - first) / 25, abs=2e-3)
-        for number, seconds in found
+        for number, seconds in values
     )
 
 
@@ -76,10 +76,10 @@ def test_hls_in_loses_nothing_and_hls_out_is_a_whole_playlist(live, served, tmp_
         0,
         0,
     )
-    found = numbers_in(str(tmp_path / "out.m3u8"))
-    assert [number for number, _ in found] == list(range(60))
+    values = numbers_in(str(tmp_path / "out.m3u8"))
+    assert [number for number, _ in values] == list(range(60))
     assert all(
-        b - a == pytest.approx(1 / 25, abs=1e-3) for (_, a), (_, b) in pairwise(found)
+        b - a == pytest.approx(1 / 25, abs=1e-3) for (_, a), (_, b) in pairwise(values)
     )
     assert "#EXT-X-ENDLIST" in (tmp_path / "out.m3u8").read_text()
 
@@ -144,8 +144,8 @@ def test_a_local_playlist_stays_in_its_folder(tmp_path, text, capsys, tiny_model
             )
             == 2
         )
-        said = capsys.readouterr().err.splitlines()[-1]
-        assert "outside its folder; --trust-playlist allows it" in said
+        message = capsys.readouterr().err.splitlines()[-1]
+        assert "outside its folder; --trust-playlist allows it" in message
 
 
 def test_a_playlist_that_is_trusted_may_reach_out(live, tmp_path):

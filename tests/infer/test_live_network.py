@@ -35,9 +35,9 @@ def live(tiny_model, tmp_path):
 
 def wait_for(condition, seconds: float = 120.0) -> bool:
     deadline = time.monotonic() + seconds
-    while not (done := condition()) and time.monotonic() < deadline:
+    while not (finished_process := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return bool(done)
+    return bool(finished_process)
 
 
 def steadiest(sender: Sender, receiver: Receiver, window: int = 10) -> float:
@@ -76,19 +76,20 @@ def test_latency_beyond_the_models_own_time_is_under_100_ms(command, tmp_path):
         # counts.
         wait_for(lambda: steadiest(sender, receiver) < 95 or sender.join(0), 90)
         process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=60)[1]
+        message = process.communicate(timeout=60)[1]
         total = steadiest(sender, receiver)
-    assert process.returncode == 0, said
-    found = json.loads(report.read_text())
+    assert process.returncode == 0, message
+    result = json.loads(report.read_text())
     print(
-        f"\nsent to shown {total:.1f} ms, model {found['model_ms']}, in the session {found['latency_ms']}"
+        f"\nsent to shown {total:.1f} ms, model {result['model_ms']}, "
+        f"in the session {result['latency_ms']}"
     )
-    assert total - found["model_ms"]["p50"] < 100, (total, found)
+    assert total - result["model_ms"]["p50"] < 100, (total, result)
     for name in ("p50", "p95", "p99"):
-        assert f"{name} {found['latency_ms'][name]:.1f}" in said
-    shown = [seconds - number / 10 for number, seconds, _ in receiver.seen]
+        assert f"{name} {result['latency_ms'][name]:.1f}" in message
+    times = [seconds - number / 10 for number, seconds, _ in receiver.seen]
     assert (
-        max(shown) - min(shown) < 1e-3
+        max(times) - min(times) < 1e-3
     )  # every frame keeps its distance from every other
     assert all(a < b for (a, *_), (b, *_) in pairwise(receiver.seen))
 
@@ -105,12 +106,14 @@ def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
     ):
         wait_for(lambda: output.exists() and output.stat().st_size > 60_000)
         process.send_signal(how)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == (0 if how == signal.SIGTERM else -how), said
-    found = numbers_in(str(output))
-    assert len(found) >= 10
-    first = found[0][0]
-    assert all(abs(seconds - (number - first) / 25) < 2e-3 for number, seconds in found)
+        message = process.communicate(timeout=60)[1]
+    assert process.returncode == (0 if how == signal.SIGTERM else -how), message
+    result = numbers_in(str(output))
+    assert len(result) >= 10
+    first = result[0][0]
+    assert all(
+        abs(seconds - (number - first) / 25) < 2e-3 for number, seconds in result
+    )
     with av.open(str(output)) as recording:
         heard = [
             float(p.pts * p.time_base)
@@ -118,7 +121,7 @@ def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
             if p.pts is not None
         ]
     assert len(heard) >= 2
-    assert abs(heard[-1] - found[-1][1]) < 2.5
+    assert abs(heard[-1] - result[-1][1]) < 2.5
 
 
 def test_drop_stays_live_when_the_source_is_too_fast(live, tmp_path):
@@ -132,9 +135,9 @@ def test_drop_stays_live_when_the_source_is_too_fast(live, tmp_path):
     assert (
         report["latency_ms"]["p50"] < 8 * report["model_ms"]["p95"] + 100
     )  # a short queue, so never long behind
-    found = numbers_in(str(output))
-    assert len(found) == 60
-    late = found[-1][1] - (found[-1][0] - found[0][0]) / 250
+    result = numbers_in(str(output))
+    assert len(result) == 60
+    late = result[-1][1] - (result[-1][0] - result[0][0]) / 250
     assert (
         abs(late - 1024 / 250 * round(late / (1024 / 250))) < 5e-3
     )  # numbers begin anew after 1024 frames
@@ -202,14 +205,14 @@ def test_a_source_that_dies_and_comes_back_goes_on(live, tmp_path, capsys):
             pass
     assert status == 0
     assert (report["frames"], report["reconnections"], report["dropped"]) == (40, 1, 0)
-    found = numbers_in(str(output))
-    assert [number for number, _ in found] == [*range(15), *range(500, 525)]
-    gap = found[15][1] - found[14][1]
+    result = numbers_in(str(output))
+    assert [number for number, _ in result] == [*range(15), *range(500, 525)]
+    gap = result[15][1] - result[14][1]
     assert 0.5 < gap < time.monotonic() - begun
-    assert found[-1][1] - found[15][1] == pytest.approx(24 / 25, abs=2e-3)
-    said = capsys.readouterr().err
-    assert "is lost" in said
-    assert "is back" in said
+    assert result[-1][1] - result[15][1] == pytest.approx(24 / 25, abs=2e-3)
+    message = capsys.readouterr().err
+    assert "is lost" in message
+    assert "is back" in message
 
 
 def test_a_source_that_is_gone_for_good_leaves_what_there_was(live, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""No list opens a file outside its folder, and pictures beyond a limit are not decoded."""
+"""No list opens a file outside its folder; no picture beyond the limit is decoded."""
 
 import os
 import struct

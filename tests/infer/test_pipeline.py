@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import data, settings
 from hypothesis import strategies as st
 
 from infer.errors import JobError
@@ -68,7 +68,7 @@ class Record:
 
 
 @settings(max_examples=20, deadline=None)
-@given(numbers=st.lists(st.integers(), max_size=12), depth=st.integers(1, 4))
+@data(numbers=st.lists(st.integers(), max_size=12), depth=st.integers(1, 4))
 def test_order_is_kept(numbers, depth):
     sink = Record()
     with Inbox(Numbers(numbers), depth) as inbox:
@@ -78,7 +78,7 @@ def test_order_is_kept(numbers, depth):
 
 
 @settings(max_examples=20, deadline=None)
-@given(count=st.integers(0, 12), group=st.integers(1, 5))
+@data(count=st.integers(0, 12), group=st.integers(1, 5))
 def test_every_group_and_the_end_are_marked_with_the_state_after_them(count, group):
     sink = Record()
     run(Numbers(range(count)), Counting(), 0, sink, Policy(group=group))
@@ -133,11 +133,11 @@ def test_an_error_while_writing_reaches_the_producer():
 
 
 def test_leaving_by_an_error_drops_all_that_waits():
-    done = []
+    process = []
 
     def work():
         time.sleep(0.05)
-        done.append(1)
+        process.append(1)
 
     def interrupt():
         with Worker(4) as worker:
@@ -147,4 +147,4 @@ def test_leaving_by_an_error_drops_all_that_waits():
 
     with pytest.raises(KeyboardInterrupt):
         interrupt()
-    assert len(done) < 4
+    assert len(process) < 4

@@ -37,10 +37,10 @@ def pipe(command):
     stdout.
     """
 
-    def call(given: bytes, *arguments: object) -> "subprocess.CompletedProcess[bytes]":
+    def call(data: bytes, *arguments: object) -> "subprocess.CompletedProcess[bytes]":
         words = command("--video", "-", "--output", "-", *arguments)
         return subprocess.run(
-            words, cwd=ROOT, input=given, capture_output=True, timeout=300
+            words, cwd=ROOT, input=data, capture_output=True, timeout=300
         )
 
     return call
@@ -63,9 +63,9 @@ def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp
     source.write_bytes(y4m)
     pipe, copy = subprocess.PIPE, [sys.executable, "-c", COPY]
     with (
-        source.open("rb") as given,
-        target.open("wb") as taken,
-        subprocess.Popen(copy, stdin=given, stdout=pipe) as first,
+        source.open("rb") as data,
+        target.open("wb") as used,
+        subprocess.Popen(copy, stdin=data, stdout=pipe) as first,
         subprocess.Popen(
             command("--video", "-", "--output", "-"),
             cwd=ROOT,
@@ -74,20 +74,20 @@ def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp
             stderr=pipe,
             text=True,
         ) as middle,
-        subprocess.Popen(copy, stdin=middle.stdout, stdout=taken) as last,
+        subprocess.Popen(copy, stdin=middle.stdout, stdout=used) as last,
     ):
         assert first.stdout is not None
         assert middle.stdout is not None
         assert middle.stderr is not None
         first.stdout.close()
         middle.stdout.close()
-        said = middle.stderr.read()
+        message = middle.stderr.read()
         assert [process.wait(120) for process in (first, middle, last)] == [0, 0, 0], (
-            said
+            message
         )
     assert target.read_bytes().startswith(b"YUV4MPEG2 W144 H80 F25:1")
-    assert f"{COUNT} frames in, {COUNT} out, 0 dropped" in said
-    assert "latency p50" in said
+    assert f"{COUNT} frames in, {COUNT} out, 0 dropped" in message
+    assert "latency p50" in message
     assert (
         main(
             [
@@ -116,8 +116,8 @@ def test_frames_that_do_not_fit_are_tiled_as_in_a_file_job(
         ("--tile", "128"),
     )
     words = command("--video", source, "-o", "-", *tile, "--report", report)
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    finished_process = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
+    assert finished_process.returncode == 0, finished_process.stderr
     assert json.loads(report.read_text())["fit"] == "128x128"
     assert (
         main(
@@ -136,7 +136,8 @@ def test_frames_that_do_not_fit_are_tiled_as_in_a_file_job(
         == 0
     )
     np.testing.assert_array_equal(
-        planes(io.BytesIO(done.stdout), format="yuv4mpegpipe"), planes(str(job))
+        planes(io.BytesIO(finished_process.stdout), format="yuv4mpegpipe"),
+        planes(str(job)),
     )
 
 
@@ -145,9 +146,13 @@ RAW = ("--input-size", "36x20", "--fps", "30000/1001", "--raw-output")
 
 def test_raw_rgb_in_and_out_has_its_size_declared(pipe):
     clip = np.stack(list(pictures(3, *SIZE)))
-    done = pipe(clip.tobytes(), *RAW)
-    assert done.returncode == 0, done.stderr
-    upscaled = np.frombuffer(done.stdout, np.uint8).reshape(3, 80, 144, 3).astype(float)
+    finished_process = pipe(clip.tobytes(), *RAW)
+    assert finished_process.returncode == 0, finished_process.stderr
+    upscaled = (
+        np.frombuffer(finished_process.stdout, np.uint8)
+        .reshape(3, 80, 144, 3)
+        .astype(float)
+    )
     means = upscaled.reshape(3, 20, 4, 36, 4, 3).mean((2, 4))
     assert np.abs(means - clip).mean() < 20  # even random weights keep the LR picture
 
@@ -155,13 +160,13 @@ def test_raw_rgb_in_and_out_has_its_size_declared(pipe):
 @pytest.mark.heavy
 def test_raw_rgb_of_16_bits(pipe):
     clip = np.stack(list(pictures(3, *SIZE)))
-    done = pipe(clip.tobytes(), *RAW)
+    finished_process = pipe(clip.tobytes(), *RAW)
     deep = pipe((clip.astype("<u2") * 257).tobytes(), *RAW, "--raw-format", "rgb48le")
     assert deep.returncode == 0, deep.stderr
     wide = np.frombuffer(deep.stdout, "<u2")
     assert len(np.unique(wide)) > 256
     np.testing.assert_allclose(
-        wide / 257, np.frombuffer(done.stdout, np.uint8), atol=0.51
+        wide / 257, np.frombuffer(finished_process.stdout, np.uint8), atol=0.51
     )
 
 
@@ -174,10 +179,10 @@ def test_ten_bits_stay_ten(pipe, tmp_path):
         video.width, video.height, video.pix_fmt = *SIZE, "yuv422p10le"
         for rgb in pictures(3, *SIZE):
             output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
-    done = pipe((tmp_path / "in.y4m").read_bytes())
-    assert done.returncode == 0, done.stderr
-    assert b"C422p10" in done.stdout[:100]
-    assert len(planes(io.BytesIO(done.stdout), format="yuv4mpegpipe")) == 3
+    finished_process = pipe((tmp_path / "in.y4m").read_bytes())
+    assert finished_process.returncode == 0, finished_process.stderr
+    assert b"C422p10" in finished_process.stdout[:100]
+    assert len(planes(io.BytesIO(finished_process.stdout), format="yuv4mpegpipe")) == 3
 
 
 def test_a_closed_pipe_ends_cleanly(command, tmp_path):
@@ -188,10 +193,10 @@ def test_a_closed_pipe_ends_cleanly(command, tmp_path):
         assert process.stderr is not None
         assert len(process.stdout.read(10_000)) == 10_000
         process.stdout.close()
-        said = process.stderr.read().decode()
-        assert process.wait(120) == 0, said
-    assert "the reader has closed the pipe" in said
-    assert "Traceback" not in said
+        message = process.stderr.read().decode()
+        assert process.wait(120) == 0, message
+    assert "the reader has closed the pipe" in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.parametrize(
@@ -234,7 +239,7 @@ def test_a_second_signal_ends_a_session_whose_reader_has_stalled(
 
 
 @pytest.mark.parametrize(
-    ("given", "arguments", "words"),
+    ("data", "arguments", "words"),
     [
         (b"", (), "expected a y4m stream"),
         (b"no video at all\n" * 100, (), "expected a y4m stream"),
@@ -242,16 +247,19 @@ def test_a_second_signal_ends_a_session_whose_reader_has_stalled(
     ],
     ids=("empty", "text", "short"),
 )
-def test_wrong_input_is_one_line(pipe, given, arguments, words):
-    done = pipe(given, *arguments)
-    assert (done.returncode, done.stdout) == (1, b"")
-    _, error = done.stderr.decode().splitlines()
+def test_wrong_input_is_one_line(pipe, data, arguments, words):
+    finished_process = pipe(data, *arguments)
+    assert (finished_process.returncode, finished_process.stdout) == (1, b"")
+    _, error = finished_process.stderr.decode().splitlines()
     assert error.startswith("error: -: ")
     assert words in error
 
 
 @pytest.mark.heavy
 def test_a_stream_that_is_cut_off_gives_its_whole_frames(y4m, pipe):
-    done = pipe(y4m[: len(y4m) * 5 // 8 + 50])
-    assert done.returncode == 0, done.stderr
-    assert len(planes(io.BytesIO(done.stdout), format="yuv4mpegpipe")) in (4, 5)
+    finished_process = pipe(y4m[: len(y4m) * 5 // 8 + 50])
+    assert finished_process.returncode == 0, finished_process.stderr
+    assert len(planes(io.BytesIO(finished_process.stdout), format="yuv4mpegpipe")) in (
+        4,
+        5,
+    )

@@ -21,7 +21,7 @@ SIZES = (16, 16), (24, 16)
 def joined(
     path: Path, lengths: tuple[int, ...], muxer: str, sizes=SIZES, **options: object
 ) -> str:
-    """Clips of alternating size in one file, by putting their bytes after each other."""
+    """Clips of alternating size in one file, their bytes put after each other."""
     data, first = b"", 0
     for number, length in enumerate(lengths):
         part = str(path.with_name(f"part{number}"))
@@ -51,8 +51,8 @@ def source(tmp_path):
 @pytest.mark.parametrize(("muxer", "suffix"), [("mpegts", "ts"), ("h264", "264")])
 def test_runs_are_found_by_decoding(tmp_path, muxer, suffix):
     info = probe(joined(tmp_path / f"in.{suffix}", (3, 4, 2), muxer))
-    found = [(r.start, r.count, r.info.width, r.info.height) for r in size_runs(info)]
-    assert found == [(0, 3, 16, 16), (3, 4, 24, 16), (7, 2, 16, 16)]
+    result = [(r.start, r.count, r.info.width, r.info.height) for r in size_runs(info)]
+    assert result == [(0, 3, 16, 16), (3, 4, 24, 16), (7, 2, 16, 16)]
     assert {r.info.num_frames for r in size_runs(info)} == {9}
     assert [(r.start, r.count) for r in size_runs(info, 2, 3)] == [(2, 1), (3, 2)]
     assert size_runs(info, 9) == []
@@ -64,16 +64,16 @@ def test_runs_are_found_by_decoding(tmp_path, muxer, suffix):
 
 
 def test_both_policies(upscale, source, tmp_path):
-    status, said = upscale("--video", source)
-    assert status == 0, said
-    assert "6 frames had another size and were scaled" in said
+    status, message = upscale("--video", source)
+    assert status == 0, message
+    assert "6 frames had another size and were scaled" in message
     assert len(times(tmp_path / "in_x4.mp4")) == 11
     (tmp_path / "in_x4.mp4").unlink()
-    status, said = upscale(
+    status, message = upscale(
         "--video", source, "--on-resize", "split", "--report", tmp_path / "r.json"
     )
-    assert status == 0, said
-    assert said.count("part ") == 2
+    assert status == 0, message
+    assert message.count("part ") == 2
     assert sorted(os.listdir(tmp_path)) == [
         "in.ts",
         "in_x4.mp4",
@@ -83,9 +83,9 @@ def test_both_policies(upscale, source, tmp_path):
     for name, size, count in (("in_x4.mp4", SIZES[0], 5), ("in_x4_2.mp4", SIZES[1], 6)):
         info = probe(str(tmp_path / name))
         assert (info.width, info.height) == (4 * size[0], 4 * size[1])
-        found = times(tmp_path / name)
-        assert len(found) == count
-        assert [round((t - found[0]) * 25, 3) for t in found] == list(range(count))
+        result = times(tmp_path / name)
+        assert len(result) == count
+        assert [round((t - result[0]) * 25, 3) for t in result] == list(range(count))
         assert [s.kind for s in info.others] == ["audio"]
 
 
@@ -115,20 +115,20 @@ def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
         assert upscale(*words, output)[0] == 130
     before = ["in.ts", "whole.mkv", "whole_2.mkv"]
     assert sorted(os.listdir(tmp_path)) == [".out.mkv.parts", *before]
-    status, said = upscale(*words, output, "--crf", 30)
+    status, message = upscale(*words, output, "--crf", 30)
     assert status == 2
-    assert "unfinished work of another job" in said
+    assert "unfinished work of another job" in message
     first = folder_of(str(output)) / "parts" / "out.mkv"
     good = first.read_bytes()
     first.write_bytes(good[:-5] + bytes([good[-5] ^ 4]) + good[-4:])
-    status, said = upscale(*words, output)
+    status, message = upscale(*words, output)
     assert status == 1
-    assert "out.mkv: missing or damaged" in said
+    assert "out.mkv: missing or damaged" in message
     first.write_bytes(good)
-    status, said = upscale(*words, output, "--resume")
-    assert status == 0, said
-    assert "finished before" in said
-    assert "going on after 4 finished frames" in said
+    status, message = upscale(*words, output, "--resume")
+    assert status == 0, message
+    assert "finished before" in message
+    assert "going on after 4 finished frames" in message
     assert sorted(os.listdir(tmp_path)) == sorted([*before, "out.mkv", "out_2.mkv"])
     for end in (".mkv", "_2.mkv"):
         assert (tmp_path / f"out{end}").read_bytes() == (
@@ -138,9 +138,9 @@ def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
 
 def test_split_never_replaces_a_file_silently(upscale, source, tmp_path):
     (tmp_path / "in_x4_2.mp4").write_text("precious")
-    status, said = upscale("--video", source, "--on-resize", "split")
+    status, message = upscale("--video", source, "--on-resize", "split")
     assert status == 2
-    assert "in_x4_2.mp4: already exists; give --overwrite" in said
+    assert "in_x4_2.mp4: already exists; give --overwrite" in message
     assert sorted(os.listdir(tmp_path)) == ["in.ts", "in_x4_2.mp4"]
     assert upscale("--video", source, "--on-resize", "split", "--overwrite")[0] == 0
     assert len(times(tmp_path / "in_x4_2.mp4")) == 6
@@ -162,6 +162,6 @@ def test_images_of_two_sizes_become_two_folders(upscale, tmp_path):
 
 
 def test_a_live_stream_stays_one_stream(upscale, source):
-    status, said = upscale("--video", source, "-o", "-", "--on-resize", "split")
+    status, message = upscale("--video", source, "-o", "-", "--on-resize", "split")
     assert status == 2
-    assert "not for live" in said
+    assert "not for live" in message

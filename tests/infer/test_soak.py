@@ -61,26 +61,26 @@ def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
     )
     curve: list[tuple[float, int]] = []
     with (
-        (tmp_path / "said").open("w+") as said,
+        (tmp_path / "message").open("w+") as message,
         Receiver(f"udp://127.0.0.1:{sink}?{UDP_IN}") as receiver,
         Sender(
             f"udp://127.0.0.1:{source}?pkt_size=1316", FPS, count=10**9, audio=True
         ) as sender,
-        subprocess.Popen(words, cwd=ROOT, stderr=said) as process,
+        subprocess.Popen(words, cwd=ROOT, stderr=message) as process,
     ):
         while not receiver.seen:
-            assert process.poll() is None, Path(said.name).read_text()
+            assert process.poll() is None, Path(message.name).read_text()
             time.sleep(0.1)
         begun = time.monotonic()
         while (age := time.monotonic() - begun) < SECONDS + WARM_UP:
-            assert process.poll() is None, Path(said.name).read_text()
+            assert process.poll() is None, Path(message.name).read_text()
             curve.append((age, resident(process.pid)))
             time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, Path(said.name).read_text()
+        assert process.wait(60) == 0, Path(message.name).read_text()
     assert sender.error is None
-    numbers, shown, late = timed(receiver, sender)
-    told(report, curve, numbers, shown, late)
+    numbers, times, late = timed(receiver, sender)
+    describe(report, curve, numbers, times, late)
     memory = [kib for age, kib in curve if age > WARM_UP]
     tenth, second_half = max(2, len(memory) // 10), memory[len(memory) // 2 :]
     assert np.median(second_half[-tenth:]) - np.median(second_half[:tenth]) < GROWTH, (
@@ -90,7 +90,7 @@ def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
     assert max(memory) - np.median(memory[:tenth]) < 4 * GROWTH, curve
     assert len(numbers) > 0.5 * FPS * SECONDS  # a busy machine drops some
     assert (
-        np.ptp(shown - numbers / FPS) < 1e-3
+        np.ptp(times - numbers / FPS) < 1e-3
     )  # every frame keeps its distance from every other, first to last
     window = max(2 * FPS, len(late) // 10)
     assert np.percentile(late[-window:], 5) - np.percentile(late[:window], 5) < LATER, (
@@ -104,37 +104,40 @@ def timed(
     """Number, timestamp in seconds, milliseconds from sending to showing: of every
     frame shown after warm-up.
     """
-    turns, last, found = 0, 0, []
+    turns, last, result = 0, 0, []
     first = next(iter(receiver.seen))[2]
     for number, seconds, moment in receiver.seen:
         turns += number < last  # pictures say their number modulo 1024
         last = number
-        found.append(((turns << BITS) + number, seconds, moment))
-    kept = [f for f in found if f[2] > first + WARM_UP]
-    late = [1e3 * (moment - sender.sent[number]) for number, _, moment in kept]
+        result.append(((turns << BITS) + number, seconds, moment))
+    rest = [f for f in result if f[2] > first + WARM_UP]
+    late = [1e3 * (moment - sender.sent[number]) for number, _, moment in rest]
     return (
-        np.array([n for n, *_ in kept]),
-        np.array([s for _, s, _ in kept]),
+        np.array([n for n, *_ in rest]),
+        np.array([s for _, s, _ in rest]),
         np.array(late),
     )
 
 
-def told(
-    report: Path, curve: list, numbers: np.ndarray, shown: np.ndarray, late: np.ndarray
+def describe(
+    report: Path, curve: list, numbers: np.ndarray, times: np.ndarray, late: np.ndarray
 ) -> None:
     """The measurements, for -s and docs/live.md."""
-    found = json.loads(report.read_text("utf-8"))
+    result = json.loads(report.read_text("utf-8"))
     print(
-        f"\n{len(numbers)} frames shown in {found['seconds'] / 60:.1f} min, {found['dropped']} dropped"
+        f"\n{len(numbers)} frames shown in {result['seconds'] / 60:.1f} min, "
+        f"{result['dropped']} dropped"
     )
     for age, kib in itertools.islice(curve, 0, None, max(1, len(curve) // 12)):
         print(f"resident {kib / 1024:8.1f} MiB after {age / 60:6.2f} min")
     print(
-        f"timestamps off by at most {1e3 * np.ptp(shown - numbers / FPS):.3f} ms over {np.ptp(shown):.1f} s"
+        f"timestamps off by at most {1e3 * np.ptp(times - numbers / FPS):.3f} ms "
+        f"over {np.ptp(times):.1f} s"
     )
     for part in np.array_split(late, min(10, max(1, len(late) // FPS))):
         low, median = np.percentile(part, (5, 50))
         print(
-            f"sent to shown: 5 % within {low:6.1f} ms, median {median:6.1f} ms, most {part.max():7.1f} ms"
+            f"sent to shown: 5 % within {low:6.1f} ms, median {median:6.1f} ms, "
+            f"most {part.max():7.1f} ms"
         )
-    print(f"model {found['model_ms']}, latency {found['latency_ms']}")
+    print(f"model {result['model_ms']}, latency {result['latency_ms']}")
