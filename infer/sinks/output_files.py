@@ -4,6 +4,7 @@ FFmpeg's muxers let some failures pass in silence: HLS goes on when a segment co
 be written, and what fails when a file is closed is lost. A failure here is remembered.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import IO
@@ -32,6 +33,8 @@ class OutputFiles:
 
     def open(self, url: str, flags: int, options: object) -> "OutputFile":
         """A file for writing, as PyAV's ``io_open`` asks for it."""
+        if self.failure is not None:
+            return OutputFile(os.devnull, self)
         return OutputFile(url.removeprefix("file:"), self)
 
     def require_success(self) -> None:
@@ -62,6 +65,10 @@ class OutputFile:
 
     def write(self, data: bytes) -> int:
         """Writes all of it; returns the number of bytes."""
+        if self._files.failure is not None:
+            # The first failure is on its way through FFmpeg, and PyAV would print a
+            # second one as lost, with a traceback.
+            return len(data)
         view = memoryview(data)
         try:
             while view:
