@@ -11,6 +11,8 @@ import sys
 from types import FrameType
 from typing import TextIO
 
+# First word of the command line -> module with a `main(arguments)` that returns the
+# exit status.
 COMMANDS = {
     "upscale": "infer.command.upscale",
     "plan": "infer.command.plan",
@@ -20,9 +22,6 @@ COMMANDS = {
     "export": "infer.command.convert",
     "ui": "infer.ui.command",
 }
-"""First word of the command line -> module with a `main(arguments)` that returns the
-exit status.
-"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,8 +64,8 @@ class _Interruption:
 def _open_standard_streams() -> None:
     """Gives closed standard streams to /dev/null.
 
-    Otherwise the next file that is opened would get the number of one of them, and what
-    FFmpeg says to the user would be written into it.
+    Otherwise the next file that is opened would get the number of one of them, and
+    FFmpeg's messages would be written into it.
     """
     number = os.open(os.devnull, os.O_RDWR)
     while number < 3:
@@ -98,8 +97,8 @@ def run() -> None:
 
 
 def _flush_streams(code: int) -> int:
-    """Returns the exit status: what could not be written to stdout is a failure, a
-    reader of stderr that has gone is none.
+    """Returns the exit status: output that nobody takes is a failure, messages that
+    nobody reads are none.
     """
     _flush(sys.stderr)
     is_written = _flush(sys.stdout)

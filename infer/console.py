@@ -1,4 +1,4 @@
-"""What the user sees, all of it on stderr: facts before the start, one progress line,
+"""Messages for the user, all on stderr: facts before the start, one progress line,
 one summary line.
 """
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from infer.model.memory import Memory
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+# Seconds per frame from which a rate in frames per second says little.
 SLOW = 10
-"""Seconds per frame from which a rate in frames per second says little."""
 
 
 def say(line: str) -> None:
@@ -37,7 +37,7 @@ def say(line: str) -> None:
 
 
 def printable(text: str) -> str:
-    """The text with what a terminal would obey instead of show written as escapes.
+    """The text with everything that a terminal would obey written as escapes.
 
     Names of files may hold anything: escape sequences, bytes that are no text.
     """
@@ -52,7 +52,7 @@ def _escape(character: str) -> str:
 
 
 def describe_plan(plan: "Plan") -> None:
-    """Input, output and what is worth knowing about them, before anything is loaded."""
+    """Input, output and notes about them, before anything is loaded."""
     info = plan.info
     count = plan.expected_frames
     frames = "unknown number of" if count is None else count

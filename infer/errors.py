@@ -2,9 +2,9 @@
 
 import errno
 
+# Numbers of system errors: no room on the disk, in the user's share of it, or in one
+# file.
 NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
-"""Numbers of system errors: no room on the disk, in the user's share of it, or in one
-file."""
 
 
 class JobError(Exception):

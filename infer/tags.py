@@ -1,10 +1,11 @@
-"""What a file, a stream or a chapter says in words: what of it its author wrote, and
-what of that is missing in another file.
+"""Words in files, streams and chapters: those of the author, and those that another
+file lacks.
 """
 
 import re
 from collections.abc import Mapping
 
+# What muxers write about themselves and about the streams they see.
 MUXER_TAGS = {
     "major_brand",
     "minor_version",
@@ -17,7 +18,7 @@ MUXER_TAGS = {
     "number_of_frames",
     "number_of_bytes",
 }
-"""What muxers write about themselves and about the streams they see."""
+# Names of one particular file, which would be lies in another one.
 IDENTIFIERS = {
     "umid",
     "uid",
@@ -35,16 +36,15 @@ IDENTIFIERS = {
     "content_id",
     "com.apple.quicktime.content.identifier",
 }
-"""Names of one particular file, which would be lies in another one."""
+# Entries that stand for nothing having been said.
 EMPTY_TAGS = {
     ("language", "und"),
     ("handler_name", "VideoHandler"),
     ("handler_name", "SoundHandler"),
     ("handler_name", "SubtitleHandler"),
 }
-"""Entries that stand for nothing having been said."""
+# Degrees of latitude that containers round to, 11 m.
 NEARLY = 1e-4
-"""Degrees of latitude that containers round to, 11 m."""
 NUMBER = re.compile(r"[+-]\d+(?:\.\d*)?")
 
 
@@ -53,7 +53,7 @@ def authored_tags(
 ) -> dict[str, str]:
     """The entries that were written by somebody and not by a muxer.
 
-    file_tags: what the file says of all its streams, and a stream need not repeat.
+    file_tags: those of the whole file, which a stream need not repeat.
     """
     creation = (file_tags or {}).get("creation_time")
     tags = {}

@@ -1,4 +1,4 @@
-"""The one rule about what a command may replace.
+"""The one rule about files that a command may replace.
 
 A target is new, or ours by its mark, or named by --overwrite and a regular file; and it
 is never one of the files that the same command reads or writes otherwise.
@@ -13,10 +13,10 @@ from typing import Any
 
 from sdvsr_jax.atomic import atomic_write, require_regular
 
+# Value of "written_by" in every report: a later run may replace such a file.
 REPORT_MARK = "sdvsr_jax report 1"
-"""Value of "written_by" in every report: a later run may replace such a file."""
+# Bytes: what is bigger is not read to look for the mark.
 LARGEST_REPORT = 64 * 2**20
-"""Bytes: what is bigger is not read to look for the mark."""
 
 
 def check_replaceable(
@@ -42,7 +42,7 @@ def check_replaceable(
 def check_not_used(path: str, others: Iterable[str], option: str) -> None:
     """Raises ValueError if ``path`` is one of ``others``, or lies in a folder of them.
 
-    others: what the command reads and writes beside it; names of streams are let pass.
+    others: its inputs and outputs; names of streams are let pass.
     """
     target = os.path.realpath(path)
     for other in others:

@@ -7,16 +7,16 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+# Characters of a file's name that its temporary name repeats: file systems allow 255
+# bytes, and a character may take four.
 LONGEST_STEM = 100
-"""Characters of a file's name that its temporary name repeats: file systems allow 255
-bytes, and a character may take four."""
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields the name of an empty file beside ``path``; at the end it becomes ``path``.
 
-    The bytes are on the disk before the name is. If the block fails, ``path`` is what
+    The bytes are on the disk before the name is. If the block fails, ``path`` is as
     it was before and the temporary file is gone. Raises ValueError where ``path`` is
     there and is no regular file: nothing is written through a link or onto a device.
     """
@@ -52,7 +52,7 @@ def require_regular(path: Path) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """What a file mode stands for, in words."""
+    """The kind of a file in words, by its mode."""
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFLNK: "a symbolic link",

@@ -17,8 +17,8 @@ from sdvsr_jax.atomic import atomic_write, move_into_place
 from sdvsr_jax.weights import diffusers_layout as published
 from sdvsr_jax.weights import load as checkpoint
 
+# The file that tells a folder that this command has written from any other.
 MARK = published.OUR_CONFIG
-"""The file that tells a folder that this command has written from any other."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,4 @@
-"""`python -m infer doctor`: the machine's parts, and whether the shipped model computes
-what it should.
-"""
+"""`python -m infer doctor`: the machine's parts, and a test of the shipped model."""
 
 import json
 import platform
@@ -28,14 +26,14 @@ from infer.sources.info import BT601, ColorTags, PixelLayout
 from sdvsr_jax.weights import load as checkpoint
 from sdvsr_jax.weights.checksum import sha256
 
+# The encoders that are taken by default.
 NEEDED = ("libx264", "libx265")
-"""The encoders that are taken by default."""
 DECODERS = (
     *("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "h263"),
     *("mjpeg", "prores", "ffv1", "png"),
 )
+# Characters of a self-test's error.
 LONGEST = 300
-"""Characters of a self-test's error."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Options:
     """Show devices, memory, codecs, the compile cache and the weights, and run a
     self-test of two seconds.
 
-    Exit status 0: all is well; 1: something is wrong, one line says what.
+    Exit status 0: all is well; 1: a line says FAULT.
     """
 
     device: Annotated[str, tyro.conf.arg(aliases=("-d",))] = "auto"

@@ -6,10 +6,10 @@ import re
 from infer.errors import NO_ROOM, JobError
 
 BAD_USE, FAILED, INTERRUPTED = 2, 1, 130
+# A work folder or a file in it: the folder and the name of its output.
 WORK_FILE = re.compile(r"(.*/|^)\.([^/]+)\.parts(/.*)?$")
-"""A work folder or a file in it: the folder and the name of its output."""
+# Characters of the compiler's words on memory, which go on for pages.
 LONGEST = 200
-"""Characters of the compiler's words on memory, which go on for pages."""
 
 
 def status(error: BaseException) -> int:
@@ -23,7 +23,7 @@ def status(error: BaseException) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """What happened, in one line."""
+    """The failure in one line for the user."""
     from infer.console import printable
 
     words = " ".join(str(error).split())

@@ -11,11 +11,11 @@ from infer.sources.images import list_images
 from sdvsr_jax.atomic import kind_of
 from sdvsr_jax.video_names import VIDEO_SUFFIXES
 
+# A file name that ends in a number: a frame, rather than a cover.
 NUMBERED = re.compile(r"[0-9]\.[^.]*$")
-"""A file name that ends in a number: a frame, rather than a cover."""
+# With more numbered images than that for every video a folder is one of frames, and the
+# videos in it are previews of them.
 FRAMES_PER_VIDEO = 10
-"""With more numbered images than that for every video a folder is one of frames, and
-the videos in it are previews of them."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def find_inputs(paths: Iterable[str], recursive: bool = False) -> list[Input]:
 
 
 def check_kind(path: str) -> None:
-    """Raises ValueError for what is there and is neither a file nor a folder."""
+    """Raises ValueError if something is there, and neither a file nor a folder."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):

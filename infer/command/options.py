@@ -1,6 +1,6 @@
 """The options of `python -m infer`, typed; this module must import fast, for --help.
 
-They are one object with five parts, so that what needs a part can ask for that alone.
+They are one object with five parts, so that each reader can ask for its part alone.
 Only the first field of a part has a position; the others are given by name.
 """
 
@@ -16,8 +16,8 @@ from infer.sources.info import DEFAULT_MAX_PIXELS, Limits
 
 arg = tyro.conf.arg
 
+# Pixels: more than any encoder takes, and little enough for every C integer.
 LARGEST_SIDE = 1_000_000
-"""Pixels: more than any encoder takes, and little enough for every C integer."""
 LIMITS = {
     # Frames are numbered in 64 bits, and FFmpeg keeps the length of a group in 32.
     "start": (0, 10**12),
@@ -31,19 +31,19 @@ LIMITS = {
     # FFmpeg keeps the product of width and height in 64 bits, JAX a side in 32.
     "max_pixels": (1, 2**31 - 1),
 }
+# Fraction() also takes 1e99999999, and computes all its digits.
 RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?(/[0-9]{1,9})?")
-"""Fraction() also takes 1e99999999, and computes all its digits."""
 DEFAULT_FPS = "25"
+# Frames per second.
 FASTEST = 100_000
-"""Frames per second."""
 SMALLEST_PRESCALE = 0.1
+# Seconds.
 LONGEST_WAIT = 10**6
-"""Seconds."""
 
 
 @dataclass(frozen=True)
 class InputOptions:
-    """What is read."""
+    """The input."""
 
     video: Annotated[
         tuple[str, ...], arg(aliases=("-i", "--input", "--in-path"), metavar="PATH")
@@ -78,7 +78,7 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written, and how."""
+    """The output and its encoding."""
 
     output: Annotated[str | None, arg(aliases=("-o", "--out-path"), metavar="PATH")] = (
         None
@@ -120,7 +120,7 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What computes, and on what."""
+    """The model and its device."""
 
     model: Annotated[str, arg(aliases=("--model-id", "-n"))] = "nano"
     """A model shipped with the package, a .safetensors file, a checkpoint folder or a
@@ -171,7 +171,7 @@ class JobOptions:
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """What concerns streams alone."""
+    """Streams alone."""
 
     _: KW_ONLY
     live: Literal["drop", "block", "skip-similar"] | None = None
@@ -268,7 +268,7 @@ def limits_of(options: Options) -> Limits:
 
 
 def rate_of(options: Options) -> Fraction:
-    """Frames per second of what has no clock."""
+    """Frames per second of sources without a clock."""
     return parse_fps(DEFAULT_FPS if options.fps is None else options.fps)
 
 

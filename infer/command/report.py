@@ -1,4 +1,4 @@
-"""--report: the JSON file that says what was done, how fast, and what was checked."""
+"""--report: a JSON file about the work, its speed and the checks."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from infer.targets import (
     replaced_report,
 )
 
+# Bytes: file systems take 255, of which the unfinished file needs some.
 LONGEST_NAME = 230
-"""Bytes: file systems take 255, of which the unfinished file needs some."""
 
 
 def check_report(path: str, overwrite: bool, others: Iterable[str]) -> None:

@@ -40,7 +40,7 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True)
 class Result:
-    """A finished job. report: what --report writes; seconds: of this run alone."""
+    """A finished job. report: the content of --report; seconds: of this run alone."""
 
     report: Report
     seconds: float
@@ -275,7 +275,7 @@ def _stops_early(plan: Plan) -> bool:
 
 
 def identity(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
-    """Input, model and versions: what must be the same for a job to go on."""
+    """Input, model and versions: a job goes on only if all are the same."""
     return {
         "input": file_identity(plan.info),
         "model": params_digest(model.params),

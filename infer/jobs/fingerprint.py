@@ -10,11 +10,11 @@ from infer.sources.info import VideoInfo
 from sdvsr_jax.types import PyTree
 from sdvsr_jax.weights.checksum import sha256, sha256_of_arrays
 
+# Bytes up to which a file is read from end to end, in about a second.
 WHOLE = 256 * 2**20
-"""Bytes up to which a file is read from end to end, in about a second."""
 NUM_SAMPLES = 256
+# Bytes: together 64 MiB, so that no job waits long for it.
 SAMPLE = 2**18
-"""Bytes: together 64 MiB, so that no job waits long for it."""
 
 
 def file_identity(info: VideoInfo) -> str:

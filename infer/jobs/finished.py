@@ -1,5 +1,4 @@
-"""What earlier jobs have finished: whether a file that is there is the output of this
-input, or of another one of the same name.
+"""Outputs of earlier jobs: a file of the right name may be that of another input.
 
 Outputs carry no mark, so it is written down in the user's cache. Where that is gone
 nothing is lost: an output is then one that nobody knows.

@@ -1,4 +1,4 @@
-"""What the user is told before a job starts: what is left out, changed or unwise."""
+"""Notes before a job starts: about everything that is left out, changed or unwise."""
 
 from collections.abc import Mapping
 
@@ -11,17 +11,17 @@ from infer.sinks.sound_encoder import AAC
 from infer.sources.info import BT2020, VideoInfo
 from infer.sources.probe import pixel_layout
 
+# The beginning of a display matrix that changes nothing.
 NOT_TURNED = (65536, 0, 0, 0, 65536)
-"""The beginning of a display matrix that changes nothing."""
 MODEL_SCALE = 4
+# A matrix that swscale does not know.
 YCGCO = 8
-"""A matrix that swscale does not know."""
 
 
 def source_notes(
     info: VideoInfo, deinterlace: bool, size: tuple[int, int]
 ) -> list[str]:
-    """What of the source does not come out as one might expect."""
+    """Properties of the source that do not come out as one might expect."""
     notes = [f"left out: {text}" for text in info.left_out]
     if info.layout.has_alpha:
         notes.append("the alpha channel is not upscaled: left out")
@@ -40,7 +40,7 @@ def source_notes(
 
 
 def encoder_notes(spec: VideoSpec, info: VideoInfo) -> list[str]:
-    """What the encoder changes."""
+    """Changes by the encoder."""
     layout = pixel_layout(VideoFormat(spec.pixel_format))
     notes = []
     if layout.bits < info.layout.bits:
@@ -78,7 +78,7 @@ def sound_notes(info: VideoInfo, ways: Mapping[int, str], muxer: str) -> list[st
 
 
 def image_notes(info: VideoInfo) -> list[str]:
-    """What PNG files cannot say."""
+    """Properties of the source that PNG files cannot say."""
     losses = []
     if info.display_matrix and info.display_matrix[:5] != NOT_TURNED:
         losses.append("rotation")

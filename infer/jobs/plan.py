@@ -31,12 +31,12 @@ from infer.sources.info import StreamInfo, VideoInfo, reduced
 from infer.sources.probe import for_pictures, probe, probe_images
 from infer.targets import check_replaceable
 
+# The one kind of picture that is written.
 PICTURE = ".png"
-"""The one kind of picture that is written."""
+# Bytes of a picture in memory that FFmpeg can count.
 LARGEST_IMAGE = 2**31 - 1
-"""Bytes of a picture in memory that FFmpeg can count."""
+# Of a deep picture while it is encoded.
 PIXEL_BYTES = 8
-"""Of a deep picture while it is encoded."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Plan:
         return self.start > 0 or self.count is not None
 
     def described(self) -> dict[str, Any]:
-        """What decides the bytes of the output, for the check before going on with
-        earlier work.
+        """Everything that decides the bytes of the output, for the check before going
+        on with earlier work.
         """
         facts: dict[str, Any] = {}
         if self.spec is not None:
@@ -113,8 +113,7 @@ def make_plan(
     """Looks at the source, where ``info`` is not known yet, and settles the output.
 
     owner: the output whose work folder counts, where this one is a part of it. Raises
-    ValueError for what the user can change on the command line, JobError for what is
-    wrong with the files.
+    ValueError for mistakes on the command line, JobError for bad files.
     """
     is_run = info is not None
     info = info or probe(path, options.stream, rate_of(options), limits_of(options))
@@ -183,7 +182,7 @@ def _try_encoder(spec: VideoSpec) -> None:
 
 
 def wish_of(options: Options) -> Wish:
-    """What the options ask of the encoder."""
+    """The options about the encoder."""
     return Wish(options.codec, options.crf, options.preset)
 
 
@@ -238,8 +237,8 @@ def _as_pictures(options: Options, info: VideoInfo) -> VideoInfo:
 def _require_one_frame(output: str, info: VideoInfo, options: Options) -> None:
     if not info.is_picture and 1 not in (options.frames, info.num_frames):
         raise ValueError(
-            f"{output}: holds one picture, and {info.path} may have more: give a folder "
-            "name for PNG frames, or --frames 1"
+            f"{output}: holds one picture, and {info.path} may have more: give a "
+            "folder name for PNG frames, or --frames 1"
         )
 
 
@@ -312,7 +311,7 @@ def stored_size(options: Options, info: VideoInfo) -> tuple[int, int]:
 def _ways_into(info: VideoInfo, muxer: str, options: Options) -> dict[int, str]:
     """How each of the other streams gets into the container, by index.
 
-    ValueError if one cannot, and the options do not say what to do with it.
+    ValueError if one cannot, and the options give no advice.
     """
     ways: dict[int, str] = {}
     unsupported = []

@@ -27,6 +27,6 @@ def sealed(content: Mapping[str, Any]) -> str:
 
 
 def damage_of(path: Path) -> JobError:
-    """The error of a file in a work folder that is not what was written there."""
+    """The error of a file in a work folder that has changed since it was written."""
     advice = "give the same command with --restart to begin again"
     return JobError(f"{path}: missing or damaged; {advice}")

@@ -57,8 +57,8 @@ def run_parts(
 ) -> "Report":
     """Does all the parts; on return every output is complete under its final name.
 
-    Returns what --report writes; ``deliver`` gets it while a killed job could still be
-    ended by the same command.
+    Returns the report; ``deliver`` gets it while a killed job could still be ended by
+    the same command.
     """
     from infer.jobs.file_job import identity
     from infer.jobs.fitting import load

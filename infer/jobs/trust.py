@@ -1,7 +1,7 @@
 """Whether a work folder is one that this program made, and its removal.
 
 Whoever can write beside an output can put a folder of that name there, and an archive
-can bring one: its records would decide what is written, and its links where.
+can bring one: its records would decide the output's content, and its links the place.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from infer.errors import JobError
 from sdvsr_jax.atomic import kind_of
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+# Names that this program gives to entries of a work folder.
 OWN_NAMES = re.compile(
     r"lock|job\.json|published|frames|parts|[0-9]{6,}\.(json|mkv|npz)"
     r"|.*\.unfinished|\..*\.part"
 )
-"""Names that this program gives to entries of a work folder."""
 LAST = "published"
 
 
@@ -45,7 +45,7 @@ def check_trusted(folder: Path) -> None:
 
 
 def erase(folder: Path, keep: str = "") -> None:
-    """Removes what jobs have put into a work folder, and the folder if nothing is left.
+    """Removes the files of jobs from a work folder, and the folder if it is then empty.
 
     keep: the name of an entry that stays.
     """

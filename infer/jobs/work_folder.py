@@ -3,8 +3,8 @@
 It holds the finished groups of frames and the model's state after the last of them. A
 group counts once its record NNNNNN.json exists; everything is written, put on the disk
 and only then renamed, so a job that is killed at any moment goes on from its last
-complete group. Records hold the SHA-256 of what they stand for and of themselves: what
-has changed on the disk since is told, and never becomes part of an output.
+complete group. Records hold the SHA-256 of their files and of themselves: a change on
+the disk is told, and never becomes part of an output.
 """
 
 import json
@@ -65,7 +65,8 @@ class WorkFolder:
     """Context manager; holds a lock while open, so that two jobs never work on one
     output.
 
-    segments: the finished groups. fingerprint: what must be equal for a job to go on.
+    segments: the finished groups. fingerprint: facts that must be equal for a job to go
+    on.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class WorkFolder:
         return self._fingerprint[name]
 
     def part(self, name: str) -> str:
-        """Path of an unfinished file here; the next run removes what is left of it."""
+        """Path of an unfinished file here; the next run removes it."""
         return str(self.path / f"{name}.unfinished")
 
     def path_of(self, number: int) -> str:

@@ -1,4 +1,4 @@
-"""What an output container can hold, by asking its muxer before the job starts."""
+"""The abilities of output containers, by asking their muxers before the job starts."""
 
 import contextlib
 import io
@@ -18,24 +18,24 @@ from infer.sources.probe import open_input
 
 MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 SUFFIXES = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
+# Codecs of cover pictures that Matroska holds as attachments: name and type.
 COVERS = {
     "png": ("cover.png", "image/png"),
     "mjpeg": ("cover.jpg", "image/jpeg"),
     "gif": ("cover.gif", "image/gif"),
     "tiff": ("cover.tif", "image/tiff"),
 }
-"""Codecs of cover pictures that Matroska holds as attachments: name and type."""
 MP4_COVERS = {"png", "mjpeg", "bmp"}
 COVER_CODECS = {"matroska": set(COVERS), "mp4": MP4_COVERS}
+# What a muxer or PyAV raises for a stream that does not fit.
 REFUSALS = (av.FFmpegError, ValueError, RuntimeError)
-"""What a muxer or PyAV raises for a stream that does not fit."""
 
 COPY = "copy"
+# A copy into Matroska by the codec's Windows number: its muxer takes any sound that has
+# one, but does not say so when it is asked.
 COPY_AS_ACM = "copy as ACM"
-"""A copy into Matroska by the codec's Windows number: its muxer takes any sound that
-has one, but does not say so when it is asked."""
+# Sound in the framing of a transport stream, which no player looks for in a file.
 NOT_AS_ACM = {"aac_latm"}
-"""Sound in the framing of a transport stream, which no player looks for in a file."""
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from infer.sinks.verify import Check, check_output
 from infer.sources.info import VideoInfo
 from infer.sources.probe import reason
 
+# Of the frame: large enough for every encoder.
 SIZE = 256, 144
-"""Of the frame: large enough for every encoder."""
+# Matroska's ticks in a second.
 MATROSKA_TICK = 1000
-"""Matroska's ticks in a second."""
 
 
 def rehearse(info: VideoInfo, spec: VideoSpec, package: Packaging) -> list[Check]:
@@ -61,8 +61,8 @@ def _one_frame(path: str, spec: VideoSpec, info: VideoInfo) -> Segment:
 def choose_packaging(
     info: VideoInfo, spec: VideoSpec, package: Packaging
 ) -> tuple[Packaging, list[str]]:
-    """The variant of ``package`` that loses least, and what it loses in words, with the
-    containers that would not.
+    """The variant of ``package`` that loses least, and its losses in words, with the
+    containers that would not lose them.
 
     ValueError if the container refuses such video altogether.
     """
@@ -88,7 +88,7 @@ def choose_packaging(
 def _others(
     info: VideoInfo, spec: VideoSpec, package: Packaging
 ) -> dict[str, dict[str, str]]:
-    """What the other containers would lose, where they can be used at all."""
+    """Losses of the other containers, where they can be used at all."""
     losses = {}
     streams = [other for other in info.others if other.index in package.streams]
     for muxer in other_muxers(spec, package.muxer):

@@ -1,4 +1,4 @@
-"""What is decided about the video stream to be encoded, for files and streams alike."""
+"""Everything about the video stream to be encoded, for files and streams alike."""
 
 import os
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ from infer.sources.info import (
 )
 from infer.sources.probe import pixel_layout
 
+# More make encoders cut the picture into pieces that know too little of each other.
 MAX_THREADS = 16
-"""More make encoders cut the picture into pieces that know too little of each other."""
+# H.264 writes both numbers of a pixel aspect ratio with 16 bits.
 LARGEST_ASPECT = 65535
-"""H.264 writes both numbers of a pixel aspect ratio with 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class VideoSpec:
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user asks of the encoder; None leaves it to the source or the codec."""
+    """The user's wishes; None leaves a choice to the source or the codec."""
 
     codec: str | None = None
     crf: int | None = None
@@ -98,8 +98,8 @@ def encoder_spec(
 ) -> VideoSpec:
     """How frames of ``size`` are encoded.
 
-    presets: by encoder, where the wish names none. ValueError for what the encoder does
-    not have.
+    presets: by encoder, where the wish names none. ValueError for settings that the
+    encoder does not have.
     """
     encoder = find_encoder(wish.codec, info.layout)
     _check_wish(encoder, wish)
@@ -151,8 +151,8 @@ def written_tags(
 ) -> ColorTags:
     """Tags for the output: as they were, except where silence would be misread.
 
-    matrix: of the samples; guess: what players assume at the output's size. Players
-    guess the matrix of untagged video by its size: if the bigger output would be
+    matrix: of the samples; guess: the one that players assume at the output's size.
+    Players guess the matrix of untagged video by its size: if the bigger output would be
     guessed differently, the matrix is written out. RGB sources become limited-range YUV
     and say so.
     """

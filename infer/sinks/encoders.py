@@ -1,4 +1,4 @@
-"""The encoders: what each can do, and which one a source gets."""
+"""The encoders with their abilities, and the choice among them."""
 
 from dataclasses import dataclass
 
@@ -119,14 +119,14 @@ ALIASES = {
     "prores": "prores_ks",
 }
 DEPTHS = (8, 10, 12, 16)
+# Chroma of the source -> what it may become, the best first.
 CHROMAS = {
     "420": ("420", "422", "444"),
     "422": ("422", "444", "420"),
     "444": ("444", "422", "420"),
 }
-"""Chroma of the source -> what it may become, the best first."""
+# Formats that some encoders take in another arrangement of the same samples.
 SEMI_PLANAR = {"yuv420p10le": "p010le"}
-"""Formats that some encoders take in another arrangement of the same samples."""
 
 
 def find_encoder(name: str | None, layout: PixelLayout) -> Encoder:

@@ -40,12 +40,11 @@ LOW_DELAY = {
     "av1_nvenc": _NVENC,
 }
 _MPEG_TS = ("libx264", "libx265", "h264_nvenc", "hevc_nvenc")
+# Encoders whose streams these containers carry; the others take what their muxer
+# accepts.
 CARRIED = {"mpegts": _MPEG_TS, "hls": _MPEG_TS}
-"""Encoders whose streams these containers carry; the others take what their muxer
-accepts.
-"""
+# A viewer who joins waits so long for a picture at most.
 KEYFRAME_SECONDS = 2
-"""A viewer who joins waits so long for a picture at most."""
 
 
 def live_spec(

@@ -38,12 +38,12 @@ from infer.sources.info import OWN_OUTPUT, StreamInfo, VideoInfo
 from infer.sources.probe import open_input, reason
 from sdvsr_jax.atomic import sync
 
+# Packets of a source that are looked at for the first one of every stream.
 SAMPLE = 5000
-"""Packets of a source that are looked at for the first one of every stream."""
+# What muxers say to packets that are not as they should be.
 DAMAGE = (av.InvalidDataError, av.ArgumentError, av.PatchWelcomeError)
-"""What muxers say to packets that are not as they should be."""
+# Seconds: before every packet with a time.
 BEFORE_ALL = Fraction(-(10**9))
-"""Seconds: before every packet with a time."""
 
 
 def join(
@@ -55,7 +55,7 @@ def join(
     timeline: Timeline,
     sample: bool = False,
 ) -> list[Copied]:
-    """Writes ``path``, onto the disk; returns what it holds of the other streams.
+    """Writes ``path``, onto the disk; returns the contents of the other streams.
 
     sample: only the first packet of every other stream.
     """

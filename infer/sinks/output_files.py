@@ -1,7 +1,7 @@
 """The files that a live muxer writes, opened here and not by FFmpeg.
 
 FFmpeg's muxers let some failures pass in silence: HLS goes on when a segment could not
-be written, and what fails when a file is closed is lost. A failure here is remembered.
+be written, and a failure at the end of a file is lost. A failure here is remembered.
 """
 
 import os
@@ -105,8 +105,8 @@ def segments_of(playlist: str) -> list[Path]:
 def check_segments(playlist: str, overwrite: bool) -> None:
     """Raises ValueError if segments would replace files that are none of this list's.
 
-    An earlier list of this name is followed by what was removed from it and by one
-    segment that it does not name any more: all numbers up to its last one are its own.
+    An earlier list of this name does not name all its segments any more: all numbers up
+    to its last one are its own.
     """
     last = _last_segment(Path(playlist)) if overwrite else -1
     for path in segments_of(playlist):

@@ -8,20 +8,20 @@ from fractions import Fraction
 from av.packet import Packet
 from av.stream import AttachmentStream, Stream
 
+# Bytes of a speech frame by its type (3GPP TS 26.101 and 26.201, storage format).
 AMR_SIZES = {
     "amr_nb": (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1),
     "amr_wb": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 1, 1, 1, 1, 1, 1),
 }
-"""Bytes of a speech frame by its type (3GPP TS 26.101 and 26.201, storage format)."""
+# Seconds.
 AMR_FRAME = Fraction(1, 50)
-"""Seconds."""
+# Bytes before an AAC frame in a transport stream (ISO/IEC 13818-7).
 ADTS_HEADER, ADTS_CHECKSUM = 7, 2
-"""Bytes before an AAC frame in a transport stream (ISO/IEC 13818-7)."""
 
 
 @dataclass
 class Copied:
-    """What one stream of a file holds: packets, their bytes, and when it starts.
+    """The contents of one stream of a file: packets, their bytes, and its start.
 
     first: presentation time of its first packet, seconds on the output's clock. The
     hash goes over all bytes, because demuxers cut PCM and AMR differently.

@@ -20,9 +20,9 @@ from infer.sources.info import FULL
 from sdvsr_jax.atomic import sync
 
 NUMBER_BASE = Fraction(1, 1000)
+# Ticks: decoding times must lie before the times of display, however late a picture
+# comes out of the encoder.
 EARLY = 1000
-"""Ticks: decoding times must lie before the times of display, however late a picture
-comes out of the encoder."""
 
 
 @dataclass(frozen=True)

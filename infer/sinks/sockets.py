@@ -8,17 +8,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 from infer.errors import JobError
 
+# Bytes of MPEG-TS that fit one Ethernet frame whole.
 DATAGRAM = 7 * 188
-"""Bytes of MPEG-TS that fit one Ethernet frame whole."""
 BUFFER = 24 * DATAGRAM
+# Bytes: a key frame of 4K leaves at once.
 UDP_BUFFER = 2**20
-"""Bytes: a key frame of 4K leaves at once."""
+# Bytes that may wait for a slow reader (Linux doubles it): the system would take
+# megabytes, which is seconds of delay that nobody sees.
 TCP_BUFFER = 2**17
-"""Bytes that may wait for a slow reader (Linux doubles it): the system would take
-megabytes, which is seconds of delay that nobody sees.
-"""
+# Seconds between two looks at the event that stops everything.
 POLL = 0.1
-"""Seconds between two looks at the event that stops everything."""
 
 
 class SocketFile:

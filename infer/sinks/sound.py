@@ -13,9 +13,8 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+# Containers whose AAC packets carry their own headers; the others want them taken off.
 SELF_CONTAINED = {"mpegts", "hls"}
-"""Containers whose AAC packets carry their own headers; the others want them taken off.
-"""
 
 
 def holds_sound(muxer: str, source: AudioStream) -> bool:
@@ -54,7 +53,7 @@ class SoundCopy:
         self._last = -1
 
     def drain(self, origin: int) -> None:
-        """Writes what has come; what lies before the first picture is left out.
+        """Writes all arrivals; sound before the first picture is left out.
 
         origin: the ticks of that picture.
         """

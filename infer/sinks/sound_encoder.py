@@ -7,24 +7,24 @@ from av.packet import Packet
 from av.stream import Stream
 
 AAC = "aac"
+# Encoders that lose no bit of PCM, by container; the first that is wide enough.
 LOSSLESS = {
     # Few players know PCM in mp4.
     "mp4": ("flac", "alac"),
     "mov": ("pcm_s16le", "pcm_s24le", "pcm_s32le"),
     "matroska": ("pcm_s16le", "pcm_s24le", "pcm_s32le", "flac"),
 }
-"""Encoders that lose no bit of PCM, by container; the first that is wide enough."""
 SAMPLE_BITS = {"u8": 8, "s16": 16, "s32": 32}
 ENCODER_BITS = {"pcm_s16le": 16, "pcm_s24le": 24, "pcm_s32le": 32}
+# Of DVD and Blu-ray sound that is decoded into 32 bits: the lowest 8 are empty.
 DEEP_PCM_BITS = 24
-"""Of DVD and Blu-ray sound that is decoded into 32 bits: the lowest 8 are empty."""
 AAC_RATES = {
     *(96000, 88200, 64000, 48000, 44100, 32000),
     *(24000, 22050, 16000, 12000, 11025, 8000),
 }
 FALLBACK_RATE = 48000
+# Where the channels of so many stand, if a source does not say it.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
-"""Where the channels of so many stand, if a source does not say it."""
 
 
 def is_pcm(codec: str) -> bool:

@@ -28,17 +28,16 @@ from infer.sources.probe import reason
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
+# Seconds that a write in progress gets to end before the stream is closed.
 GOODBYE = 0.5
-"""Seconds that a write in progress gets to end before the stream is closed."""
+# Seconds of missing frames that a stream without clock makes up for by repeating the
+# last one.
 LONGEST_FILL = 10
-"""Seconds of missing frames that a stream without clock makes up for by repeating the
-last one.
-"""
 
 
 def _absent(source: LiveSource) -> list[str]:
-    """What a source has beside its picture and its first sound: a stream has neither
-    the time nor the place.
+    """Everything of a source beside its picture and its first sound: a stream has
+    neither the time nor the place.
     """
     info = source.info
     first = source.audio.index if source.audio is not None else None
@@ -57,7 +56,8 @@ class LiveSink:
     """Encodes, sends, and measures when each frame has left.
 
     Its clock starts at the first frame. The source's sound is copied as it is, where
-    the container takes it. lost: what of the source is not in the stream, in words.
+    the container takes it. lost: the parts of the source that are not in the stream, in
+    words.
     """
 
     def __init__(

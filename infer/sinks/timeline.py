@@ -1,4 +1,4 @@
-"""When each frame of the output is shown, and what of the source lies beside it."""
+"""When each frame of the output is shown, and which chapters lie beside it."""
 
 from dataclasses import dataclass
 from fractions import Fraction

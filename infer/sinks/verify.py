@@ -1,5 +1,5 @@
-"""Reads the output back and holds it against what the source had: nothing but
-resolution may be lost.
+"""Reads the output back and holds it against the source: nothing but resolution may be
+lost.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,23 +30,23 @@ from infer.sources.probe import (
 )
 from infer.tags import authored_tags, missing_tags
 
+# Luminance of x265; the others' steps are smaller.
 HDR_STEP = Fraction(1, 10_000)
-"""Luminance of x265; the others' steps are smaller."""
+# The clock of chapters in mp4.
 MILLISECOND = Fraction(1, 1000)
-"""The clock of chapters in mp4."""
+# One in the numbers of a display matrix.
 MATRIX_ONE = 65536
-"""One in the numbers of a display matrix."""
+# Those of its numbers that turn and mirror; the others only matter to players that do
+# not centre the picture.
 TURNING = (0, 1, 3, 4)
-"""Those of its numbers that turn and mirror; the others only matter to players that do
-not centre the picture."""
 
 
 @dataclass(frozen=True)
 class Check:
     """One property of the output.
 
-    ok: it is as expected. found: its value. note: why it may differ. what: the part of
-    it that is not as expected, where it has parts.
+    ok: it is as expected. found: its value. note: why it may differ. what: the
+    part of it that is not as expected, where it has parts.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Check:
 
     @property
     def loss(self) -> str:
-        """What is lost, in words."""
+        """The loss in words."""
         return f"{self.name} ({self.what})" if self.what else self.name
 
     def as_dict(self) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _check_tags(
 def _check_words(
     name: str, metadata: Mapping[str, str], disposition: int, stream: Stream
 ) -> list[Check]:
-    """What is said of one stream: its metadata and its roles, if there are any."""
+    """Metadata and roles of one stream, if it has any."""
     checks = []
     if metadata:
         checks.append(_check_tags(f"{name} metadata", metadata, stream.metadata))
@@ -262,7 +262,7 @@ def _check_duration(
 
 
 def _read_packets(path: str) -> tuple[list[int], Fraction, list[Copied]]:
-    """Video timestamps in order, their tick, and what every other stream holds.
+    """Video timestamps in order, their tick, and the contents of every other stream.
 
     Attached streams come last.
     """

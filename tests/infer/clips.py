@@ -220,7 +220,7 @@ def spec_for(
 
 @contextmanager
 def stopped_before(ending: str) -> Iterator[None]:
-    """A job in this process is interrupted just before a file gets a name that ends so."""
+    """A job in this process is interrupted before a file gets a name that ends so."""
     real = os.replace
 
     def replace(old: object, new: object) -> None:

@@ -35,21 +35,21 @@ SOURCES = {
 }
 
 
-def ends_well(folder: Path, before: set[str], status: int, said: str) -> str | None:
+def ends_well(folder: Path, before: set[str], status: int, stderr: str) -> str | None:
     """The error line of a job that failed cleanly; None if it left one output that
     decodes from end to end.
     """
-    errors = [line for line in said.splitlines() if line.startswith("error")]
-    left = sorted(set(os.listdir(folder)) - before)
-    assert "Traceback" not in said
-    assert "fault in this program" not in said
-    assert "[Errno" not in said
+    errors = [line for line in stderr.splitlines() if line.startswith("error")]
+    remains = sorted(set(os.listdir(folder)) - before)
+    assert "Traceback" not in stderr
+    assert "fault in this program" not in stderr
+    assert "[Errno" not in stderr
     if status:
         assert status in (1, 2)
-        assert (len(errors), left) == (1, []), said
+        assert (len(errors), remains) == (1, []), stderr
         return errors[0]
-    assert (len(errors), len(left)) == (0, 1), said
-    frames = int(said.split("done ")[1].split(" frames in")[0].split()[-1])
-    with av.open(str(folder / left[0])) as container:
+    assert (len(errors), len(remains)) == (0, 1), stderr
+    frames = int(stderr.split("done ")[1].split(" frames in")[0].split()[-1])
+    with av.open(str(folder / remains[0])) as container:
         assert sum(1 for _ in container.decode(video=0)) == frames > 0
     return None

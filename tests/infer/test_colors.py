@@ -80,8 +80,8 @@ def test_chroma_is_written_left_sited():
         .astype(float)
     )
     blue_difference = 128 + 0.5 * np.arange(64) * 3
-    left, centre = blue_difference[8:56:2], blue_difference[8:56:2] + 0.75
-    assert np.abs(chroma - left).mean() < np.abs(chroma - centre).mean()
+    remains, centre = blue_difference[8:56:2], blue_difference[8:56:2] + 0.75
+    assert np.abs(chroma - remains).mean() < np.abs(chroma - centre).mean()
 
 
 def test_a_change_of_size_in_mid_stream_is_scaled_to_the_first_and_counted():

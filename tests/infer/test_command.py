@@ -37,20 +37,20 @@ def frames_of(path: str | Path) -> list[np.ndarray]:
 
 
 def test_one_option_is_enough(upscale, source, tmp_path):
-    status, said = upscale("--video", source, "--report", tmp_path / "r.json")
+    status, stderr = upscale("--video", source, "--report", tmp_path / "r.json")
     assert status == 0
-    assert [line.split()[0] for line in said.splitlines()] == [
+    assert [line.split()[0] for line in stderr.splitlines()] == [
         "input",
         "output",
         "model",
         "memory",
         "done",
     ]
-    assert "16x16, 5 frames" in said
-    assert "64x64" in said
-    found = probe(str(tmp_path / "in_x4.mp4"))
-    assert (found.width, found.height) == (64, 64)
-    assert [f.pts * found.time_base * 600 for f in read_frames(found)] == [
+    assert "16x16, 5 frames" in stderr
+    assert "64x64" in stderr
+    result = probe(str(tmp_path / "in_x4.mp4"))
+    assert (result.width, result.height) == (64, 64)
+    assert [f.pts * result.time_base * 600 for f in read_frames(result)] == [
         0,
         40,
         60,
@@ -65,9 +65,9 @@ def test_one_option_is_enough(upscale, source, tmp_path):
 
 def test_an_existing_output_is_never_replaced_silently(upscale, source, tmp_path):
     (tmp_path / "in_x4.mp4").write_text("precious")
-    status, said = upscale("--video", source)
+    status, stderr = upscale("--video", source)
     assert status == 2
-    assert "already exists; give --overwrite" in said
+    assert "already exists; give --overwrite" in stderr
     assert (tmp_path / "in_x4.mp4").read_text() == "precious"
     assert upscale("--video", source, "--overwrite")[0] == 0
     assert len(frames_of(tmp_path / "in_x4.mp4")) == 5
@@ -94,8 +94,8 @@ def test_any_size_gives_exactly_four_times_that(upscale, tmp_path, size):
     source = make_video(
         str(tmp_path / "in.mkv"), range(2), size, codec="ffv1", pixel_format="yuv444p"
     )
-    status, said = upscale("--video", source, "--codec", "ffv1")
-    assert status == 0, said
+    status, stderr = upscale("--video", source, "--codec", "ffv1")
+    assert status == 0, stderr
     assert frames_of(tmp_path / "in_x4.mkv")[0].shape == (4 * size[1], 4 * size[0], 3)
 
 
@@ -103,13 +103,13 @@ def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
     source = make_video(
         str(tmp_path / "in.mp4"), range(2), (16, 16), sar=Fraction(3, 2)
     )
-    status, said = upscale("--video", source, "--size", "45x33")
-    assert status == 0, said
-    assert "is odd: written as 4:4:4" in said
-    found = probe(str(tmp_path / "in_45x33.mp4"))
-    assert (found.width, found.height) == (45, 33)
-    assert found.sar is not None
-    assert found.sar * 45 / 33 == Fraction(3, 2)
+    status, stderr = upscale("--video", source, "--size", "45x33")
+    assert status == 0, stderr
+    assert "is odd: written as 4:4:4" in stderr
+    result = probe(str(tmp_path / "in_45x33.mp4"))
+    assert (result.width, result.height) == (45, 33)
+    assert result.sar is not None
+    assert result.sar * 45 / 33 == Fraction(3, 2)
     assert make_plan(parse(["--video", source, "--scale", "2"]), source).size == (
         32,
         32,
@@ -121,9 +121,9 @@ def test_a_part_of_a_video_is_that_part_of_the_whole_clock(upscale, source, tmp_
         "--video", source, "--start", "1", "--frames", "3", "-o", tmp_path / "part.mp4"
     )
     assert status == 0
-    found = probe(str(tmp_path / "part.mp4"))
-    assert [f.pts * found.time_base * 600 for f in read_frames(found)] == [0, 20, 80]
-    assert found.others[0].codec == "aac"
+    result = probe(str(tmp_path / "part.mp4"))
+    assert [f.pts * result.time_base * 600 for f in read_frames(result)] == [0, 20, 80]
+    assert result.others[0].codec == "aac"
 
 
 def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
@@ -160,9 +160,9 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
         assert (
             np.abs(luma).mean() < 2.5
         )  # colours lose detail to 4:2:0, brightness does not
-    status, said = upscale("--video", folder)
+    status, stderr = upscale("--video", folder)
     assert status == 2
-    assert "already exists" in said
+    assert "already exists" in stderr
 
 
 def test_segments_change_the_file_but_not_the_frames(upscale, source, tmp_path):
@@ -189,19 +189,21 @@ def test_ten_bits_stay_ten_bits(upscale, tmp_path):
         pixel_format="yuv420p10le",
     )
     assert upscale("--video", source)[0] == 0
-    found = probe(str(tmp_path / "in_x4.mkv"))
-    assert (found.codec, found.layout.name) == ("hevc", "yuv420p10le")
+    result = probe(str(tmp_path / "in_x4.mkv"))
+    assert (result.codec, result.layout.name) == ("hevc", "yuv420p10le")
 
 
 def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path):
-    whole = make_video(str(tmp_path / "whole.mkv"), range(30), (16, 16), codec="mpeg4")
-    data = Path(whole).read_bytes()
-    Path(whole).write_bytes(data[: len(data) * 6 // 10])
-    Path(whole).rename(tmp_path / "cut.mkv")
-    status, said = upscale(
+    complete = make_video(
+        str(tmp_path / "whole.mkv"), range(30), (16, 16), codec="mpeg4"
+    )
+    data = Path(complete).read_bytes()
+    Path(complete).write_bytes(data[: len(data) * 6 // 10])
+    Path(complete).rename(tmp_path / "cut.mkv")
+    status, stderr = upscale(
         "--video", tmp_path / "cut.mkv", "--frames", "30", "--codec", "ffv1"
     )
-    assert status == 0, said
+    assert status == 0, stderr
     assert 1 < len(frames_of(tmp_path / "cut_x4.mkv")) < 30
 
 
@@ -215,7 +217,7 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
     data = Path(path).read_bytes()
     assert place is not None
     Path(path).write_bytes(data[:place] + bytes(size) + data[place + size :])
-    status, said = upscale(
+    status, stderr = upscale(
         "--video",
         path,
         "-o",
@@ -225,8 +227,8 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
         "--report",
         tmp_path / "r.json",
     )
-    assert status == 0, said
-    assert "4 of 5 frames could be decoded, 1 packets could not" in said
+    assert status == 0, stderr
+    assert "4 of 5 frames could be decoded, 1 packets could not" in stderr
     assert [f.pts for f in read_frames(probe(str(tmp_path / "o.mkv")))] == [
         0,
         40,
@@ -240,11 +242,11 @@ def test_several_inputs_go_on_after_a_failure_and_skip_what_is_done(upscale, tmp
     good = [make_video(str(tmp_path / f"{n}.mp4"), range(2), (16, 16)) for n in "ab"]
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
     arguments = ["--video", good[0], tmp_path / "broken.mp4", good[1]]
-    status, said = upscale(*arguments)
+    status, stderr = upscale(*arguments)
     assert status == 1
-    assert said.splitlines()[-1] == "3 inputs: 2 done, 0 skipped, 1 failed"
-    status, said = upscale(*arguments)
-    assert said.splitlines()[-1] == "3 inputs: 0 done, 2 skipped, 1 failed"
+    assert stderr.splitlines()[-1] == "3 inputs: 2 done, 0 skipped, 1 failed"
+    status, stderr = upscale(*arguments)
+    assert stderr.splitlines()[-1] == "3 inputs: 0 done, 2 skipped, 1 failed"
     (tmp_path / "broken.mp4").unlink()
     inputs, results = tmp_path / "inputs", tmp_path / "results"
     inputs.mkdir(), results.mkdir()
@@ -298,12 +300,12 @@ def test_bad_input_is_one_clear_line(
         output.mux(stream.encode(None))
     before = sorted(os.listdir())
     model = {"model": options[1]} if options[:1] == ("--model",) else {}
-    status, said = upscale("--video", name, *(() if model else options), **model)
-    errors = [line for line in said.splitlines() if line.startswith("error")]
-    assert status == expected, said
+    status, stderr = upscale("--video", name, *(() if model else options), **model)
+    errors = [line for line in stderr.splitlines() if line.startswith("error")]
+    assert status == expected, stderr
     assert len(errors) == 1
     assert words in errors[0]
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     assert sorted(os.listdir()) == before
 
 
@@ -313,9 +315,9 @@ def test_a_folder_that_cannot_be_written_is_told(
     monkeypatch.setattr(
         os, "access", lambda path, mode: False
     )  # root may write everywhere
-    status, said = upscale("--video", source)
+    status, stderr = upscale("--video", source)
     assert status == 1
-    assert "cannot write there" in said
+    assert "cannot write there" in stderr
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1/0", "1e9"])

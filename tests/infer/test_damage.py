@@ -77,7 +77,7 @@ def test_damage_gives_a_good_file_or_one_line(
         info = None  # the command will say so
     if info is not None and ((info.width, info.height) != SIZE or info.layout.is_deep):
         pytest.skip(
-            "the damage made it another size or depth, whose compilation is not worth its time"
+            "the damage made it another size or depth, whose compilation takes long"
         )
     ends_well(tmp_path, {name}, *upscale(*words))
 
@@ -91,9 +91,9 @@ def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_
         places = [p.pos for p in container.demux(audio=0) if p.size]
     place = data.index(b"\xff\xf1", places[len(places) // 2])
     make(tmp_path / "in.ts", data[:place] + b"\x00\x00" + data[place + 2 :])
-    status, said = upscale("--video", tmp_path / "in.ts", "-o", tmp_path / "o.mp4")
-    assert ends_well(tmp_path, {"in.ts"}, status, said) is None
-    assert "not as in the source: audio 1" in said
+    status, stderr = upscale("--video", tmp_path / "in.ts", "-o", tmp_path / "o.mp4")
+    assert ends_well(tmp_path, {"in.ts"}, status, stderr) is None
+    assert "not as in the source: audio 1" in stderr
     assert len(list(read_frames(probe(str(tmp_path / "o.mp4"))))) == COUNT
 
 
@@ -162,8 +162,8 @@ def test_tampered_weights_are_refused_in_one_line(
     model = tmp_path / "m.safetensors"
     for what, data in tampered(Path(tiny_model).read_bytes()).items():
         model.write_bytes(data)
-        status, said = upscale("--video", tmp_path / "in.mp4", model=model)
-        error = ends_well(tmp_path, {"in.mp4", "m.safetensors"}, status, said)
+        status, stderr = upscale("--video", tmp_path / "in.mp4", model=model)
+        error = ends_well(tmp_path, {"in.mp4", "m.safetensors"}, status, stderr)
         assert status == 2, what
         assert str(model) in (error or ""), what
 
@@ -176,10 +176,10 @@ def test_missing_and_foolish_timestamps(upscale, tmp_path):
         Fraction(1, 1000),
         codec="ffv1",
     )
-    status, said = upscale(
+    status, stderr = upscale(
         "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
     )
-    assert ends_well(tmp_path, {"in.mkv"}, status, said) is None
+    assert ends_well(tmp_path, {"in.mkv"}, status, stderr) is None
     info = probe(str(tmp_path / "o.mkv"))
     times = [f.pts for f in read_frames(info)]
     assert times == sorted(set(times))
@@ -200,8 +200,8 @@ def test_times_that_a_container_cannot_hold_are_told(upscale, tmp_path):
     source = make_video(
         str(tmp_path / "in.mkv"), [0, 1, 2**33], SIZE, Fraction(1, 1000), codec="ffv1"
     )
-    status, said = upscale("--video", source, "-o", tmp_path / "o.mov")
-    errors = [line for line in said.splitlines() if line.startswith("error")]
-    assert (status, len(errors), (tmp_path / "o.mov").exists()) == (1, 1, False), said
+    status, stderr = upscale("--video", source, "-o", tmp_path / "o.mov")
+    errors = [line for line in stderr.splitlines() if line.startswith("error")]
+    assert (status, len(errors), (tmp_path / "o.mov").exists()) == (1, 1, False), stderr
     assert "cannot hold a picture at its time" in errors[0]
     assert upscale("--video", source, "-o", tmp_path / "o.mkv")[0] == 0

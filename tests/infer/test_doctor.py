@@ -28,16 +28,16 @@ def doctor(capsys):
 
 
 def test_a_sound_machine(doctor, capsys):
-    status, found = doctor()
-    assert status == 0, found
-    assert "cpu" in found["device"]["text"]
-    assert "libx264, libx265" in found["encoders"]["text"]
-    assert checkpoint.shipped()["nano"][:12] in found["weights"]["text"]
-    assert "as expected" in found["self-test"]["text"]
+    status, result = doctor()
+    assert status == 0, result
+    assert "cpu" in result["device"]["text"]
+    assert "libx264, libx265" in result["encoders"]["text"]
+    assert checkpoint.shipped()["nano"][:12] in result["weights"]["text"]
+    assert "as expected" in result["self-test"]["text"]
     assert main(["doctor"]) == 0
-    said = capsys.readouterr()
-    assert said.err == ""
-    assert all(line.startswith("ok") for line in said.out.splitlines()[:-1])
+    stderr = capsys.readouterr()
+    assert stderr.err == ""
+    assert all(line.startswith("ok") for line in stderr.out.splitlines()[:-1])
 
 
 def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
@@ -53,16 +53,16 @@ def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
     open_cache.mkdir()
     open_cache.chmod(0o777)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(open_cache))
-    status, found = doctor()
+    status, result = doctor()
     assert status == 1
-    assert {name for name, f in found.items() if f["fault"]} == {
+    assert {name for name, f in result.items() if f["fault"]} == {
         "weights",
         "cache",
         "self-test",
     }
-    assert "reinstall the package" in found["weights"]["text"]
-    assert "chmod 700" in found["cache"]["text"]
-    assert "checksum" in found["self-test"]["text"]
+    assert "reinstall the package" in result["weights"]["text"]
+    assert "chmod 700" in result["cache"]["text"]
+    assert "checksum" in result["self-test"]["text"]
 
 
 def test_the_self_test_can_fail():

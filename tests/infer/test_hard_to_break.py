@@ -71,10 +71,10 @@ def test_every_pixel_format(upscale, tmp_path, codec, layout):
     source = make_video(
         str(tmp_path / f"in.{suffix}"), range(2), SIZE, codec=codec, pixel_format=layout
     )
-    status, said = upscale(
+    status, printed = upscale(
         "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
     )
-    assert ends_well(tmp_path, {f"in.{suffix}"}, status, said) is None
+    assert ends_well(tmp_path, {f"in.{suffix}"}, status, printed) is None
     shown = [
         next(read_frames(probe(p))).rgb.astype(float)
         for p in (source, str(tmp_path / "o.mkv"))
@@ -111,7 +111,7 @@ def thin_or_small() -> st.SearchStrategy[tuple[int, int]]:
 def test_every_size_in_every_container_and_codec(
     tmp_path, size, layout, output, codec, deinterlace
 ):
-    """Everything but the model: planned, or unsupported_streams in words; then all frames are
+    """Everything but the model: planned, or refused in words; then all frames are
     written and read back.
     """
     source = make_video(
@@ -207,18 +207,18 @@ def test_any_name_relative_or_not(upscale, sources, tmp_path, monkeypatch, name)
     monkeypatch.chdir(tmp_path)
     before = {f"{name}.mp4"}
     Path(f"{name}.mp4").write_bytes(sources["a.mp4"])
-    status, said = upscale(f"--video={name}.mp4", f"--output={name}.mkv")
-    assert ends_well(tmp_path, before, status, said) is None
+    status, printed = upscale(f"--video={name}.mp4", f"--output={name}.mkv")
+    assert ends_well(tmp_path, before, status, printed) is None
     os.remove(f"{name}.mkv")
-    status, said = upscale(f"--video={tmp_path / name}.mp4")
-    assert ends_well(tmp_path, before, status, said) is None
+    status, printed = upscale(f"--video={tmp_path / name}.mp4")
+    assert ends_well(tmp_path, before, status, printed) is None
 
 
 def test_a_name_that_is_too_long_is_told(upscale, sources, tmp_path):
     (tmp_path / f"{'x' * 250}.mp4").write_bytes(sources["a.mp4"])
-    status, said = upscale("--video", tmp_path / f"{'x' * 250}.mp4")
+    status, printed = upscale("--video", tmp_path / f"{'x' * 250}.mp4")
     assert "File name too long" in (
-        ends_well(tmp_path, {f"{'x' * 250}.mp4"}, status, said) or ""
+        ends_well(tmp_path, {f"{'x' * 250}.mp4"}, status, printed) or ""
     )
 
 
@@ -226,10 +226,10 @@ def test_a_name_that_is_too_long_is_told(upscale, sources, tmp_path):
 def test_places_where_nobody_can_write(upscale, sources, tmp_path, folder):
     (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
     (tmp_path / "file.txt").touch()
-    status, said = upscale(
+    status, printed = upscale(
         "--video", tmp_path / "in.mp4", "-o", tmp_path / folder / "o.mkv"
     )
-    error = ends_well(tmp_path, {"in.mp4", "file.txt"}, status, said)
+    error = ends_well(tmp_path, {"in.mp4", "file.txt"}, status, printed)
     assert "cannot write there" in error or "no such folder" in error
 
 
@@ -256,17 +256,21 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
     )
     if output == "o.mkv":
         biggest = (tmp_path / f"whole_{output}").stat().st_size - 100
-        status, said = with_files_up_to(biggest)
-        assert (status, "the disk is full" in said, (tmp_path / output).exists()) == (
+        status, printed = with_files_up_to(biggest)
+        assert (
+            status,
+            "the disk is full" in printed,
+            (tmp_path / output).exists(),
+        ) == (
             1,
             True,
             False,
         )
-        status, said = upscale(*words)
-        assert "going on after" in said, (biggest, said)
+        status, printed = upscale(*words)
+        assert "going on after" in printed, (biggest, printed)
     else:
-        status, said = upscale(*words)
-    assert status == 0, said
+        status, printed = upscale(*words)
+    assert status == 0, printed
     assert set(os.listdir(tmp_path)) == before | {output}
     files = [tmp_path / f"{n}{output}" for n in ("", "whole_")]
     contents = [
@@ -279,9 +283,11 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
 def test_a_second_job_on_one_output_is_refused(upscale, sources, tmp_path):
     (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
     with WorkFolder(str(tmp_path / "o.mkv"), {}):
-        status, said = upscale("--video", tmp_path / "in.mp4", "-o", tmp_path / "o.mkv")
+        status, printed = upscale(
+            "--video", tmp_path / "in.mp4", "-o", tmp_path / "o.mkv"
+        )
     assert status == 1
-    assert "another job is working on this output" in said
+    assert "another job is working on this output" in printed
     assert upscale("--video", tmp_path / "in.mp4", "-o", tmp_path / "o.mkv")[0] == 0
 
 
@@ -293,11 +299,14 @@ def test_two_processes_on_one_output(command, tmp_path):
         subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = [job.communicate(timeout=100)[1] for job in jobs]
-    lost = [text for job, text in zip(jobs, said) if job.returncode]
-    assert len(lost) == 1, said
-    assert "another job is working" in lost[0] or "already exists" in lost[0]
-    assert ends_well(tmp_path, {"in.mp4"}, 0, said[1 - said.index(lost[0])]) is None
+    printed = [job.communicate(timeout=100)[1] for job in jobs]
+    losers = [text for job, text in zip(jobs, printed) if job.returncode]
+    assert len(losers) == 1, printed
+    assert "another job is working" in losers[0] or "already exists" in losers[0]
+    assert (
+        ends_well(tmp_path, {"in.mp4"}, 0, printed[1 - printed.index(losers[0])])
+        is None
+    )
 
 
 def test_photographs_with_exif_are_pictures_like_others(upscale, tmp_path):
@@ -306,7 +315,7 @@ def test_photographs_with_exif_are_pictures_like_others(upscale, tmp_path):
     exif[0x0112], exif[0x010F] = 6, "a maker"  # turned by a quarter
     for number, rgb in enumerate(real_pictures(2, *SIZE)):
         Image.fromarray(rgb).save(folder / f"{number}.jpg", exif=exif)
-    status, said = upscale("--video", folder)
-    assert status == 0, said
-    assert "PNG frames hold no timestamps and no rotation" in said
+    status, printed = upscale("--video", folder)
+    assert status == 0, printed
+    assert "PNG frames hold no timestamps and no rotation" in printed
     assert sorted(os.listdir(tmp_path / "photos_x4")) == ["0.png", "1.png"]

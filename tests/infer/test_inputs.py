@@ -105,8 +105,8 @@ def test_outputs_of_the_batch_are_none_of_its_inputs(tmp_path, batch, capsys):
     for name in ("a.mp4", "a_x4.mp4", "a_x4_x4.mp4"):
         make_video(str(tmp_path / name), range(2), (16, 16))
     assert batch("--video", tmp_path) == {"a.mp4": "a_x4.mp4"}
-    said = capsys.readouterr().err
-    assert f"{tmp_path / 'a_x4.mp4'} is the output of {tmp_path / 'a.mp4'}" in said
+    stderr = capsys.readouterr().err
+    assert f"{tmp_path / 'a_x4.mp4'} is the output of {tmp_path / 'a.mp4'}" in stderr
 
 
 def test_outputs_of_earlier_jobs_with_other_options_are_left_out(tmp_path, batch):

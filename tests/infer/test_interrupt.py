@@ -15,7 +15,7 @@ from infer.__main__ import main
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, tiny_model) -> tuple[str, bytes]:
+def complete(tmp_path_factory, tiny_model) -> tuple[str, bytes]:
     """A source and the output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     source = make_video(str(folder / "in.mp4"), range(200), (16, 16), audio="aac")
@@ -34,8 +34,8 @@ def stop_after(words: list[str], record: Path, how: int) -> subprocess.Popen[str
     return process
 
 
-def test_kill_and_again_gives_the_same_bytes(whole, tmp_path, command, run):
-    source, expected = whole
+def test_kill_and_again_gives_the_same_bytes(complete, tmp_path, command, run):
+    source, expected = complete
     output = tmp_path / "out.mp4"
     words = ("--video", source, "-o", output, "--segment", 4)
     parts = tmp_path / ".out.mp4.parts"
@@ -53,18 +53,18 @@ def test_kill_and_again_gives_the_same_bytes(whole, tmp_path, command, run):
 @pytest.mark.parametrize(
     "how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.heavy)]
 )
-def test_an_interruption_is_clean(whole, tmp_path, command, how):
-    source, _ = whole
+def test_an_interruption_is_clean(complete, tmp_path, command, how):
+    source, _ = complete
     output = tmp_path / "out.mp4"
     process = stop_after(
         command("--video", source, "-o", output, "--segment", 1000),
         tmp_path / ".out.mp4.parts" / "job.json",
         how,
     )
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, said
-    assert said.splitlines()[-1].startswith("interrupted")
-    assert "Traceback" not in said
+    printed = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, printed
+    assert printed.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in printed
     assert os.listdir(tmp_path) == []  # no group was finished, so nothing is kept
 
 

@@ -52,10 +52,12 @@ def copy_through(
     times = tuple(f.pts for f in frames), tuple(f.duration for f in frames)
     origin = times[0][0] * info.time_base if start else info.start
     timeline = Timeline(*times, info.time_base, origin, begins_late=start > 0)
-    kept = [s.index for s in info.others if s not in unsupported_streams(info, muxer)]
+    remains = [
+        s.index for s in info.others if s not in unsupported_streams(info, muxer)
+    ]
     output = str(folder / f"out{SUFFIXES[muxer]}")
     package, _ = choose_packaging(
-        info, spec, Packaging(muxer, tuple(kept), info.display_matrix)
+        info, spec, Packaging(muxer, tuple(remains), info.display_matrix)
     )
     copied = join(output, package, spec, segments, info, timeline)
     checks = check_output(output, package, spec, info, timeline, copied)
@@ -83,8 +85,8 @@ def test_any_timestamps_survive_any_segmenting(tmp_path, steps, base, group):
     source = make_video(str(tmp_path / "in.mp4"), [int(p) for p in pts], base=base)
     output, failed, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
     assert failed == []
-    info, found = probe(source), probe(output)
-    times = [[f.pts * i.time_base for f in read_frames(i)] for i in (info, found)]
+    info, result = probe(source), probe(output)
+    times = [[f.pts * i.time_base for f in read_frames(i)] for i in (info, result)]
     assert times[0] == times[1] == [int(p) * base for p in pts]
 
 

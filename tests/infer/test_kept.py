@@ -67,19 +67,23 @@ def test_matroska_keeps_everything(rich, tmp_path):
 
 @pytest.mark.parametrize("muxer", ["mp4", "mov"])
 def test_what_is_told_before_is_what_is_missing_after(rich, tmp_path, muxer):
-    told = notes_for(rich, tmp_path / f"new.{muxer}")
+    announced = notes_for(rich, tmp_path / f"new.{muxer}")
     _, _, checks = copy_through(rich, tmp_path, muxer)
-    missing = [c.loss for c in checks if not c.ok]
-    assert "chapters (ARTIST)" in missing
-    assert "video roles (original)" in missing
-    assert ": .mkv can" in told
-    assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf)" in told
-    assert ("audio 1 roles (comment): .mp4 or .mkv can" in told) == (muxer == "mov")
-    assert all(loss in told for loss in missing)
+    absent = [c.loss for c in checks if not c.ok]
+    assert "chapters (ARTIST)" in absent
+    assert "video roles (original)" in absent
+    assert ": .mkv can" in announced
+    assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf)" in announced
+    assert ("audio 1 roles (comment): .mp4 or .mkv can" in announced) == (
+        muxer == "mov"
+    )
+    assert all(loss in announced for loss in absent)
     told_of = [
-        line for line in told.splitlines() if line.startswith(f".{muxer} cannot hold ")
+        line
+        for line in announced.splitlines()
+        if line.startswith(f".{muxer} cannot hold ")
     ]
-    assert sum(line.count(";") + 1 for line in told_of) == len(missing)
+    assert sum(line.count(";") + 1 for line in told_of) == len(absent)
 
 
 def test_metadata_of_any_name_survives_in_mp4_where_no_cover_is_in_the_way(tmp_path):
@@ -137,11 +141,9 @@ def test_refusals_name_the_container_that_can(rich, tmp_path, capsys):
         )
         == 2
     )
-    said = capsys.readouterr().err
-    assert (
-        "subtitle stream 2 (subrip), attachment stream 3 (font.ttf): use .mkv, or --drop-streams"
-        in said
-    )
+    stderr = capsys.readouterr().err
+    streams = "subtitle stream 2 (subrip), attachment stream 3 (font.ttf)"
+    assert f"{streams}: use .mkv, or --drop-streams" in stderr
 
 
 def test_a_live_session_tells_what_it_leaves_out(rich, tiny_model, tmp_path, capsys):
@@ -160,10 +162,13 @@ def test_a_live_session_tells_what_it_leaves_out(rich, tiny_model, tmp_path, cap
         )
         == 0
     )
-    said = capsys.readouterr().err
-    left = "subtitle stream 2 (subrip), attachment stream 3 (font.ttf), cover stream 4 (png), chapters, metadata"
-    assert f"note     left out: {left}\n" in said
-    assert "sound is copied" in said
+    stderr = capsys.readouterr().err
+    streams = "subtitle stream 2 (subrip), attachment stream 3 (font.ttf)"
+    assert (
+        f"note     left out: {streams}, cover stream 4 (png), chapters, metadata\n"
+        in stderr
+    )
+    assert "sound is copied" in stderr
 
 
 def test_clocks_that_matroska_rounds_are_told(tmp_path):
@@ -218,10 +223,10 @@ def test_colours_and_hdr_survive_in_codecs_with_other_steps(tmp_path, encoder):
 
 
 def test_words_that_only_look_different_are_not_lost():
-    wanted = {"ARTIST": "me", "my key": "1", "location": "+48.8577+002.295/"}
+    expected = {"ARTIST": "me", "my key": "1", "location": "+48.8577+002.295/"}
     assert (
         missing_tags(
-            wanted,
+            expected,
             {
                 "artist": "me",
                 "MY_KEY": "1",
@@ -232,7 +237,7 @@ def test_words_that_only_look_different_are_not_lost():
         == []
     )
     assert missing_tags(
-        wanted, {"artist": "you", "location": "+48.8677+002.2950/"}
+        expected, {"artist": "you", "location": "+48.8677+002.2950/"}
     ) == [
         "ARTIST",
         "location",

@@ -59,9 +59,9 @@ def test_killed_anywhere_at_the_end_and_given_again(
     upscale, tmp_path, monkeypatch, killed_at, kind
 ):
     source = make_video(str(tmp_path / "in.mp4"), range(4), SIZE)
-    whole = tmp_path / f"whole_{kind}"
+    complete = tmp_path / f"whole_{kind}"
     words = "--video", source, "--segment", 2, "-o"
-    assert upscale(*words, whole)[0] == 0
+    assert upscale(*words, complete)[0] == 0
     number, num_kills = 1, 0
     while True:
         place = tmp_path / str(number)
@@ -71,9 +71,9 @@ def test_killed_anywhere_at_the_end_and_given_again(
             output.mkdir()
         killed_at(number)
         try:
-            status, said = upscale(*words, output, "--report", report)
+            status, stderr = upscale(*words, output, "--report", report)
             was_killed = False
-            assert status == 0, said
+            assert status == 0, stderr
         except Killed:
             was_killed = True
         finally:
@@ -83,9 +83,9 @@ def test_killed_anywhere_at_the_end_and_given_again(
         num_kills += 1
         is_over = not (folder_of(str(output)) / "published").exists()
         if not is_over:
-            status, said = upscale(*words, output, "--report", report)
-            assert status == 0, (number, said)
-        assert content_of(output) == content_of(whole), number
+            status, stderr = upscale(*words, output, "--report", report)
+            assert status == 0, (number, stderr)
+        assert content_of(output) == content_of(complete), number
         assert json.loads(report.read_text())["frames"] == 4
         number += 1
     assert num_kills > 5
@@ -111,9 +111,9 @@ def test_an_input_replaced_during_a_run_is_noticed(
 
     monkeypatch.setattr(file_job, "drive", drive)
     words = "--video", source, "-o", tmp_path / output
-    status, said = upscale(*words)
+    status, stderr = upscale(*words)
     assert status == 1
-    assert "in.mp4: was changed while it was read; nothing was written" in said
+    assert "in.mp4: was changed while it was read; nothing was written" in stderr
     assert not (tmp_path / output).exists()
     monkeypatch.undo()
     assert upscale(*words)[0] == 2  # the work is that of another input

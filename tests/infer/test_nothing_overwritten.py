@@ -42,7 +42,7 @@ def things(folder: Path) -> dict[str, Path]:
 
 def picture_of(folder: Path) -> dict[str, tuple[int, bytes | str]]:
     """Kind and content of everything below a folder."""
-    found: dict[str, tuple[int, bytes | str]] = {}
+    result: dict[str, tuple[int, bytes | str]] = {}
     for path in sorted(folder.rglob("*")):
         kind = stat.S_IFMT(path.lstat().st_mode)
         content: bytes | str = ""
@@ -50,8 +50,8 @@ def picture_of(folder: Path) -> dict[str, tuple[int, bytes | str]]:
             content = os.readlink(path)
         elif path.is_file():
             content = path.read_bytes()
-        found[str(path.relative_to(folder))] = (kind, content)
-    return found
+        result[str(path.relative_to(folder))] = (kind, content)
+    return result
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -95,8 +95,8 @@ def test_a_report_never_replaces_input_output_or_what_is_no_file(
     things(tmp_path)
     before = picture_of(tmp_path)
     words = "--video", source, "--report", tmp_path / report, *overwrite
-    status, said = upscale(*words)
-    assert status == 2, said
+    status, stderr = upscale(*words)
+    assert status == 2, stderr
     assert picture_of(tmp_path) == before
 
 
@@ -106,9 +106,11 @@ def test_a_report_replaces_a_report_and_other_files_only_when_asked(
     report = tmp_path / "r.json"
     words = "--video", source, "--report", report
     report.write_bytes(PRECIOUS)
-    status, said = upscale(*words)
+    status, stderr = upscale(*words)
     assert status == 2
-    assert "already exists; give --overwrite to replace it or another --report" in said
+    assert (
+        "already exists; give --overwrite to replace it or another --report" in stderr
+    )
     assert report.read_bytes() == PRECIOUS
     assert not (tmp_path / "in_x4.mp4").exists()
     assert upscale(*words, "--overwrite")[0] == 0
@@ -138,9 +140,9 @@ def test_an_output_never_replaces_what_is_no_file(
     elif name == "full folder":
         return  # a folder for PNG frames, which may have others beside it
     before = picture_of(place)
-    status, said = upscale("--video", source, "-o", target, "--overwrite")
-    assert status == 2, said
-    assert "Traceback" not in said
+    status, stderr = upscale("--video", source, "-o", target, "--overwrite")
+    assert status == 2, stderr
+    assert "Traceback" not in stderr
     assert picture_of(place) == before
 
 
@@ -161,9 +163,9 @@ def test_live_segments_replace_no_file_of_the_user(upscale, source, tmp_path):
     words = "--video", source, "-o", playlist
     (tmp_path / "list0.ts").write_bytes(PRECIOUS)
     for overwrite in ((), ("--overwrite",)):
-        status, said = upscale(*words, *overwrite)
+        status, stderr = upscale(*words, *overwrite)
         assert status == 2
-        assert "list0.ts: is there already" in said
+        assert "list0.ts: is there already" in stderr
         assert (tmp_path / "list0.ts").read_bytes() == PRECIOUS
     (tmp_path / "list0.ts").unlink()
     assert upscale(*words)[0] == 0

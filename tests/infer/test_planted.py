@@ -56,8 +56,8 @@ def test_a_link_in_the_folder(tmp_path, victim, name, restart):
     link = folder_of(str(output)) / name
     link.parent.mkdir(mode=0o700, parents=True)
     link.symlink_to(victim if name == "frames" else victim / "lock")
-    said = refusal_of(output, restart)
-    assert f"{link}: is a symbolic link, which no job makes" in said
+    stderr = refusal_of(output, restart)
+    assert f"{link}: is a symbolic link, which no job makes" in stderr
     assert is_untouched(victim)
     assert link.is_symlink()
 
@@ -117,9 +117,9 @@ def test_a_job_is_refused_in_one_line_and_private_from_its_start(
     folder = folder_of(str(tmp_path / "out.mkv"))
     assert folder.stat().st_mode & 0o777 == 0o700
     (folder / "video.unfinished").symlink_to(victim / "lock")
-    status, said = upscale(*words)
+    status, stderr = upscale(*words)
     assert status == 1
-    errors = [line for line in said.splitlines() if line.startswith("error")]
+    errors = [line for line in stderr.splitlines() if line.startswith("error")]
     assert len(errors) == 1
     assert "remove it or choose another --output" in errors[0]
     assert is_untouched(victim)

@@ -90,8 +90,8 @@ def test_packets_outside_a_part_are_left_out():
     part = Timeline((50, 51), (1, 1), tick, Fraction(2), Fraction(3), begins_late=True)
     inside = [part.is_outside(Fraction(n, 10)) for n in (19, 20, 29, 30)]
     assert inside == [True, False, False, True]
-    whole = Timeline((0, 1), (1, 1), tick)
-    assert not whole.is_outside(Fraction(-5))
+    complete = Timeline((0, 1), (1, 1), tick)
+    assert not complete.is_outside(Fraction(-5))
     assert part.shifted() == [0, 1]
 
 

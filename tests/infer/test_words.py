@@ -68,7 +68,10 @@ def test_quality_beyond_an_encoder_s_scale(name, tmp_path):
         encoder_spec(info, (64, 48), Wish(name, crf=worst + 1))
 
 
-CLOSED = "import os, sys; os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+CLOSED = """import os, sys
+os.close(2)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 def test_a_closed_stderr_changes_no_status_and_no_file(tmp_path):

@@ -94,8 +94,8 @@ def test_two_jobs_never_share_an_output(tmp_path):
 def test_unfinished_work_without_a_finished_group_binds_nobody(tmp_path):
     output = str(tmp_path / "out.mp4")
     folder_of(output).mkdir()
-    for left in ('{"crf": 18', ""):
-        (folder_of(output) / "job.json").write_text(left)
+    for remains in ('{"crf": 18', ""):
+        (folder_of(output) / "job.json").write_text(remains)
         with WorkFolder(output, {"crf": 20}) as work:
             assert work.segments == []
 
