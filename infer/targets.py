@@ -31,7 +31,10 @@ def check_replaceable(
         target.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return
-    require_regular(target)
+    try:
+        require_regular(target)
+    except ValueError as error:
+        raise ValueError(f"{option} {error}") from None
     if overwrite or (is_ours is not None and is_ours(target)):
         return
     raise ValueError(
