@@ -89,9 +89,6 @@ def test_a_video_of_photographs_is_upright(upscale: Upscale, tmp_path: Path) -> 
         assert difference(tmp_path / "frame.png") < FAR, outcome.text
 
 
-@pytest.mark.xfail(
-    strict=True, reason="upright pictures of another shape take that of the first"
-)
 def test_the_reported_photographs(upscale: Upscale, tmp_path: Path, field) -> None:
     upscale("--video", field("exif_mixed"), "-o", tmp_path / "o").check_done()
     sizes = [view(p).shape[:2] for p in sorted((tmp_path / "o").iterdir())]
