@@ -187,20 +187,24 @@ class Clock(AbstractContextManager["Clock"]):
             say(f"         {count} of {self._total or '?'} frames, {speed}")
 
     def _record(self) -> None:
-        """Put the state into the file that SDVSR_PROGRESS names, as JSON, for programs
-        that watch the job. A record that cannot be put there ends no job.
+        """Puts the state into the file that SDVSR_PROGRESS names, as JSON.
+
+        It is for programs that watch the job; a record that cannot be put there ends no
+        job.
         """
         if not self._record_path or not self.frames:
             return
         self._recorded = self.seconds
         count = self._num_finished + self.frames
         rate = self.frames / max(self.seconds, 1e-9)
-        left = None if self._total is None else max(0, self._total - count) / rate
+        seconds = None
+        if self._total is not None:
+            seconds = round(max(0, self._total - count) / rate, 2)
         values = {
             "frames": count,
             "total": self._total,
             "fps": round(rate, 4),
-            "eta": None if left is None else round(left, 2),
+            "eta": seconds,
             "first_frame": self.first_frame,
         }
         part = f"{self._record_path}.unfinished"

@@ -6,7 +6,6 @@ Our own file is one .safetensors whose keys are parameter paths
 """
 
 import json
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sdvsr_jax import config as configs
+from sdvsr_jax.atomic import atomic_write
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.types import Params
@@ -154,21 +154,16 @@ def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) ->
     """Writes one file of ours, atomically; ``notes`` go to the metadata (training
     command, data, metrics).
     """
-    path = Path(path)
     leaves: dict[tuple[str, ...], Any] = flatten_dict(params)
     # safetensors writes the memory of an array as it lies, whatever its strides
     flat = {keys: np.asarray(leaf, order="C") for keys, leaf in leaves.items()}
     named = {"/".join(keys): array for keys, array in flat.items()}
     text = json.dumps(configs.to_dict(config))
     metadata = {**notes, "config": text, "digest": _digest(flat, text)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(named, temporary, metadata=metadata)
+    with atomic_write(path) as part:
+        save_file(named, part, metadata=metadata)
         # safetensors creates files for the owner alone; weights are for everyone
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        part.chmod(0o644)
 
 
 def _digest(flat: Mapping[tuple[str, ...], np.ndarray], config: str) -> str:
