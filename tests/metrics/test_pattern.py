@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from infer.evaluation.measure import jumps
+from sdvsr_jax.metrics.luma import HALF
 from sdvsr_jax.metrics.pattern import phase_pattern
 from sdvsr_jax.metrics.temporal import frame_change
 
@@ -12,9 +13,9 @@ def test_the_pattern_is_the_deviation_of_the_phase_means():
     cell = generator.integers(-3, 4, (4, 4)).astype(float)
     pattern = np.tile(cell, (6, 8))[None, ..., None]
     base = generator.integers(60, 190, (1, 24, 32, 3)).astype(float)
-    sr = (base + pattern) / 127.5 - 1
+    sr = (base + pattern) / HALF - 1
     # the pattern is whole levels and nothing is clipped: only float32 rounding is left
-    measured = phase_pattern(sr, base / 127.5 - 1)
+    measured = phase_pattern(sr, base / HALF - 1)
     np.testing.assert_allclose(measured, [cell.std()], rtol=1e-5)
 
 

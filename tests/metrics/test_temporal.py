@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from sdvsr_jax.metrics.flow import lucas_kanade
+from sdvsr_jax.metrics.luma import HALF
 from sdvsr_jax.metrics.temporal import tof, visible, warping_error
 from sdvsr_jax.ops.warp import warp
 
@@ -33,17 +34,21 @@ def shifted(seed: int, dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
 @given(st.integers(0, 99), st.integers(-4, 4), st.integers(-4, 4))
 @settings(max_examples=10, deadline=None)
 def test_flow_finds_a_shift(seed, dx, dy):
-    inner = np.asarray(flow_of(*shifted(seed, dx, dy)))[0, 12:-12, 12:-12]
-    assert np.median(np.linalg.norm(inner - [dx, dy], axis=-1)) < 0.15
+    current, previous = shifted(seed, dx, dy)
+    inner = np.asarray(flow_of(current, previous))[0, 12:-12, 12:-12]
+    error = np.linalg.norm(inner - [dx, dy], axis=-1)
+    # the ridge pulls the flow a little towards that of the level above
+    assert np.median(error) < 0.15
 
 
 def test_flow_finds_less_than_a_pixel():
     previous = texture(3)
-    current = warp(
-        jnp.asarray(previous), jnp.full((1, SIZE, SIZE, 2), jnp.asarray([0.4, -0.3]))
-    )
+    motion = jnp.full((1, SIZE, SIZE, 2), jnp.asarray([0.4, -0.3]))
+    current = warp(jnp.asarray(previous), motion)
     inner = np.asarray(flow_of(current, previous))[0, 8:-8, 8:-8]
-    np.testing.assert_allclose(np.median(inner, axis=(0, 1)), [0.4, -0.3], atol=0.02)
+    median = np.median(inner, axis=(0, 1))
+    # bilinear interpolation blurs: 5 % of the motion
+    np.testing.assert_allclose(median, [0.4, -0.3], atol=0.02)
 
 
 def test_flow_is_near_that_of_scikit_image():
@@ -54,18 +59,17 @@ def test_flow_is_near_that_of_scikit_image():
     truth = jnp.asarray(np.stack([0.05 * xs, 0.05 * ys], -1)[None], jnp.float32)
     previous = texture(4)
     current = np.asarray(warp(jnp.asarray(previous), truth))
-    other = optical_flow_ilk(current[0].mean(-1), previous[0].mean(-1), radius=5)[::-1]
-    inner = (slice(8, -8), slice(8, -8))
-    ours, theirs = (
-        np.asarray(flow_of(current, previous))[0][inner],
-        np.moveaxis(other, 0, -1)[inner],
-    )
-    error = [
-        np.linalg.norm(found - np.asarray(truth)[0][inner], axis=-1).mean()
-        for found in (ours, theirs)
-    ]
-    assert error[0] < 0.1
-    assert error[0] < 1.5 * error[1]
+    rows_first = optical_flow_ilk(current[0].mean(-1), previous[0].mean(-1), radius=5)
+    theirs = np.moveaxis(rows_first[::-1], 0, -1)
+    ours = np.asarray(flow_of(current, previous))[0]
+
+    def error(flow):
+        difference = flow - np.asarray(truth)[0]
+        return np.linalg.norm(difference, axis=-1)[8:-8, 8:-8].mean()
+
+    # motion is up to 2 pixels: 5 % of it, and not much worse than the other's windows
+    assert error(ours) < 0.1
+    assert error(ours) < 1.5 * error(theirs)
 
 
 def test_what_stands_still_or_has_no_texture_does_not_move():
@@ -85,18 +89,19 @@ def test_visible_marks_what_was_covered():
         frame[:, 20:44, left : left + 24] = square[:, 20:44, 20:44]
         frames.append(frame)
     previous, current = frames
-    forward, backward = np.zeros((2, 1, SIZE, SIZE, 2), np.float32)
-    forward[:, 20:44, 26:50, 0], backward[:, 20:44, 20:44, 0] = -6, 6
-    mask = np.asarray(visible(jnp.asarray(forward), jnp.asarray(backward)))[0, ..., 0]
-    assert mask[20:44, 20:26].mean() < 0.1  # uncovered ground
-    assert mask[21:43, 27:49].mean() == 1
-    assert mask[:18].mean() == 1
-    error = warping_error(
-        current, previous, jnp.asarray(forward), jnp.asarray(mask)[None, ..., None]
-    )
-    unmasked = warping_error(
-        current, previous, jnp.asarray(forward), jnp.ones((1, SIZE, SIZE, 1))
-    )
+    forward = np.zeros((1, SIZE, SIZE, 2), np.float32)
+    forward[:, 20:44, 26:50, 0] = -6
+    backward = np.zeros((1, SIZE, SIZE, 2), np.float32)
+    backward[:, 20:44, 20:44, 0] = 6
+    flow = jnp.asarray(forward)
+    mask = visible(flow, jnp.asarray(backward))
+    seen_before = np.asarray(mask)[0, ..., 0]
+    assert seen_before[20:44, 20:26].mean() < 0.1  # ground that was behind the square
+    assert seen_before[21:43, 27:49].mean() == 1
+    assert seen_before[:18].mean() == 1
+    error = warping_error(current, previous, flow, mask)
+    unmasked = warping_error(current, previous, flow, jnp.ones_like(mask))
+    # the rest is the same pixels, up to their rounding to levels
     assert error[0] < 1e-4 < unmasked[0]
 
 
@@ -111,17 +116,14 @@ def test_warping_error_of_a_perfectly_shifted_frame_is_zero_and_counts_brightnes
     current, previous = shifted(8, 3, -2)
     flow = jnp.full((1, SIZE, SIZE, 2), jnp.asarray([3.0, -2.0]))
     mask = visible(flow, -flow)
-    np.testing.assert_allclose(
-        warping_error(current, previous, flow, mask), 0, atol=1e-7
-    )
-    flicker = np.clip(current * 0.5, -1, 1)
-    step = np.clip(flicker + 20 / 127.5, -1, 1)
+    error = warping_error(current, previous, flow, mask)
+    np.testing.assert_allclose(error, 0, atol=1e-7)
+    before = current * 0.5
+    after = before + 20 / HALF
     still = jnp.zeros((1, SIZE, SIZE, 2))
-    np.testing.assert_allclose(
-        warping_error(step, flicker, still, jnp.ones_like(mask)),
-        (20 / 255) ** 2,
-        rtol=0.02,
-    )
+    flicker = warping_error(after, before, still, jnp.ones_like(mask))
+    # some values round to another level
+    np.testing.assert_allclose(flicker, (20 / 255) ** 2, rtol=0.02)
 
 
 def test_tof_is_the_length_of_the_difference():
