@@ -1,9 +1,9 @@
-"""`python -m infer plan`: the job without the work, and what would make it better.
+"""`python -m infer plan`: the job without the work, and options that suit it better.
 
     python -m infer plan --video film.mp4
 
 takes the options of the main command, writes nothing (but --report), and prints the
-plan, what the pictures show, the predicted time and memory, and proposed options.
+plan, facts seen in the pictures, predicted time and memory, and proposed options.
 """
 
 import os
@@ -29,7 +29,7 @@ CUTS_IN_WORDS = 8
 
 
 class Prediction(NamedTuple):
-    """What the work will take on the device that was asked for."""
+    """Cost of the work on the device that was asked for."""
 
     device: str
     seconds_per_frame: float

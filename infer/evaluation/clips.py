@@ -23,7 +23,7 @@ _downsample = jax.jit(downsample_bicubic, static_argnums=1)
 
 
 class Clip(NamedTuple):
-    """Ground truth and what others made of it; uint8 RGB [f, H, W, 3]."""
+    """A clip with its ground truth and a finished result; uint8 RGB [f, H, W, 3]."""
 
     name: str
     hr: np.ndarray | None

@@ -1,7 +1,7 @@
 """Encoders and decoders that make a dirty input, each with one fixed setting.
 
 Training has an encoder of its own: its settings are drawn at random and change with its
-recipes, while what a judge does must never change with them.
+recipes, while those of a judge must never change.
 """
 
 import os

@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, case in _cases(clip, truth, conditions, models, options):
             results[name][clip.name] = measure(case, options.scale, judge)
             say(f"judged   {clip.name} {name}".rstrip())
-            # what is known so far survives an interruption of the hours that follow
+            # numbers so far survive an interruption of the hours that follow
             _write_files(options, results, judge)
             label = _label(clip.name, name, options)
             _save_pictures(case, label, options)
@@ -261,7 +261,7 @@ def _rows(
 
 
 def _label(clip: str, condition: str, options: Evaluate) -> str:
-    """What a picture's file name ends with; empty where there is one case only."""
+    """The end of a picture's file name; empty where there is one case only."""
     parts = []
     if len(options.hr + options.lr) > 1:
         parts.append(clip)

@@ -1,4 +1,4 @@
-"""Conditions of an input: what happened to the video before it reached the model.
+"""Conditions of an input: the damage to the video before it reached the model.
 
 A condition is written as parts joined by "+", applied from left to right:
 

@@ -6,8 +6,6 @@ known age with the same content and the same motion before them; a frozen frame 
 300 times.
 """
 
-import functools
-
 import jax
 import numpy as np
 
@@ -19,6 +17,7 @@ from sdvsr_jax.metrics.lpips import lpips
 YOUNG = range(5, 16)
 OLD_AGE = 85
 FROZEN_FRAMES = 300
+_lpips = jax.jit(lpips, static_argnames="net")
 
 
 def old_frames(num_frames: int) -> range:
@@ -69,7 +68,10 @@ def _compare_ages(
 def _mean_distance(
     hr: np.ndarray, sr: np.ndarray, frames: range, judge: Judge
 ) -> float:
-    distance = jax.jit(functools.partial(lpips, net=judge.net))
     weights = judge.weights["lpips"]
-    pairs = ((to_float(sr[i][None]), to_float(hr[i][None])) for i in frames)
-    return float(np.mean([distance(weights, x, y)[0] for x, y in pairs]))
+    distances = []
+    for frame in frames:
+        x = to_float(sr[frame][None])
+        y = to_float(hr[frame][None])
+        distances.append(_lpips(weights, x, y, net=judge.net)[0])
+    return float(np.mean(distances))

@@ -244,7 +244,7 @@ def _lpips_features(judge: Judge, image: np.ndarray) -> list[Array]:
 def _steadiness(
     judge: Judge, truth: Truth | None, frame: int, pairs: dict[str, np.ndarray]
 ) -> dict[str, Numbers]:
-    """Row -> what compares the frame with the one before it."""
+    """Row -> metrics that compare the frame with the one before it."""
     values: dict[str, Numbers] = {name: {} for name in pairs}
     if judge.metrics & {"warping", "tof"}:
         motion = _motion(truth, frame, pairs)

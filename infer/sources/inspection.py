@@ -39,7 +39,7 @@ EDGE = -6.0
 
 
 class Inspection(NamedTuple):
-    """What the pictures of a source show."""
+    """Facts seen in the pictures of a source."""
 
     num_frames: int
     """Frames that were looked at, from the first on."""

@@ -1,4 +1,4 @@
-"""What `infer plan` reads from the pictures of a source: real clips, real encoders."""
+"""Facts that `infer plan` reads from pictures: real clips, real encoders."""
 
 import av
 import numpy as np
