@@ -26,7 +26,15 @@ from infer.evaluation import codecs, curves, pictures
 from infer.evaluation.clips import Clip, Size, with_hr, without_hr
 from infer.evaluation.conditions import Condition, degrade, parse_condition
 from infer.evaluation.drift import drift
-from infer.evaluation.measure import METRICS, Case, Judge, Truth, make_judge, measure
+from infer.evaluation.measure import (
+    FLAT_LIMIT,
+    METRICS,
+    Case,
+    Judge,
+    Truth,
+    make_judge,
+    measure,
+)
 from infer.evaluation.methods import Model, bicubic, load_models, upscale
 from infer.evaluation.report import Results, print_table, write_csv, write_json
 from infer.model import compiled_cache
@@ -59,7 +67,7 @@ class Evaluate:
     """WIDTHxHEIGHT of HR, from the middle of the frame."""
     metrics: tuple[str, ...] = ()
     """Only these: psnr_y ssim_y lpips dists niqe tlp tof warping lr_psnr clean_psnr
-    colour phase jump. Default: all.
+    colour phase phase_flat jump. Default: all.
     """
     offsets: tuple[int, ...] = ()
     """LPIPS is the mean over crops that begin at (o, o). Default: 0, and 0 1 2 3 with
@@ -328,6 +336,7 @@ def _protocol(options: Evaluate, judge: Judge) -> dict[str, Any]:
         "colour": "largest difference of a mean colour from bicubic's",
         "phase": f"standard deviation of the {options.scale**2} phase means of the "
         "difference from bicubic",
+        "phase, flat": f"the same, differences cut off at {FLAT_LIMIT:g} levels",
         "seed": options.seed,
     }
     if options.lr:

@@ -18,7 +18,7 @@ Results = dict[str, dict[str, Rows]]
 """Condition -> clip -> rows; the only condition is "" where nothing was degraded."""
 FILE_WIDTH = 180
 BASE = ("input", "bicubic", "HR")
-BICUBIC_IS_ZERO = ("colour", "phase")
+BICUBIC_IS_ZERO = ("colour", "phase", "phase_flat")
 """Metrics that are themselves a difference from bicubic."""
 Means = dict[str, float]
 

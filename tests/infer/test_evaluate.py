@@ -74,6 +74,7 @@ def test_the_json_holds_protocol_means_and_frames(judged):
         "lr_psnr",
         "colour",
         "phase",
+        "phase_flat",
     }
     assert [len(column) for column in frames.values()] == [NUM_FRAMES] * len(mean)
     np.testing.assert_allclose(np.mean(frames["lpips"]), mean["lpips"], atol=1e-5)
@@ -154,7 +155,14 @@ def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
     mean = json.loads(out.read_text())["mean"]
     assert list(mean) == ["bicubic", "nano, 1 steps, no TPM"]
     for numbers in mean.values():
-        assert set(numbers) == {"niqe", "warping", "lr_psnr", "colour", "phase"}
+        assert set(numbers) == {
+            "niqe",
+            "warping",
+            "lr_psnr",
+            "colour",
+            "phase",
+            "phase_flat",
+        }
     assert mean["nano, 1 steps, no TPM"]["lr_psnr"] > mean["bicubic"]["lr_psnr"]
 
 

@@ -34,6 +34,18 @@ def test_noise_without_a_pattern_falls_with_the_number_of_cells():
     assert measured == pytest.approx(0.115, rel=0.5)
 
 
+def test_a_limit_lowers_the_noise_of_content_and_keeps_a_weak_pattern():
+    noise = 0.1 * jax.random.normal(jax.random.key(0), (1, 256, 256, 3))
+    base = np.zeros_like(noise)
+    plain = float(phase_pattern(noise, base)[0])
+    # values of 12.75 levels cut off at 4 deviate by 3.7: 0.3 of it, give or take 0.05
+    assert float(phase_pattern(noise, base, limit=4.0)[0]) < 0.5 * plain
+    grid = np.zeros((1, 256, 256, 3))
+    grid[:, ::4, ::4] = 2 / HALF
+    flat = phase_pattern(grid, base, limit=4.0)
+    np.testing.assert_allclose(flat, phase_pattern(grid, base), rtol=1e-6)
+
+
 def test_the_change_of_a_frame_is_in_levels():
     previous = np.full((1, 8, 8, 3), -1.0)
     current = np.full((1, 8, 8, 3), -1.0)
