@@ -52,4 +52,4 @@ class Sink(Protocol):
         """Ends a group of frames; ``state`` is the stream's state after the last."""
 
     def close(self) -> None:
-        """Lets go of what is open; a group without its mark is given up."""
+        """Closes open files; a group without its mark is given up."""

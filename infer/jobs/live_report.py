@@ -22,7 +22,9 @@ class Meter:
     """Reads the counters of a session's parts; `steps` holds the model's own times."""
 
     def __init__(self, source: LiveSource, inbox: Inbox, sink: LiveSink) -> None:
-        self._source, self._inbox, self._sink = source, inbox, sink
+        self._source = source
+        self._inbox = inbox
+        self._sink = sink
         self.steps = Latency()
         self._start = now()
         self._last_line = now()
@@ -45,7 +47,8 @@ class Meter:
     def say(self, title: str) -> None:
         """Says frames, rates and percentiles in one line, and troubles in another."""
         self._last_line = now()
-        inbox, sink = self._inbox, self._sink
+        inbox = self._inbox
+        sink = self._sink
         repeated = f", {sink.num_repeated} repeated" if sink.num_repeated else ""
         frames = f"{inbox.num_received} frames in, {sink.num_frames} out"
         losses = f"{inbox.num_dropped} dropped{repeated}"
@@ -74,7 +77,9 @@ class Meter:
         Times are in milliseconds; latency counts from the arrival of a frame's bytes to
         the moment named in ``latency_ends_when``.
         """
-        inbox, sink, source = self._inbox, self._sink, self._source
+        inbox = self._inbox
+        sink = self._sink
+        source = self._source
         return {
             "frames_in": inbox.num_received,
             "frames": sink.num_frames,
@@ -101,7 +106,8 @@ class TimedModel:
     """
 
     def __init__(self, model: Stepper, meter: Meter) -> None:
-        self._model, self._meter = model, meter
+        self._model = model
+        self._meter = meter
         self.restart = model.restart
         self.snapshot = model.snapshot
         self.is_finite = model.is_finite

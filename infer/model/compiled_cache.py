@@ -139,9 +139,9 @@ def program(
     shapes = jax.eval_shape(lambda *a: a, *arguments)
     path = _path(name, facts, shapes)
     if path is not None:
-        kept = _read(path)
-        if kept is not None:
-            return kept
+        earlier = _read(path)
+        if earlier is not None:
+            return earlier
     data = trace(make(), shapes)
     if path is not None:
         _write(path, data)
@@ -181,7 +181,7 @@ def _path(name: str, facts: tuple, shapes: Any) -> Path | None:
 
 
 def _surroundings() -> tuple:
-    """Returns what a trace depends on besides its function and arguments."""
+    """Returns the facts that decide a trace besides its function and arguments."""
     device = program_device()
     return (
         device.platform,
@@ -215,7 +215,8 @@ def _read(path: Path) -> Program | None:
             content = file.read()
     except OSError:
         return None
-    seal, data = content[:SEAL], content[SEAL:]
+    seal = content[:SEAL]
+    data = content[SEAL:]
     # JAX reads some damaged programs without a word and fails when they are compiled.
     if hashlib.sha256(data).digest() != seal:
         return None

@@ -156,7 +156,9 @@ class Engine:
         self._run = traced_step.compile(*arguments, donate=(1,))
 
     def _make_start(self) -> Callable[[Array], StreamState]:
-        config, height, width = self.model.config, self._height, self._width
+        config = self.model.config
+        height = self._height
+        width = self._width
         return lambda seed: init_state(config, 1, height, width, seed=seed)
 
     def _make_step(self) -> Callable:
@@ -166,7 +168,7 @@ class Engine:
 
     @property
     def layout(self) -> Layout:
-        """How a frame is made to fit; part of what decides the output's bytes."""
+        """How a frame is made to fit; it decides bytes of the output."""
         flow = self.model.config.flow
         if isinstance(flow, RAFTConfig) and flow.correlation == "on_demand":
             return OnDemand()

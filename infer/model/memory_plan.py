@@ -46,7 +46,8 @@ class Planner:
     """Finds the engine that fits the memory. tell: gets a line if not Whole."""
 
     def __init__(self, engines: Engines, tell: Callable[[str], None]) -> None:
-        self._engines, self._tell = engines, tell
+        self._engines = engines
+        self._tell = tell
 
     def fitting_engine(self, layout: Layout | None, need: Need, model: Model) -> Engine:
         """Returns the engine of that layout; without one, of the first that fits.
@@ -93,10 +94,11 @@ class Planner:
         return engine if engine.num_tiles > 1 else self._whole(need, model)
 
     def _largest_tiles(self, need: Need, model: Model, free: int) -> Engine:
-        width, height = need.shape.width, need.shape.height
+        width = need.shape.width
+        height = need.shape.height
         guess = estimate(need, model)
         # The next frame's state, LR frame and noise are there beside the networks.
-        room = SLACK * free - guess.held - 1.2 * guess.state
+        room = SLACK * free - guess.lasting - 1.2 * guess.state
         pixels = max(0, round(room * width * height / guess.networks))
         side = math.isqrt(pixels)
         while True:
@@ -139,22 +141,23 @@ def predicted(engine: Engine, need: Need) -> memory.Memory:
 class Estimate(NamedTuple):
     """Bytes of the work, before anything is compiled.
 
-    held: weights, state, queues, encoder. networks: the rest.
+    lasting: weights, state, queues, encoder. networks: the rest.
     """
 
-    held: int
+    lasting: int
     state: int
     networks: int
 
     @property
     def whole(self) -> int:
         """Without tiles."""
-        return self.held + self.networks
+        return self.lasting + self.networks
 
 
 def estimate(need: Need, model: Model) -> Estimate:
     """Returns the bytes by the traced step; nothing is computed."""
-    config, shape = model.config, need.shape
+    config = model.config
+    shape = need.shape
     state = jax.eval_shape(lambda: init_state(config, 1, shape.height, shape.width))
     width, height = shape.size
     pixels_in = need.frames_in * shape.width * shape.height
@@ -162,18 +165,19 @@ def estimate(need: Need, model: Model) -> Estimate:
     bytes_per_pixel = 6 if shape.is_deep else 3
     host = bytes_per_pixel * (pixels_in + pixels_out) + need.encoder
     platform = model.device.platform
-    held = memory.size_of((model.params, state, state))
+    lasting = memory.size_of((model.params, state, state))
     if platform == "cpu":
-        held += host
+        lasting += host
     frame = jax.ShapeDtypeStruct((1, shape.height, shape.width, 3), "float32")
     traced_step = functools.partial(step, config=config)
     traced = peak_bytes(traced_step, model.params, state, frame)
     networks = memory.temporaries(traced, platform)
-    return Estimate(held, memory.size_of(state), networks)
+    return Estimate(lasting, memory.size_of(state), networks)
 
 
 def _has_volume(need: Need, model: Model) -> bool:
-    config, flow = model.config, model.config.flow
+    config = model.config
+    flow = config.flow
     if not isinstance(flow, RAFTConfig) or flow.correlation == "on_demand":
         return False
     if flow.correlation == "volume":

@@ -47,7 +47,8 @@ def measure(device: str) -> np.ndarray:
     shape = Shape(WIDTH, HEIGHT, False, (4 * WIDTH, 4 * HEIGHT))
     engine = Engine(model, shape)
     state = engine.start(0)
-    rows, columns = 4 * HEIGHT // CELL, 4 * WIDTH // CELL
+    rows = 4 * HEIGHT // CELL
+    columns = 4 * WIDTH // CELL
     numbers = []
     for frame in range(FRAMES):
         state, pixels = engine.step(state, pattern(frame))

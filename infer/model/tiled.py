@@ -46,8 +46,10 @@ class TiledEngine(Engine):
         super().__init__(model, shape)
 
     def _compile(self) -> None:
-        config, grid = self.model.config, self.grid
-        params, state = self.model.params, self.state_shape
+        config = self.model.config
+        grid = self.grid
+        params = self.model.params
+        state = self.state_shape
         tile = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in self._tiles[0]]
         scalar = jax.ShapeDtypeStruct((1,), "float32")
         options = compiler_options()

@@ -30,7 +30,8 @@ class Clock:
     """
 
     def __init__(self, base: Fraction, frame_ticks: int) -> None:
-        self.base, self._frame_ticks = base, frame_ticks
+        self.base = base
+        self._frame_ticks = frame_ticks
         self._offset: int | None = None
         self._last: int | None = None
         self._gap = frame_ticks
@@ -97,11 +98,11 @@ def demux_unbroken(
     with all their streams, so that pictures and copied packets are moved alike. clock:
     to count jumps with.
     """
-    wanted = list(streams)
+    selection = list(streams)
     if not is_joinable(container):
-        yield from container.demux(wanted)
+        yield from container.demux(selection)
         return
-    indices = {stream.index for stream in wanted}
+    indices = {stream.index for stream in selection}
     clock = JoinedClock() if clock is None else clock
     for packet in container.demux():
         clock.mend(packet)
@@ -133,7 +134,8 @@ class JoinedClock:
 
     def mend(self, packet: Packet) -> None:
         """Moves a packet's times, in demuxing order of all streams."""
-        stream, base = packet.stream, packet.time_base
+        stream = packet.stream
+        base = packet.time_base
         shift = self._shift
         ticks = packet.pts if packet.dts is None else packet.dts
         if ticks is not None and stream.type in ("video", "audio"):

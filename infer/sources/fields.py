@@ -43,7 +43,7 @@ class Fields(NamedTuple):
 
 
 def with_fields(info: VideoInfo) -> tuple[VideoInfo, list[str]]:
-    """Returns the facts for deinterlacing, and in words what will be done."""
+    """Returns the facts for deinterlacing, and in words the plan for it."""
     fields = look_at_fields(info)
     notes = []
     if fields.is_telecined:

@@ -38,7 +38,7 @@ class Damage:
     clock_jumps: int = 0
 
     def facts(self) -> list[str]:
-        """Returns in words what is told whether or not something was lost."""
+        """Returns changes in mid-stream, in words."""
         facts = []
         if self.reshaped_frames:
             facts.append(
@@ -74,7 +74,8 @@ class FileSource:
 
     def frames(self) -> Iterator[Frame]:
         """Returns the frames; their ``index`` is the number in the source."""
-        info, damage = self.info, self.damage
+        info = self.info
+        damage = self.damage
         stop = None if self.count is None else self.start + self.count
         timed = _with_time(decode(info, damage), info, damage)
         part = itertools.islice(timed, self.start, stop)
@@ -89,16 +90,16 @@ class FileSource:
         )
         # A deinterlacer hands out every picture one frame late.
         nothing = np.empty((0, 0, 3), np.uint8)
-        waiting: deque[Frame] = deque()
+        pending: deque[Frame] = deque()
         for index, (picture, pts, duration) in enumerate(part, self.start):
             orientation = UPRIGHT if info.is_upright else orientation_of(picture)
             frame = Frame(nothing, pts, duration, index, orientation=orientation)
-            waiting.append(frame)
+            pending.append(frame)
             for rgb in converter.convert(picture):
-                yield waiting.popleft()._replace(rgb=rgb)
+                yield pending.popleft()._replace(rgb=rgb)
             damage.resized_frames = converter.num_resized
         for rgb in converter.flush():
-            yield waiting.popleft()._replace(rgb=rgb)
+            yield pending.popleft()._replace(rgb=rgb)
 
 
 def read_frames(

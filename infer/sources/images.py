@@ -91,8 +91,9 @@ def orientation_of(frame: VideoFrame) -> int:
     matrix = display_matrix(frame)
     if matrix is None:
         return UPRIGHT
-    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
-    signs = tuple(int(np.sign(v)) for v in (a, b, c, d))
+    # The third column shifts the picture, which says nothing of its orientation.
+    turn = (*matrix[0:2], *matrix[3:5])
+    signs = tuple(int(np.sign(value)) for value in turn)
     return ORIENTATIONS.get(signs, UPRIGHT)
 
 

@@ -41,7 +41,8 @@ class Inbox:
         count: int | None = None,
     ) -> None:
         self.overflow: Overflow = overflow
-        self._source, self._depth = source, depth
+        self._source = source
+        self._depth = depth
         self._stop = threading.Event() if stop is None else stop
         self._part = (skip, None if count is None else skip + count)
         self._waiting: deque[Frame] = deque()
@@ -76,7 +77,8 @@ class Inbox:
     def begin(self) -> None:
         """Counts frames that were dropped so far as ``num_missed``."""
         with self._changed:
-            self.num_missed, self.num_dropped = self.num_dropped, 0
+            self.num_missed = self.num_dropped
+            self.num_dropped = 0
 
     def join(self, seconds: float) -> bool:
         """Returns whether the reader ended within that time."""

@@ -71,7 +71,9 @@ class Connection:
     def __init__(
         self, address: InputAddress, settings: LiveSettings, damage: Damage
     ) -> None:
-        self._address, self._settings, self._damage = address, settings, damage
+        self._address = address
+        self._settings = settings
+        self._damage = damage
         self._moments: dict[int, float] = {}
         self._last_picture = now()
         self._container = self._open()
@@ -92,7 +94,8 @@ class Connection:
             raise
 
     def _open(self) -> InputContainer:
-        address, settings = self._address, self._settings
+        address = self._address
+        settings = self._settings
         if address.is_file:
             return open_input(address.path, settings.limits)
         limits = {"max_pixels": str(settings.limits.max_pixels)}
@@ -200,8 +203,10 @@ class LiveSource:
         stop: threading.Event,
         tell: Callable[[str], None],
     ) -> None:
-        self._address, self._settings = address, settings
-        self._stop, self._tell = stop, tell
+        self._address = address
+        self._settings = settings
+        self._stop = stop
+        self._tell = tell
         self.damage = Damage()
         self._connection: Connection | None = self._connect_first()
         info = self._connection.info
@@ -262,7 +267,7 @@ class LiveSource:
         connection = self._connection
         assert connection is not None
         # A deinterlacer hands out every picture one frame late.
-        waiting = deque[tuple[int, float]]()
+        pending = deque[tuple[int, float]]()
         is_fresh = True
         pace = Pace() if self._settings.is_paced else None
         for item, moment in connection.arrivals():
@@ -273,12 +278,12 @@ class LiveSource:
             if pace is not None:
                 due = pace.wait(float(ticks * self.clock.base), self._stop)
                 moment = max(moment, due)
-            waiting.append((ticks, moment))
+            pending.append((ticks, moment))
             for rgb in self._convert.convert(item):
-                yield self._frame(rgb, *waiting.popleft(), is_fresh)
+                yield self._frame(rgb, *pending.popleft(), is_fresh)
                 is_fresh = False
         for rgb in self._convert.flush():
-            yield self._frame(rgb, *waiting.popleft(), is_fresh)
+            yield self._frame(rgb, *pending.popleft(), is_fresh)
 
     def _frame(
         self, rgb: np.ndarray, ticks: int, moment: float, is_fresh: bool
@@ -296,7 +301,8 @@ class LiveSource:
 
     def _comes_back(self, why: str) -> bool:
         """Tries again and again; False if the source had simply ended."""
-        address, patience = self._address, self._settings.patience
+        address = self._address
+        patience = self._settings.patience
         if not address.lasts or (address.waits and not why):
             if why:
                 raise JobError(f"{address.path}: {why}")

@@ -1,4 +1,4 @@
-"""Inputs from a network: the limits of what they may do, ask for and take."""
+"""Inputs from a network: their protocols, time-outs and bounds."""
 
 NETWORK = (
     "udp",

@@ -133,7 +133,9 @@ def hdr_metadata(frame: VideoFrame) -> HDRMetadata | None:
     light = _side_data(frame, "CONTENT_LIGHT_LEVEL")
     if mastering is None and light is None:
         return None
-    primaries, white, luminance = (), None, None
+    primaries = ()
+    white = None
+    luminance = None
     if mastering:
         *numbers, has_primaries, has_luminance = struct.unpack("=20i2i", mastering[:88])
         values = _fractions(numbers)

@@ -253,7 +253,8 @@ def _other_streams(
     container: InputContainer, stream: VideoStream
 ) -> tuple[list[StreamInfo], list[str]]:
     """Streams that can be copied, and in words those that no container can take."""
-    others, left_out = [], []
+    others = []
+    left_out = []
     for other in container.streams:
         if other is stream:
             continue

@@ -1,5 +1,5 @@
 """Every kind of source and sink by its address: RTSP, HLS over HTTP, recordings; and
-what no address may do.
+limits of every address.
 """
 
 import functools
