@@ -17,9 +17,10 @@ CHANNELS = 64
 NUM_LAYERS = 8
 NUM_RUNS = 3
 """The fastest counts: another process may disturb one of them."""
+# Speed of a whole step over that of the probe. A rough value: a step also warps,
+# normalises and resizes, which the count of operations leaves out, and how much that
+# costs differs from machine to machine.
 STEP_SHARE = 0.6
-"""Speed of a whole step over that of the probe, measured with `nano` on CPUs: a step
-also warps, normalises and resizes, which the count of operations leaves out."""
 
 
 def predict_seconds(
@@ -27,7 +28,7 @@ def predict_seconds(
 ) -> float:
     """Seconds that one LR frame of width x height will take on the device.
 
-    Takes under a second; right within a factor of two.
+    Takes about a second. A rough guide: it can be wrong by a factor of two or three.
     """
     operations = frame_flops(config, width, height)
     speed = measure_speed(device, config.compute_dtype)
