@@ -6,6 +6,7 @@ Our own file is one .safetensors whose keys are parameter paths
 """
 
 import json
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
