@@ -6,6 +6,8 @@ import shutil
 import unicodedata
 from pathlib import Path
 
+from sdvsr_jax.atomic import atomic_write
+
 NAME_LENGTH = 80
 """Characters; with a suffix and the work folder's own words it stays below the 255
 bytes that file systems take, in every script.
@@ -14,12 +16,8 @@ bytes that file systems take, in every script.
 
 def write_record(path: Path, text: str) -> None:
     """Put a small file in place, complete or not at all, also across a power cut."""
-    part = path.with_name(f".{path.name}.unfinished")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with atomic_write(path) as part:
+        part.write_text(text, "utf-8")
 
 
 def size_of_folder(folder: Path) -> int:

@@ -79,16 +79,19 @@ export class View {
   // draws a picture into the columns from..to, centred between start and end
   part(picture, from, to, start, end, operation = 'source-over') {
     if (!picture || to <= from) return;
-    const { context, canvas, shape, scale } = this;
+    const { context, canvas, scale } = this;
+    // a browser turns and stretches a film itself
+    const filmed = picture instanceof HTMLVideoElement;
+    const [upright, tall] = this.turned();
+    const shape = filmed ? { rotation: 0, mirrored: false, aspect: 1 } : this.shape;
     context.save();
     context.beginPath();
     context.rect(from, 0, to - from, canvas.height);
     context.clip();
-    const [width, height] = this.turned();
-    const x = (start + end) / 2 - (this.centre[0] - 0.5) * width * scale;
-    const y = canvas.height / 2 - (this.centre[1] - 0.5) * height * scale;
-    const across = this.size[0] * shape.aspect * scale;
-    const down = this.size[1] * scale;
+    const x = (start + end) / 2 - (this.centre[0] - 0.5) * upright * scale;
+    const y = canvas.height / 2 - (this.centre[1] - 0.5) * tall * scale;
+    const across = (filmed ? upright : this.size[0] * shape.aspect) * scale;
+    const down = (filmed ? tall : this.size[1]) * scale;
     // whole device pixels, or 1:1 would be blurred by half a pixel
     const swaps = shape.rotation % 180;
     const corner = [Math.round(x - (swaps ? down : across) / 2), Math.round(y - (swaps ? across : down) / 2)];
