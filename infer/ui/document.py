@@ -18,6 +18,11 @@ allowed), 404 (not there), 409 (not now), 413 (too large), 421 (another host's n
 
 This page is written by `python -m infer.ui.document`.
 """
+OPTIONS = """### JobOptions
+
+The options of the command line that concern one file, by their names with `_` for `-`:
+`sdvsr --help` explains them, and `/api/openapi.json` has their types and defaults.
+"""
 LIVE = """
 ## live
 
@@ -47,7 +52,9 @@ def page() -> Iterator[str]:
     yield _live_text() + "\n"
     yield "## Types\n"
     for name, schema in document["components"]["schemas"].items():
-        if "properties" in schema and not name.startswith("HTTP"):
+        if name == "JobOptions":
+            yield OPTIONS
+        elif "properties" in schema and not name.startswith("HTTP"):
             yield from _type(name, schema)
 
 

@@ -7,6 +7,8 @@ import { Player } from './player.js';
 import { View } from './view.js';
 import { WORDS } from './words.js';
 
+const TIMED = 500e6; // bytes: the times of all frames are read from the whole file
+
 const find = (id) => document.querySelector(id);
 const stage = find('#stage');
 
@@ -24,6 +26,7 @@ class Page {
     this.about = about;
     this.inputs = [];
     this.input = null;
+    this.times = new Map(); // id of an input -> seconds of its frames
     this.job = null; // whose frames are on the right: a preview or a result
     this.form = new Form(find('#form'), about);
     this.view = new View(stage, find('#canvas'), find('#handle'), { left: find('#tag-left'), right: find('#tag-right') });
@@ -123,7 +126,11 @@ class Page {
     const stretch = (width * clip.height) / (height * clip.width);
     const shape = { rotation: clip.rotation, mirrored: clip.mirrored, aspect: clip.aspect / stretch };
     const scene = { key: input.id, rate: clip.rate, size: [width, height], left: enlarged, shape, start };
-    if (!job) return { ...scene, frames: clip.frames ?? 1, right: null, films: null, note: WORDS.sourceOnly };
+    const times = this.times.get(input.id)?.slice(start);
+    // the container's number of frames is a guess where the rate varies
+    const frames = times?.length ?? clip.frames ?? 1;
+    scene.times = times?.map((time) => time - times[0]);
+    if (!job) return { ...scene, frames, right: null, films: null, note: WORDS.sourceOnly };
     const right = (place) => `api/jobs/${job.id}/frames/${place}`;
     if (job.kind === 'preview') {
       return { ...scene, frames: job.progress.frames, right, films: null, note: WORDS.previewPaused };
@@ -147,9 +154,21 @@ class Page {
     this.view.line = null;
     find('#flicker-view').hidden = true;
     const opened = this.player.open(this.scene()).catch((problem) => this.tell(problem.message));
+    this.learnTimes(input);
     if (then === 'preview') await this.preview();
     else await this.estimate();
     await opened;
+  }
+
+  async learnTimes(input) {
+    if (this.times.has(input.id) || input.size > TIMED) return;
+    const times = await get(`api/inputs/${input.id}/times`).catch(() => null);
+    if (!times?.length) return;
+    this.times.set(input.id, times);
+    if (this.input !== input || this.job?.kind === 'file') return;
+    const { frames, times: own } = this.scene();
+    Object.assign(this.player.scene, { frames, times: own });
+    this.showPlace(this.player.scene.note);
   }
 
   async preview(start) {
