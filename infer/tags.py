@@ -17,24 +17,17 @@ MUXER_TAGS = {
     "bps",
     "number_of_frames",
     "number_of_bytes",
+    "operational_pattern_ul",
 }
-# Names of one particular file, which would be lies in another one.
-IDENTIFIERS = {
-    "umid",
-    "uid",
-    "generation_uid",
-    "product_uid",
-    "file_package_umid",
-    "material_package_umid",
-    "reference_package_umid",
+# Keys whose values name one particular file; in another file they would be lies.
+IDENTIFIER = re.compile(r"(.*[_. ])?(uid|umid|uuid)|.*content[._]id(entifier)?")
+# What Windows Media says of its own classes and software.
+WINDOWS_TAGS = {
     "wm/mediaclassprimaryid",
     "wm/mediaclasssecondaryid",
     "wmfsdkversion",
     "wmfsdkneeded",
     "isvbr",
-    "devicemodel_id",
-    "content_id",
-    "com.apple.quicktime.content.identifier",
 }
 # Entries that stand for nothing having been said.
 EMPTY_TAGS = {
@@ -72,7 +65,9 @@ def authored_tags(
 def _is_of_muxer(base: str, value: str) -> bool:
     if base.startswith("_statistics") or (base, value) in EMPTY_TAGS:
         return True
-    return base in MUXER_TAGS or base in IDENTIFIERS
+    if IDENTIFIER.fullmatch(base):
+        return True
+    return base in MUXER_TAGS or base in WINDOWS_TAGS
 
 
 def missing_tags(expected: Mapping[str, str], tags: Mapping[str, str]) -> list[str]:

@@ -252,3 +252,16 @@ def test_words_that_only_look_different_are_not_lost():
             "language": "und",
         }
     ) == {"title": "a"}
+
+
+def test_names_of_one_particular_file_are_not_carried_over():
+    identifiers = {
+        "uid": "1",
+        "material_package_umid": "0x06",
+        "generation_uid": "2",
+        "WM/MediaClassPrimaryID": "{0}",
+        "com.apple.quicktime.content.identifier": "A",
+        "UUID": "3",
+    }
+    assert authored_tags({**identifiers, "liquid": "water"}) == {"liquid": "water"}
+    assert missing_tags(authored_tags(identifiers), {}) == []
