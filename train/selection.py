@@ -53,6 +53,6 @@ def guidance_from_unet(params: Params) -> Params:
         p for p in controlnet if p not in unet and not p.startswith(own_prefixes)
     )
     if unknown:
-        raise ValueError(f"guidance_from_unet: the U-Net has no {missing[:3]}")
+        raise ValueError(f"guidance_from_unet: the U-Net has no {unknown[:3]}")
     copied = {path: unet.get(path, value) for path, value in controlnet.items()}
     return params | {"controlnet": traverse_util.unflatten_dict(copied, sep="/")}

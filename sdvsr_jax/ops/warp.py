@@ -5,6 +5,9 @@ import jax.numpy as jnp
 
 from sdvsr_jax.types import Array, Bool, Float
 
+Positions = Float[Array, "b *n"]
+"""One coordinate of n points of each of b images, in pixels."""
+
 
 def warp(
     image: Float[Array, "b h w c"],
@@ -40,7 +43,7 @@ def inside(flow: Float[Array, "b h w 2"]) -> Bool[Array, "b h w 1"]:
 
 
 def sample_bilinear(
-    image: Float[Array, "b h w c"], x: Float[Array, "b *n"], y: Float[Array, "b *n"]
+    image: Float[Array, "b h w c"], x: Positions, y: Positions
 ) -> Array:
     """Returns bilinear samples [b, *n, c] at pixel positions; taps outside the image
     count as 0.
