@@ -89,8 +89,9 @@ def use() -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return
-    # A writable parent would let others put another folder in its place.
-    if not fault(path.parent) and not fault(path):
+    # Others who can write in its parent could put a folder of theirs in its place, and
+    # that would belong to them.
+    if not fault(path):
         jax.config.update("jax_compilation_cache_dir", str(path))
 
 

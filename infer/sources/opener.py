@@ -21,6 +21,8 @@ from infer.sources.network import is_network
 NO_PROTOCOL = "none"
 """FFmpeg opens nothing by itself: some formats do not ask the opener for the files
 within."""
+BUFFER = 2**18
+"""Bytes of one read: every read waits for Python's lock."""
 CONCAT_HEAD = b"ffconcat version 1.0"
 HLS_HEADS = (b"#EXTM3U", b"\xef\xbb\xbf#EXTM3U")
 CONCAT_FORMATS = (
@@ -181,7 +183,11 @@ def _open(path: str, limits: Limits) -> InputContainer:
     guarded = options | {"protocol_whitelist": NO_PROTOCOL}
     try:
         return av.open(
-            opener.url, options=guarded, metadata_errors="replace", io_open=opener
+            opener.url,
+            options=guarded,
+            metadata_errors="replace",
+            buffer_size=BUFFER,
+            io_open=opener,
         )
     except av.FFmpegError:
         head = _head(path)

@@ -19,7 +19,7 @@ from infer.jobs.fitting import engine_for_job, need_of_job
 from infer.jobs.plan import make_plan
 from infer.model import memory
 from infer.model import memory_plan as fit
-from infer.model.engine import load_model
+from infer.model.engine import Engine, Shape, load_model
 from infer.model.engines import Engines
 from infer.sources.files import read_frames
 from infer.sources.probe import probe
@@ -180,6 +180,17 @@ def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
     assert (
         abs(fit.estimate(need, model).whole / (result.device + result.host) - 1) < 0.2
     )
+
+
+def test_one_value_that_is_no_number_is_seen_on_the_device(tiny_model):
+    """Rounding to pixels makes it black, so the state is asked."""
+    model = load_model(tiny_model, "cpu")
+    engine = Engine(model, Shape(16, 16, False, (64, 64)))
+    state = engine.start(0)
+    assert engine.is_finite(state)
+    for value in (np.nan, np.inf):
+        sr = state.prev_sr.at[0, 3, 5, 1].set(value)
+        assert not engine.is_finite(state._replace(prev_sr=sr))
 
 
 def test_the_memory_of_this_process_grows_by_an_allocation():
