@@ -139,6 +139,8 @@ class Connection:
         streams: list[VideoStream | AudioStream] = [self._video]
         if self.sound is not None:
             streams.append(self.sound)
+        # Opening has a time-out of its own.
+        self._last_picture = now()
         for packet in self._container.demux(streams):
             moment = now()
             if packet.stream is not self._video:
