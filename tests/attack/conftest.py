@@ -95,13 +95,18 @@ Upscale = Callable[..., Outcome]
 
 
 @pytest.fixture
-def upscale(tiny_model: str, capsys: pytest.CaptureFixture[str]) -> Upscale:
-    """Run the command in this process."""
+def upscale(
+    tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Upscale:
+    """Run the command in this process. The folder of the test is left out of its words:
+    its name has those of the law in it.
+    """
 
     def call(*arguments: object, model: object = tiny_model) -> Outcome:
         words = [str(a) for a in arguments]
         status = main([*words, "--model", str(model)])
-        return Outcome(status, capsys.readouterr().err)
+        text = capsys.readouterr().err
+        return Outcome(status, text.replace(str(tmp_path), ""))
 
     return call
 
