@@ -53,10 +53,9 @@ __all__ = [
     "stream_diffvsr",
 ]
 
+# Their modules need the weight-file libraries; the model itself works without those,
+# and starts sooner.
 _LATE = {"load": "weights.load", "save": "weights.load", "Upscaler": "upscaler"}
-"""Names whose modules need the weight-file libraries; the model itself works without
-those.
-"""
 
 
 def __getattr__(name: str) -> Any:

@@ -45,6 +45,7 @@ def timesteps(config: DiffusionConfig) -> np.ndarray:
     steps = config.num_steps
     if not 1 <= steps <= total:
         raise ValueError(f"num_steps is {steps}, expected 1 to {total}")
+    # downwards from the end, so that the first step starts from pure noise
     spaced = np.arange(total, 0, -total / steps)
     return np.round(spaced).astype(np.int32) - 1
 
@@ -53,9 +54,11 @@ def step_coefficients(config: DiffusionConfig) -> StepCoefficients:
     """Coefficients of (1)-(3) for every sampling step; after the last one alpha_bar[0]
     (or 1) is reached.
     """
+    # rounded to float32 first, as the published scheduler holds it
     alpha_bar = alphas_cumprod(config).astype(np.float64)
     now = timesteps(config)
     previous = now - config.num_train_timesteps // config.num_steps
+    # the published scheduler ends at alpha_bar[0], with a rest of noise
     final = 1.0 if config.set_alpha_to_one else alpha_bar[0]
     now_bar = alpha_bar[now]
     next_bar = np.where(previous >= 0, alpha_bar[previous], final)

@@ -32,6 +32,7 @@ def _peak(jaxpr: Any) -> int:
     worst = 0
     for index, equation in enumerate(jaxpr.eqns):
         results = sum(_bytes(value) for value in equation.outvars)
+        # a loop's body needs its own values beside those alive around it
         peaks = [_peak(inner) for inner in inner_jaxprs(equation.params)]
         worst = max(worst, alive + max([results, *peaks]))
         alive += results

@@ -14,7 +14,7 @@ from sdvsr_jax.models.guidance import ControlNet
 from sdvsr_jax.models.restorer import FOLD, Restorer
 from sdvsr_jax.models.unet import UNet
 from sdvsr_jax.models.vae import SequenceBlock, TemporalAutoencoder
-from sdvsr_jax.types import Array, Params, PyTree
+from sdvsr_jax.types import Array, Key, Params, PyTree
 
 PROMPT_TOKENS = 77
 
@@ -64,7 +64,7 @@ def uses_text(config: ModelConfig) -> bool:
     return any(kind != "none" for kind in config.unet.attention)
 
 
-def init_params(key: Array, config: ModelConfig) -> Params:
+def init_params(key: Key[Array, ""], config: ModelConfig) -> Params:
     """Returns random float32 parameters.
 
     Every part that corrects a plainer result (residual decoder, guidance, TPM, flow)
@@ -91,12 +91,13 @@ def init_params(key: Array, config: ModelConfig) -> Params:
     for (name, (touch, arguments)), network_key in zip(inputs.items(), keys):
         variables = modules[name].init(network_key, *arguments, method=touch)
         params[name] = variables["params"]
+    # zeros until a checkpoint brings them: no text encoder is trained here
     if uses_text(config):
         params["prompt_embeds"] = text
     return params
 
 
-def init_restorer(key: Array, config: ModelConfig) -> Params:
+def init_restorer(key: Key[Array, ""], config: ModelConfig) -> Params:
     """Returns random parameters of the restorer alone, for a model that had none."""
     net = build(config).restorer
     assert net is not None

@@ -15,8 +15,9 @@ from sdvsr_jax.ops.attention import device_kind
 from sdvsr_jax.ops.subpixel import phase_kernels
 from sdvsr_jax.types import Params, PerNetwork, Prepared
 
+# Kernels behind an upsampling: every timestep reads them, so they are collapsed once
+# (`subpixel.phase_kernels`).
 UPSAMPLING = re.compile(r"/upsamplers_\d+/conv/kernel$")
-"""Kernels that every timestep reads collapsed to `subpixel.phase_kernels`."""
 
 
 def prepare(params: Params, config: ModelConfig) -> Prepared:

@@ -42,10 +42,12 @@ def restore(
     validity = jnp.broadcast_to(validity, (*lr.shape[:3], 1))
     previous = jnp.where(has_prev, warp(prev_lr, motion.flow_lr), lr)
     half_flow = mean_pool(motion.flow_lr, FOLD) / FOLD
+    # before and behind the warp: a NaN of an unused state would pass its weights
     memory = warp(jnp.where(has_prev, state.memory, 0), half_flow)
     memory = jnp.where(has_prev, memory, 0)
     repair = nets.restorer(lr, previous, memory, validity)
     degree = state.restore[:, None, None, None]
+    # in the state and not in the config: one program serves all degrees
     amount = jnp.where(degree < 0, repair.amount, degree)
     repaired = lr + amount * repair.residual
     return Restored(jnp.where(degree == 0, lr, repaired), repair)

@@ -12,6 +12,7 @@ from sdvsr_jax.stream import StreamState
 
 def to_arrays(state: StreamState) -> dict[str, np.ndarray]:
     """Returns copies of the state's leaves by number; they outlive the next step."""
+    # numpy has no type for JAX's keys
     raw = state._replace(key=jax.random.key_data(state.key))
     leaves = jax.tree.leaves(raw)
     return {f"{i:03d}": np.array(leaf) for i, leaf in enumerate(leaves)}

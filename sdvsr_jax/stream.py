@@ -39,6 +39,7 @@ from sdvsr_jax.types import (
     Array,
     Frames,
     HasPrev,
+    Int,
     Latents,
     LRFrame,
     Mask,
@@ -76,7 +77,7 @@ def init_state(
     width: int,
     *,
     seed: int | Array = 0,
-    streams: Array | None = None,
+    streams: Int[Array, " b"] | None = None,
     restore: float = AUTO,
 ) -> StreamState:
     """Returns a fresh state for ``batch`` streams of LR frames height x width.
@@ -221,6 +222,8 @@ def frame_noise(
     """Returns the next frame's initial latents [b, *size, c], N(0, 1), which depend on
     (seed, stream, frame index) only.
     """
+    # the stream's key and the frame's number alone decide it, so that a frame does not
+    # depend on how it was driven, stopped or resumed
     index = state.frame_index
     if config.diffusion.noise == "stream":
         index = jnp.zeros_like(index)
@@ -248,6 +251,7 @@ def denoise_latents(
         residuals = _where_guided(residuals, history, config)
         return nets.unet(latents, lr, shifts.unet, prompt.unet, residuals)
 
+    # of training: memory for a second forward pass
     if config.remat:
         predict_v = jax.checkpoint(predict_v)
     sample, x0 = diffusion.denoise(
@@ -380,6 +384,7 @@ def stream(
     """
     pending: deque[SRFrame] = deque()
     for frame in frames:
+        # the call returns at once; only taking a result waits for it
         state, sr = run(prepared, state, jax.device_put(frame))
         pending.append(sr)
         if len(pending) > in_flight:

@@ -55,6 +55,7 @@ def alignment(config: ModelConfig) -> int:
     """Tiles start at multiples of this, so that every strided convolution samples where
     it would in the frame.
     """
+    # a tile at another phase would be sampled at other pixels by every stride
     num_levels = len(config.unet.block_channels)
     unet_stride = config.unet.patch * 2 ** (num_levels - 1)
     return max(unet_stride, config.flow.stride, config.size_multiple)

@@ -118,6 +118,7 @@ class Upscaler:
         self._kind: Kind | None = None
         self._restored_size: tuple[int, int] | None = None
         self._process = os.getpid()
+        # the state is donated to every step: two at a time would read a dead one
         self._lock = threading.Lock()
 
     def _jit(self, *, graphs: bool) -> Any:

@@ -59,9 +59,9 @@ def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         jnp.asarray(rng.standard_normal((2, n, 2, 8)), jnp.float32)
         for n in (23, 11, 11)
     )
-    whole = attention.attend(q, k, v)
+    unchunked = attention.attend(q, k, v)
     monkeypatch.setattr(attention, "MAX_SCORES", 2 * 2 * 11 * 5)
-    np.testing.assert_allclose(attention.attend(q, k, v), whole, atol=1e-6)
+    np.testing.assert_allclose(attention.attend(q, k, v), unchunked, atol=1e-6)
 
 
 @pytest.mark.parametrize("chosen", [None, "cpu", jax.devices()[0]])

@@ -17,9 +17,10 @@ from tests.tiny_models import TINY, random_params, tiny_nano, tiny_published
 
 
 def assert_equal(a: tuple[ModelConfig, Params], b: tuple[ModelConfig, Params]) -> None:
-    assert a[0] == b[0]
-    assert jax.tree.structure(a[1]) == jax.tree.structure(b[1])
-    for x, y in zip(jax.tree.leaves(a[1]), jax.tree.leaves(b[1])):
+    (config, params), (other_config, other_params) = a, b
+    assert config == other_config
+    assert jax.tree.structure(params) == jax.tree.structure(other_params)
+    for x, y in zip(jax.tree.leaves(params), jax.tree.leaves(other_params)):
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
@@ -44,9 +45,9 @@ def test_the_diffusers_configs_alone_describe_a_published_model(tmp_path: Path) 
     config = tiny_published()
     published.write(tmp_path, config, random_params(config))
     (tmp_path / published.OUR_CONFIG).unlink()
-    found = published.read_config(tmp_path)
+    read_back = published.read_config(tmp_path)
     for part in ("unet", "guidance", "vae", "quirks", "diffusion"):
-        assert getattr(found, part) == getattr(config, part)
+        assert getattr(read_back, part) == getattr(config, part)
 
 
 def test_the_default_model_is_shipped_small_and_verified() -> None:
@@ -83,12 +84,9 @@ def wrong_json(folder: Path) -> None:
 def wrong_prediction(folder: Path) -> None:
     (folder / published.OUR_CONFIG).unlink()
     path = folder / "scheduler" / "scheduler_config.json"
-    path.write_text(
-        json.dumps(
-            json.loads(path.read_text("utf-8")) | {"prediction_type": "epsilon"}
-        ),
-        "utf-8",
-    )
+    config = json.loads(path.read_text("utf-8"))
+    config["prediction_type"] = "epsilon"
+    path.write_text(json.dumps(config), "utf-8")
 
 
 @pytest.mark.parametrize(
@@ -113,14 +111,13 @@ def test_a_damaged_folder_is_refused_in_one_line(
 def test_a_file_with_missing_and_misshaped_parameters_lists_them(
     tmp_path: Path,
 ) -> None:
-    config, params = tiny_nano(), random_params(tiny_nano())
+    config = tiny_nano()
+    params = random_params(config)
     params["unet"]["conv_in"]["bias"] = np.zeros(3, np.float32)
     del params["vae"]["decoder"]["layers_0"]
     save(tmp_path / "m.safetensors", config, params)
-    with pytest.raises(
-        ValueError,
-        match=r"2 missing .vae/decoder/layers_0/bias.*unet/conv_in/bias is .3., expected",
-    ):
+    words = r"2 missing .vae/decoder/layers_0/bias.*unet/conv_in/bias is .3., expec"
+    with pytest.raises(ValueError, match=words):
         load(str(tmp_path / "m.safetensors"))
 
 

@@ -1,4 +1,4 @@
-"""The count of a frame's arithmetic, and what the models may cost."""
+"""The count of a frame's arithmetic, and the limits of the models."""
 
 import dataclasses
 
@@ -13,9 +13,9 @@ from sdvsr_jax.flops import count, frame_flops
 
 
 def test_a_product_and_a_convolution_are_counted_exactly() -> None:
-    left = jnp.zeros((3, 5))
+    matrix = jnp.zeros((3, 5))
     right = jnp.zeros((5, 7))
-    assert count(jnp.matmul, left, right) == 2 * 3 * 5 * 7
+    assert count(jnp.matmul, matrix, right) == 2 * 3 * 5 * 7
     image = jnp.zeros((1, 8, 6, 3))
     kernel = jnp.zeros((3, 3, 3, 4))
 

@@ -104,7 +104,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def load(home: Path, endpoint: str, arguments: str) -> subprocess.CompletedProcess[str]:
-    """Load in a process of its own: the hub library reads its settings once, at import."""
+    """Loads in another process: the hub library reads its settings at import."""
     code = (
         "from sdvsr_jax import load\n"
         f"try: print(load({arguments})[0].unet.block_channels)\n"
@@ -117,15 +117,15 @@ def load(home: Path, endpoint: str, arguments: str) -> subprocess.CompletedProce
     }
     extra = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     environment = os.environ | settings | extra
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    return done
+    assert process.returncode == 0, process.stderr
+    return process
 
 
 def test_a_hub_model_is_fetched_pinned_kept_and_checked(

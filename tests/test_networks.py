@@ -1,4 +1,4 @@
-"""What `prepare` computes is what the networks would compute in every frame."""
+"""`prepare` computes once the values that networks would compute in every frame."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ def test_the_shifts_of_all_timesteps_lie_in_one_array_and_come_out_of_it(
     """
     config = tiny_models.TINY[form]()
     params = tiny_models.random_params(config)
-    nets, prepared = bind(params, config), prepare(params, config)
+    nets = bind(params, config)
+    prepared = prepare(params, config)
     for name in ("unet", "controlnet"):
         net = getattr(nets, name)
         time_shifts = getattr(prepared.time_shifts, name)
@@ -50,9 +51,11 @@ def test_kernels_behind_an_upsampling_are_collapsed_once() -> None:
     config = tiny_models.tiny_published()
     params = tiny_models.random_params(config)
     prepared = flatten_dict(prepare(params, config).params)
-    found = {path: kernel for path, kernel in prepared.items() if path[-1] == "phases"}
-    assert len(found) == len(config.unet.block_channels) - 1
-    for path, phases in found.items():
+    collapsed = {
+        path: kernel for path, kernel in prepared.items() if path[-1] == "phases"
+    }
+    assert len(collapsed) == len(config.unet.block_channels) - 1
+    for path, phases in collapsed.items():
         kernel = flatten_dict(params)[*path[:-1], "kernel"]
         np.testing.assert_allclose(
             phases, phase_kernels(jnp.asarray(kernel)), atol=1e-6

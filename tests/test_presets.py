@@ -1,4 +1,4 @@
-"""The program of every preset can be kept in a file, for a CPU and for an NVIDIA GPU."""
+"""Programs of all presets can be kept in files, for a CPU and an NVIDIA GPU."""
 
 import functools
 

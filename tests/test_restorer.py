@@ -22,18 +22,18 @@ def drive(clip: np.ndarray, restore: float) -> tuple[np.ndarray, np.ndarray]:
     """SR frames and the frames that the networks saw, at one degree."""
     config, params = tiny("restored")
     state = init_state(config, clip.shape[1], *SIZE, restore=restore)
-    outputs, seen = [], []
+    outputs, inputs = [], []
     for frame in clip:
         state, sr = compiled(config)(params, state, frame)
         outputs.append(np.asarray(sr))
-        seen.append(np.asarray(state.prev_lr))
-    return np.stack(outputs), np.stack(seen)
+        inputs.append(np.asarray(state.prev_lr))
+    return np.stack(outputs), np.stack(inputs)
 
 
 def test_at_degree_0_the_networks_see_the_very_same_frame() -> None:
     clip = frames(3)
-    _, seen = drive(clip, 0.0)
-    np.testing.assert_array_equal(seen, clip)
+    _, inputs = drive(clip, 0.0)
+    np.testing.assert_array_equal(inputs, clip)
 
 
 def test_at_degree_0_the_output_is_that_of_the_model_without_a_restorer() -> None:
@@ -59,10 +59,10 @@ def test_at_degree_0_the_output_is_that_of_the_model_without_a_restorer() -> Non
 
 def test_degrees_scale_the_repair_and_auto_stays_between_none_and_all() -> None:
     clip = frames(1)
-    _, whole = drive(clip, 1.0)
+    _, full = drive(clip, 1.0)
     _, half = drive(clip, 0.5)
     _, auto = drive(clip, AUTO)
-    residual = whole - clip
+    residual = full - clip
     # the tiny random network does repair something
     assert np.abs(residual).max() > 0.1
     np.testing.assert_allclose(half - clip, residual / 2, atol=1e-6)
@@ -89,10 +89,10 @@ def test_one_program_serves_all_degrees_and_each_stream_has_its_own() -> None:
         outputs[degrees] = np.asarray(sr)
     assert len(traces) == 1
     faithful, _ = drive(clip, 0.0)
-    whole, _ = drive(clip, 1.0)
+    full, _ = drive(clip, 1.0)
     auto, _ = drive(clip, AUTO)
     np.testing.assert_allclose(outputs[0.0, 1.0][0], faithful[-1, 0], atol=1e-5)
-    np.testing.assert_allclose(outputs[0.0, 1.0][1], whole[-1, 1], atol=1e-5)
+    np.testing.assert_allclose(outputs[0.0, 1.0][1], full[-1, 1], atol=1e-5)
     np.testing.assert_allclose(outputs[1.0, AUTO][1], auto[-1, 1], atol=1e-5)
 
 
@@ -102,9 +102,9 @@ def test_the_output_agrees_with_what_the_networks_saw(restore: float) -> None:
     from sdvsr_jax.ops.resize import downsample_bicubic
 
     clip = frames(2)
-    outputs, seen = drive(clip, restore)
+    outputs, inputs = drive(clip, restore)
     reduced = np.asarray(downsample_bicubic(jnp.asarray(outputs[-1]), 4))
-    to_seen = np.abs(reduced - seen[-1]).mean()
+    to_seen = np.abs(reduced - inputs[-1]).mean()
     to_input = np.abs(reduced - clip[-1]).mean()
     assert to_seen <= to_input
     if restore != 0:

@@ -1,4 +1,4 @@
-"""Laws of the stream: what every driver of `step` may rely on."""
+"""Laws of the stream, which every driver of `step` may rely on."""
 
 import dataclasses
 import functools
@@ -79,7 +79,8 @@ def compiled_rollout(form: str) -> Callable:
 def test_a_scan_in_chunks_agrees_with_the_loop(form: str) -> None:
     _, prepared = tiny(form)
     run = compiled_rollout(form)
-    clip, state = pair(), fresh_state(form)
+    clip = pair()
+    state = fresh_state(form)
     chunks = []
     for start in (0, 2):
         state, out = run(prepared, state, clip[start : start + 2])
@@ -147,7 +148,8 @@ def test_a_reset_stream_starts_afresh_and_leaves_its_neighbour_alone(
 ) -> None:
     config, prepared = tiny(any_form)
     run = compiled(config)
-    clip, state = pair(), fresh_state(any_form)
+    clip = pair()
+    state = fresh_state(any_form)
     for frame in clip[:2]:
         state, _ = run(prepared, state, frame)
     # the other stream goes on with its third frame
@@ -310,7 +312,8 @@ def refuses(words: str, prepared: Any, state: StreamState, frame: np.ndarray) ->
 @pytest.mark.usefixtures("unchecked")
 def test_raw_parameters_are_refused() -> None:
     config, _ = tiny("nano")
-    raw, state = random_params(config), init_state(config, 1, 32, 36)
+    raw = random_params(config)
+    state = init_state(config, 1, 32, 36)
     refuses(r"type dict, expected Prepared: call prepare\(", raw, state, frames(1)[0])
 
 

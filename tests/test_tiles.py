@@ -38,12 +38,12 @@ def test_tiles_cover_every_frame_once(size, tile, overlap):
     step_size = alignment(config)
     total = np.zeros(grid.frame)
     for origin, bounds in zip(grid.origins, grid.bounds):
-        top, left = origin
-        assert top % step_size == left % step_size == 0
+        top, column = origin
+        assert top % step_size == column % step_size == 0
         assert top + grid.tile[0] <= grid.frame[0]
-        assert left + grid.tile[1] <= grid.frame[1]
+        assert column + grid.tile[1] <= grid.frame[1]
         weights = _weights(jnp.array(origin), jnp.array(bounds), grid.tile, 1.0)[..., 0]
-        total[top : top + grid.tile[0], left : left + grid.tile[1]] += np.asarray(
+        total[top : top + grid.tile[0], column : column + grid.tile[1]] += np.asarray(
             weights
         )
     np.testing.assert_allclose(total, 1, atol=1e-4)

@@ -63,14 +63,14 @@ def test_push_is_the_pure_step(dtype: type, ready) -> None:
 
 
 def test_warming_up_makes_the_program_and_changes_no_frame() -> None:
-    given = pixels(3)[:, 0]
+    clip_frames = pixels(3)[:, 0]
     with Upscaler(MODEL) as cold, Upscaler(MODEL) as warm:
         warm.warm_up(**SIZE)
         num_programs = warm._run._cache_size()
-        for frame in given:
+        for frame in clip_frames:
             assert np.array_equal(warm.push(frame), cold.push(frame))
         warm.warm_up(**SIZE)  # in mid-stream as well
-        assert np.array_equal(warm.push(given[0]), cold.push(given[0]))
+        assert np.array_equal(warm.push(clip_frames[0]), cold.push(clip_frames[0]))
         assert warm._run._cache_size() == num_programs
         with pytest.raises(ValueError, match="expected equal frames"):
             warm.warm_up(8, 8)
@@ -82,10 +82,10 @@ def test_graphs_begin_behind_the_plain_program_and_change_no_frame(
     """On a CPU the options mean nothing, so that the two programs agree exactly."""
     monkeypatch.setattr("sdvsr_jax.ops.xla.CPU_OPTIONS", {})
     monkeypatch.setattr("sdvsr_jax.upscaler.device_kind", lambda device: ("cuda", 9.0))
-    given = pixels(3)[:, 0]
+    clip_frames = pixels(3)[:, 0]
     with Upscaler(MODEL) as plain, Upscaler(MODEL, graphs=True) as upscaler:
         first = upscaler._run
-        for frame in given:
+        for frame in clip_frames:
             assert np.array_equal(upscaler.push(frame), plain.push(frame))
         assert upscaler._run is not first
         assert upscaler._run._cache_size() == first._cache_size() == 1
@@ -117,13 +117,13 @@ def test_a_stream_that_joins_is_a_fresh_stream_and_its_neighbour_notices_nothing
 ) -> None:
     ours, theirs = pixels(4)[:, 0], pixels(4, seed=9)[:, 0]
     pair.reset()
-    alone = [pair.push_many([frame, None])[0] for frame in ours]
+    solo = [pair.push_many([frame, None])[0] for frame in ours]
     fresh = [pair.push_many([None, frame])[1] for frame in theirs[2:]]
     pair.reset()
     shared = [pair.push_many([ours[i], theirs[3 - i]])[0] for i in range(2)]
     pair.reset(1)
     later = [pair.push_many([ours[i], theirs[i]]) for i in (2, 3)]
-    np.testing.assert_array_equal(shared + [a for a, _ in later], alone)
+    np.testing.assert_array_equal(shared + [a for a, _ in later], solo)
     np.testing.assert_array_equal([b for _, b in later], fresh)
 
 

@@ -1,9 +1,9 @@
 """The weak spots named in the paper, on real pictures: cuts, flashes, fades, occlusion,
 first frame, long streams.
 
-Laws about what is carried over are tested with random networks around the shipped flow
-network and nano's own thresholds, so that whatever leaks shows; laws about quality are
-tested with the shipped weights.
+Laws about the history are tested with random networks around the shipped flow network
+and nano's own thresholds, so that every leak shows; laws about quality are tested with
+the shipped weights.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from infer.evaluation.clips import Clip, make_lr, read_clip, to_float
 from infer.evaluation.drift import drift
 from infer.evaluation.measure import make_judge, measure
 from infer.evaluation.methods import bicubic, upscale
-from sdvsr_jax import init_state, nano, prepare
+from sdvsr_jax import init_state, nano, prepare, stream
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.history import consistency
 from sdvsr_jax.metrics.lpips import lpips
@@ -44,18 +44,20 @@ def pan(name: str, num_frames: int, scale: int = 1, speed: int = 1) -> np.ndarra
     """A photograph passing by, uint8 [f, scale*HEIGHT, scale*WIDTH, 3], `speed` pixels
     a frame.
     """
-    image, (top, left) = getattr(data, name)(), PHOTOGRAPHS[name]
-    lefts = [left + speed * i for i in range(num_frames)]
-    return np.stack(
-        [image[top : top + scale * HEIGHT, x : x + scale * WIDTH] for x in lefts]
-    )
+    image = getattr(data, name)()
+    top, first = PHOTOGRAPHS[name]
+    height, width = scale * HEIGHT, scale * WIDTH
+    columns = [first + speed * i for i in range(num_frames)]
+    return np.stack([image[top : top + height, x : x + width] for x in columns])
 
 
 @functools.cache
 def leaky() -> tuple[ModelConfig, Prepared]:
-    config, (_, shipped) = tiny_nano(), checkpoint.load("nano")
-    config = dataclasses.replace(config, flow=nano().flow, history=nano().history)
-    return config, prepare({**random_params(config), "flow": shipped["flow"]}, config)
+    _, shipped = checkpoint.load("nano")
+    base = nano()
+    config = dataclasses.replace(tiny_nano(), flow=base.flow, history=base.history)
+    params = random_params(config) | {"flow": shipped["flow"]}
+    return config, prepare(params, config)
 
 
 def last_output(clip: np.ndarray, *, index: int = 0) -> np.ndarray:
@@ -65,23 +67,24 @@ def last_output(clip: np.ndarray, *, index: int = 0) -> np.ndarray:
     config, params = leaky()
     state = init_state(config, 1, HEIGHT, WIDTH)
     state = state._replace(frame_index=jnp.full((1,), index, jnp.int32))
-    sr = None
-    for frame in clip:
-        state, sr = compiled(config)(params, state, jnp.asarray(to_float(frame)[None]))
+    frames = (jnp.asarray(to_float(frame)[None]) for frame in clip)
+    *_, sr = stream(compiled(config), params, state, frames)
     return np.asarray(sr)
 
 
+def without_history(clip: np.ndarray) -> np.ndarray:
+    """The same last frame, as the first of a stream with the same noise."""
+    return last_output(clip[-1:], index=len(clip) - 1)
+
+
 def assert_restarts(clip: np.ndarray) -> None:
-    np.testing.assert_array_equal(
-        last_output(clip), last_output(clip[-1:], index=len(clip) - 1)
-    )
+    np.testing.assert_array_equal(last_output(clip), without_history(clip))
 
 
 def history_matters(clip: np.ndarray) -> bool:
-    return bool(
-        np.abs(last_output(clip) - last_output(clip[-1:], index=len(clip) - 1)).mean()
-        > 1e-3
-    )
+    change = np.abs(last_output(clip) - without_history(clip))
+    # random networks amplify whatever reaches them far beyond a rounding
+    return bool(change.mean() > 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -106,28 +109,25 @@ def test_nothing_of_a_flash_or_a_black_frame_is_seen_after_it(level: int) -> Non
 
 def test_a_slow_fade_is_no_cut() -> None:
     scene = pan("coffee", 4, speed=0)
-    dimmed = [
-        (frame * (1 - 0.03 * i)).astype(np.uint8) for i, frame in enumerate(scene)
-    ]
-    assert history_matters(np.stack(dimmed))
+    # 3 % a frame: black after a second
+    gains = 1 - 0.03 * np.arange(len(scene))
+    dimmed = scene * gains[:, None, None, None]
+    assert history_matters(dimmed.astype(np.uint8))
 
 
 def test_uncovered_ground_is_not_trusted_and_still_ground_is() -> None:
     """A picture moves 6 pixels over another one; the true flow is known."""
     ground, cover = (to_float(pan(name, 1)) for name in ("chelsea", "rocket"))
     frames = [ground.copy(), ground.copy()]
-    for frame, left in zip(frames, (10, 16)):
-        frame[:, 8:24, left : left + 16] = -cover[:, 8:24, :16]
+    for frame, column in zip(frames, (10, 16)):
+        frame[:, 8:24, column : column + 16] = -cover[:, 8:24, :16]
     flow = np.zeros((1, HEIGHT, WIDTH, 2), np.float32)
     flow[:, 8:24, 16:32, 0] = -6
-    previous, current, flow = (
-        jnp.asarray(frames[0]),
-        jnp.asarray(frames[1]),
-        jnp.asarray(flow),
-    )
-    validity = np.asarray(
-        consistency(current, previous, flow, nano().history.consistency_sigma)
-    )[0, ..., 0]
+    previous, current = (jnp.asarray(frame) for frame in frames)
+    sigma = nano().history.consistency_sigma
+    validity = consistency(current, previous, jnp.asarray(flow), sigma)
+    validity = np.asarray(validity)[0, ..., 0]
+    # the inverted picture differs everywhere by far more than sigma
     assert validity[10:22, 11:15].mean() < 0.2
     assert validity[:6].min() > 0.99
     assert validity[10:22, 18:30].min() > 0.99
@@ -152,8 +152,8 @@ def test_the_first_frame_does_not_pop(
     frames 1-5.
     """
     clip, rows = shipped_clip
-    found = measure(clip, rows, 4, make_judge("squeeze", None, None))
-    ratio = found["nano"]["lpips"] / found["bicubic"]["lpips"]
+    scores = measure(clip, rows, 4, make_judge("squeeze", None, None))
+    ratio = scores["nano"]["lpips"] / scores["bicubic"]["lpips"]
     assert np.abs(ratio[0] / ratio[1:6].mean() - 1) < 0.1
 
 
@@ -168,9 +168,9 @@ def test_colour_stays_with_bicubic_through_a_fade() -> None:
         "bicubic": bicubic(clip.lr, 4),
         "nano": upscale(clip.lr, checkpoint.load("nano")),
     }
-    found = measure(clip, rows, 4, make_judge("squeeze", None, None))["nano"]
-    assert found["colour"].max() < 0.5
-    assert found["lr_psnr"].min() > 40
+    scores = measure(clip, rows, 4, make_judge("squeeze", None, None))["nano"]
+    assert scores["colour"].max() < 0.5
+    assert scores["lr_psnr"].min() > 40
 
 
 @pytest.mark.heavy(20)
@@ -194,20 +194,21 @@ def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
     """
     config, params = checkpoint.load("nano")
     hr = np.concatenate([pan(name, 1, scale=4) for name in PHOTOGRAPHS])
-    lr, truth = jnp.asarray(to_float(make_lr(hr, 4))), jnp.asarray(to_float(hr))
-    prepared, state = (
-        prepare(params, config),
-        init_state(config, len(lr), HEIGHT, WIDTH),
-    )
-    distance, metric, found = jax.jit(lpips), load_lpips(), {}
+    lr = jnp.asarray(to_float(make_lr(hr, 4)))
+    truth = jnp.asarray(to_float(hr))
+    prepared = prepare(params, config)
+    state = init_state(config, len(lr), HEIGHT, WIDTH)
+    distance = jax.jit(lpips)
+    metric = load_lpips()
+    scores = {}
     for age in range(300):
         state, sr = compiled(config)(prepared, state, lr)
         if age in (10, 100, 299):
-            found[age] = np.asarray(distance(metric, jnp.clip(sr, -1, 1), truth))
-    change = found[299] / found[10] - 1
+            scores[age] = np.asarray(distance(metric, jnp.clip(sr, -1, 1), truth))
+    change = scores[299] / scores[10] - 1
     print("change of LPIPS in %:", (100 * change).round(1))
     # a quarter of the 2 %: one of them still gets better, by 0.2 %
-    np.testing.assert_allclose(found[299], found[100], rtol=5e-3)
+    np.testing.assert_allclose(scores[299], scores[100], rtol=5e-3)
     assert change.max() < 0.02
 
 
@@ -229,12 +230,8 @@ def test_a_cut_between_real_clips_restarts(shared: Path) -> None:
 def test_what_the_laws_above_look_at_can_leak() -> None:
     """With cut detection off the same splice does bleed over: the test can fail."""
     config, params = leaky()
-    trusting = dataclasses.replace(
-        config,
-        history=dataclasses.replace(
-            config.history, consistency_sigma=0.0, cut_validity=0.0
-        ),
-    )
+    blind = dataclasses.replace(config.history, consistency_sigma=0.0, cut_validity=0.0)
+    trusting = dataclasses.replace(config, history=blind)
     clip = np.concatenate([pan("coffee", 2), pan("rocket", 1)])
     state = init_state(trusting, 1, HEIGHT, WIDTH)
     run = compiled(trusting)

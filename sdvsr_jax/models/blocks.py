@@ -53,6 +53,7 @@ class DownBlock(ConditionedBlock):
 
     def setup(self) -> None:
         num_layers = self.config.layers_per_block
+        # only the first ResNet sees another width
         widths = [self.in_channels] + [self.channels] * (num_layers - 1)
         self.resnets = [
             ResnetBlock(width, self.channels, self.config, self.dtype)
@@ -177,11 +178,9 @@ class Encoder(nn.Module):
     def precompute_shifts(self, timesteps: Int[Array, " n"]) -> Float[Array, "n d"]:
         """Returns the shifts of all blocks, side by side, for n timesteps."""
         embedding = self.time_embedding(timesteps)
-        shifts = [
-            shift
-            for block in self.conditioned_blocks()
-            for shift in block.precompute_shifts(embedding)
-        ]
+        shifts: list[Array] = []
+        for block in self.conditioned_blocks():
+            shifts += block.precompute_shifts(embedding)
         # in one array: a GPU takes a timestep's out of it with one kernel a size, and
         # with one kernel each out of an array of each
         return jnp.concatenate(shifts, -1)
@@ -204,8 +203,9 @@ class Encoder(nn.Module):
         """Latents first, then the LR image (order matters to the checkpoint), folded to
         patches.
         """
-        x = jnp.concatenate([latents, image.astype(latents.dtype)], -1)
-        x = x.astype(self.dtype)
+        # in the latents' precision: the image may come in another
+        image = image.astype(latents.dtype)
+        x = jnp.concatenate([latents, image], -1).astype(self.dtype)
         return self.conv_in(space_to_depth(x, self.config.patch))
 
     def encode(

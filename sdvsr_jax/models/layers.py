@@ -120,6 +120,7 @@ def timestep_sinusoid(
     """Cosines first, then sines; frequencies exp(-ln(10000) i / (channels/2))
     (diffusers, freq_shift 0).
     """
+    # cosines first and no shift: the published embedding, unlike the usual one
     half = channels // 2
     index = jnp.arange(half, dtype=jnp.float32)
     frequencies = jnp.exp(-math.log(10000) * index / half)
@@ -151,6 +152,7 @@ class ResnetBlock(nn.Module):
 
     def setup(self) -> None:
         c = self.config
+        # 1e-5 here and 1e-6 in the transformers, as published
         self.norm1 = norm(c.norm, c.num_groups, 1e-5, self.dtype)
         self.conv1 = conv(self.channels, dtype=self.dtype)
         self.time_emb_proj = nn.Dense(self.channels)
@@ -218,6 +220,7 @@ class GEGLU(nn.Module):
         self.proj = Dense(2 * self.channels, dtype=self.dtype)
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
+        # the value first: papers and other code have the gate there
         value, gate = jnp.split(self.proj(x), 2, -1)
         gate = gate.astype(jnp.float32)
         # by erf: flax's form takes erfc, two branches and an exponential on a GPU
@@ -269,6 +272,7 @@ class TransformerBlock(nn.Module):
     ) -> Float[Array, "b t c"]:
         first, second = prompt
         h = self.norm1(x)
+        # self-attention, where `precompute_prompt` gave no keys
         if first is None:
             first = self.attn1.keys_values(h)
         x = x + self.attn1(h, first)

@@ -21,8 +21,8 @@ FOLD = 2
 IMAGE_CHANNELS = 4 * FOLD**2
 """Residual and amount, folded."""
 SLOPE = 0.1
+# Of a block's branch, so that five of them do not double the signal.
 RESIDUAL_SCALE = 0.3
-"""Of a block's branch, so that five of them do not double the signal."""
 
 
 class Repair(NamedTuple):

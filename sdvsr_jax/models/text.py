@@ -160,6 +160,7 @@ class CausalAttention(nn.Module):
         q = self.q_proj(x).reshape(heads)
         k = self.k_proj(x).reshape(heads)
         v = self.v_proj(x).reshape(heads)
+        # no mask for the padding: the published encoder attends to it
         out = jax.nn.dot_product_attention(q, k, v, is_causal=True)
         return self.out_proj(out.reshape(x.shape))
 

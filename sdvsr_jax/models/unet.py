@@ -54,6 +54,7 @@ class UNet(Encoder):
         ``residuals`` of the guidance: one per skip, and one for the mid output.
         """
         shifts = self.split_shifts(time_shifts)
+        # the image has no added noise and no noise level, unlike the x4 upscaler's
         x, skips = self.encode(self.embed(latents, image), shifts, prompt)
         if residuals is not None:
             # they reach the up path only; the down path itself is unchanged

@@ -70,6 +70,8 @@ class SequenceBlock(Block):
     def temporal(self, x: Features, previous: Features, validity: Mask) -> Features:
         now = mean_pool(x, 4)
         both = [now, mean_pool(previous, 4)]
+        # rows wrap, and the end of one frame touches the start of the other: the
+        # published weights were trained so (docs/parity.md)
         sequence = rearrange(both, "n b h w c -> b (n h w) c")
         sequence = nn.relu(self.temporal_processor_0(sequence))
         sequence = self.temporal_processor_2(sequence)
@@ -79,6 +81,7 @@ class SequenceBlock(Block):
         mixed = mixed.reshape(now.shape)
         # a tenth, as the published module has it
         change = 0.1 * resize_linear(mixed, *x.shape[1:3])
+        # a bias would act without a previous frame as well
         has_history = jnp.any(validity > 0, axis=(1, 2, 3), keepdims=True)
         return jnp.where(has_history, change, 0).astype(x.dtype)
 
@@ -249,6 +252,7 @@ class TemporalAutoencoder(nn.Module):
             cells = space_to_depth(image - up, self.config.encoder_fold)
             x = jnp.concatenate([cells, lr], -1)
         else:
+            # TAESD, whose layout this is, works on [0, 1]
             x = image if raw else (image + 1) / 2
             x = space_to_depth(x, self.config.encoder_fold)
         return x.astype(self.dtype)

@@ -15,8 +15,9 @@ from jax.typing import DTypeLike
 
 from sdvsr_jax.types import Array, Float
 
+# Attention scores in memory at once per call of the plain form, 256 MiB of float32: of
+# a whole 720p frame they would be gigabytes.
 MAX_SCORES = 2**26
-"""Attention scores in memory at once per call of the plain form: 256 MiB of float32."""
 
 
 Heads = Float[Array, "b _ n d"]

@@ -17,8 +17,8 @@ import numpy as np
 from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.types import Array, Float, Flow
 
+# Pixels. A gradient finds nothing that is farther away.
 MAX_CORRECTION = 2.0
-"""Pixels. A gradient finds nothing that is farther away."""
 
 
 def refine_flow(

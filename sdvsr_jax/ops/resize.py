@@ -115,6 +115,7 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
 @functools.cache
 def _upsampling_kernel(scale: int) -> np.ndarray:
     """Weights [phase, tap]; tap k of output scale*i + phase is input i + k - 2."""
+    # five taps, because half of the phases look one pixel farther to the left
     distance = _phases(scale)[:, None] - np.arange(-2, 3)
     return _cubic(distance, a=-0.75).astype(np.float32)
 

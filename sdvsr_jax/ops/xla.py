@@ -6,16 +6,20 @@ import jax
 
 from sdvsr_jax.ops.attention import program_device
 
+# YNNPACK for products only: XLA gives it convolutions as well, but Eigen is faster at
+# those of this model. And `jax.lax.optimization_barrier` holds: XLA of jax 0.10 takes
+# barriers out before it joins loops (newer ones do not), and then every loop that reads
+# the warped frame warps it again (docs/log.md).
 CPU_OPTIONS = {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
     "xla_disable_hlo_passes": "cse_barrier_expander",
 }
-"""YNNPACK for products only: XLA gives it convolutions as well, but Eigen is faster at
-those of this model. And `jax.lax.optimization_barrier` holds: XLA of jax 0.10 takes
-barriers out before it joins loops (newer ones do not), and then every loop that reads
-the warped frame warps it again (docs/log.md).
-"""
 
+# A frame on an NVIDIA GPU as CUDA graphs with its convolutions in them, independent
+# kernels at the same time and no products merged that wait for each other: nine tenths
+# of the published model's time, twice the temporary memory (docs/log.md). Not asked for
+# by itself, because cuDNN cannot load a kernel while a graph is recorded: a program
+# whose kernels no other one has used in this process fails with cuDNN's status 5003.
 GRAPH_OPTIONS = {
     "xla_gpu_enable_command_buffer": (
         "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION,CONVOLUTION"
@@ -23,12 +27,6 @@ GRAPH_OPTIONS = {
     "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
     "xla_gpu_dot_merger_threshold_mb": "0",
 }
-"""A frame on an NVIDIA GPU as CUDA graphs with its convolutions in them, independent
-kernels at the same time and no products merged that wait for each other: nine tenths of
-the published model's time, twice the temporary memory (docs/log.md). Not asked
-for by itself, because cuDNN cannot load a kernel while a graph is recorded: a program
-whose kernels no other one has used in this process fails with cuDNN's status 5003.
-"""
 
 
 def compiler_options(*, graphs: bool = False) -> dict[str, str] | None:

@@ -42,12 +42,12 @@ UNET_REQUIRED = {
     "num_class_embeds": None,
     "in_channels": 7,
 }
+# Settings that our code has no other form of: another value would be another model.
 SCHEDULER_REQUIRED = {
     "prediction_type": "v_prediction",
     "beta_schedule": "scaled_linear",
     "clip_sample": False,
 }
-"""Settings that our code has no other form of."""
 
 
 def is_published(folder: Path) -> bool:

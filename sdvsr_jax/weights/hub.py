@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sdvsr_jax.weights.checksum import sha256
 
+# Only these are fetched: a pickle, which runs code when read, is never even on the
+# disk.
 PATTERNS = ["*.json", "*.safetensors"]
-"""Only these are fetched: a pickle is never even on the disk."""
 
 
 def is_hub_id(model: str) -> bool:

@@ -25,8 +25,8 @@ IGNORED = {
 }
 """State-dict keys (regular expressions) that carry nothing for inference."""
 
+# Names that end in _<n> in the checkpoint itself; elsewhere that is our form of .<n>.
 NUMBERED = {"linear_1", "linear_2"}
-"""Segments that end in _<n> in the checkpoint itself."""
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 

@@ -34,7 +34,7 @@ def shifted_lr(seed: int, dx: int, dy: int) -> tuple[jax.Array, jax.Array]:
 
 @pytest.fixture(scope="module")
 def found():
-    """Median flow of the shipped network in HR pixels, with and without the refinement."""
+    """Median flow of the shipped network in HR pixels, refined and not."""
     config, params = checkpoint.load("nano")
 
     @jax.jit

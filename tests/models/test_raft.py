@@ -119,7 +119,7 @@ def test_parameters_do_not_depend_on_updates_or_correlation(params, images) -> N
 def test_constant_flow_stays_constant_away_from_the_border(
     x: int, y: float, seed: int
 ) -> None:
-    """Weights are convex, whatever the mask; outside the image the neighbours are zero."""
+    """Weights are convex, whatever the mask; outside the image neighbours are zero."""
     flow = jnp.broadcast_to(jnp.array([x, y], jnp.float32), (1, 5, 6, 2))
     logits = 3 * jax.random.normal(jax.random.key(seed), (1, 5, 6, 576))
     fine = np.asarray(jax.jit(upsample)(flow, logits))

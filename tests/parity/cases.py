@@ -60,12 +60,12 @@ def params(config: ModelConfig = MODEL) -> Params:
     text encoder.
     """
     target = jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0))
-    made = {
+    small = {
         name: seeded_params(name, tree)
         for name, tree in target.items()
         if name != "prompt_embeds"
     }
-    return made | {
+    return small | {
         "prompt_embeds": np.asarray(empty_prompt_embeds(text_params(), TEXT))
     }
 

@@ -1,4 +1,4 @@
-"""What this package computes for each parity case: inputs -> named arrays, in true
+"""The outputs of this package for each parity case: inputs -> named arrays, in true
 float32.
 """
 
@@ -56,7 +56,7 @@ def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
             return {"output": v, "temb": net.time_embedding(timesteps)}
 
         arguments = (inputs[k] for k in ("latents", "image", "timesteps", "text"))
-        found, state = build(config).unet.apply(
+        values, state = build(config).unet.apply(
             {"params": params["unet"]},
             *arguments,
             method=outputs,
@@ -64,12 +64,12 @@ def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
                 module, MidBlock | Transformer
             ),
         )
-        kept = state["intermediates"]
+        intermediates = state["intermediates"]
         attention, mid = (
-            kept["down_blocks_1"]["attentions_0"]["__call__"],
-            kept["mid_block"]["__call__"],
+            intermediates["down_blocks_1"]["attentions_0"]["__call__"],
+            intermediates["mid_block"]["__call__"],
         )
-        return found | {"down1_attn0": attention[0], "mid": mid[0]}
+        return values | {"down1_attn0": attention[0], "mid": mid[0]}
 
     return exact(run, params, inputs)
 

@@ -21,11 +21,11 @@ def main(cases_wanted: list[str]) -> None:
     params = cases.params()
     print("| case | worst output | error | tolerance |\n|---|---|---:|---:|")
     for case in cases_wanted or cases.CASES:
-        found = jax_outputs.RUN[case](params, cases.CASES[case]())
+        ours = jax_outputs.RUN[case](params, cases.CASES[case]())
         stored = np.load(Path(__file__).parent / "fixtures" / f"{case}.npz")
         groups: dict[tuple[float, bool], list[tuple[float, str]]] = {}
         for name in stored:
-            error = compare.error(name, thin(name, found[name]), stored[name])
+            error = compare.error(name, thin(name, ours[name]), stored[name])
             groups.setdefault((compare.tolerance(name), name == "decoded"), []).append(
                 (error, name)
             )

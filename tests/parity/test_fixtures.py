@@ -33,13 +33,13 @@ def stored(case: str) -> dict[str, np.ndarray]:
     ],
 )
 def test_equals_stored_pytorch(params, case: str) -> None:
-    found = jax_outputs.RUN[case](params, cases.CASES[case]())
+    ours = jax_outputs.RUN[case](params, cases.CASES[case]())
     assert not compare.faults(
-        {name: thin(name, x) for name, x in found.items()}, stored(case)
+        {name: thin(name, x) for name, x in ours.items()}, stored(case)
     )
 
 
 def test_decoded_frames_equal_stored_pytorch(params) -> None:
-    found = jax_outputs.decoded(cases.MODEL, params, cases.pipeline())
+    ours = jax_outputs.decoded(cases.MODEL, params, cases.pipeline())
     expected = {"decoded": stored("pipeline")["decoded"]}
-    assert not compare.faults({"decoded": thin("decoded", found)}, expected)
+    assert not compare.faults({"decoded": thin("decoded", ours)}, expected)

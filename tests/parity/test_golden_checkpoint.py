@@ -48,8 +48,8 @@ def nhwc(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, -3, -1)
 
 
-def check(found: dict, expected: dict) -> None:
-    assert not compare.faults(found, expected)
+def check(ours: dict, expected: dict) -> None:
+    assert not compare.faults(ours, expected)
 
 
 def test_ops() -> None:
@@ -193,7 +193,7 @@ def test_temporal_block(model) -> None:
 
 def test_ddim(model) -> None:
     f = fixture("ddim")
-    found = jax_outputs.ddim(
+    ours = jax_outputs.ddim(
         model[0], {"x": nhwc(f["x_T"]), "v": nhwc(f["model_outputs"])}
     )
     expected = {
@@ -202,9 +202,9 @@ def test_ddim(model) -> None:
         "alphas_cumprod": f["alphas_cumprod"],
         "timesteps": f["timesteps"],
     }
-    check(found, expected)
+    check(ours, expected)
     assert f["final_alpha_cumprod"] == pytest.approx(
-        found["alphas_cumprod"][0], rel=1e-6
+        ours["alphas_cumprod"][0], rel=1e-6
     )
 
 
@@ -259,7 +259,7 @@ def test_pipeline(model) -> None:
         "lr": f["lr_uint8"].astype(np.float32) / 255 * 2 - 1,
         "noise": nhwc(f["noise"]),
     }
-    found = jax_outputs.pipeline(*model, inputs)
+    ours = jax_outputs.pipeline(*model, inputs)
     np.testing.assert_allclose(model[1]["prompt_embeds"], f["prompt_embeds"], atol=1e-5)
     expected = {
         "bicubic": nhwc(f["bicubic_0"]),
@@ -270,8 +270,8 @@ def test_pipeline(model) -> None:
         "decoded": nhwc(f["decoded"]),
     }
     frames = {"bicubic": slice(1), "flow": slice(1, None), "warped": slice(1, 3)}
-    check({k: v[frames.get(k, slice(None))] for k, v in found.items()}, expected)
-    pixels = np.rint(255 * np.clip(found["decoded"] / 2 + 0.5, 0, 1)).astype(np.uint8)
+    check({k: v[frames.get(k, slice(None))] for k, v in ours.items()}, expected)
+    pixels = np.rint(255 * np.clip(ours["decoded"] / 2 + 0.5, 0, 1)).astype(np.uint8)
     differing = pixels != f["output_uint8"]
     assert np.abs(pixels.astype(int) - f["output_uint8"]).max() <= 1
     assert differing.mean() < 1e-3

@@ -26,5 +26,5 @@ def test_equals_pytorch(params, case: str) -> None:
     import torch_outputs
 
     expected = torch_outputs.run(case)
-    found = jax_outputs.RUN[case](params, cases.CASES[case]())
-    assert not compare.faults(found, expected)
+    ours = jax_outputs.RUN[case](params, cases.CASES[case]())
+    assert not compare.faults(ours, expected)

@@ -64,14 +64,14 @@ def test_names_and_shapes_are_the_published_ones(ours, part: str) -> None:
     not LIST.is_file(), reason=f"no list of keys at {LIST} (SDVSR_SHARED)"
 )
 def test_digests_are_those_of_the_published_list() -> None:
-    found, shapes = {}, {}
+    matched, shapes = {}, {}
     for line in LIST.read_text().splitlines():
         if heading := re.match(r"## (\w+)", line):
-            shapes = found.setdefault(
+            shapes = matched.setdefault(
                 {"raft_large": "flow"}.get(heading[1], heading[1]), {}
             )
         elif line and not line.startswith("#"):
             name, _, shape = line.split("\t")
             if not is_ignored(name):
                 shapes[name] = tuple(json.loads(shape))
-    assert {part: digest(names) for part, names in found.items()} == PUBLISHED
+    assert {part: digest(names) for part, names in matched.items()} == PUBLISHED

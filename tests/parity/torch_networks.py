@@ -20,11 +20,11 @@ def load(part: str, module: nn.Module) -> nn.Module:
         for k, v in state.items()
         if not k.endswith(("num_batches_tracked", "position_ids"))
     }
-    made = {
+    network = {
         key: torch.from_numpy(np.array(value))
         for key, value in seeded.state_dict(part, shapes).items()
     }
-    module.load_state_dict(state | made)
+    module.load_state_dict(state | network)
     return module.eval().requires_grad_(False)
 
 

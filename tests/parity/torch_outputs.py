@@ -1,4 +1,4 @@
-"""What PyTorch computes for each parity case: the counterpart of jax_outputs.py, the
+"""The outputs of PyTorch for each parity case: the counterpart of jax_outputs.py, the
 same names and layouts.
 """
 
@@ -39,7 +39,7 @@ def _sample(inputs: Arrays) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def unet(inputs: Arrays) -> Arrays:
-    net, kept = networks.unet(), {}
+    net, captured = networks.unet(), {}
     watched = {
         "temb": net.time_embedding,
         "mid": net.mid_block,
@@ -47,7 +47,7 @@ def unet(inputs: Arrays) -> Arrays:
     }
     for name, module in watched.items():
         module.register_forward_hook(
-            lambda _m, _i, out, name=name: kept.setdefault(name, out)
+            lambda _m, _i, out, name=name: captured.setdefault(name, out)
         )
     residuals = {}
     if "mid" in inputs:
@@ -58,14 +58,14 @@ def unet(inputs: Arrays) -> Arrays:
         }
     output = net(*_sample(inputs), **residuals).sample
     attention = (
-        kept["down1_attn0"][0]
-        if isinstance(kept["down1_attn0"], tuple)
-        else kept["down1_attn0"].sample
+        captured["down1_attn0"][0]
+        if isinstance(captured["down1_attn0"], tuple)
+        else captured["down1_attn0"].sample
     )
     return {
         "output": nhwc(output),
-        "mid": nhwc(kept["mid"]),
-        "temb": kept["temb"].numpy(),
+        "mid": nhwc(captured["mid"]),
+        "temb": captured["temb"].numpy(),
         "down1_attn0": nhwc(attention),
     }
 

@@ -26,10 +26,12 @@ NUM_LEVELS = 4
 RADIUS = 4
 WINDOW = 2 * RADIUS + 1
 NUM_CHANNELS = NUM_LEVELS * WINDOW**2
+# Bytes of float32 volume up to which 'auto' takes the volume: it is faster, but grows
+# with the square of the pixels.
 VOLUME_LIMIT = 3 * 2**29
-"""Bytes of float32 volume up to which 'auto' takes the volume."""
+# Bytes of gathered features per step of the on-demand form on a CPU: windows of all
+# pixels at once would take more than the volume.
 CHUNK_BYTES = 2**26
-"""Bytes of gathered features per step of the on-demand form where it is chunked."""
 
 Gather = Callable[[Array, Array, Array], Array]
 """(level, rows, columns) -> the values there."""
@@ -95,6 +97,7 @@ def _window(level: Array, centre: Array, gather: Gather) -> Array:
     patch = gather(level, y, x)
     rows = (1 - fy) * patch[..., :-1, :] + fy * patch[..., 1:, :]
     window = (1 - fx) * rows[..., :-1] + fx * rows[..., 1:]
+    # x is the slow axis of a window, as the published weights expect
     x_first = jnp.swapaxes(window, -1, -2)
     return x_first.reshape(*window.shape[:-2], WINDOW**2)
 

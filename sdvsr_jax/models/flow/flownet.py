@@ -16,9 +16,9 @@ from sdvsr_jax.ops.resize import mean_pool, resize_linear, upsample_bicubic
 from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.types import Features, Flow, LRFrame, SRFrame
 
+# The flow is refined on frames of twice the LR size: at LR size their gradients are too
+# coarse.
 REFINED_SCALE = 2
-"""Of the frames that the flow is refined on: at LR size their gradients are too coarse.
-"""
 WINDOW_SIGMA = 2.0
 SLOPE = 0.1
 """Of the leaky ReLU."""
@@ -88,6 +88,7 @@ class FlowNet(nn.Module):
             now = features[level]
             before = prev_features[level]
             flow = _rescale(flow, *now.shape[1:3])
+            # warped along the flow so far, so that the decoder sees small motion only
             both = jnp.concatenate([now, warp(before, flow), flow], -1)
             flow = flow + self.decoder(both)
         if not self.config.refinements:

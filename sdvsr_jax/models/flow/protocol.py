@@ -2,7 +2,9 @@
 
 from typing import Protocol, runtime_checkable
 
-from sdvsr_jax.types import Array, Flow, LRFrame, PyTree, SRFrame
+from sdvsr_jax.types import Array, Float, Flow, LRFrame, PyTree, SRFrame
+
+Image = Float[Array, "b _ _ 3"]
 
 
 @runtime_checkable
@@ -11,14 +13,14 @@ class FlowEstimator(Protocol):
     and kept for the next one.
     """
 
-    def choose_frame(self, lr: LRFrame, up: SRFrame) -> Array:
+    def choose_frame(self, lr: LRFrame, up: SRFrame) -> Image:
         """Returns the LR frame or its bicubic enlargement, whichever is compared."""
         ...
 
-    def features(self, image: Array) -> PyTree:
+    def features(self, image: Image) -> PyTree:
         """Returns the part of a chosen frame that is kept for the next."""
         ...
 
-    def __call__(self, image: Array, features: PyTree, prev_features: PyTree) -> Flow:
+    def __call__(self, image: Image, features: PyTree, prev_features: PyTree) -> Flow:
         """Returns the flow from a chosen frame to the previous one, in its pixels."""
         ...

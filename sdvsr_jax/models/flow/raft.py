@@ -20,8 +20,8 @@ from sdvsr_jax.ops.subpixel import plain_conv
 from sdvsr_jax.types import Array, Features, Float, Flow, LRFrame, PyTree, SRFrame
 
 STRIDE = 8
+# The smallest image side that leaves one pixel at the coarsest correlation level.
 MIN_SIZE = 64
-"""The smallest image side that leaves one pixel at the coarsest correlation level."""
 
 Image = Float[Array, "b H W 3"]
 FineFlow = Float[Array, "b H W 2"]
@@ -62,6 +62,7 @@ class RAFT(nn.Module):
         all updates.
         """
         both = self.context_encoder(image).astype(jnp.float32)
+        # one encoder for both: the first half starts the GRU, the other never changes
         hidden, context = jnp.split(both, 2, -1)
         return jnp.tanh(hidden), self.update_block.precompute(nn.relu(context))
 
@@ -71,6 +72,7 @@ class RAFT(nn.Module):
         """Returns the flow [b,H,W,2] (x, y) in pixels from `image` to the previous one;
         features are those of `features()`.
         """
+        # outside of the loop: all updates read it
         lookup = make_lookup(features, prev_features, self.config.correlation)
         hidden, context = self.context(image)
         flow = jnp.zeros((*hidden.shape[:3], 2), jnp.float32)
@@ -91,9 +93,10 @@ class RAFT(nn.Module):
         return upsample(flow, self.mask_predictor(hidden))
 
     def update(
-        self, lookup: Lookup, hidden: Array, context: PyTree, flow: Flow
-    ) -> tuple[Array, Flow]:
+        self, lookup: Lookup, hidden: Features, context: PyTree, flow: Flow
+    ) -> tuple[Features, Flow]:
         """One refinement of the GRU state and of the flow at 1/8 size."""
+        # no half-pixel correction on coarse levels, as published
         correlations = lookup(grid(flow) + flow)
         hidden, change = self.update_block(hidden, context, correlations, flow)
         return hidden, flow + change
@@ -118,8 +121,8 @@ class UpdateBlock(nn.Module):
         return kernel, self.recurrent_block.precompute(context)
 
     def __call__(
-        self, hidden: Array, constants: PyTree, correlations: Array, flow: Flow
-    ) -> tuple[Array, Flow]:
+        self, hidden: Features, constants: PyTree, correlations: Features, flow: Flow
+    ) -> tuple[Features, Flow]:
         kernel, context = constants
         motion = self.motion_encoder(correlations, flow, kernel)
         hidden = self.recurrent_block(hidden, motion, context)
@@ -181,7 +184,7 @@ class RecurrentBlock(nn.Module):
         """Constants of either GRU."""
         return self.convgru1.precompute(context), self.convgru2.precompute(context)
 
-    def __call__(self, hidden: Array, motion: Array, context: PyTree) -> Array:
+    def __call__(self, hidden: Features, motion: Features, context: PyTree) -> Features:
         of_rows, of_columns = context
         hidden = self.convgru1(hidden, motion, of_rows)
         return self.convgru2(hidden, motion, of_columns)
@@ -226,7 +229,7 @@ class ConvGRU(nn.Module):
         constant = same_conv(context, of_context, self.dtype) + bias
         return jnp.concatenate([of_state, of_motion], 2), constant
 
-    def __call__(self, hidden: Array, motion: Array, context: PyTree) -> Array:
+    def __call__(self, hidden: Features, motion: Features, context: PyTree) -> Features:
         (gate_kernel, gate_constant), (kernel, constant) = context
         both = jnp.concatenate([hidden, motion], -1)
         gates = same_conv(both, gate_kernel, self.dtype) + gate_constant
@@ -280,7 +283,7 @@ class FlowHead(nn.Module):
         self.conv1 = conv(self.channels, 3, dtype=self.dtype)
         self.conv2 = conv(2, 3, dtype=self.dtype)
 
-    def __call__(self, hidden: Array) -> Array:
+    def __call__(self, hidden: Features) -> Features:
         return self.conv2(nn.relu(self.conv1(hidden)))
 
 
@@ -294,7 +297,7 @@ class MaskPredictor(nn.Module):
         self.convrelu = [conv(self.channels * 4, 3, dtype=self.dtype)]
         self.conv = conv(9 * STRIDE**2, 1, dtype=self.dtype)
 
-    def __call__(self, hidden: Array) -> Array:
+    def __call__(self, hidden: Features) -> Features:
         x = nn.relu(self.convrelu[0](hidden))
         logits = self.conv(x).astype(jnp.float32)
         # a quarter: RAFT balances the gradients of mask and flow so; the trained

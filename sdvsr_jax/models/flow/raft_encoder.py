@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from sdvsr_jax.models.linear import conv
 from sdvsr_jax.types import Array, Features, Float
 
+# torch's, of both norms; the trained weights depend on it (docs/parity.md).
 EPSILON = 1e-5
-"""torch's, of both norms."""
 
 
 class FeatureEncoder(nn.Module):
@@ -67,6 +67,7 @@ class ResidualBlock(nn.Module):
         y = nn.relu(_normalised(self.convnormrelu2, y))
         if self.stride > 1:
             x = _normalised(self.downsample, x)
+        # a ReLU before the sum and one after it, as torchvision has it (docs/parity.md)
         return nn.relu(y + x)
 
 
