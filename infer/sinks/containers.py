@@ -34,8 +34,12 @@ COPY = "copy"
 # A copy into Matroska by the codec's Windows number: its muxer takes any sound that has
 # one, but does not say so when it is asked.
 COPY_AS_ACM = "copy as ACM"
-# Sound in the framing of a transport stream, which no player looks for in a file.
-NOT_AS_ACM = {"aac_latm"}
+# Sound that goes there: the queue of `open_output` can wait for ever on a codec that
+# Matroska refuses, so others are not tried.
+ACM_CODECS = {
+    *("adpcm_ms", "adpcm_ima_wav", "pcm_mulaw", "pcm_alaw"),
+    *("wmav1", "wmav2", "wmapro", "wmalossless"),
+}
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,7 @@ def way_into(muxer: str, info: VideoInfo, stream: StreamInfo) -> str | None:
         return COPY
     if stream.kind != "audio":
         return None
-    may_be_acm = muxer == "matroska" and stream.codec not in NOT_AS_ACM
-    if may_be_acm and _takes(muxer, path, stream, limits, COPY_AS_ACM):
+    if muxer == "matroska" and stream.codec in ACM_CODECS:
         return COPY_AS_ACM
     if is_pcm(stream.codec):
         for encoder in LOSSLESS[muxer]:
@@ -112,9 +115,7 @@ def way_into(muxer: str, info: VideoInfo, stream: StreamInfo) -> str | None:
     return None
 
 
-def _takes(
-    muxer: str, path: str, info: StreamInfo, limits: Limits, way: str = COPY
-) -> bool:
+def _takes(muxer: str, path: str, info: StreamInfo, limits: Limits) -> bool:
     # Muxers that hold no fonts or covers say so late or never.
     if info.kind == "attachment":
         return muxer == "matroska"
@@ -122,7 +123,8 @@ def _takes(
         is_known = info.codec in COVER_CODECS.get(muxer, ())
         return is_known and bool(_cover(path, info.index, limits))
     try:
-        with open_input(path, limits) as source, _trial(muxer, way) as output:
+        output = av.open(io.BytesIO(), "w", format=muxer)
+        with open_input(path, limits) as source:
             stream = source.streams[info.index]
             copy = add_copy(output, source, info)
             # Some muxers refuse only at the header, some only at the first packet.
@@ -132,13 +134,6 @@ def _takes(
     except REFUSALS:
         return False
     return True
-
-
-def _trial(muxer: str, way: str) -> OutputContainer:
-    """An output that is thrown away."""
-    if way == COPY_AS_ACM:
-        return open_output(os.devnull, muxer, {}, has_acm=True)
-    return av.open(io.BytesIO(), "w", format=muxer)
 
 
 def open_output(
