@@ -92,10 +92,10 @@ class GANConfig:
     adaptive: bool = True
     """False: the weight is taken as it is, which saves the second backward pass."""
     crop: int = 0
-    """The critic sees a crop of this side that begins at a random pixel; 0: everything."""
+    """The critic sees a crop of this side at a random place; 0: everything."""
     texture: bool = False
-    """The generator's term counts where the truth has gradients, so that flat areas stay
-    flat; needs a logit per pixel.
+    """The generator's term counts where the truth has gradients, so that flat areas
+    stay flat; needs a logit per pixel.
     """
     value_range: Literal["pm1", "mixed"] = "pm1"
     """'mixed': images [0, 1] beside a condition in [-1, 1], noise on the real image
@@ -135,7 +135,7 @@ class LossConfig:
     be learned.
     """
     flicker: float = 0.0
-    """|LPIPS(output, previous output) - LPIPS(truth, previous truth)|, as tLP measures."""
+    """As tLP measures: |LPIPS(output, previous) - LPIPS(truth, previous)|."""
     moments: float = 0.0
     """Latents of the autoencoder towards mean 0, deviation 1."""
     photometric: float = 1.0
@@ -243,12 +243,14 @@ class RunConfig:
         self._check_counts()
         if self.rollout.hops % self.rollout.segment:
             raise ValueError(
-                f"rollout.hops {self.rollout.hops} is not a multiple of segment {self.rollout.segment}"
+                f"rollout.hops {self.rollout.hops} is not a multiple of segment "
+                f"{self.rollout.segment}"
             )
         size, parts = self.data.batch_size, self.optimizer.accumulation
         if size % parts:
             raise ValueError(
-                f"data.batch_size {size} is not a multiple of optimizer.accumulation {parts}"
+                f"data.batch_size {size} is not a multiple of optimizer.accumulation "
+                f"{parts}"
             )
 
     def _check_counts(self) -> None:
@@ -298,6 +300,7 @@ def load(name: str) -> dict[str, RunConfig]:
     names_of_stages = stages.split(",") if stages else list(chain)
     if unknown := [stage for stage in names_of_stages if stage not in chain]:
         raise ValueError(
-            f"--config={name}: no stage {', '.join(unknown)}; there are: {', '.join(chain)}"
+            f"--config={name}: no stage {', '.join(unknown)}; there are: "
+            f"{', '.join(chain)}"
         )
     return {stage: chain[stage] for stage in names_of_stages}

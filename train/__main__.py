@@ -30,7 +30,8 @@ def parse(arguments: list[str]) -> list[tuple[str, configs.RunConfig]]:
             )
         print(
             __doc__,
-            f"\nConfigs: {', '.join(configs.names())}; their options: python -m train --config=NAME --help",
+            f"\nConfigs: {', '.join(configs.names())}; their options: python -m train "
+            "--config=NAME --help",
         )
         raise SystemExit(0)
     runs = []
@@ -82,11 +83,17 @@ def explain(error: BaseException) -> str:
         or "RESOURCE_EXHAUSTED" in text
         or "Out of memory" in text
     ):
-        return f"out of memory: lower --data.batch-size, raise --optimizer.accumulation, or use --remat ({text[:120]})"
+        return (
+            "out of memory: lower --data.batch-size, raise --optimizer.accumulation, "
+            f"or use --remat ({text[:120]})"
+        )
     if (
         isinstance(error, OSError) and error.errno == errno.ENOSPC
     ) or "No space left" in text:
-        return "the disk is full: free space and start again, the run continues from its last complete checkpoint"
+        return (
+            "the disk is full: free space and start again, the run continues from its "
+            "last complete checkpoint"
+        )
     return text
 
 

@@ -32,7 +32,8 @@ def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
         if weights:
             run = dataclasses.replace(run, init=weights)
         print(
-            f"== {name}: {run.steps} steps of {run.objective}, {', '.join(run.trained)} -> {folder}",
+            f"== {name}: {run.steps} steps of {run.objective}, "
+            f"{', '.join(run.trained)} -> {folder}",
             flush=True,
         )
         outcome = finished(folder, run) or train(run, folder)

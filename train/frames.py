@@ -45,7 +45,7 @@ def reduce_frames(hr: Frames) -> Frames:
 
 
 def splice(key: Array, video: Video, probability: float) -> Video:
-    """Some windows cut, at a random frame, to the rest of the next window of the batch."""
+    """Some windows cut, at a random frame, to the rest of the batch's next window."""
     frames, batch = video.is_start.shape
     if not probability or batch < 2 or frames < 2:
         return video

@@ -80,7 +80,7 @@ def adversarial_terms(
 def weighted_sum(
     trained: Flat, *, judge: Callable, weight: Array
 ) -> tuple[Array, tuple[Array, Result]]:
-    """Loss plus weight times the adversarial term; the term and the result beside it."""
+    """Loss plus weighted adversarial term; the term and the result beside it."""
     (rec, adv), result = judge(trained)
     return rec + weight * adv, (adv, result)
 

@@ -62,7 +62,8 @@ def start_model(run: RunConfig) -> tuple[ModelConfig, Params]:
         )
     else:
         raise ValueError(
-            f"model={run.model!r}: expected one of {sorted(PRESETS)}, or give weights with --init"
+            f"model={run.model!r}: expected one of {sorted(PRESETS)}, or give weights "
+            "with --init"
         )
     if run.add_restorer and config.restorer is None:
         config = dataclasses.replace(config, restorer=RestorerConfig())
@@ -72,7 +73,8 @@ def start_model(run: RunConfig) -> tuple[ModelConfig, Params]:
         config = dataclasses.replace(config, diffusion=diffusion)
     if run.data.crop % config.size_multiple or run.data.crop < config.min_size:
         raise ValueError(
-            f"data.crop {run.data.crop}: expected a multiple of {config.size_multiple}, at least {config.min_size}"
+            f"data.crop {run.data.crop}: expected a multiple of "
+            f"{config.size_multiple}, at least {config.min_size}"
         )
     return config, guidance_from_unet(params) if run.guidance_from_unet else params
 
@@ -97,7 +99,7 @@ def perceptual_metric(run: RunConfig) -> Params | None:
 
 
 class Trainer:
-    """One run in `folder`: owns the mesh, the compiled steps, the data and the files."""
+    """One run in `folder`: it owns mesh, compiled steps, data and files."""
 
     def __init__(self, run: RunConfig, folder: Path):
         self.run, self.folder = run, folder
@@ -168,7 +170,8 @@ class Trainer:
         for name in now | saved:
             if now.get(name) != saved.get(name):
                 raise ValueError(
-                    f"{self.folder} holds a run with {name}={saved.get(name)}, not {now.get(name)}: use another "
+                    f"{self.folder} holds a run with {name}={saved.get(name)}, not "
+                    f"{now.get(name)}: use another "
                     "--out"
                 )
 
@@ -326,6 +329,8 @@ def _check_finite(metrics: dict[str, Any], step: int) -> None:
     bad = [name for name, value in metrics.items() if not np.isfinite(value)]
     if bad:
         raise FloatingPointError(
-            f"step {step}: {', '.join(bad)} not finite; the last checkpoint is intact: lower "
-            "--optimizer.learning-rate or --optimizer.clip and start again to resume from it"
+            f"step {step}: {', '.join(bad)} not finite; the last checkpoint is intact: "
+            "lower "
+            "--optimizer.learning-rate or --optimizer.clip and start again to resume "
+            "from it"
         )

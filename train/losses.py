@@ -29,7 +29,8 @@ def latent_v(
     c = jax.tree.map(lambda x: x[-1], step_coefficients(config))
     if config.set_alpha_to_one:
         raise ValueError(
-            "the v form of the latent loss needs set_alpha_to_one=False (s' > 0): use latent_form=x0"
+            "the v form of the latent loss needs set_alpha_to_one=False (s' > 0): use "
+            "latent_form=x0"
         )
     eps = (sample - c.next_alpha * x0) / c.next_sigma
     v = c.alpha * eps - c.sigma * x0

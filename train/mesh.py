@@ -74,7 +74,8 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     rows, devices = len(jax.tree.leaves(batch)[0]), len(mesh.local_devices)
     if rows % devices:
         raise ValueError(
-            f"data.batch_size gives {rows} windows for {devices} devices: use a multiple"
+            f"data.batch_size gives {rows} windows for {devices} devices: use a "
+            "multiple"
         )
     sharding = NamedSharding(mesh, BATCH)
     return jax.tree.map(

@@ -164,7 +164,7 @@ def denoise(params: Params, video: Video, key: Array, context: Context) -> Resul
 def decode(
     params: Params, video: Video, key: Array, context: Context, step: Array | int = 0
 ) -> Result:
-    """Decode the true latents with the previous frame's features: what the TPMs learn."""
+    """Decodes the true latents with the previous frame's features, to train TPMs."""
     run, config = context.run, context.config
     nets = bind(prepare(params, config).params, config)
     (prev_lr, lr), (prev_hr, hr) = video.lr, video.hr
@@ -227,7 +227,8 @@ def flow(params: Params, video: Video, key: Array, context: Context) -> Result:
     config = context.config
     if not isinstance(config.flow, FlowNetConfig):
         raise ValueError(
-            f"objective 'flow' trains the small flow network, {config.name} has {config.flow.kind}"
+            f"objective 'flow' trains the small flow network, {config.name} has "
+            f"{config.flow.kind}"
         )
     nets = bind(params, config)
     terms: dict[str, Array] = {

@@ -101,7 +101,8 @@ def build(settings: Prepare, console: Console) -> None:
         progress.update(task, total=len(builder.items))
         if Path(builder.data_path).exists():
             raise ValueError(
-                f"{builder.data_path} already exists: remove it, or choose another --out"
+                f"{builder.data_path} already exists: remove it, or choose another "
+                "--out"
             )
         builder.download_and_prepare()
     _report(builder, console)
@@ -177,7 +178,8 @@ def draw_sheet(settings: Prepare, console: Console) -> None:
     parts = [np.pad(p, ((0, 8), (0, 0), (0, 0))) for p in parts]
     Image.fromarray(np.concatenate(parts)).save(path)
     console.print(
-        f"contact sheet (LR | HR, first, middle and last frame; bicubic above, blind below): {path}"
+        "contact sheet (LR | HR, first, middle and last frame; bicubic above, blind "
+        f"below): {path}"
     )
 
 
@@ -213,7 +215,8 @@ def pack(settings: Prepare, console: Console) -> None:
     finally:
         batches.close()
     console.print(
-        f"packed {list(shape)} uint8, {settings.pack.stat().st_size / 2**20:.0f} MiB: {settings.pack}"
+        f"packed {list(shape)} uint8, {settings.pack.stat().st_size / 2**20:.0f} MiB: "
+        f"{settings.pack}"
     )
 
 

@@ -50,7 +50,7 @@ class Hop(NamedTuple):
 
 
 def first_hop(video: Video, key: Array, context: Context) -> Hop:
-    """A fresh state whose noise depends on `key` and the sample's place in the batch."""
+    """A fresh state; its noise depends on `key` and the sample's place in the batch."""
     batch, height, width = video.lr.shape[1:4]
     state = init_state(context.config, batch, height, width)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(batch))

@@ -32,7 +32,8 @@ def select(params: Params, patterns: Iterable[str]) -> tuple[Flat, Flat]:
         }
         if not matches:
             raise ValueError(
-                f"trained={pattern!r} matches no parameter; the parts are {sorted(params)}"
+                f"trained={pattern!r} matches no parameter; the parts are "
+                f"{sorted(params)}"
             )
         trained |= matches
     return trained, {path: value for path, value in flat.items() if path not in trained}

@@ -114,7 +114,7 @@ def batch_gradient(
     context: Context,
     with_gan: bool,
 ) -> tuple[Flat, Result, Metrics]:
-    """Gradient with respect to the trained parameters, the last result and its metrics."""
+    """Gradient by the trained parameters, the last result and its metrics."""
     run = context.run
     cut_key, key = jax.random.split(key)
     video = splice(cut_key, to_video(hr, lr), run.rollout.cut)
@@ -139,7 +139,7 @@ def gradient(
     *,
     with_gan: bool,
 ) -> tuple[Flat, Result, Metrics]:
-    """Gradient of `loss_fn(params, *arguments, context)`, its result and its metrics."""
+    """Gradient of `loss_fn(params, *arguments, context)`, its result and metrics."""
     loss = functools.partial(
         loss_of, loss_fn=loss_fn, frozen=frozen, arguments=arguments, context=context
     )

@@ -21,7 +21,7 @@ def normal(seed: int, *shape: int):
 
 
 def last_step():
-    """A chain of 4 arbitrary predictions, as (last x, last v, sample, x0, z, n, a, s)."""
+    """A chain of 4 arbitrary predictions: (last x, last v, sample, x0, z, n, a, s)."""
     config = DiffusionConfig()
     z, noise = normal(0, 2, 4, 4, 4), normal(1, 2, 4, 4, 4)
     c = step_coefficients(config)

@@ -41,7 +41,7 @@ def published(tmp_path_factory) -> str:
             "vae/decoder/layers_2/temporal_processor_2/kernel",
             marks=pytest.mark.nightly,
         ),
-        # The last stage unrolls the stream and has the critic: it stands for the others.
+        # The last stage unrolls the stream and has the critic: it stands for all.
         pytest.param(
             "official_stage3",
             "controlnet/",

@@ -42,7 +42,7 @@ LATENT_ONLY = LossConfig(latent=1.0, pixel=1.0, perceptual=0.0)
 
 @pytest.fixture(scope="module")
 def params(tiny):
-    """Every zero-initialised layer moved off zero, so that gradients reach everything."""
+    """Moves zero-initialised layers off zero, so that gradients reach everything."""
     flat = flatten(jax.jit(init_params, static_argnums=1)(jax.random.key(0), tiny))
     noisy = {
         p: v + 0.02 * jax.random.normal(jax.random.key(i), v.shape)

@@ -1,4 +1,4 @@
-"""What a source of windows yields, and how large its HR frames are beside the LR ones."""
+"""The windows that a source yields, and the size of their HR frames."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Blur kernels of the blind degradation (Real-ESRGAN's families) and their application."""
+"""Blur kernels of the blind degradation (Real-ESRGAN's families), and their use."""
 
 import numpy as np
 import scipy.fft
@@ -91,7 +91,7 @@ def walk(
 
 
 def filter_frames(frames: np.ndarray, kernels: np.ndarray) -> np.ndarray:
-    """uint8[f,h,w,3] convolved with float[f,k,k], borders mirrored, rounded to 8 bits."""
+    """uint8[f,h,w,3] convolved with float[f,k,k], borders mirrored, in 8 bits."""
     reach = kernels.shape[-1] // 2
     padded = np.pad(
         frames.astype(np.float32),

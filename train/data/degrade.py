@@ -71,7 +71,7 @@ def resize(
 
 
 def context_frames(rng: np.random.Generator, kind: str = "blind") -> tuple[int, int]:
-    """(frames to add to the window before encoding, how many of them come before it)."""
+    """(frames to add to the window before encoding, those of them that come first)."""
     extra = int(rng.integers(CONTEXT[kind], 2 * CONTEXT[kind] + 1))
     return extra, int(rng.integers(0, extra + 1))
 

@@ -70,12 +70,14 @@ def open_source(path: str, split: str) -> Sequence:
     if len(folders) != 1:
         found = "no dataset" if not folders else f"{len(folders)} datasets"
         raise ValueError(
-            f"data.path={path}: found {found}, expected one; make it: python -m train.prepare --help"
+            f"data.path={path}: found {found}, expected one; make it: python -m "
+            "train.prepare --help"
         )
     builder = tfds.builder_from_directory(str(folders[0]))
     if split not in builder.info.splits:
         raise ValueError(
-            f"data.split={split}: not in {path}, which has {sorted(builder.info.splits)}"
+            f"data.split={split}: not in {path}, which has "
+            f"{sorted(builder.info.splits)}"
         )
     as_data_source: Any = builder.as_data_source
     return as_data_source(split)

@@ -73,7 +73,8 @@ class PackedBatches:
         )
         if config.batch_size % process_count:
             raise ValueError(
-                f"data.batch_size {config.batch_size} is not a multiple of {process_count} processes"
+                f"data.batch_size {config.batch_size} is not a multiple of "
+                f"{process_count} processes"
             )
         self._config, self._seed = config, seed
         self._stride, self._offset = process_count, process_index
@@ -133,7 +134,8 @@ class PackedBatches:
         """Continue where `get_state` was called."""
         if "packed" not in state:
             raise ValueError(
-                "the checkpoint was written with another kind of data source: resume with the same data.path"
+                "the checkpoint was written with another kind of data source: resume "
+                "with the same data.path"
             )
         self._next = int(state["packed"])
 
@@ -145,17 +147,20 @@ def _open(config: DataConfig) -> np.ndarray:
     path = Path(config.path)
     if not path.is_file():
         raise ValueError(
-            f"data.path={path}: no such file; make it: python -m train.prepare --pack {path}"
+            f"data.path={path}: no such file; make it: python -m train.prepare --pack "
+            f"{path}"
         )
     array = np.load(path, mmap_mode="r")
     if array.ndim != 5 or array.dtype != np.uint8 or array.shape[-1] != 3:
         raise ValueError(
-            f"{path}: found {array.dtype}{list(array.shape)}, expected uint8[n,f,H,W,3] of train.prepare --pack"
+            f"{path}: found {array.dtype}{list(array.shape)}, expected "
+            "uint8[n,f,H,W,3] of train.prepare --pack"
         )
     side = SCALE * config.crop
     if min(array.shape[2:4]) < side:
         raise ValueError(
-            f"{path}: windows of {array.shape[3]}x{array.shape[2]}, the run needs {side}x{side}: lower data.crop, "
+            f"{path}: windows of {array.shape[3]}x{array.shape[2]}, the run needs "
+            f"{side}x{side}: lower data.crop, "
             "or pack larger windows"
         )
     return array
@@ -165,13 +170,15 @@ def _open_lr(config: DataConfig, hr: np.ndarray) -> np.ndarray:
     path = lr_path(Path(config.path))
     if not path.is_file():
         raise ValueError(
-            f"{path}: no such file, so data.degradation must be bicubic; train.prepare --pack "
+            f"{path}: no such file, so data.degradation must be bicubic; train.prepare "
+            "--pack "
             f"--degradation {config.degradation} writes it"
         )
     array = np.load(path, mmap_mode="r")
     expected = (*hr.shape[:2], hr.shape[2] // SCALE, hr.shape[3] // SCALE, 3)
     if array.shape != expected or array.dtype != np.uint8:
         raise ValueError(
-            f"{path}: found {array.dtype}{list(array.shape)}, expected uint8{list(expected)}"
+            f"{path}: found {array.dtype}{list(array.shape)}, expected "
+            f"uint8{list(expected)}"
         )
     return array

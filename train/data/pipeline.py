@@ -139,7 +139,8 @@ class GrainBatches:
     ):
         if config.batch_size % process_count:
             raise ValueError(
-                f"data.batch_size {config.batch_size} is not a multiple of {process_count} processes"
+                f"data.batch_size {config.batch_size} is not a multiple of "
+                f"{process_count} processes"
             )
         source = Windows(config, seed, process_index, process_count)
         if not len(source.cache):
@@ -173,8 +174,10 @@ class GrainBatches:
         """
         if state["num_workers"] != self._num_workers:
             raise ValueError(
-                f"data.num_workers is {self._num_workers}, the checkpoint was written with {state['num_workers']}: "
-                f"the order of windows depends on it, use --data.num-workers={state['num_workers']}"
+                f"data.num_workers is {self._num_workers}, the checkpoint was written "
+                f"with {state['num_workers']}: "
+                "the order of windows depends on it, use "
+                f"--data.num-workers={state['num_workers']}"
             )
         self._iterator.set_state(state["grain"])
 

@@ -6,6 +6,7 @@ matplotlib's package.
 """
 
 import functools
+import string
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ FONT_FOLDERS = (
     "/usr/share/fonts/dejavu",
     "/usr/share/fonts/TTF",
 )
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?()[]{}<>=+-*/%&#@$"
+LETTERS = string.ascii_letters + string.digits + ".,:;!?()[]{}<>=+-*/%&#@$"
 MARGIN = 48
 """Pixels drawn around the visible area, so that it can move."""
 

@@ -1,4 +1,4 @@
-"""Which frames of which shot make window number i, as pure functions of (seed, index)."""
+"""The frames and the shot of window number i, a pure function of (seed, index)."""
 
 from typing import NamedTuple
 
@@ -73,7 +73,8 @@ def crop_origin(
     spare = [side // scale - crop for side in size]
     if min(spare) < 0:
         raise ValueError(
-            f"frames of {size[1]}x{size[0]} HR pixels are smaller than the crop of {crop * scale}: use less"
+            f"frames of {size[1]}x{size[0]} HR pixels are smaller than the crop of "
+            f"{crop * scale}: use less"
         )
     top, left = (int(rng.integers(0, s + 1)) * scale for s in spare)
     return top, left

@@ -39,7 +39,8 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.counts: dict[str, dict[str, int]] = {}
         if not self.source.is_dir():
             raise ValueError(
-                f"source {self.source} is not a folder: give the folder that holds the files"
+                f"source {self.source} is not a folder: give the folder that holds the "
+                "files"
             )
         self.items = self.list_items()
         if not self.items:
@@ -94,5 +95,6 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 self.on_item(name)
         if not counts["shots"]:
             raise ValueError(
-                f"{self.source}: nothing usable for split {split!r} among {len(items)} items: {self.skipped[:3]}"
+                f"{self.source}: nothing usable for split {split!r} among {len(items)} "
+                f"items: {self.skipped[:3]}"
             )

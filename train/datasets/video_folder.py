@@ -81,5 +81,6 @@ class VideoFolder(ShotBuilder, skip_registration=True):
         height, width = frame.shape[:2]
         if min(height, width) < self.min_side:
             raise ValueError(
-                f"{width}x{height} after shrinking, expected at least {self.min_side} a side"
+                f"{width}x{height} after shrinking, expected at least {self.min_side} "
+                "a side"
             )
