@@ -152,9 +152,9 @@ def written_tags(
     """Tags for the output: as they were, except where silence would be misread.
 
     matrix: of the samples; guess: the one that players assume at the output's size.
-    Players guess the matrix of untagged video by its size: if the bigger output would be
-    guessed differently, the matrix is written out. RGB sources become limited-range YUV
-    and say so.
+    Players guess the matrix of untagged video by its size: if the bigger output would
+    be guessed differently, the matrix is written out. RGB sources become limited-range
+    YUV and say so.
     """
     is_rgb = color.matrix == RGB_MATRIX
     is_misread = color.matrix == UNSPECIFIED and guess != matrix

@@ -13,8 +13,8 @@ HEAD = """# The interface of the page
 `python -m infer ui` serves what follows; its page uses nothing else. The running server
 has the same as an OpenAPI document at `/api/openapi.json`. Every failure is
 `{"error": "one sentence"}` with the status 400 (makes no sense), 401 (token), 403 (not
-allowed), 404 (not there), 409 (not now), 413 (too large), 421 (another host's name), 422
-(wrong type), 429 (too often) or 507 (disk full).
+allowed), 404 (not there), 409 (not now), 413 (too large), 421 (another host's name),
+422 (wrong type), 429 (too often) or 507 (disk full).
 
 This page is written by `python -m infer.ui.document`.
 """

@@ -98,8 +98,8 @@ def _preview_of(jobs: list[Job], entry: str, size: tuple[int, int]) -> Job | Non
 
 
 def _file_size(pictures: list[Path], plan: "Plan", frames: int) -> int | None:
-    """Returns the bytes that ``frames`` frames take, measured by encoding a few with the
-    job's own encoder and settings.
+    """Returns the bytes that ``frames`` frames take, measured by encoding a few with
+    the job's own encoder and settings.
     """
     from infer.sinks.segments import SegmentWriter
 

@@ -113,7 +113,7 @@ def form_model(models: Mapping[str, str]) -> type[BaseModel]:
 
 
 def command_words(values: Mapping[str, Any], models: Mapping[str, str]) -> list[str]:
-    """Returns the words of the command line for options that differ from its default."""
+    """Returns the words of the command for options that differ from its default."""
     words = []
     for option in find_options():
         value = values.get(option.name, option.default)

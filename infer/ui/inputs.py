@@ -1,4 +1,4 @@
-"""The videos that the page works on: uploads in chunks, and files in allowed folders."""
+"""The videos of the page: uploads in chunks, and files in allowed folders."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ LISTED = 500
 
 
 class Inputs:
-    """All inputs; each has a folder with its record and, if it was uploaded, its file."""
+    """All inputs; each has a folder with its record and, if uploaded, its file."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder = folder

@@ -1,4 +1,4 @@
-"""The model for live sessions, in a process of its own: `python -m infer.ui.live_worker`.
+"""The model for live sessions, in a process of its own: `infer.ui.live_worker`.
 
 Messages go through standard input and output: four bytes of length, one of kind, the
 content. In: S a start (JSON with model, width, height), F a compressed frame. Out: R
@@ -20,8 +20,8 @@ from PIL import Image, UnidentifiedImageError
 from sdvsr_jax import Upscaler
 
 QUALITY = 95
-"""Of JPEG, without chroma subsampling: no difference is seen, and it is encoded in a few
-milliseconds, where a lossless picture takes longer than the model.
+"""Of JPEG, without chroma subsampling: no difference is seen, and it is encoded in a
+few milliseconds, where a lossless picture takes longer than the model.
 """
 
 

@@ -46,7 +46,7 @@ def to_8_bit(rgb: np.ndarray) -> np.ndarray:
 
 
 def bicubic(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns a frame at ``size`` (W, H) by Pillow's bicubic filter, of its own type."""
+    """Returns a frame at ``size`` (W, H) by Pillow's bicubic filter, in its type."""
     if (rgb.shape[1], rgb.shape[0]) == size:
         return rgb
     if rgb.dtype == np.uint8:
@@ -103,8 +103,8 @@ def _light_of_hlg(signal: np.ndarray) -> np.ndarray:
 def flicker(
     frames: Iterator[np.ndarray], start: tuple[float, float], end: tuple[float, float]
 ) -> np.ndarray:
-    """Returns the pixels along a line in every frame, uint8 [frames, length, 3]: one row
-    for each moment, so that flicker is seen as horizontal stripes.
+    """Returns the pixels along a line in every frame, uint8 [frames, length, 3]: one
+    row for each moment, so that flicker is seen as horizontal stripes.
 
     start, end: (x, y) from 0 to 1 of the picture.
     """

@@ -133,7 +133,7 @@ class Queue:
             self._spare.prepare()
 
     def stop_all(self) -> None:
-        """Ask every running command to stop; they go on when the server starts again."""
+        """Stop all running commands; they go on when the server starts again."""
         self._spare.dismiss()
         for name, process in self._processes.items():
             record = self._records[name]
@@ -252,7 +252,7 @@ class Queue:
             write_record(path, record.model_dump_json())
 
     def _words(self, record: JobRecord) -> str:
-        """Returns the command's last line, with names in place of the server's paths."""
+        """Returns the command's last line, with names for the server's paths."""
         line = last_line(self.folder_of(record.job.id))
         plain = line.replace(record.source, record.job.name)
         return plain.replace(record.output, record.job.output_name)

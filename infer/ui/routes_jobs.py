@@ -28,7 +28,7 @@ LONGEST_PREVIEW = 250
 OLD_PREVIEWS = 12
 """Finished previews that are kept: one of 12 frames of 1280x720 takes 20 MB of disk."""
 QUIET = 15.0
-"""Seconds after which an event stream says that it is alive; proxies cut silent ones."""
+"""Seconds after which an event stream shows that it is alive: proxies cut others."""
 EVENTS: Answers = {
     200: {"content": {"text/event-stream": {}}, "description": "Events."}
 }
@@ -148,8 +148,8 @@ def _plan_record(server: Server, wish: Any) -> JobRecord:
 
 
 def _replace_previews(server: Server, entry: str) -> None:
-    """Make room for a new preview: unfinished ones of the same video are ended, and only
-    the latest finished ones stay.
+    """Make room for a new preview: unfinished ones of the same video are ended, and
+    only the latest finished ones stay.
     """
     jobs = [job for job in server.queue.jobs() if job.kind == "preview"]
     ended = [job for job in jobs if job.state in ENDED]

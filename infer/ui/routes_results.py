@@ -1,4 +1,4 @@
-"""Routes of results: the file, its frames, and views that compare it with the source."""
+"""Routes of results: the file, its frames, and views beside the source."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal

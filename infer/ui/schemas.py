@@ -20,8 +20,8 @@ class Problem(BaseModel):
 
 
 class Clip(BaseModel):
-    """Facts about a video. rotation: clockwise degrees by which players turn it; aspect:
-    width of a pixel by its height; hdr: shown through a tone mapping.
+    """Facts about a video. rotation: clockwise degrees by which players turn it;
+    aspect: width of a pixel by its height; hdr: shown through a tone mapping.
     """
 
     width: int
@@ -174,8 +174,8 @@ class RootFile(BaseModel):
 
 
 class Quality(BaseModel):
-    """Closeness of one frame to a reference, of the result and of the bicubic source, in
-    dB (higher is closer; null where they are equal).
+    """Closeness of one frame to a reference, of the result and of the bicubic source,
+    in dB (higher is closer; null where they are equal).
     """
 
     frame: int

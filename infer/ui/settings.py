@@ -68,7 +68,7 @@ class Settings:
         return Path(base).expanduser() / "sdvsr" / "ui"
 
     def roots(self) -> tuple[Path, ...]:
-        """The folders of --root without symbolic links; ValueError if one is missing."""
+        """The folders of --root without symbolic links; ValueError if one is absent."""
         folders = []
         for root in self.root:
             if not Path(root).is_dir():
@@ -81,7 +81,7 @@ class Settings:
         return self.host in LOOPBACK
 
     def secret(self) -> str:
-        """The token that every request must show; empty on this machine's own address."""
+        """The token that every request must show; empty on this machine's address."""
         if self.token:
             return self.token
         return "" if self.is_local() else secrets.token_urlsafe(24)
@@ -92,7 +92,7 @@ class Settings:
 
 
 def parse(arguments: list[str]) -> Settings:
-    """Returns the settings of a command line; ValueError for values that cannot work."""
+    """Returns a command line's settings; ValueError for values that cannot work."""
     settings = tyro.cli(Settings, args=arguments, prog="python -m infer ui")
     check(settings)
     return settings

@@ -37,7 +37,7 @@ NOT_YET = {
 CHEAP = {"test_doors.py", "test_options.py"}
 """Files whose laws need no model: all their cases run always."""
 CASES = 2
-"""Cases of a law in CI, where all laws have a minute; the nightly run takes the rest."""
+"""Cases of a law in CI, where all laws have a minute; the rest is nightly."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
@@ -85,7 +85,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(compiled: Path) -> str:
-    """Folder that the command takes for the user's cache; nothing touches the user's."""
+    """Folder that the command takes for the user's cache, which nothing touches."""
     folder = str(compiled / "user")
     os.environ["XDG_CACHE_HOME"] = folder
     return folder

@@ -1,5 +1,5 @@
-"""Damaged and forged media files: bits, cuts, boxes of the container, and splices of two
-files, all from a seed.
+"""Damaged and forged media files: bits, cuts, boxes of the container, and splices of
+two files, all from a seed.
 """
 
 import random
@@ -120,7 +120,8 @@ MUTATORS: tuple[Mutator, ...] = (
     box,
     box,
 )
-"""Edits of boxes are drawn twice as often, because random bits seldom meet their fields.
+"""Edits of boxes are drawn twice as often, because random bits seldom meet their
+fields.
 """
 
 

@@ -1,4 +1,4 @@
-"""Counts of what the attackers tried, added up over all workers and printed at the end."""
+"""Counts of the attackers' tries, added up over all workers, printed at the end."""
 
 from collections import Counter
 from typing import Any
@@ -14,7 +14,7 @@ def count(request: pytest.FixtureRequest, what: str, number: int = 1) -> None:
 
 
 def summary(reporter: Any) -> list[str]:
-    """One line for each kind of attack, from the reports that a session has gathered."""
+    """One line for each kind of attack, from the reports of a session."""
     totals: Counter[str] = Counter()
     reports = [r for group in reporter.stats.values() for r in group]
     for report in reports:

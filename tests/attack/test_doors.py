@@ -204,7 +204,7 @@ def test_a_list_that_is_trusted_reads_outside(upscale: Upscale, tmp_path: Path):
 
 
 def serve_once(body: bytes) -> tuple[str, threading.Thread]:
-    """An HTTP server that gives ``body`` to everybody for a while; returns its address."""
+    """Serves ``body`` by HTTP to everybody for a while; returns its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(20)
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"

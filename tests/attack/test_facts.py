@@ -1,5 +1,5 @@
-"""Nothing changes silently: orientation, aspect, crop, alpha, size and rate are facts of
-each frame, applied or told.
+"""Nothing changes silently: orientation, aspect, crop, alpha, size and rate are facts
+of each frame, applied or told.
 """
 
 import shutil
@@ -143,7 +143,7 @@ def test_an_aspect_that_changes_begins_a_file(
 def test_alpha_is_carried_or_told(
     upscale: Upscale, tmp_path: Path, field, words: str
 ) -> None:
-    """What a player would show as transparent must be transparent, or a note says no."""
+    """Pixels that a player shows as transparent are transparent, or a note says no."""
     output = tmp_path / words
     outcome = upscale("--video", field("vp9_alpha.webm"), "-o", output)
     outcome.check_done()

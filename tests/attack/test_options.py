@@ -75,7 +75,7 @@ FINE: dict[str, tuple[str, ...]] = {
 LONGEST_ANSWER = 16_000
 """Characters: the parser names every type of an option and repeats a value of 5,000."""
 AT_ONCE = 60.0
-"""Seconds that a refusal may take on a machine with ten times more to do than it can."""
+"""Seconds that a refusal may take on a machine with ten times its load."""
 NO_MODEL = "no such model.safetensors"
 
 

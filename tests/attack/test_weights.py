@@ -1,4 +1,4 @@
-"""Weights and programs from a disk that forgets: refused or made again, never trusted."""
+"""Weights and programs from a bad disk: refused or made again, never trusted."""
 
 import json
 import os

@@ -47,8 +47,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(compiled: Path) -> str:
-    """Folder that the command takes for the user's cache, kept for the next run: nothing
-    touches the user's own.
+    """Folder that the command takes for the user's cache, kept for the next run:
+    nothing touches the user's own.
     """
     folder = str(compiled / "user")
     os.environ["XDG_CACHE_HOME"] = folder

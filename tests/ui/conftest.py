@@ -42,7 +42,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of servers and commands: one cache of compiled programs, nothing of the user's."""
+    """One cache of compiled programs for servers and commands, not the user's."""
     cache = str(tmp_path_factory.mktemp("cache"))
     return {**os.environ, "XDG_CACHE_HOME": cache, "PYTHONPATH": str(ROOT)}
 

@@ -19,7 +19,7 @@ from tests.ui.test_guard import client_of
 from tests.ui.test_inputs import send
 
 EXAMPLES = 6
-"""Requests for each operation and phase: a few seconds in all. `make nightly` asks more."""
+"""Requests for each operation and phase: seconds in all; `make nightly` asks more."""
 NIGHTLY = 60
 
 

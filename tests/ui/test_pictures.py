@@ -76,8 +76,8 @@ def test_deep_frames_are_enlarged_as_shallow_ones() -> None:
     shallow = pictures.bicubic(rgb, size)
     deep = pictures.bicubic(rgb.astype(np.uint16) * 257, size)
     difference = np.abs(pictures.to_8_bit(deep).astype(int) - shallow)
-    # For uint8 Pillow rounds and clips between its two passes: a code for each rounding,
-    # and more where the first pass overshoots beside black or white.
+    # For uint8 Pillow rounds and clips between its two passes: a code for each
+    # rounding, and more where the first pass overshoots beside black or white.
     assert np.mean(difference > 2) < 0.01
     assert difference.mean() < 0.3
 
@@ -98,7 +98,7 @@ def test_orientation_of_all_eight_display_matrices() -> None:
 
 
 def test_a_mirrored_and_turned_matrix_means_what_players_do() -> None:
-    # FFmpeg's matrix takes (x, y) to (a x + c y, b x + d y); mirrored first, then turned
+    # FFmpeg's matrix takes (x, y) to (a x + c y, b x + d y): mirrored, then turned
     for rotation, mirrored in itertools.product((0, 90, 180, 270), (False, True)):
         turn = np.radians(rotation)
         cos, sin = round(np.cos(turn)), round(np.sin(turn))
