@@ -24,6 +24,7 @@ NOT_YET = {
     "test_bounds.py",
     "test_facts.py",
     "test_kills.py",
+    "test_live_faults.py",
     "test_mutants.py",
     "test_one_clock.py",
     "test_options.py",
@@ -31,7 +32,7 @@ NOT_YET = {
     "test_targets.py",
     "test_weights.py",
 }
-"""Files with laws that are not met everywhere yet."""
+"""Files with laws that are not met everywhere yet, or that were never seen to be."""
 
 
 CHEAP = {"test_doors.py", "test_options.py"}
