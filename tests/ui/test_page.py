@@ -1,0 +1,367 @@
+"""The page in a real browser, in front of a real server and the real command."""
+
+import base64
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from infer.sources.files import read_frames
+from infer.sources.probe import probe
+from infer.ui.pictures import bicubic
+from tests.infer.clips import make_video, real_pictures
+from tests.ui.conftest import PATIENCE, ROOT, Open, Serve, Server, wait_until
+
+pytestmark = pytest.mark.heavy(90)
+
+BOTH = "#stage[data-sides=both]"
+AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+VARIABLE = (0, 1, 2, 5, 6, 11, 12, 13, 20, 21, 22, 40)
+"""Ticks of 1/25 s."""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of one small size, because every size is a compilation."""
+    folder = tmp_path_factory.mktemp("clips")
+    frames = real_pictures(12, 64, 48)
+    make_video(str(folder / "a.mp4"), range(12), (64, 48), frames=frames)
+    make_video(str(folder / "vfr.mkv"), VARIABLE, (64, 48), frames=frames)
+    (folder / "<img src=x onerror=alert(1)>.mp4").write_bytes(b"nothing" * 50)
+    return folder
+
+
+def canvas(page: Page) -> np.ndarray:
+    """The pixels of the comparison, uint8 [h, w, 3]."""
+    address = page.evaluate("document.querySelector('#canvas').toDataURL()")
+    data = base64.b64decode(address.split(",")[1])
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def at_one_to_one(rgb: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What a canvas of that shape shows of a picture in its middle, black around it."""
+    height, width = shape[:2]
+    room = np.zeros((height + 2 * rgb.shape[0], width + 2 * rgb.shape[1], 3), np.uint8)
+    # JavaScript rounds halves up
+    left = int(np.floor(width / 2 - rgb.shape[1] / 2 + 0.5)) + rgb.shape[1]
+    top = int(np.floor(height / 2 - rgb.shape[0] / 2 + 0.5)) + rgb.shape[0]
+    room[top : top + rgb.shape[0], left : left + rgb.shape[1]] = rgb
+    return room[rgb.shape[0] : -rgb.shape[0], rgb.shape[1] : -rgb.shape[1]]
+
+
+def sides(server: Server, source: str, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The bicubic source and the result of the latest job, decoded here."""
+    job = max(server.get("api/jobs"), key=lambda entry: entry["created"])
+    folder = Path(server.folder) / "jobs" / job["id"] / "out" / job["output_name"]
+    if folder.is_dir():
+        with Image.open(sorted(folder.glob("*.png"))[number]) as picture:
+            result = np.asarray(picture)
+    else:
+        result = list(read_frames(probe(str(folder))))[number].rgb
+    plain = list(read_frames(probe(source)))[number].rgb
+    return bicubic(plain, (result.shape[1], result.shape[0])), result
+
+
+@pytest.fixture
+def server(serve: Serve, clips: Path, tmp_path: Path) -> Server:
+    """A server that may open the clips."""
+    server = serve("--root", clips)
+    server.folder = str(tmp_path / "data")
+    return server
+
+
+def open_clip(page: Page, clip: Path) -> None:
+    """Upload a clip and wait for the whole preview."""
+    page.set_input_files("#file", clip)
+    page.wait_for_selector(BOTH)
+    expect(page.locator("#waiting")).to_be_hidden(timeout=1000 * PATIENCE)
+
+
+def test_a_clip_becomes_sharp_and_every_pixel_is_the_files(
+    server: Server, open_page: Open, clips: Path
+) -> None:
+    page = open_page(server.address)
+    page.set_input_files("#file", clips / "a.mp4")
+    page.wait_for_selector(BOTH)
+    shown = page.evaluate("Date.now() / 1000")
+    job = server.get("api/jobs")[0]
+    folder = Path(server.folder) / "jobs" / job["id"]
+    first = next(folder.rglob("00000000.png"))
+    # The command's own time lies between the two files. What the page adds is a second
+    # at most; three where the machine is busy with other tests.
+    begin = (folder / "lock").stat().st_mtime - job["created"]
+    added = begin + shown - first.stat().st_mtime
+    assert added < (3 if os.getloadavg()[0] > 2 else 1), added
+
+    expect(page.locator("#waiting")).to_be_hidden(timeout=1000 * PATIENCE)
+    page.keyboard.press("1")
+    last = int(page.get_attribute("#stage", "data-frame") or -1)
+    plain, result = sides(server, str(clips / "a.mp4"), last)
+    for share in (0.25, 0.5, 0.75):
+        set_wipe(page, share)
+        pixels = canvas(page)
+        cut = cut_of(page, pixels.shape[1])
+        # where the pointer let go, to a pixel of the screen
+        assert abs(cut - share * pixels.shape[1]) <= 1
+        left, right = (at_one_to_one(side, pixels.shape) for side in (plain, result))
+        np.testing.assert_array_equal(pixels[:, :cut], left[:, :cut])
+        np.testing.assert_array_equal(pixels[:, cut:], right[:, cut:])
+
+    check_views(page, plain, result)
+    page.click("[data-mode=flip]")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(f"#stage[data-frame='{last - 1}']")
+    before, _ = sides(server, str(clips / "a.mp4"), last - 1)
+    page.keyboard.press("x")
+    settle(page)
+    pixels = canvas(page)
+    np.testing.assert_array_equal(pixels, at_one_to_one(before, pixels.shape))
+
+
+def check_views(page: Page, plain: np.ndarray, result: np.ndarray) -> None:
+    """Side by side and difference, pixel by pixel."""
+    # both halves have one zoom and one place: a pixel is a block of 4 on both sides
+    page.click("[data-mode=side]")
+    for _ in range(7):
+        page.click("#zoom-in")
+    settle(page)
+    check_lock(page, plain, result)
+    page.click("[data-mode=difference]")
+    page.keyboard.press("1")
+    settle(page)
+    expected = np.abs(result.astype(int) - plain)
+    amplified = np.minimum(4 * expected, 255).astype(np.uint8)
+    pixels = canvas(page)
+    np.testing.assert_array_equal(pixels, at_one_to_one(amplified, pixels.shape))
+
+
+def set_wipe(page: Page, share: float) -> None:
+    """Drag the handle to a share of the stage."""
+    stage = page.locator("#stage").bounding_box()
+    handle = page.locator("#handle").bounding_box()
+    assert stage is not None
+    assert handle is not None
+    middle = stage["y"] + stage["height"] / 3
+    page.mouse.move(handle["x"] + handle["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + share * stage["width"], middle)
+    page.mouse.up()
+    settle(page)
+
+
+def settle(page: Page) -> None:
+    """Wait until what was asked for is drawn: the next frame but one."""
+    once = "requestAnimationFrame(() => requestAnimationFrame(done))"
+    page.evaluate(f"new Promise((done) => {once})")
+
+
+def cut_of(page: Page, width: int) -> int:
+    """The column of the canvas at which the result begins."""
+    left = page.locator("#handle").evaluate("(handle) => handle.style.left")
+    return round(float(left.rstrip("%")) / 100 * width)
+
+
+def check_lock(page: Page, plain: np.ndarray, result: np.ndarray) -> None:
+    """In the side view each half shows the same cut of its own picture, enlarged."""
+    pixels = canvas(page)
+    half = round(pixels.shape[1] / 2)
+    zoom = float((page.text_content("#zoom-level") or "").split()[0]) / 100
+    assert zoom > 3
+    ends = [(plain, 0, half - 1), (result, half + 1, pixels.shape[1])]
+    for picture, begin, end in ends:
+        middle = (begin + end) // 2
+        row = pixels[pixels.shape[0] // 2, begin + 20 : end - 20]
+        # the same colours in the same order: nearest enlargement repeats each pixel
+        changes = np.abs(np.diff(row.astype(int), axis=0)).any(axis=1).sum()
+        assert changes <= len(row) / zoom + 1
+        centre = picture[picture.shape[0] // 2, picture.shape[1] // 2 - 1 :][:2]
+        near = pixels[pixels.shape[0] // 2, middle - 2 : middle + 3]
+        assert any((pixel == colour).all() for pixel in near for colour in centre)
+
+
+def test_a_job_from_the_form_with_the_keyboard_only(
+    server: Server, open_page: Open, clips: Path
+) -> None:
+    server.post("api/inputs", {"path": str(clips / "vfr.mkv")})
+    page = open_page(server.address)
+    focus_on(page, "f-scale")
+    page.keyboard.press("ArrowUp")
+    focus_on(page, "enqueue")
+    page.keyboard.press("Enter")
+    name = wait_until(lambda: server.get("api/jobs"), bool)[0]["id"]
+    job = server.wait_for(name, "done", "failed")
+    assert job["state"] == "done", job["error"]
+    assert job["options"] == {"scale": 3}
+    focus_on(page, deed="show")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(BOTH)
+
+    # a variable rate: the clock tells each frame's own time
+    for number in range(1, 4):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector(f"#stage[data-frame='{number}']")
+        clock = page.text_content("#clock") or ""
+        assert f"{number + 1} / 12" in clock
+        assert f"{VARIABLE[number] / 25:.2f} s" in clock
+    page.keyboard.press("1")
+    settle(page)
+    plain, result = sides(server, str(clips / "vfr.mkv"), 3)
+    pixels = canvas(page)
+    cut = cut_of(page, pixels.shape[1])
+    right = at_one_to_one(result, pixels.shape)
+    np.testing.assert_array_equal(pixels[:, cut:], right[:, cut:])
+    left = at_one_to_one(plain, pixels.shape)
+    np.testing.assert_array_equal(pixels[:, :cut], left[:, :cut])
+
+
+def focus_on(page: Page, name: str = "", deed: str = "") -> None:
+    """Press Tab until an element has the focus."""
+    look = "[document.activeElement.id, document.activeElement.dataset.deed ?? '']"
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        found = page.evaluate(look)
+        if (name and found[0] == name) or (deed and found[1] == deed):
+            return
+    raise AssertionError(f"Tab never comes to {name or deed}")
+
+
+def test_nobody_is_left_out(server: Server, open_page: Open, clips: Path) -> None:
+    if not AXE.exists():
+        message = f"{AXE} is missing: npm install axe-core in build/axe"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    entry = server.post("api/inputs", {"path": str(clips / "a.mp4")})["id"]
+    wish = {"input": entry, "options": {"seed": 3}}
+    name = server.post("api/jobs", wish)["id"]
+    server.patch(f"api/jobs/{name}", {"action": "pause"})
+    other = server.post("api/jobs", wish)["id"]
+    server.patch(f"api/jobs/{other}", {"action": "cancel"})
+    for scheme, width in (("dark", 1280), ("light", 390)):
+        size = {"width": width, "height": 860}
+        page = open_page(server.address, viewport=size, color_scheme=scheme)
+        page.wait_for_selector("#history .job")
+        # the page's own policy lets no script in; the test's is put in by the debugger
+        page.evaluate(AXE.read_text("utf-8"))
+        report = page.evaluate("axe.run()")
+        serious = [
+            (fault["id"], [node["html"][:120] for node in fault["nodes"]])
+            for fault in report["violations"]
+            if fault["impact"] in ("serious", "critical")
+        ]
+        assert not serious
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width
+        page.click("#tab-camera")
+        assert page.locator("#live-start").is_visible()
+
+
+@pytest.mark.nightly
+def test_faults_are_sentences_in_their_place(
+    server: Server, serve: Serve, open_page: Open, clips: Path, tmp_path: Path
+) -> None:
+    page = open_page(server.address, quiet=False)
+    hostile = clips / "<img src=x onerror=alert(1)>.mp4"
+    page.set_input_files("#file", hostile)
+    words = page.locator("#welcome .small")
+    expect(words).to_contain_text("not a video")
+    expect(words).to_contain_text("<img src=x onerror=alert(1)>.mp4")
+    assert page.locator("#welcome img").count() == 0
+
+    # the connection is lost in the middle, and comes back
+    page.context.set_offline(True)
+    page.set_input_files("#file", clips / "a.mp4")
+    expect(words).to_contain_text("does not answer")
+    page.context.set_offline(False)
+    page.set_input_files("#file", clips / "a.mp4")
+    page.wait_for_selector("#stage[data-sides]")
+
+    page.fill("#f-size", "big")
+    problem = page.locator("#problem")
+    expect(problem).to_contain_text("WIDTHxHEIGHT")
+    assert page.locator("#enqueue").is_disabled()
+
+    full = serve("--folder", tmp_path / "full", "--spare-space", "1e9")
+    other = open_page(full.address, quiet=False)
+    other.set_input_files("#file", clips / "a.mp4")
+    words = other.locator("#welcome .small")
+    expect(words).to_contain_text("disk is full")
+
+
+@pytest.mark.nightly
+def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
+    server: Server, open_page: Open, clips: Path
+) -> None:
+    entry = server.post("api/inputs", {"path": str(clips / "a.mp4")})["id"]
+    pages = [open_page(server.address, quiet=False) for _ in range(2)]
+    names = []
+    for seed in range(20):
+        wish = {"input": entry, "options": {"seed": seed}}
+        name = server.post("api/jobs", wish)["id"]
+        # paused: twenty jobs that run would take minutes
+        server.patch(f"api/jobs/{name}", {"action": "pause"})
+        names.append(name)
+    for page in pages:
+        expect(page.locator("#queue .job")).to_have_count(20)
+    row = pages[0].locator(f"[data-id='{names[5]}'] .grip")
+    row.focus()
+    pages[0].keyboard.press("ArrowUp")
+    expected = [*names[:4], names[5], names[4], *names[6:]]
+    wait_until(lambda: order_of(pages[1]), lambda order: order == expected)
+
+    server.kill()
+    expect(pages[1].locator("#status")).to_contain_text("does not answer")
+    server.start()
+    expect(pages[1].locator("#status")).not_to_contain_text("does not answer")
+    pages[0].reload()
+    wait_until(lambda: order_of(pages[0]), lambda order: order == expected)
+    pages[0].locator(f"[data-id='{names[0]}'] [data-deed=cancel]").click()
+    gone = pages[1].locator(f"#history [data-id='{names[0]}']")
+    expect(gone).to_have_count(1)
+
+
+def order_of(page: Page) -> Any:
+    script = (
+        "[...document.querySelectorAll('#queue .job')].map((row) => row.dataset.id)"
+    )
+    return page.evaluate(script)
+
+
+@pytest.mark.nightly
+def test_a_stranger_sees_nothing_and_the_link_opens_the_page(
+    serve: Serve, open_page: Open, chromium: Any
+) -> None:
+    server = serve("--token", "t0ken", "--prefix", "/video")
+    context = chromium.new_context()
+    stranger = context.new_page()
+    answer = stranger.goto(f"{server.address}?token=wrong")
+    assert answer.status == 401
+    assert "token" in json.loads(answer.text())["error"]
+    context.close()
+    page = open_page(server.link)
+    assert "t0ken" not in page.url
+    assert page.locator("#choose").is_visible()
+
+
+@pytest.mark.nightly
+def test_the_camera_comes_back_sharp_and_its_delay_is_told(
+    server: Server, open_page: Open
+) -> None:
+    page = open_page(server.address)
+    page.click("#tab-camera")
+    page.select_option("#live-size", "160x96")
+    page.click("#live-start")
+    facts = page.locator("#live-facts")
+    expect(facts).to_contain_text("ms from capture")
+    live = page.locator("#live-canvas")
+    assert live.evaluate("(canvas) => [canvas.width, canvas.height]") == [640, 384]
+    size = live.evaluate("(canvas) => canvas.toDataURL().length")
+    # an empty canvas of that size has 4 kB
+    assert size > 20000
+    page.click("#live-start")
+    expect(page.locator("#live-status")).to_contain_text("ended")

@@ -1,0 +1,169 @@
+"""Jobs survive the server, and their bytes are those of the command."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.infer.clips import make_video, real_pictures
+from tests.ui.conftest import ROOT, Serve, Server, wait_until
+
+pytestmark = pytest.mark.nightly
+
+COUNT = 160
+"""Frames: long enough to be interrupted, in groups of 8."""
+OPTIONS = {"segment": 8, "scale": 2}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A clip with real content."""
+    frames = real_pictures(8, 64, 48) * (COUNT // 8)
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return make_video(str(path), range(COUNT), (64, 48), frames=frames)
+
+
+def add_input(server: Server, path: str) -> str:
+    return server.post("api/inputs", {"path": path})["id"]
+
+
+def add_job(server: Server, entry: str, **options: Any) -> str:
+    wish = {"input": entry, "options": {**OPTIONS, **options}}
+    return server.post("api/jobs", wish)["id"]
+
+
+def by_command(clip: str, model: Path, folder: Path, environment: Any) -> bytes:
+    """The bytes of the same job given on the command line."""
+    output = folder / "by_command.mp4"
+    words = ["--video", clip, "--output", str(output), "--model", str(model)]
+    command = [sys.executable, "-m", "infer", *words, "--segment=8", "--scale=2"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    return output.read_bytes()
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_killing_server_and_command_loses_nothing(
+    serve: Serve,
+    clip: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+) -> None:
+    server = serve("--root", Path(clip).parent)
+    entry = add_input(server, clip)
+    first = add_job(server, entry)
+    second = add_job(server, entry)
+
+    # the server dies while the command works; the command does not notice
+    running = server.wait_for(first, "running")
+    journal = tmp_path / "data" / "jobs" / first / "job.json"
+    assert running["id"] in journal.read_text("utf-8")
+    number = process_of(journal)
+    server.kill()
+    assert is_alive(number)
+    server.start()
+    assert server.job(first)["state"] in ("running", "done")
+    assert server.job(second)["state"] in ("queued", "running", "done")
+    assert process_of(journal) in (number, 0)
+
+    # now both die in the middle of the first job
+    wait_until(lambda: frames_of(server, first), lambda count: count >= 8)
+    server.kill()
+    if is_alive(number):
+        os.kill(number, 9)
+    server.start()
+    done = server.wait_for(first, "done", "failed")
+    assert done["state"] == "done", done["error"]
+
+    # a pause keeps the finished groups, and going on makes the same bytes
+    wait_until(lambda: frames_of(server, second), lambda count: count >= 8)
+    paused = server.patch(f"api/jobs/{second}", {"action": "pause"})
+    if paused["state"] == "paused":
+        out = tmp_path / "data" / "jobs" / second / "out"
+        assert list(out.glob(".*.parts/*.mkv"))
+        server.patch(f"api/jobs/{second}", {"action": "resume"})
+    assert server.wait_for(second, "done", "failed")["state"] == "done"
+
+    expected = by_command(clip, tiny_model, tmp_path, environment)
+    for name in (first, second):
+        path = f"{server.address}api/jobs/{name}/download"
+        assert httpx.get(path).content == expected
+        part = httpx.get(path, headers={"range": "bytes=100-199"})
+        assert part.status_code == 206
+        assert part.content == expected[100:200]
+
+
+def frames_of(server: Server, name: str) -> int:
+    return server.job(name)["progress"]["frames"]
+
+
+def process_of(journal: Path) -> int:
+    """The number of the command's process; 0 if the journal names none."""
+    return json.loads(journal.read_text("utf-8"))["process"] or 0
+
+
+def test_twenty_jobs_wait_in_their_order_and_can_be_moved(
+    serve: Serve, clip: str
+) -> None:
+    server = serve("--root", Path(clip).parent, "--max-jobs", 20)
+    entry = add_input(server, clip)
+    names = [add_job(server, entry, seed=seed) for seed in range(20)]
+    server.patch(f"api/jobs/{names[0]}", {"action": "pause"})
+    server.patch(f"api/jobs/{names[19]}", {"action": "move", "before": names[5]})
+    server.patch(f"api/jobs/{names[2]}", {"action": "move", "before": ""})
+    order = [job["id"] for job in server.get("api/jobs")]
+    rest = [name for name in names if name not in (names[19], names[2])]
+    place = rest.index(names[5])
+    assert order == [*rest[:place], names[19], *rest[place:], names[2]]
+
+    full = httpx.post(f"{server.address}api/jobs", json={"input": entry})
+    assert full.status_code == 409
+    assert "20 jobs" in full.json()["error"]
+
+    cancelled = server.patch(f"api/jobs/{names[7]}", {"action": "cancel"})
+    assert cancelled["state"] == "cancelled"
+    again = httpx.patch(
+        f"{server.address}api/jobs/{names[7]}", json={"action": "resume"}
+    )
+    assert again.status_code == 409
+    used = httpx.delete(f"{server.address}api/inputs/{entry}")
+    assert used.status_code == 409
+    assert server.get("healthz")["queued"] >= 15
+    metrics = httpx.get(f"{server.address}metrics").text
+    assert 'sdvsr_ui_jobs{state="cancelled"} 1.0' in metrics
+
+    # the journal of each job is on the disk before the answer
+    server.kill()
+    server.start()
+    assert [job["id"] for job in server.get("api/jobs")] == order
+
+
+def test_a_job_that_cannot_work_fails_with_the_commands_sentence(
+    serve: Serve, clip: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(Path(clip).read_bytes())
+    server = serve("--root", tmp_path)
+    entry = add_input(server, str(copy))
+    name = add_job(server, entry)
+    copy.unlink()
+    failed = server.wait_for(name, "failed", "done")
+    if failed["state"] == "failed":
+        assert "no such file" in failed["error"]
+        assert "\n" not in failed["error"]
+    refused = httpx.post(
+        f"{server.address}api/jobs", json={"input": entry, "options": {"codec": "nope"}}
+    )
+    assert refused.status_code == 400
