@@ -1,6 +1,7 @@
 """Guidance: nothing until it is trained, and the mask only where the model has one."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +18,16 @@ def config() -> ModelConfig:
     return tiny_nano()
 
 
+@functools.partial(jax.jit, static_argnames="config")
 def residuals(params: dict, config: ModelConfig) -> list[jax.Array]:
+    """Of one timestep on a random frame; compiled, because eager layers compile one by
+    one.
+    """
     net = bind(params, config).controlnet
-    rng = np.random.default_rng(0)
-    latents = jnp.asarray(rng.standard_normal((1, 8, 8, 4)), jnp.float32)
-    lr = jnp.asarray(rng.uniform(-1, 1, (1, 8, 8, 3)), jnp.float32)
-    image = jnp.asarray(rng.uniform(-1, 1, (1, 32, 32, 3)), jnp.float32)
+    keys = jax.random.split(jax.random.key(0), 3)
+    latents = jax.random.normal(keys[0], (1, 8, 8, 4))
+    lr = jax.random.uniform(keys[1], (1, 8, 8, 3), minval=-1)
+    image = jax.random.uniform(keys[2], (1, 32, 32, 3), minval=-1)
     condition = net.embed_condition(image, image[..., :1])
     shifts = net.precompute_shifts(jnp.asarray([500]))
     prompt = net.precompute_prompt(jnp.zeros((1, 1, 1)))
@@ -31,7 +36,8 @@ def residuals(params: dict, config: ModelConfig) -> list[jax.Array]:
 
 
 def test_a_fresh_branch_adds_nothing_to_the_u_net(config: ModelConfig) -> None:
-    fresh = init_params(jax.random.key(0), config)
+    init = jax.jit(init_params, static_argnums=1)
+    fresh = init(jax.random.key(0), config)
     for residual in residuals(fresh, config):
         assert not np.asarray(residual).any()
 
@@ -58,8 +64,13 @@ def test_validity_is_seen_only_where_the_model_has_its_channel(
     config = tiny_nano()
     guidance = dataclasses.replace(config.guidance, mask_channel=mask_channel)
     config = dataclasses.replace(config, guidance=guidance)
-    net = bind(random_params(config), config).controlnet
+    params = random_params(config)
     image = jnp.zeros((1, 32, 32, 3))
-    trusted = net.embed_condition(image, jnp.ones((1, 32, 32, 1)))
-    doubted = net.embed_condition(image, jnp.zeros((1, 32, 32, 1)))
+
+    @jax.jit
+    def embed(validity: jax.Array) -> jax.Array:
+        return bind(params, config).controlnet.embed_condition(image, validity)
+
+    trusted = embed(jnp.ones((1, 32, 32, 1)))
+    doubted = embed(jnp.zeros((1, 32, 32, 1)))
     assert bool((trusted != doubted).any()) == mask_channel
