@@ -24,7 +24,7 @@ def random_params(config: ModelConfig) -> Params:
     """Returns raw float32 weights (numpy), scaled so that activations stay moderate."""
     rng = np.random.default_rng(0)
     pool = rng.standard_normal(POOL)
-    shapes = flatten_dict(abstract_params(config))
+    shapes: Any = flatten_dict(abstract_params(config))
     leaves = {}
     for path, array in shapes.items():
         # Every leaf enters the pool at a place of its own, or all would be alike.

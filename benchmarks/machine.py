@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import os
 import resource
@@ -130,7 +131,7 @@ def joules() -> float | None:
     """
     if absent_packages("pynvml"):
         return None
-    import pynvml
+    pynvml = importlib.import_module("pynvml")
 
     with contextlib.suppress(pynvml.NVMLError):
         pynvml.nvmlInit()

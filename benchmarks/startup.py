@@ -82,8 +82,9 @@ def _start(environment: dict[str, str], folder: str) -> Parts:
     marks = json.loads(process.stdout.splitlines()[-1])
     moments = [began, *marks.values()]
     spans = [end - start for start, end in pairwise(moments)]
-    parts = dict(zip(marks, spans))
-    return parts | {"total": sum(spans)}
+    parts: Parts = dict(zip(marks, spans))
+    parts["total"] = sum(spans)
+    return parts
 
 
 def first_frame(video: str, output: str) -> None:

@@ -348,7 +348,8 @@ def _build(kind: Any, value: Any, path: str) -> Any:
     if kind is float and is_number:
         return float(value)
     if not (isinstance(kind, type) and isinstance(value, kind)):
-        raise ValueError(f"{path}: found {value!r}, expected {kind.__name__}")
+        name = getattr(kind, "__name__", kind)
+        raise ValueError(f"{path}: found {value!r}, expected {name}")
     return value
 
 

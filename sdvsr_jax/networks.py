@@ -102,7 +102,7 @@ def init_restorer(key: Key[Array, ""], config: ModelConfig) -> Params:
     net = build(config).restorer
     assert net is not None
     lr = jnp.zeros((1, config.min_size, config.min_size, 3))
-    variables = net.init(key, lr, method=_touch_restorer)
+    variables: Any = net.init(key, lr, method=_touch_restorer)
     return variables["params"]
 
 

@@ -294,6 +294,7 @@ def restore(params: Params, video: Video, key: Array, context: Context) -> Resul
             flow_features=features,
             has_prev=jnp.ones_like(has),
         )
+    assert before is not None
     weights = context.run.loss
     loss = (
         weights.repair * (terms["repair"] + 0.5 * terms["whole"])

@@ -84,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     batches = open_batches(data)
     batch = next(batches)
     batches.close()
-    video = to_video(batch.hr, batch.lr)
+    lr = None if batch.lr is None else jnp.asarray(batch.lr)
+    video = to_video(jnp.asarray(batch.hr), lr)
     for _ in range(PASSES):
         pattern = mean_pattern(params, video, config)
         print(

@@ -34,9 +34,11 @@ def learning_rate(settings: OptimizerConfig, steps: int) -> optax.Schedule:
     if settings.decay == "constant":
         return rise
     tail = steps / 5
-    fall = optax.cosine_decay_schedule(1.0, tail)
+    # a part of a step is fine: the schedule divides by it
+    decay_steps: Any = tail
+    fall = optax.cosine_decay_schedule(1.0, decay_steps)
 
-    def schedule(count: Any) -> Array:
+    def schedule(count: Any) -> Any:
         since = jnp.maximum(count - (steps - tail), 0)
         return rise(count) * fall(since)
 

@@ -57,11 +57,9 @@ def one_line(error: BaseException) -> str:
 
 def _name_for_user(path: object) -> str:
     """The output's name for a file of its work folder, which no user knows."""
-    return WORK_FILE.sub(r"\1\2", os.fsdecode(path) if _is_path(path) else str(path))
-
-
-def _is_path(value: object) -> bool:
-    return isinstance(value, str | bytes | os.PathLike)
+    is_path = isinstance(path, str | bytes | os.PathLike)
+    name = os.fsdecode(path) if is_path else str(path)
+    return WORK_FILE.sub(r"\1\2", name)
 
 
 def _is_of_ffmpeg(error: BaseException) -> bool:

@@ -33,7 +33,7 @@ SUFFIXES = (
     ".heic",
     ".heif",
 )
-ORIENTATIONS = {
+ORIENTATIONS: dict[tuple[int, ...], int] = {
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
     (-1, 0, 0, -1): 3,

@@ -73,10 +73,12 @@ def layout_of(frame: VideoFrame, codec: str) -> PixelLayout:
 
 def _palette_has_alpha(frame: VideoFrame) -> bool:
     """Whether a colour of the palette that the picture uses is not opaque."""
-    plane = frame.planes[0]
+    # PyAV's stubs do not say that planes are buffers.
+    plane: Any = frame.planes[0]
+    colours: Any = frame.planes[1]
     rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
     numbers = np.unique(rows[:, : frame.width])
-    palette = np.frombuffer(frame.planes[1], np.uint32)[:256]
+    palette = np.frombuffer(colours, np.uint32)[:256]
     alphas = palette[numbers] >> 24
     return bool((alphas < 255).any())
 

@@ -36,7 +36,7 @@ class Spare:
         with theirs:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "infer.ui.spare"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,

@@ -8,6 +8,7 @@ edges), the field's standard way to make LR from HR.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -167,7 +168,8 @@ def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
 
 def _weighted_sum(weights: np.ndarray, taps: list[Array]) -> Array:
     # taps of weight 0 are left out: they would be read for nothing
-    return sum(float(w) * tap for w, tap in zip(weights, taps) if w != 0)
+    total: Any = sum(float(w) * tap for w, tap in zip(weights, taps) if w != 0)
+    return total
 
 
 def _downsample_axis(x: Array, axis: int, scale: int) -> Array:

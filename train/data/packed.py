@@ -25,7 +25,7 @@ def write_packed(
     ``with_lr``: also their LR frames, uint8[n,f,h,w,3], as NAME.lr.npy.
     """
     targets = {path: "hr"} | ({lr_path(path): "lr"} if with_lr else {})
-    arrays: dict[Path, np.ndarray] = {}
+    arrays: dict[Path, np.memmap] = {}
     for index, batch in zip(range(count), batches, strict=True):
         for target, name in targets.items():
             window = getattr(batch, name)[0]
