@@ -14,7 +14,7 @@ import av
 import pytest
 from clips import make_video
 from rtsp_server import RTSPServer
-from streams import numbers_in, record
+from streams import BITS, numbers_in, record
 
 from infer.__main__ import main
 from infer.sources import network
@@ -60,10 +60,12 @@ def test_rtsp(live, tmp_path):
     assert (status, report["frames"], report["policy"]) == (0, 15, "drop")
     values = numbers_in(str(tmp_path / "out.mkv"))
     first = values[0][0]
-    assert all(
-        seconds == pytest.approx((number - first) / 25, abs=2e-3)
-        for number, seconds in values
-    )
+    # Numbers begin anew after 1024 frames, and a busy machine misses many. Matroska
+    # counts milliseconds.
+    turn = 2**BITS / 25
+    for number, seconds in values:
+        late = seconds - (number - first) / 25
+        assert abs(late - turn * round(late / turn)) < 2e-3
 
 
 def test_hls_in_loses_nothing_and_hls_out_is_a_whole_playlist(live, served, tmp_path):
