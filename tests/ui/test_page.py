@@ -332,7 +332,6 @@ def order_of(page: Page) -> Any:
     return page.evaluate(script)
 
 
-@pytest.mark.nightly
 def test_a_stranger_sees_nothing_and_the_link_opens_the_page(
     serve: Serve, open_page: Open, chromium: Any
 ) -> None:
