@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
-from hypothesis import data, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infer.errors import JobError
@@ -68,7 +68,7 @@ class Record:
 
 
 @settings(max_examples=20, deadline=None)
-@data(numbers=st.lists(st.integers(), max_size=12), depth=st.integers(1, 4))
+@given(numbers=st.lists(st.integers(), max_size=12), depth=st.integers(1, 4))
 def test_order_is_kept(numbers, depth):
     sink = Record()
     with Inbox(Numbers(numbers), depth) as inbox:
@@ -78,7 +78,7 @@ def test_order_is_kept(numbers, depth):
 
 
 @settings(max_examples=20, deadline=None)
-@data(count=st.integers(0, 12), group=st.integers(1, 5))
+@given(count=st.integers(0, 12), group=st.integers(1, 5))
 def test_every_group_and_the_end_are_marked_with_the_state_after_them(count, group):
     sink = Record()
     run(Numbers(range(count)), Counting(), 0, sink, Policy(group=group))

@@ -16,7 +16,7 @@ from infer.ui.app import build_app
 from infer.ui.settings import Settings
 from tests.ui.conftest import CLIP, ROOT
 from tests.ui.test_guard import client_of
-from tests.ui.test_inputs import send
+from tests.ui.test_ui_inputs import send
 
 EXAMPLES = 6
 """Requests for each operation and phase: seconds in all; `make nightly` asks more."""
