@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from infer.model.engine import Model
     from infer.model.memory import Memory
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class Messages(Console):
+    """The terminal, or whatever reads stderr."""
+
+    def on_broken_pipe(self) -> None:
+        """Does nothing: rich would end the process, but a job needs no reader."""
+
+
+console = Messages(stderr=True, highlight=False, soft_wrap=True)
 # Seconds per frame from which a rate in frames per second says little.
 SLOW = 10
 
