@@ -86,7 +86,8 @@ def test_a_scan_in_chunks_agrees_with_the_loop(form: str) -> None:
         state, out = run(prepared, state, clip[start : start + 2])
         chunks.append(out)
     scanned = np.concatenate(chunks)
-    np.testing.assert_allclose(scanned, reference(form), atol=TOLERANCE)
+    # relative as well: frames of random weights reach 4, not 1
+    np.testing.assert_allclose(scanned, reference(form), rtol=TOLERANCE, atol=TOLERANCE)
     assert state.frame_index.tolist() == [FRAMES, FRAMES]
 
 
