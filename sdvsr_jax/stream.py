@@ -39,6 +39,7 @@ from sdvsr_jax.types import (
     Array,
     Frames,
     HasPrev,
+    Images,
     Int,
     Latents,
     LRFrame,
@@ -209,7 +210,7 @@ def advance(
     return new_state, sr_frame, denoised
 
 
-def pad_frame(lr_frame: LRFrame, config: ModelConfig) -> LRFrame:
+def pad_frame(lr_frame: LRFrame, config: ModelConfig) -> Images:
     """Returns the frame in float32 at `padded_size`, edges repeated."""
     _, height, width, _ = lr_frame.shape
     padded = padded_size(height, width, config)

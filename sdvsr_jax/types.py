@@ -18,6 +18,7 @@ AnyArray = jax.Array if TYPE_CHECKING else jax.Array | np.ndarray
 LRFrame = Float[AnyArray, "b h w 3"]
 SRFrame = Float[AnyArray, "b H W 3"]
 Frames = Float[AnyArray, "f b _ _ 3"]
+Images = Float[AnyArray, "b _ _ 3"]
 Latents = Float[AnyArray, "b h w latent"]
 Features = Float[Array, "b _ _ _"]
 Flow = Float[Array, "b _ _ 2"]
@@ -63,6 +64,7 @@ __all__ = [
     "FrameIndex",
     "Frames",
     "HasPrev",
+    "Images",
     "Int",
     "Key",
     "LRFrame",

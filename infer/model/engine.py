@@ -175,7 +175,16 @@ class Engine:
         return Whole()
 
     def start(self, seed: int, degree: float = AUTO) -> StreamState:
-        """Returns the fresh state of one stream, to be repaired to that degree."""
+        """Returns the fresh state of one stream, to be repaired to that degree.
+
+        ValueError if it is to be repaired by a model that cannot.
+        """
+        config = self.model.config
+        if degree > 0 and config.restorer is None:
+            raise ValueError(
+                f"--restore {degree:g}: the model {config.name} has no restorer; leave "
+                "the option out, or choose a model that was trained with one"
+            )
         with jax.default_device(self.model.device):
             state = self._start(np.uint32(seed % 2**32))
         # A value of the state, so that one program serves all degrees.

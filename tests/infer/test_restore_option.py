@@ -1,11 +1,14 @@
 """`--restore`: what is accepted, and that it reaches the stream."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
 from infer.command.options import Options, check, parse_degree
 from sdvsr_jax import Upscaler, init_state
 from sdvsr_jax.stream import AUTO
+from tests.infer.clips import ROOT
 from tests.tiny_models import random_params, tiny_restored
 
 
@@ -36,6 +39,15 @@ def test_an_upscaler_repairs_to_the_degree_it_was_given() -> None:
     assert np.abs(outputs["auto"].astype(int) - outputs[0.0]).max() > 2
     with pytest.raises(ValueError, match="restore=2"):
         Upscaler(model, restore=2.0)
+
+
+def test_a_model_without_a_restorer_says_so(command, tmp_path) -> None:
+    source = ROOT / "examples" / "nasa_320x180.mp4"
+    words = command("--video", source, "-o", tmp_path / "o.mkv", "--restore", "0.5")
+    process = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert "has no restorer" in process.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fresh_state_decides_itself() -> None:
