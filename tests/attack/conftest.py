@@ -50,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if item.path.name in NOT_YET:
             item.add_marker(pytest.mark.xfail(reason="not met everywhere yet"))
+            # a law that may fail says nothing to a run that must pass
+            item.add_marker(pytest.mark.nightly)
         if item.path.name not in CHEAP:
             law = item.nodeid.partition("[")[0]
             cases.setdefault(law, []).append(item)
