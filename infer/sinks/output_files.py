@@ -31,6 +31,15 @@ class OutputFiles:
             self._main.close()
         self.require_success()
 
+    def discard(self) -> None:
+        """Closes the output, and removes it if nothing was written to it."""
+        if self._main is None:
+            return
+        self._main.close()
+        path = Path(self._path)
+        if path.is_file() and path.stat().st_size == 0:
+            path.unlink()
+
     def open(self, url: str, flags: int, options: object) -> "OutputFile":
         """A file for writing, as PyAV's ``io_open`` asks for it."""
         if self.failure is not None:

@@ -77,7 +77,11 @@ class LiveSink:
         if is_network(target.url):
             self._socket = SocketFile(target.url, timeout, stop)
         self._container = self._open()
-        self._video = add_live_encoder(self._container, spec, target)
+        try:
+            self._video = add_live_encoder(self._container, spec, target)
+        except (JobError, ValueError):
+            self._files.discard()
+            raise
         self.lost = _absent(source)
         self._sound = self._copy_of_sound(source)
         self._convert = FromRGB(

@@ -22,6 +22,8 @@ def make_sound(path: str, muxer: str, codec: str, picture: str = "mpeg4") -> str
         video = output.add_stream(picture, rate=25)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         sound = output.add_stream(codec, rate=RATE, layout="stereo")
+        # WMA has no bit rate of its own
+        sound.bit_rate = 128_000
         for number in range(4):
             pixels = np.full((48, 64, 3), 40 * number, np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels)
