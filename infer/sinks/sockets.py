@@ -42,10 +42,11 @@ class SocketFile:
                 f"{url}: cannot be written ({error.strerror or error})"
             ) from None
         self._socket.settimeout(timeout)
+        # now, because the report asks when the socket is closed
+        self.end_of_latency = self._describe_end()
 
-    @property
-    def end_of_latency(self) -> str:
-        """The moment at which a frame counts as sent, in words."""
+    def _describe_end(self) -> str:
+        """Returns the moment at which a frame counts as sent, in words."""
         if self._is_udp:
             return "its last datagram is sent"
         size = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
