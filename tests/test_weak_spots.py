@@ -137,7 +137,7 @@ def test_uncovered_ground_is_not_trusted_and_still_ground_is() -> None:
 def shipped_clip() -> tuple[Clip, dict[str, np.ndarray]]:
     """Twenty frames of a moving photograph through the shipped model."""
     hr = pan("astronaut", 20, scale=4, speed=3)
-    clip = Clip("astronaut", make_lr(hr, 4), hr, None)
+    clip = Clip("astronaut", hr=hr, sr=None, lr=make_lr(hr, 4))
     return clip, {
         "bicubic": bicubic(clip.lr, 4),
         "nano": upscale(clip.lr, checkpoint.load("nano")),
@@ -163,7 +163,7 @@ def test_colour_stays_with_bicubic_through_a_fade() -> None:
     faded = np.stack(
         [(frame * (1 - i / 12)).astype(np.uint8) for i, frame in enumerate(scene)]
     )
-    clip = Clip("fade", make_lr(faded, 4), faded, None)
+    clip = Clip("fade", hr=faded, sr=None, lr=make_lr(faded, 4))
     rows = {
         "bicubic": bicubic(clip.lr, 4),
         "nano": upscale(clip.lr, checkpoint.load("nano")),
