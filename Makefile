@@ -24,7 +24,7 @@ TESTS ?= not parity and not heavy and not nightly
 test: $(VENV)/.installed
 	$(PYTEST) -m '$(TESTS)'
 
-# Many seconds each: the full-size model, memory over a long clip, fresh processes. CI runs them with the others.
+# Many seconds each: the full-size model, memory over a long clip, fresh processes.
 heavy: $(VENV)/.installed
 	$(PYTEST) -m heavy
 
