@@ -102,14 +102,14 @@ def test_an_input_replaced_during_a_run_is_noticed(
 ):
     source = Path(make_video(str(tmp_path / "in.mp4"), range(4), SIZE))
     other = make_video(str(tmp_path / "other.mp4"), range(4), SIZE, audio="aac")
-    real = file_job.drive
+    real = file_job.run
 
-    def drive(*words: object) -> int:
+    def run(*words: object) -> int:
         count = real(*words)
         os.replace(other, source)
         return count
 
-    monkeypatch.setattr(file_job, "drive", drive)
+    monkeypatch.setattr(file_job, "run", run)
     words = "--video", source, "-o", tmp_path / output
     status, stderr = upscale(*words)
     assert status == 1
