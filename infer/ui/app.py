@@ -133,6 +133,11 @@ def _add_errors(app: FastAPI) -> None:
     async def refuse_disk(request: Request, error: OSError) -> JSONResponse:
         return _problem(507, f"The server's disk refuses: {error.strerror}.")
 
+    @app.exception_handler(Exception)
+    async def admit_fault(request: Request, error: Exception) -> JSONResponse:
+        # starlette goes on with the exception, and uvicorn prints it
+        return _problem(500, "The server made a mistake; what it printed says which.")
+
 
 def _problem(status: int, sentence: str) -> JSONResponse:
     return JSONResponse(Problem(error=sentence).model_dump(), status)

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import itertools
 import textwrap
+import threading
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -46,6 +47,11 @@ LEFT_OUT = {
     # of terminals
     "debug",
 }
+
+_parsing = threading.Lock()
+"""tyro has one cache for the whole process, and empties it after each command line even
+while another thread reads in it.
+"""
 
 
 class Option(typing.NamedTuple):
@@ -139,7 +145,8 @@ def parse_words(words: list[str]) -> Options:
     sentence if it does not take them.
     """
     try:
-        return parse(words)
+        with _parsing:
+            return parse(words)
     except ValueError as error:
         raise Refusal(400, str(error)) from None
     except SystemExit:

@@ -50,9 +50,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 class Server:
     """`python -m infer ui` as a process of its own."""
 
-    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, words: list[str], environment: dict[str, str], log: Path
+    ) -> None:
         self._words = words
         self._environment = environment
+        self._log = log
         self.link = ""
         self.folder = ""
         self.start()
@@ -61,22 +64,25 @@ class Server:
         """Start it, again at the same address if it ran before."""
         port = self.link.rsplit(":", 1)[-1].split("/")[0] if self.link else "0"
         command = [sys.executable, "-m", "infer", "ui", "--no-browser"]
-        self.process = subprocess.Popen(
-            [*command, "--port", port, *self._words],
-            cwd=ROOT,
-            env=self._environment,
-            stderr=subprocess.PIPE,
-            text=True,
+        before = len(self.said())
+        with open(self._log, "ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", port, *self._words],
+                cwd=ROOT,
+                env=self._environment,
+                stderr=log,
+            )
+        words = wait_until(
+            lambda: self.said()[before:],
+            lambda said: "files  " in said or self.process.poll() is not None,
         )
-        assert self.process.stderr is not None
-        words = ""
-        for line in self.process.stderr:
-            words += line
-            if line.startswith("files"):
-                break
         match = re.search(r"page +(http://\S+)", words)
         assert match, words
         self.link = match[1]
+
+    def said(self) -> str:
+        """What it printed so far."""
+        return self._log.read_text("utf-8") if self._log.exists() else ""
 
     @property
     def address(self) -> str:
@@ -110,7 +116,7 @@ class Server:
     def kill(self) -> None:
         """End it as a power cut would."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     def end(self) -> None:
         """End it as a user does."""
@@ -119,7 +125,7 @@ class Server:
             self.process.wait(60)
         finally:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
 
 
 def wait_until(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:
@@ -140,12 +146,15 @@ Serve = Callable[..., Server]
 def serve(
     tmp_path: Path, tiny_model: Path, environment: dict[str, str]
 ) -> Iterator[Serve]:
-    """Starts servers with the tiny model and a folder of their own."""
+    """Starts servers with the tiny model and a folder of their own; none may have made
+    a mistake in the end.
+    """
     servers = []
 
     def begin(*words: object) -> Server:
         common = ["--folder", tmp_path / "data", "--model", tiny_model]
-        server = Server([str(word) for word in [*common, *words]], environment)
+        log = tmp_path / f"server{len(servers)}.log"
+        server = Server([str(word) for word in [*common, *words]], environment, log)
         servers.append(server)
         return server
 
@@ -154,6 +163,7 @@ def serve(
         for job in _jobs_of(server):
             httpx.delete(f"{server.address}api/jobs/{job['id']}", timeout=PATIENCE)
         server.end()
+        assert "Traceback" not in server.said(), server.said()
 
 
 def _jobs_of(server: Server) -> list[Any]:
@@ -225,4 +235,4 @@ def open_page(chromium: Browser) -> Iterator[Open]:
 
 def _note(line: Any, faults: list[str]) -> None:
     if line.type in ("error", "warning"):
-        faults.append(line.text)
+        faults.append(f"{line.text} {line.location.get('url', '')}")

@@ -1,6 +1,8 @@
 """The form of a job is the command line's."""
 
 import dataclasses
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import ValidationError
@@ -59,3 +61,17 @@ def test_what_the_command_refuses_is_refused_with_its_sentence() -> None:
     words = forms.command_words({"size": "big"}, MODELS)
     with pytest.raises(Refusal, match="expected WIDTHxHEIGHT"):
         forms.parse_words(["--video", "a.mp4", *words])
+
+
+def test_two_requests_may_be_read_at_the_same_time() -> None:
+    def read(seed: int) -> int:
+        return forms.parse_words(["--video", "a.mp4", f"--seed={seed}"]).seed
+
+    before = sys.getswitchinterval()
+    # as often as on a busy machine in hours
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(read, range(40))) == list(range(40))
+    finally:
+        sys.setswitchinterval(before)
