@@ -321,11 +321,37 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
 RETIRED = {"guide_once", "quantized", "resolution"}
 
 
+# Numbers beyond which a damaged or forged file would only ask for work without end.
+LARGEST_NUMBER = 65536
+LARGEST = {
+    # each level halves the picture
+    "num_levels": 8,
+    "num_steps": 1000,
+    "num_updates": 1000,
+    "layers_per_block": 100,
+    "num_blocks": 100,
+    "encoder_blocks": 100,
+    "decoder_blocks": 100,
+    "refinements": 100,
+    "scale": 16,
+    "size_multiple": 1024,
+    "min_size": 1024,
+}
+MAY_BE_ZERO = {"refinements", "encoder_blocks", "decoder_blocks"}
+
+
 def from_dict(data: dict[str, Any]) -> ModelConfig:
-    """Rebuilds a config; unknown keys and wrong kinds are ValueErrors that name the
-    path.
+    """Rebuilds a config; unknown keys, wrong kinds and absurd numbers are ValueErrors
+    that name the path.
     """
-    return _build(ModelConfig, data, "config")
+    config = _build(ModelConfig, data, "config")
+    diffusion = config.diffusion
+    if diffusion.num_steps > diffusion.num_train_timesteps:
+        raise ValueError(
+            f"config.diffusion.num_steps: found {diffusion.num_steps}, expected at "
+            f"most num_train_timesteps = {diffusion.num_train_timesteps}"
+        )
+    return config
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
@@ -346,11 +372,23 @@ def _build(kind: Any, value: Any, path: str) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # JSON writes 1.0 as 1
     if kind is float and is_number:
+        _check_range(float(value), path)
         return float(value)
     if not (isinstance(kind, type) and isinstance(value, kind)):
         name = getattr(kind, "__name__", kind)
         raise ValueError(f"{path}: found {value!r}, expected {name}")
+    if is_number:
+        _check_range(value, path)
     return value
+
+
+def _check_range(value: int | float, path: str) -> None:
+    """Raises ValueError for a number with which no model can be built."""
+    name = path.rpartition(".")[2]
+    low = 0 if isinstance(value, float) or name in MAY_BE_ZERO else 1
+    high = LARGEST.get(name, LARGEST_NUMBER)
+    if not low <= value <= high:  # also not a number
+        raise ValueError(f"{path}: found {value!r}, expected {low} to {high}")
 
 
 def _build_union(members: tuple, value: Any, path: str) -> Any:

@@ -125,9 +125,12 @@ def _split_task(options: Options, plans: Sequence["Plan"]) -> Task:
         from infer.jobs.finished import remember
         from infer.jobs.split_job import run_parts
 
-        run_parts(options, plans, engines, deliver)
-        for plan in plans:
-            remember(plan.output, plan.info)
+        def finish(report: "Report") -> None:
+            for plan in plans:
+                remember(plan.output, plan.info)
+            deliver(report)
+
+        run_parts(options, plans, engines, finish)
 
     return Task(tuple(plan.output for plan in plans), run)
 
@@ -146,7 +149,12 @@ def _file_task(options: Options, path: str, output: str | None) -> Task:
 
         model = load(options, engines)
         engine = engine_for_job(options, plan, model, engines)
-        run_job(options, plan, engine, deliver)
-        remember(plan.output, plan.info)
+
+        def finish(report: "Report") -> None:
+            # Before the work folder goes: a kill after that is the end of a job.
+            remember(plan.output, plan.info)
+            deliver(report)
+
+        run_job(options, plan, engine, finish)
 
     return Task((plan.output,), run)

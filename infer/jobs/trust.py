@@ -44,6 +44,17 @@ def check_trusted(folder: Path) -> None:
         raise _distrust(strangers[0], "was not made by a job")
 
 
+def is_own_file(path: Path) -> bool:
+    """Whether a regular file is there that only this user can have written."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    is_own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    is_closed = not status.st_mode & OTHERS_MAY_WRITE
+    return stat.S_ISREG(status.st_mode) and is_own and is_closed
+
+
 def erase(folder: Path, keep: str = "") -> None:
     """Removes the files of jobs from a work folder, and the folder if it is then empty.
 

@@ -7,6 +7,7 @@ complete group. Records hold the SHA-256 of their files and of themselves: a cha
 the disk is told, and never becomes part of an output.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ import numpy as np
 
 from infer.errors import JobError
 from infer.jobs.sealed import damage_of, read_sealed, sealed
-from infer.jobs.trust import check_trusted, erase
+from infer.jobs.trust import check_trusted, erase, is_own_file
 from infer.sinks.segments import Segment
 from sdvsr_jax.atomic import atomic_write, move_into_place, sync
 from sdvsr_jax.weights.checksum import sha256
@@ -46,15 +47,39 @@ def is_published(output: str) -> bool:
     Such a job was killed after it began to move its output into place, and before it
     had removed its work folder; the same command ends it.
     """
-    folder = folder_of(output)
-    try:
-        check_trusted(folder)
-        files = read_sealed(folder / PUBLISHED)["files"]
-    except (OSError, JobError, KeyError):
+    published = _published_beside(folder_of(output))
+    if published is None:
         return False
     target = Path(os.path.abspath(output))
+    files = published["files"]
     places = {target.parent / name: digest for name, digest in files.items()}
     return any(_holds(path, digest) for path, digest in places.items())
+
+
+def _published_beside(folder: Path) -> dict[str, Any] | None:
+    """The mark of a job that began to move its output, if it can be trusted."""
+    try:
+        check_trusted(folder)
+        published = read_sealed(folder / PUBLISHED)
+    except (OSError, JobError):
+        published = _read_last_mark(folder)
+    return published if published and "files" in published else None
+
+
+def _last_mark(folder: Path) -> Path:
+    """Where the mark of a published output is while its work folder is removed.
+
+    A folder is removed after all that is in it, so its mark must outlive it.
+    """
+    return folder.with_suffix(".done")  # shorter: it fits wherever the folder does
+
+
+def _read_last_mark(folder: Path) -> dict[str, Any] | None:
+    path = _last_mark(folder)
+    try:
+        return read_sealed(path) if is_own_file(path) else None
+    except JobError:
+        return None
 
 
 def _holds(path: Path, digest: str) -> bool:
@@ -219,7 +244,18 @@ class WorkFolder:
 
     def remove(self) -> None:
         """The job is done."""
+        mark = _last_mark(self.path)
+        if not os.path.lexists(mark) or _read_last_mark(self.path):
+            with contextlib.suppress(OSError):
+                # Outside its folder others could write to it, and be believed.
+                os.chmod(self.path / PUBLISHED, 0o600)
+                os.replace(self.path / PUBLISHED, mark)
         erase(self.path)
+        self._drop_last_mark()
+
+    def _drop_last_mark(self) -> None:
+        if _read_last_mark(self.path):
+            _last_mark(self.path).unlink(missing_ok=True)
 
     @property
     def _state_name(self) -> str:
@@ -313,10 +349,15 @@ class WorkFolder:
 
     def _clear(self) -> None:
         erase(self.path, keep=LOCK)
+        self._drop_last_mark()
 
     def _read_published(self) -> dict[str, Any] | None:
         path = self.path / PUBLISHED
         if not path.exists():
+            published = _read_last_mark(self.path)
+            if published and self._is_complete(published["files"]):
+                return published
+            self._drop_last_mark()
             return None
         try:
             return read_sealed(path)
@@ -325,6 +366,10 @@ class WorkFolder:
             return {"job": None, "files": {}, "report": None}
 
     def _check_fingerprint(self) -> None:
+        if self.published and self._is_complete(self.published["files"]):
+            # Nothing is lost with it: the output of that other job is complete.
+            self._clear()
+            self.published = None
         if not self.has_work and self.published is None:
             self._write(JOB, self._fingerprint)
             return
@@ -332,12 +377,6 @@ class WorkFolder:
         keys = sorted(before.keys() | self._fingerprint.keys())
         changes = [k for k in keys if before.get(k) != self._fingerprint.get(k)]
         if not changes:
-            return
-        if self.published and self._is_complete(self.published["files"]):
-            # Nothing is lost with it: the output of that other job is complete.
-            self._clear()
-            self.published = None
-            self._write(JOB, self._fingerprint)
             return
         words = ", ".join(
             f"{key} was {before.get(key)!r}, is {self._fingerprint.get(key)!r}"

@@ -23,14 +23,12 @@ NOT_YET = {
     "test_batches.py",
     "test_bounds.py",
     "test_facts.py",
-    "test_kill_points.py",
     "test_live_faults.py",
     "test_mutants.py",
     "test_one_clock.py",
     "test_options.py",
     "test_sound_laws.py",
     "test_targets.py",
-    "test_weights.py",
 }
 """Files with laws that are not met everywhere yet, or that were never seen to be."""
 

@@ -26,7 +26,8 @@ CHANGES = {
     "shutil.copyfile",
 }
 """Audit events that change files; a rename over a file is one of them."""
-READ_ONLY = os.O_RDONLY
+NO_FOLDER = -1
+"""In the place of an open folder's number, where none is given."""
 
 
 def changes_files(event: str, arguments: tuple) -> bool:
@@ -37,8 +38,11 @@ def changes_files(event: str, arguments: tuple) -> bool:
     return event in CHANGES
 
 
-def touches(folder: str, arguments: tuple) -> bool:
+def touches(folder: str, event: str, arguments: tuple) -> bool:
     """Whether a path below the folder, or one relative to an open folder, is meant."""
+    if event == "open":
+        # The mode behind the path is a word, too.
+        arguments = (*arguments[:1], NO_FOLDER)
     for argument in arguments:
         if isinstance(argument, bytes):
             argument = os.fsdecode(argument)
@@ -48,7 +52,8 @@ def touches(folder: str, arguments: tuple) -> bool:
                 return True
     # relative names with the number of an open folder, as rmtree uses them
     names = [a for a in arguments if isinstance(a, str)]
-    return any("/" not in name and name for name in names) and -1 not in arguments
+    is_relative = any("/" not in name and name for name in names)
+    return is_relative and NO_FOLDER not in arguments
 
 
 class Killer:
@@ -65,7 +70,7 @@ class Killer:
     def __call__(self, event: str, arguments: tuple) -> None:
         if not self.is_armed or not changes_files(event, arguments):
             return
-        if not touches(self._folder, arguments):
+        if not touches(self._folder, event, arguments):
             return
         self.operations.append(f"{event} {arguments[0]}")
         self.count += 1
