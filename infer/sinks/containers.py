@@ -3,12 +3,14 @@
 import contextlib
 import io
 import os
+import tempfile
 from dataclasses import dataclass
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
+from infer.errors import JobError
 from infer.sinks.encoder_setup import add_encoder
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.packets import single_packets
@@ -34,11 +36,13 @@ COPY = "copy"
 # A copy into Matroska by the codec's Windows number: its muxer takes any sound that has
 # one, but does not say so when it is asked.
 COPY_AS_ACM = "copy as ACM"
-# Sound that goes there: the queue of `open_output` can wait for ever on a codec that
-# Matroska refuses, so others are not tried.
+# Sound that may go there, and is tried: the queue of `open_output` says nothing of a
+# codec that has no such number.
 ACM_CODECS = {
-    *("adpcm_ms", "adpcm_ima_wav", "pcm_mulaw", "pcm_alaw"),
-    *("wmav1", "wmav2", "wmapro", "wmalossless"),
+    *("adpcm_ms", "adpcm_ima_wav", "adpcm_yamaha", "adpcm_swf"),
+    *("adpcm_g722", "adpcm_g726", "g723_1", "gsm_ms", "truespeech", "dfpwm"),
+    *("pcm_mulaw", "pcm_alaw"),
+    *("wmav1", "wmav2", "wmapro", "wmalossless", "wmavoice"),
 }
 
 
@@ -106,7 +110,8 @@ def way_into(muxer: str, info: VideoInfo, stream: StreamInfo) -> str | None:
         return COPY
     if stream.kind != "audio":
         return None
-    if muxer == "matroska" and stream.codec in ACM_CODECS:
+    is_tried = muxer == "matroska" and stream.codec in ACM_CODECS
+    if is_tried and _takes_as_acm(path, stream, limits):
         return COPY_AS_ACM
     if is_pcm(stream.codec):
         for encoder in LOSSLESS[muxer]:
@@ -134,6 +139,22 @@ def _takes(muxer: str, path: str, info: StreamInfo, limits: Limits) -> bool:
     except REFUSALS:
         return False
     return True
+
+
+def _takes_as_acm(path: str, info: StreamInfo, limits: Limits) -> bool:
+    """Whether Matroska holds the first packet of a sound by the codec's number."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = os.path.join(folder, "trial.mkv")
+        try:
+            with open_input(path, limits) as source:
+                stream = source.streams[info.index]
+                with open_output(trial, "matroska", {}, True) as output:
+                    copy = add_copy(output, source, info)
+                    _mux_first(output, source, stream, copy)
+            with open_input(trial, OWN_OUTPUT) as result:
+                return any(packet.size for packet in result.demux(audio=0))
+        except (*REFUSALS, JobError, OSError):
+            return False
 
 
 def open_output(

@@ -44,7 +44,7 @@ def first_packets(path: str | Path) -> list[bytes]:
 COPIED = [
     (".avi", "avi", "adpcm_ms"),
     (".avi", "avi", "adpcm_ima_wav"),
-    (".mov", "mov", "adpcm_ima_qt"),
+    (".avi", "avi", "adpcm_yamaha"),
     (".wmv", "asf", "wmav1"),
     (".wmv", "asf", "wmav2"),
     (".mov", "mov", "pcm_mulaw"),
@@ -130,6 +130,18 @@ def proposal(line: str) -> list[str]:
 
 LATM = "aac_latm.ts"
 REFUSED = [(LATM, "o.mkv"), (LATM, "o.mp4"), ("adpcm_ima.avi", "o.mp4")]
+
+
+def test_a_sound_of_quicktime_alone_is_encoded_on_request(
+    upscale: Upscale, tmp_path: Path
+) -> None:
+    """Matroska has no number for it, and FFmpeg refuses to copy it."""
+    source = record(tmp_path / "in.mov", "mov", "mpeg4", "adpcm_ima_qt")
+    words = ("--video", source, "-o", tmp_path / "o.mkv")
+    outcome = upscale(*words)
+    outcome.check_refused("--encode-audio", ".mov", status=2)
+    upscale(*words, "--encode-audio").check_done()
+    assert kinds(tmp_path / "o.mkv") == ["video h264", "audio aac"]
 
 
 @pytest.mark.parametrize(("name", "output"), REFUSED)
