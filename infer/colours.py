@@ -81,7 +81,8 @@ class ToRGB:
 
     matrix: the YUV matrix to assume where a frame carries no tag. deinterlace: frames
     that say they are interlaced, or all with ``is_woven``. stored_size: (width, height)
-    that frames should have, if not that of the output.
+    that frames should have, if not that of the output. with_alpha: the arrays have a
+    fourth channel, opaque where a frame says nothing of it.
     """
 
     def __init__(
@@ -93,10 +94,11 @@ class ToRGB:
         deinterlace: bool = False,
         is_woven: bool = False,
         stored_size: tuple[int, int] | None = None,
+        with_alpha: bool = False,
     ) -> None:
         self._size = (width, height)
         self._stored_size = stored_size or self._size
-        self._format = "rgb48le" if deep else "rgb24"
+        self._format = _array_format(deep, with_alpha)
         self._untagged = matrix
         self._deinterlace = deinterlace
         self._which = "all" if is_woven else "interlaced"
@@ -105,7 +107,7 @@ class ToRGB:
         self.num_resized = 0
 
     def convert(self, frame: VideoFrame) -> Iterator[np.ndarray]:
-        """Returns no, one or more RGB arrays [h, w, 3]: deinterlacers are late."""
+        """Returns no, one or more arrays [h, w, 3 or 4]: deinterlacers are late."""
         shape = self._describe(frame)
         if shape != self._shape:
             yield from self.flush()
@@ -172,7 +174,7 @@ def is_full_range(frame: VideoFrame) -> bool:
 class FromRGB:
     """RGB arrays -> frames in the encoder's pixel format, matrix and range.
 
-    Chroma sits left, as H.26x assumes.
+    Chroma sits left, as H.26x assumes. with_alpha: the arrays have a fourth channel.
     """
 
     def __init__(
@@ -183,8 +185,9 @@ class FromRGB:
         pixel_format: str,
         matrix: int,
         full: bool,
+        with_alpha: bool = False,
     ) -> None:
-        self._format = "rgb48le" if deep else "rgb24"
+        self._format = _array_format(deep, with_alpha)
         scale = f"{FLAGS}:in_range=pc"
         if matrix != RGB_MATRIX:
             name = MATRIX_NAMES.get(matrix, OTHER_MATRIX)
@@ -196,7 +199,7 @@ class FromRGB:
         )
 
     def convert(self, rgb: np.ndarray, pts: int, time_base: Fraction) -> VideoFrame:
-        """Returns uint8 or uint16 [h, w, 3] as a frame ready for the encoder."""
+        """Returns uint8 or uint16 [h, w, 3 or 4] as a frame ready for the encoder."""
         source = VideoFrame.from_ndarray(rgb, format=self._format)
         source.colorspace = RGB_MATRIX
         source.color_range = FULL
@@ -209,6 +212,28 @@ class FromRGB:
         frame.pts = pts
         frame.time_base = time_base
         return frame
+
+
+def add_alpha(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Returns [H, W, 4]: an alpha channel [h, w], enlarged, behind the colours.
+
+    Opaque without one. Bicubic interpolation: a model that was trained on pictures
+    sharpens edges of mattes, but takes as long again (docs/log.md).
+    """
+    height, width, _ = rgb.shape
+    if alpha is None:
+        opaque = np.full((height, width), np.iinfo(rgb.dtype).max, rgb.dtype)
+        return np.dstack([rgb, opaque])
+    name = "gray16le" if alpha.dtype == np.uint16 else "gray"
+    small = VideoFrame.from_ndarray(np.ascontiguousarray(alpha), format=name)
+    large = small.reformat(width, height, interpolation="BICUBIC")
+    return np.dstack([rgb, large.to_ndarray()])
+
+
+def _array_format(deep: bool, with_alpha: bool) -> str:
+    if with_alpha:
+        return "rgba64le" if deep else "rgba"
+    return "rgb48le" if deep else "rgb24"
 
 
 def _range(full: bool) -> str:

@@ -18,7 +18,8 @@ class Frame(NamedTuple):
     time base. index: number in the source. arrived: `time.monotonic` seconds at which
     its bytes were there; 0 where latency means nothing. is_fresh: it does not continue
     the frame before it, so the stream's history is forgotten. orientation: as EXIF
-    numbers it; 1 is upright.
+    numbers it; 1 is upright. alpha: [h, w] of the type of ``rgb`` and full range, where
+    it is upscaled, too.
     """
 
     rgb: np.ndarray
@@ -28,6 +29,7 @@ class Frame(NamedTuple):
     arrived: float = 0.0
     is_fresh: bool = False
     orientation: int = 1
+    alpha: np.ndarray | None = None
 
 
 class Source(Protocol):

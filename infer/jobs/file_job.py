@@ -167,7 +167,12 @@ def _upscale(
         state = engine.restore(work.state())
     count = None if plan.count is None else plan.count - num_finished
     source = FileSource(
-        plan.info, plan.start + num_finished, count, plan.deinterlace, damage
+        plan.info,
+        plan.start + num_finished,
+        count,
+        plan.deinterlace,
+        damage,
+        plan.keeps_alpha,
     )
     with Inbox(source, READ_AHEAD) as inbox:
         run(inbox, engine, state, sink, Policy(group=plan.group))

@@ -11,6 +11,11 @@ from infer.sinks.sound_encoder import AAC
 from infer.sources.info import BT2020, VideoInfo
 from infer.sources.probe import pixel_layout
 
+KEPT_ALPHA = "the alpha channel is enlarged by bicubic interpolation"
+LOST_ALPHA = (
+    "the alpha channel is left out; PNG frames hold it, --codec prores in .mov, and "
+    "ffv1 or vp9 in .mkv"
+)
 # The beginning of a display matrix that changes nothing.
 NOT_TURNED = (65536, 0, 0, 0, 65536)
 MODEL_SCALE = 4
@@ -19,12 +24,12 @@ YCGCO = 8
 
 
 def source_notes(
-    info: VideoInfo, deinterlace: bool, size: tuple[int, int]
+    info: VideoInfo, deinterlace: bool, size: tuple[int, int], keeps_alpha: bool
 ) -> list[str]:
     """Properties of the source that do not come out as one might expect."""
     notes = [f"left out: {text}" for text in info.left_out]
     if info.layout.has_alpha:
-        notes.append("the alpha channel is not upscaled: left out")
+        notes.append(KEPT_ALPHA if keeps_alpha else LOST_ALPHA)
     if info.interlaced and not deinterlace:
         notes.append(
             "the source is interlaced and stays so, which looks combed when upscaled: "

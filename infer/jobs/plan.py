@@ -24,6 +24,7 @@ from infer.sinks.containers import (
 from infer.sinks.dry_run import choose_packaging
 from infer.sinks.encoder_setup import try_encoder
 from infer.sinks.encoder_spec import VideoSpec, Wish, encoder_spec
+from infer.sinks.mux import ALPHA_BESIDE
 from infer.sinks.output_files import check_segments
 from infer.sinks.sound_encoder import AAC
 from infer.sources.fields import with_fields
@@ -74,6 +75,13 @@ class Plan:
         return remaining if self.count is None else min(remaining, self.count)
 
     @property
+    def keeps_alpha(self) -> bool:
+        """Whether the output has the source's alpha channel."""
+        if self.spec is not None:
+            return self.spec.has_alpha
+        return self.info.layout.has_alpha
+
+    @property
     def is_part(self) -> bool:
         """Whether only some frames of the source are asked for."""
         return self.start > 0 or self.count is not None
@@ -94,6 +102,8 @@ class Plan:
             "container": self.package.muxer if self.package else "",
             "streams": list(self.package.streams) if self.package else [],
         }
+        if self.spec is None and self.keeps_alpha:
+            facts["alpha"] = True
         if self.info.reduced_from is not None:
             # Only where it is asked for: unfinished work from before the option goes
             # on.
@@ -144,14 +154,14 @@ def make_plan(
         _check_image(output, size)
         notes = (
             *field_notes,
-            *source_notes(info, options.deinterlace, size),
+            *source_notes(info, options.deinterlace, size, True),
             *image_notes(info),
         )
         return Plan(**common, size=size, notes=notes)
     muxer = muxer_of(output)
     ways = _ways_into(info, muxer, options)
     size = stored_size(options, info)
-    spec = encoder_spec(info, size, wish_of(options))
+    spec = _spec_for(info, size, options, muxer)
     _try_encoder(spec)
     sound = tuple((index, way) for index, way in ways.items() if way != COPY)
     matrix = _display_matrix(info, size)
@@ -159,7 +169,7 @@ def make_plan(
     packaging, losses = choose_packaging(info, spec, packaging)
     notes = (
         *field_notes,
-        *source_notes(info, options.deinterlace, size),
+        *source_notes(info, options.deinterlace, size, spec.has_alpha),
         *encoder_notes(spec, info),
         *losses,
         *sound_notes(info, ways, muxer),
@@ -179,6 +189,17 @@ def _try_encoder(spec: VideoSpec) -> None:
         raise ValueError(
             f"--preset {spec.preset}: {spec.encoder} does not know it"
         ) from None
+
+
+def _spec_for(
+    info: VideoInfo, size: tuple[int, int], options: Options, muxer: str
+) -> VideoSpec:
+    """The encoding, without an alpha channel that the container would lose."""
+    spec = encoder_spec(info, size, wish_of(options))
+    if spec.has_alpha and spec.encoder in ALPHA_BESIDE and muxer != "matroska":
+        opaque = replace(info, layout=info.layout.with_alpha(False))
+        return encoder_spec(opaque, size, wish_of(options))
+    return spec
 
 
 def wish_of(options: Options) -> Wish:

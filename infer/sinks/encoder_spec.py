@@ -58,6 +58,11 @@ class VideoSpec:
         return pixel_layout(VideoFormat(self.pixel_format)).is_deep
 
     @property
+    def has_alpha(self) -> bool:
+        """Whether pictures are encoded with an alpha channel."""
+        return pixel_layout(VideoFormat(self.pixel_format)).has_alpha
+
+    @property
     def is_huge(self) -> bool:
         """Encoders get their lean settings."""
         return self.width * self.height > HUGE

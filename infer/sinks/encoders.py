@@ -1,5 +1,6 @@
 """The encoders with their abilities, and the choice among them."""
 
+import itertools
 from dataclasses import dataclass
 
 from av.codec import Codec
@@ -23,6 +24,8 @@ class Encoder:
     preset: str = ""
     options: tuple[tuple[str, str], ...] = ()
     full_range: bool = True
+    alpha: bool = False
+    """Takes an alpha channel, and every player of its output knows of it."""
     even_sizes: bool = False
     """Refuses odd sizes unless chroma is 4:4:4."""
     least: tuple[int, int] = (1, 1)
@@ -79,6 +82,7 @@ _VP9 = Encoder(
     crf=24,
     max_crf=63,
     options=(("b:v", "0"), ("row-mt", "1"), ("cpu-used", "3")),
+    alpha=True,
 )
 
 
@@ -99,8 +103,8 @@ _ALL = (
     _X265,
     _SVT_AV1,
     _VP9,
-    Encoder("ffv1", options=(("level", "3"), ("slicecrc", "1"))),
-    Encoder("prores_ks", options=(("vendor", "apl0"),), full_range=False),
+    Encoder("ffv1", options=(("level", "3"), ("slicecrc", "1")), alpha=True),
+    Encoder("prores_ks", options=(("vendor", "apl0"),), full_range=False, alpha=True),
     _nvenc("h264_nvenc", 19),
     _nvenc("hevc_nvenc", 21),
     _nvenc("av1_nvenc", 26),
@@ -149,7 +153,8 @@ def find_encoder(name: str | None, layout: PixelLayout) -> Encoder:
 def choose_pixel_format(
     encoder: Encoder, layout: PixelLayout, size: tuple[int, int]
 ) -> str:
-    """The encoder's pixel format that loses least: bit depth first, then chroma.
+    """The encoder's pixel format that loses least: alpha first, then bit depth, then
+    chroma.
 
     RGB sources become 4:2:0.
     """
@@ -158,9 +163,12 @@ def choose_pixel_format(
     if encoder.even_sizes and is_odd:
         chroma = "444"
     known = {f.name for f in Codec(encoder.name, "w").video_formats or []}
-    for depth in _depths(layout.bits):
-        for candidate in CHROMAS[chroma]:
-            name = yuv_format(candidate, depth)
+    is_alpha_kept = layout.has_alpha and encoder.alpha
+    for with_alpha in (True, False) if is_alpha_kept else (False,):
+        for depth, candidate in itertools.product(
+            _depths(layout.bits), CHROMAS[chroma]
+        ):
+            name = yuv_format(candidate, depth, with_alpha)
             for spelling in (name, SEMI_PLANAR.get(name)):
                 if spelling in known:
                     return spelling
@@ -170,9 +178,10 @@ def choose_pixel_format(
     )
 
 
-def yuv_format(chroma: str, depth: int) -> str:
+def yuv_format(chroma: str, depth: int, with_alpha: bool = False) -> str:
     """FFmpeg's name of a planar YUV format, such as yuv420p10le."""
-    return f"yuv{chroma}p{depth}le" if depth > 8 else f"yuv{chroma}p"
+    planes = "yuva" if with_alpha else "yuv"
+    return f"{planes}{chroma}p{depth}le" if depth > 8 else f"{planes}{chroma}p"
 
 
 def _depths(bits: int) -> list[int]:

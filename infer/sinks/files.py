@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infer.colours import add_alpha
 from infer.frame import Frame
 from infer.jobs.work_folder import WorkFolder
 from infer.sinks.encoder_spec import VideoSpec
@@ -33,7 +34,8 @@ class SegmentSink:
         if self._writer is None:
             part = self._work.part("video")
             self._writer = SegmentWriter(part, self._spec, self._group)
-        self._writer.write(np.asarray(pixels), frame.pts, frame.duration)
+        rgb = np.asarray(pixels)
+        self._writer.write(rgb, frame.pts, frame.duration, frame.alpha)
 
     def mark(self, state: StreamState) -> None:
         """Ends the group."""
@@ -69,7 +71,10 @@ class PNGSink:
         """Writes one file, onto the disk."""
         name = self._names[frame.index] if self._names else f"{frame.index:08d}"
         path = self.folder / f"{name}.png"
-        path.write_bytes(encode_png(np.asarray(pixels), frame.orientation))
+        picture = np.asarray(pixels)
+        if frame.alpha is not None:
+            picture = add_alpha(picture, frame.alpha)
+        path.write_bytes(encode_png(picture, frame.orientation))
         sync(path)
         self._pts.append(frame.pts)
         self._durations.append(frame.duration)

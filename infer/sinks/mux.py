@@ -38,6 +38,9 @@ from infer.sources.info import OWN_OUTPUT, StreamInfo, VideoInfo
 from infer.sources.probe import open_input, reason
 from sdvsr_jax.atomic import sync
 
+# Codecs that keep alpha in a second picture beside the first, which only the container
+# tells.
+ALPHA_BESIDE = ("libvpx-vp9",)
 # Packets of a source that are looked at for the first one of every stream.
 SAMPLE = 5000
 # What muxers say to packets that are not as they should be.
@@ -168,6 +171,9 @@ def _video_stream(
     stream.time_base = spec.time_base
     if tag := _codec_tag(spec, muxer):
         context.codec_tag = tag
+    if spec.has_alpha:
+        # By it Matroska knows that there is alpha beside the pictures.
+        context.pix_fmt = spec.pixel_format
     stream.metadata.update(info.stream_metadata)
     stream.disposition = Disposition(info.disposition)
     return stream

@@ -13,7 +13,7 @@ import numpy as np
 from av.container.core import Flags
 from av.packet import Packet
 
-from infer.colours import FromRGB
+from infer.colours import FromRGB, add_alpha
 from infer.sinks.encoder_setup import add_encoder
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sources.info import FULL
@@ -58,13 +58,23 @@ class SegmentWriter:
         self._written = 0
         self._delay = 0
 
-    def write(self, rgb: np.ndarray, pts: int, duration: int) -> None:
-        """rgb: uint8 or uint16 [h, w, 3]; pts strictly increasing."""
+    def write(
+        self,
+        rgb: np.ndarray,
+        pts: int,
+        duration: int,
+        alpha: np.ndarray | None = None,
+    ) -> None:
+        """rgb: uint8 or uint16 [h, w, 3]; pts strictly increasing.
+
+        alpha: of any size, where the encoder takes it; opaque without.
+        """
         self._number[pts] = len(self._pts)
         self._pts.append(pts)
         self._durations.append(duration)
         converter = self._converters[rgb.dtype == np.uint16]
-        frame = converter.convert(rgb, pts, self._time_base)
+        pixels = add_alpha(rgb, alpha) if self._spec.has_alpha else rgb
+        frame = converter.convert(pixels, pts, self._time_base)
         # Where ProRes takes them from.
         frame.color_primaries = self._spec.color.primaries
         frame.color_trc = self._spec.color.transfer
@@ -99,5 +109,11 @@ def _converter(spec: VideoSpec, deep: bool) -> FromRGB:
     """From frames of 8 or 16 bits into the encoder's pixel format."""
     is_full = spec.color.range == FULL
     return FromRGB(
-        spec.width, spec.height, deep, spec.pixel_format, spec.matrix, is_full
+        spec.width,
+        spec.height,
+        deep,
+        spec.pixel_format,
+        spec.matrix,
+        is_full,
+        spec.has_alpha,
     )

@@ -8,6 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from av.stream import AttachmentStream, Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from infer.sinks.containers import Packaging
 from infer.sinks.encoder_spec import VideoSpec
@@ -99,6 +101,7 @@ def check_output(
             _same("rotation", _rotation(package.matrix), turn),
             _check_colors(info, spec, color_tags(frame, video)),
             _check_bit_depth(info, pixel_layout(frame.format).bits),
+            *_check_alpha(spec, frame, video),
             _check_hdr(info.hdr, hdr_metadata(frame)),
             _check_chapters(chapters, container.chapters(), slack),
             _check_tags("metadata", info.metadata, container.metadata),
@@ -175,6 +178,17 @@ def _numbers(hdr: HDRMetadata) -> list[Fraction]:
 def _check_bit_depth(info: VideoInfo, bits: int) -> Check:
     expected = max(8, info.layout.bits)
     return Check("bit depth", bits >= expected, str(expected), str(bits))
+
+
+def _check_alpha(
+    spec: VideoSpec, frame: VideoFrame, stream: VideoStream
+) -> list[Check]:
+    """Whether players will see the alpha channel, if there is to be one."""
+    if not spec.has_alpha:
+        return []
+    is_beside = stream.metadata.get("alpha_mode") == "1"
+    has_alpha = is_beside or pixel_layout(frame.format).has_alpha
+    return [_same("alpha channel", "kept", "kept" if has_alpha else "absent")]
 
 
 def _check_tags(

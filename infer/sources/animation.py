@@ -71,14 +71,15 @@ def probe_animation(path: str, limits: Limits) -> VideoInfo:
     )
 
 
-def decode_animation(info: VideoInfo) -> Iterator[VideoFrame]:
+def decode_animation(info: VideoInfo, with_alpha: bool = False) -> Iterator[VideoFrame]:
     """Returns the pictures, laid over each other as the file asks for."""
     time = 0
+    mode, name = ("RGBA", "rgba") if with_alpha else ("RGB", "rgb24")
     with Image.open(info.path) as image:
         for picture in ImageSequence.Iterator(image):
-            rgb = np.asarray(picture.convert("RGB"))
+            pixels = np.asarray(picture.convert(mode))
             duration = _duration(picture)
-            frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(pixels, format=name)
             frame.pts = time
             frame.duration = duration
             yield frame

@@ -10,6 +10,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,7 +22,11 @@ from infer.sources.clock import JoinedClock, demux_unbroken
 from infer.sources.images import UPRIGHT, orientation_of, turn_upright
 from infer.sources.info import Limits, VideoInfo
 from infer.sources.opener import open_input, reason
+from infer.sources.pictures import layout_of
 from infer.sources.probe import choose_stream
+
+ALPHA_DECODERS = {"vp9": "libvpx-vp9"}
+"""Decoders that hand out alpha, where FFmpeg's own leave it alone."""
 
 
 @dataclass
@@ -36,6 +41,8 @@ class Damage:
     reshaped_frames: int = 0
     """Frames whose pixels have another aspect ratio than those of the first."""
     clock_jumps: int = 0
+    cleared_frames: int = 0
+    """Frames whose alpha channel is left out, although the first has none."""
 
     def facts(self) -> list[str]:
         """Returns changes in mid-stream, in words."""
@@ -49,6 +56,11 @@ class Damage:
             facts.append(
                 f"the clock starts anew {self.clock_jumps} times: time goes on without "
                 "the gaps"
+            )
+        if self.cleared_frames:
+            facts.append(
+                f"{self.cleared_frames} frames have an alpha channel, unlike the "
+                "first: left out"
             )
         return facts
 
@@ -64,6 +76,7 @@ class FileSource:
 
     Damaged packets are skipped and counted in ``damage``. Decoding always begins at the
     first frame, so that a frame has the same bytes wherever reading starts.
+    with_alpha: frames have their alpha channel, too.
     """
 
     info: VideoInfo
@@ -71,13 +84,15 @@ class FileSource:
     count: int | None = None
     deinterlace: bool = False
     damage: Damage = field(default_factory=Damage)
+    with_alpha: bool = False
 
     def frames(self) -> Iterator[Frame]:
         """Returns the frames; their ``index`` is the number in the source."""
         info = self.info
         damage = self.damage
         stop = None if self.count is None else self.start + self.count
-        timed = _with_time(decode(info, damage), info, damage)
+        pictures = decode(info, damage, self.with_alpha)
+        timed = _with_time(pictures, info, damage)
         part = itertools.islice(timed, self.start, stop)
         converter = ToRGB(
             info.width,
@@ -87,6 +102,7 @@ class FileSource:
             self.deinterlace,
             info.is_woven,
             info.stored_size,
+            self.with_alpha,
         )
         # A deinterlacer hands out every picture one frame late.
         nothing = np.empty((0, 0, 3), np.uint8)
@@ -95,11 +111,26 @@ class FileSource:
             orientation = UPRIGHT if info.is_upright else orientation_of(picture)
             frame = Frame(nothing, pts, duration, index, orientation=orientation)
             pending.append(frame)
-            for rgb in converter.convert(picture):
-                yield pending.popleft()._replace(rgb=rgb)
+            damage.cleared_frames += self._loses_alpha(picture)
+            for pixels in converter.convert(picture):
+                yield _with_pixels(pending.popleft(), pixels)
             damage.resized_frames = converter.num_resized
-        for rgb in converter.flush():
-            yield pending.popleft()._replace(rgb=rgb)
+        for pixels in converter.flush():
+            yield _with_pixels(pending.popleft(), pixels)
+
+    def _loses_alpha(self, picture: VideoFrame) -> bool:
+        """Whether nobody was told that this picture's alpha channel is left out."""
+        if self.with_alpha or self.info.layout.has_alpha:
+            return False
+        return layout_of(picture, self.info.codec).has_alpha
+
+
+def _with_pixels(frame: Frame, pixels: np.ndarray) -> Frame:
+    """The frame with [h, w, 3 or 4] as its colours and alpha."""
+    if pixels.shape[2] == 3:
+        return frame._replace(rgb=pixels)
+    rgb = np.ascontiguousarray(pixels[..., :3])
+    return frame._replace(rgb=rgb, alpha=pixels[..., 3])
 
 
 def read_frames(
@@ -135,26 +166,36 @@ def _with_time(
         yield frame, pts, duration or info.frame_duration
 
 
-def decode(info: VideoInfo, damage: Damage) -> Iterator[VideoFrame]:
+def decode(
+    info: VideoInfo, damage: Damage, with_alpha: bool = False
+) -> Iterator[VideoFrame]:
     """Returns all pictures of a source as they are decoded."""
     if info.files:
         yield from decode_images(info)
     elif info.container == ANIMATED_WEBP:
-        yield from decode_animation(info)
+        yield from decode_animation(info, with_alpha)
     else:
+        name = ALPHA_DECODERS.get(info.codec) if with_alpha else None
         with open_input(info.path, info.limits) as container:
-            yield from decode_stream(container, info.stream, damage)
+            yield from decode_stream(container, info.stream, damage, name)
 
 
 def decode_stream(
-    container: InputContainer, index: int, damage: Damage
+    container: InputContainer, index: int, damage: Damage, decoder: str | None = None
 ) -> Iterator[VideoFrame]:
     """Returns all frames of a video stream as they are.
 
-    Packets that cannot be decoded are skipped and counted in ``damage``.
+    Packets that cannot be decoded are skipped and counted in ``damage``. decoder: the
+    name of one that is not FFmpeg's first choice.
     """
     stream = container.streams[index]
     assert isinstance(stream, VideoStream)
+    context: VideoCodecContext = stream.codec_context
+    if decoder is not None:
+        chosen = VideoCodecContext.create(decoder, "r")
+        assert isinstance(chosen, VideoCodecContext)
+        context = chosen
+        context.options = stream.codec_context.options
     clock = JoinedClock()
     packets = demux_unbroken(container, [stream], clock)
     shape: Fraction | None = None
@@ -176,7 +217,7 @@ def decode_stream(
                 last.pts = packet.pts
                 yield last
             continue
-        for frame in _decode_packet(packet, damage):
+        for frame in _decode_packet(context, packet, damage):
             aspect = stream.codec_context.sample_aspect_ratio
             shape = shape or aspect
             if aspect != shape:
@@ -185,9 +226,11 @@ def decode_stream(
             yield frame
 
 
-def _decode_packet(packet: Packet, damage: Damage) -> Iterator[VideoFrame]:
+def _decode_packet(
+    context: VideoCodecContext, packet: Packet, damage: Damage
+) -> Iterator[VideoFrame]:
     try:
-        for frame in packet.decode():
+        for frame in context.decode(packet):
             if isinstance(frame, VideoFrame):
                 yield frame
     except av.FFmpegError as error:

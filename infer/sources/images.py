@@ -58,6 +58,13 @@ TURNS = {
 """Filters that turn a picture of that orientation upright."""
 UPRIGHT = 1
 EXIF_ORIENTATION = 0x0112
+PNG_FORMATS = {
+    (3, False): "rgb24",
+    (4, False): "rgba",
+    (3, True): "rgb48",
+    (4, True): "rgba64",
+}
+"""FFmpeg's names, without the order of bytes, by channels and depth."""
 IHDR_END = 33
 """Bytes of a PNG file up to the end of its first chunk."""
 
@@ -111,21 +118,34 @@ def orientations_in(files: Sequence[str]) -> set[int]:
     return orientations
 
 
+def have_alpha(files: Sequence[str]) -> bool:
+    """Returns whether a picture has an alpha channel, by the headers."""
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                if "A" in image.getbands() or "transparency" in image.info:
+                    return True
+        except (OSError, ValueError, Image.DecompressionBombError):
+            continue  # A format that Pillow does not know.
+    return False
+
+
 def encode_png(rgb: np.ndarray, orientation: int = UPRIGHT) -> bytes:
-    """Returns uint8 or uint16 [h, w, 3] as the bytes of an 8 or 16 bit PNG file.
+    """Returns uint8 or uint16 [h, w, 3 or 4] as the bytes of an 8 or 16 bit PNG file.
 
     An orientation other than upright is written for viewers to turn it.
     """
     is_deep = rgb.dtype == np.uint16
-    height, width, _ = rgb.shape
+    height, width, channels = rgb.shape
+    name = PNG_FORMATS[channels, is_deep]
     encoder = av.CodecContext.create("png", "w")
     encoder.width = width
     encoder.height = height
-    encoder.pix_fmt = "rgb48be" if is_deep else "rgb24"
+    encoder.pix_fmt = f"{name}be" if is_deep else name
     encoder.time_base = Fraction(1)
-    frame = av.VideoFrame.from_ndarray(rgb, format="rgb48le" if is_deep else "rgb24")
+    frame = av.VideoFrame.from_ndarray(rgb, format=f"{name}le" if is_deep else name)
     if is_deep:
-        frame = frame.reformat(format="rgb48be")
+        frame = frame.reformat(format=f"{name}be")
     frame.pts = 0
     packets = [*encoder.encode(frame), *encoder.encode(None)]
     data = b"".join(bytes(packet) for packet in packets)

@@ -17,7 +17,13 @@ from av.video.stream import VideoStream
 from infer.errors import JobError
 from infer.sources.animation import is_animation, probe_animation, size_by_header
 from infer.sources.clock import is_joinable
-from infer.sources.images import SUFFIXES, list_images, orientations_in, turn_upright
+from infer.sources.images import (
+    SUFFIXES,
+    have_alpha,
+    list_images,
+    orientations_in,
+    turn_upright,
+)
 from infer.sources.info import DEFAULT_LIMITS, Limits, StreamInfo, VideoInfo
 from infer.sources.matroska import crop_of
 from infer.sources.opener import check_pixels, open_input, reason
@@ -320,8 +326,11 @@ def for_pictures(info: VideoInfo) -> VideoInfo:
     """Returns the facts for an output of pictures.
 
     Where photographs were taken upright and across, turning them would change the size
-    in mid-stream; they stay as stored, and their orientation is written.
+    in mid-stream; they stay as stored, and their orientation is written. All get an
+    alpha channel if one of them has one.
     """
+    if not info.layout.has_alpha and have_alpha(info.files):
+        info = replace(info, layout=info.layout.with_alpha(True))
     if len(orientations_in(info.files)) < 2:
         return info
     width, height = size_by_header(info.files[0])

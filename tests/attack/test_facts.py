@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from infer.sources.files import FileSource
+from infer.sources.probe import probe
 from tests.attack.conftest import Upscale
 from tests.attack.outcome import first_picture, kinds, picture_times
 from tests.attack.recordings import join, moving, record
@@ -154,6 +156,85 @@ def test_alpha_is_carried_or_told(
         has_alpha = "a" in next(container.decode(stream)).format.name[:5]
     assert "alpha" in outcome.text or has_alpha
     assert "alpha_mode" not in tags or has_alpha
+
+
+def alpha_of(path: Path) -> np.ndarray:
+    """The alpha channel [h, w] of the first picture, full scale = 1."""
+    frame = next(FileSource(probe(str(path)), with_alpha=True).frames())
+    assert frame.alpha is not None
+    return frame.alpha / np.iinfo(frame.alpha.dtype).max
+
+
+def check_half_clear(path: Path) -> None:
+    """The left half is transparent and the right one opaque, as in the source."""
+    alpha = alpha_of(path)
+    third = alpha.shape[1] // 3
+    assert alpha[:, :third].mean() < 0.05
+    assert alpha[:, -third:].mean() > 0.95
+
+
+HOLDS_ALPHA = [
+    ("o.mkv", "ffv1"),
+    ("o.mkv", "vp9"),
+    ("o.mov", "prores"),
+    ("o.mkv", "prores"),
+    ("o", None),
+]
+
+
+@pytest.mark.parametrize(("output", "codec"), HOLDS_ALPHA)
+@pytest.mark.parametrize("source", ["vp9_alpha.webm", "in.gif", "in.webp", "in"])
+def test_alpha_is_kept_where_the_output_holds_it(
+    upscale: Upscale,
+    tmp_path: Path,
+    field,
+    source: str,
+    output: str,
+    codec: str | None,
+) -> None:
+    path = tmp_path / source
+    if source == "in":
+        path.mkdir()
+        half_clear().save(path / "0.png")
+        half_clear().save(path / "1.png")
+    elif source.startswith("in"):
+        half_clear().save(path, save_all=True, append_images=[half_clear()])
+    else:
+        path = Path(field(source))
+    words = ("--codec", codec) if codec else ()
+    outcome = upscale("--video", path, "-o", tmp_path / output, *words)
+    outcome.check_done()
+    assert outcome.warnings == []
+    assert "left out" not in outcome.text
+    check_half_clear(tmp_path / output)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "vp9"])
+def test_alpha_that_mp4_does_not_hold_is_told(
+    upscale: Upscale, tmp_path: Path, field, codec: str
+) -> None:
+    words = ("-o", tmp_path / "o.mp4", "--codec", codec)
+    outcome = upscale("--video", field("vp9_alpha.webm"), *words)
+    outcome.check_done()
+    assert "alpha channel is left out" in outcome.text
+    assert not probe(str(tmp_path / "o.mp4")).layout.has_alpha
+
+
+@pytest.mark.parametrize("output", ["o", "o.mkv"])
+def test_alpha_of_a_later_picture_is_kept_or_told(
+    upscale: Upscale, tmp_path: Path, output: str
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    arrow().save(folder / "0.png")
+    half_clear().save(folder / "1.png")
+    outcome = upscale("--video", folder, "-o", tmp_path / output)
+    outcome.check_done()
+    if output == "o":
+        check_half_clear(tmp_path / "o/1.png")
+        assert alpha_of(tmp_path / "o/0.png").min() == 1
+    else:
+        assert "alpha" in "".join(outcome.warnings)
 
 
 def half_clear() -> Image.Image:
