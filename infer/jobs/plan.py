@@ -252,7 +252,7 @@ def _as_pictures(options: Options, info: VideoInfo) -> VideoInfo:
     if not info.is_picture:
         return info
     upright = probe_images(info.path, [info.path], rate_of(options), info.limits)
-    return reduced(upright, options.prescale)
+    return reduced(for_pictures(upright), options.prescale)
 
 
 def _require_one_frame(output: str, info: VideoInfo, options: Options) -> None:

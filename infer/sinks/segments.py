@@ -78,6 +78,7 @@ class SegmentWriter:
         # Where ProRes takes them from.
         frame.color_primaries = self._spec.color.primaries
         frame.color_trc = self._spec.color.transfer
+        frame.colorspace = self._spec.color.matrix
         self._mux(self._stream.encode(frame))
 
     def close(self) -> Segment:

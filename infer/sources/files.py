@@ -19,8 +19,13 @@ from infer.frame import Frame
 from infer.sources.animation import NAME as ANIMATED_WEBP
 from infer.sources.animation import decode_animation
 from infer.sources.clock import JoinedClock, demux_unbroken
-from infer.sources.images import UPRIGHT, orientation_of, turn_upright
-from infer.sources.info import Limits, VideoInfo
+from infer.sources.images import (
+    UPRIGHT,
+    alpha_beside,
+    orientation_of,
+    turn_upright,
+)
+from infer.sources.info import VideoInfo
 from infer.sources.opener import open_input, reason
 from infer.sources.pictures import layout_of
 from infer.sources.probe import choose_stream
@@ -171,7 +176,7 @@ def decode(
 ) -> Iterator[VideoFrame]:
     """Returns all pictures of a source as they are decoded."""
     if info.files:
-        yield from decode_images(info)
+        yield from decode_images(info, with_alpha)
     elif info.container == ANIMATED_WEBP:
         yield from decode_animation(info, with_alpha)
     else:
@@ -237,26 +242,42 @@ def _decode_packet(
         damage.note(error)
 
 
-def decode_images(info: VideoInfo) -> Iterator[VideoFrame]:
+def decode_images(info: VideoInfo, with_alpha: bool = False) -> Iterator[VideoFrame]:
     """Returns the picture of every file of a folder, in order.
 
     Its size may change from file to file.
     """
     for number, path in enumerate(info.files):
-        frame = _decode_image(path, info.limits)
+        frame = _decode_image(path, info, with_alpha)
         if info.is_upright:
             frame = turn_upright(frame)
         frame.pts = number
         yield frame
 
 
-def _decode_image(path: str, limits: Limits) -> VideoFrame:
+def _decode_image(path: str, info: VideoInfo, with_alpha: bool) -> VideoFrame:
     try:
-        with open_input(path, limits) as container:
+        with open_input(path, info.limits) as container:
             stream = choose_stream(container, path, None)
             frame = next(container.decode(stream))
+            beside = alpha_beside(container, path) if with_alpha else None
+            if beside is not None:
+                container.seek(0)
+                alpha = next(container.decode(beside))
+                assert isinstance(alpha, VideoFrame)
+                frame = _merged(frame, alpha, info)
     except (av.FFmpegError, StopIteration) as error:
         raise ValueError(
             f"{path}: not readable as an image ({reason(error)}); remove or replace it"
         ) from None
     return frame
+
+
+def _merged(picture: VideoFrame, alpha: VideoFrame, info: VideoInfo) -> VideoFrame:
+    """A picture in RGB with its alpha, which another picture holds as gray."""
+    is_deep = info.layout.is_deep
+    size = (picture.width, picture.height)
+    (rgb,) = ToRGB(*size, is_deep, info.matrix).convert(picture)
+    gray = alpha.to_ndarray(format="gray16le" if is_deep else "gray")
+    pixels = np.dstack([rgb, gray])
+    return VideoFrame.from_ndarray(pixels, format="rgba64le" if is_deep else "rgba")

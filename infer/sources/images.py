@@ -9,7 +9,9 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from PIL import Image
 
 from infer.colours import apply_filters
@@ -33,6 +35,8 @@ SUFFIXES = (
     ".heic",
     ".heif",
 )
+BESIDE_SUFFIXES = (".avif", ".heic", ".heif")
+"""Formats that keep alpha as a second picture."""
 ORIENTATIONS: dict[tuple[int, ...], int] = {
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
@@ -128,6 +132,16 @@ def have_alpha(files: Sequence[str]) -> bool:
         except (OSError, ValueError, Image.DecompressionBombError):
             continue  # A format that Pillow does not know.
     return False
+
+
+def alpha_beside(container: InputContainer, path: str) -> VideoStream | None:
+    """Returns the stream with the alpha channel of an AVIF or HEIC picture."""
+    streams = container.streams.video
+    if not path.lower().endswith(BESIDE_SUFFIXES) or len(streams) != 2:
+        return None
+    picture, alpha = streams
+    is_same_size = (picture.width, picture.height) == (alpha.width, alpha.height)
+    return alpha if is_same_size else None
 
 
 def encode_png(rgb: np.ndarray, orientation: int = UPRIGHT) -> bytes:

@@ -19,6 +19,7 @@ from infer.sources.animation import is_animation, probe_animation, size_by_heade
 from infer.sources.clock import is_joinable
 from infer.sources.images import (
     SUFFIXES,
+    alpha_beside,
     have_alpha,
     list_images,
     orientations_in,
@@ -261,11 +262,14 @@ def _other_streams(
     """Streams that can be copied, and in words those that no container can take."""
     others = []
     left_out = []
+    alpha = alpha_beside(container, container.name)
     for other in container.streams:
         if other is stream:
             continue
         is_media = other.type in ("audio", "subtitle", "video")
-        if isinstance(other, VideoStream) and not is_cover(other):
+        if other is alpha:
+            left_out.append("the alpha channel: .png output holds it")
+        elif isinstance(other, VideoStream) and not is_cover(other):
             picked = f"only stream {stream.index} is upscaled; --stream picks"
             left_out.append(f"video stream {other.index} ({picked})")
         elif is_media and other.codec_context is None:

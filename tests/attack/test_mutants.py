@@ -32,7 +32,13 @@ SEEDS = {
     "a.vob": ("vob", "mpeg2video", "mp2"),
     "a.nut": ("nut", "ffv1", "flac"),
 }
-FIELD = ("cmyk.jpg", "wma_sound.wmv", "theora_empty_packets.ogv", "animated.webp")
+FIELD = (
+    "cmyk.jpg",
+    "wma_sound.wmv",
+    "theora_empty_packets.ogv",
+    "animated.webp",
+    "vp9_alpha.webm",
+)
 MOST_PIXELS = 128 * 128
 """Every other size is a compilation; larger ones are not worth their time."""
 
@@ -58,6 +64,7 @@ WORDS: list[tuple[str, ...]] = [
     ("-o", "o.mkv", "--start", "1", "--frames", "3"),
     ("-o", "o.mp4", "--drop-streams", "--on-resize", "split"),
     ("-o", "o.ts"),
+    ("-o", "o.mkv", "--codec", "ffv1"),
 ]
 
 
