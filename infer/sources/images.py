@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from infer.colours import apply_filters
+from infer.sources.info import PICTURES_LIKE_FILMS
 from infer.sources.pictures import display_matrix
 
 SUFFIXES = (
@@ -35,8 +36,6 @@ SUFFIXES = (
     ".heic",
     ".heif",
 )
-BESIDE_SUFFIXES = (".avif", ".heic", ".heif")
-"""Formats that keep alpha as a second picture."""
 ORIENTATIONS: dict[tuple[int, ...], int] = {
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
@@ -137,7 +136,7 @@ def have_alpha(files: Sequence[str]) -> bool:
 def alpha_beside(container: InputContainer, path: str) -> VideoStream | None:
     """Returns the stream with the alpha channel of an AVIF or HEIC picture."""
     streams = container.streams.video
-    if not path.lower().endswith(BESIDE_SUFFIXES) or len(streams) != 2:
+    if not path.lower().endswith(PICTURES_LIKE_FILMS) or len(streams) != 2:
         return None
     picture, alpha = streams
     is_same_size = (picture.width, picture.height) == (alpha.width, alpha.height)

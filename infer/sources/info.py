@@ -13,6 +13,10 @@ DEFAULT_MAX_PIXELS = 8192 * 8192
 """Pixels of a picture: a header of 30 bytes can ask for memory without limit."""
 
 
+PICTURES_LIKE_FILMS = (".avif", ".heic", ".heif")
+"""Formats of pictures in the container of films, with alpha as a second picture."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """The rules of reading a source.
@@ -151,7 +155,9 @@ class VideoInfo:
 
     @property
     def is_picture(self) -> bool:
-        """Whether the source is one picture, whose format does not count any."""
+        """Whether the source is one picture and no film."""
+        if self.path.lower().endswith(PICTURES_LIKE_FILMS):
+            return self.num_frames == 1
         return self.container.endswith("_pipe") or self.container == "image2"
 
     @property

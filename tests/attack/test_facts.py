@@ -395,7 +395,7 @@ def test_the_rate_of_a_folder_is_obeyed(upscale: Upscale, tmp_path: Path) -> Non
     assert times == [0, Fraction(1, 50), Fraction(2, 50)]
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif", ".avif"])
 def test_a_picture_gives_a_picture(upscale: Upscale, tmp_path: Path, suffix: str):
     source = tmp_path / f"in{suffix}"
     arrow().save(source)
