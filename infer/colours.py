@@ -217,8 +217,8 @@ class FromRGB:
 def add_alpha(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """Returns [H, W, 4]: an alpha channel [h, w], enlarged, behind the colours.
 
-    Opaque without one. Bicubic interpolation: a model that was trained on pictures
-    sharpens edges of mattes, but takes as long again (docs/log.md).
+    Opaque without one. Bicubic interpolation: the model's mattes have sharper edges,
+    but take as long again and are less exact where nothing changes (docs/log.md).
     """
     height, width, _ = rgb.shape
     if alpha is None:
