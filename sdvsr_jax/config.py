@@ -281,7 +281,9 @@ def nano() -> ModelConfig:
         ),
         # one convolution on 8x8 SR pixels replaces the published pyramid of seven
         guidance=GuidanceConfig(
-            condition_channels=(48,), condition_fold=8, mask_channel=True
+            condition_channels=(48,),
+            condition_fold=8,
+            mask_channel=True,
         ),
         vae=VAEConfig(
             latent_channels=8,

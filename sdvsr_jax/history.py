@@ -86,11 +86,14 @@ def estimate_motion(
 def flow_at_both_sizes(flow: Flow, lr: LRFrame, up: SRFrame) -> tuple[Flow, Flow]:
     """Returns the flow at LR size in LR pixels, and at SR size in SR pixels."""
     scale = up.shape[1] // lr.shape[1]
-    if flow.shape[1:3] == up.shape[1:3]:
-        return mean_pool(flow, scale) / scale, flow
-    flow_sr = scale * resize_linear(flow, *up.shape[1:3])
+    size_sr = up.shape[1:3]
+    if flow.shape[1:3] == size_sr:
+        flow_lr = mean_pool(flow, scale) / scale
+        return flow_lr, flow
+    flow_sr = scale * resize_linear(flow, *size_sr)
     # guidance and TPM both warp along it, and on a CPU each would compute it
-    return flow, jax.lax.optimization_barrier(flow_sr)
+    flow_sr = jax.lax.optimization_barrier(flow_sr)
+    return flow, flow_sr
 
 
 def estimate_validity(
@@ -112,13 +115,17 @@ def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask
     e is the photometric error of the warped LR frame, its squares averaged over
     channels and 3x3 pixels; ``flow`` is in LR pixels.
     """
-    error = jnp.square(lr - warp(prev_lr, flow)).mean(-1, keepdims=True)
-    padded = jnp.pad(error, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    squares = jnp.square(lr - warp(prev_lr, flow))
+    error = squares.mean(-1, keepdims=True)
+    none = (0, 0)
+    one = (1, 1)
+    padded = jnp.pad(error, (none, one, one, none), mode="edge")
     window = (1, 3, 3, 1)
     strides = (1, 1, 1, 1)
     total = jax.lax.reduce_window(padded, 0.0, jax.lax.add, window, strides, "valid")
     local = total / 9
-    return jnp.exp(-local / sigma**2) * inside(flow)
+    likeness = jnp.exp(-local / sigma**2)
+    return likeness * inside(flow)
 
 
 def same_scene(
@@ -130,8 +137,11 @@ def same_scene(
     """
     threshold = config.history.cut_validity
     if cut is None and threshold > 0:
-        cut = motion.validity.mean((1, 2, 3)) < threshold
-    return state.has_prev if cut is None else state.has_prev & ~cut
+        mean = motion.validity.mean((1, 2, 3))
+        cut = mean < threshold
+    if cut is None:
+        return state.has_prev
+    return state.has_prev & ~cut
 
 
 def warp_history(
@@ -154,9 +164,12 @@ def warp_history(
     # barriers, because guidance and TPM read these images, and on a CPU each would
     # compute them
     if not config.quirks.bare_first_frame:
-        validity = jnp.broadcast_to(validity, (*lr.shape[:3], 1))
+        map_shape = (*lr.shape[:3], 1)
+        validity = jnp.broadcast_to(validity, map_shape)
         validity_sr = resize_linear(validity, *up.shape[1:3])
         validity_sr = jax.lax.optimization_barrier(validity_sr)
-        warped = validity_sr * warped + (1 - validity_sr) * up
+        from_before = validity_sr * warped
+        from_bicubic = (1 - validity_sr) * up
+        warped = from_before + from_bicubic
     warped = jax.lax.optimization_barrier(warped)
     return History(warped, validity, validity_sr, follows, motion.features)

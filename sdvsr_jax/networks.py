@@ -73,10 +73,11 @@ def init_params(key: Key[Array, ""], config: ModelConfig) -> Params:
     # any size would do: parameters do not depend on it
     side = max(config.min_size, 8 * config.size_multiple)
     side_sr = side * config.scale
+    num_latents = config.unet.latent_channels
     lr = jnp.zeros((1, side, side, 3))
     up = jnp.zeros((1, side_sr, side_sr, 3))
-    latents = jnp.zeros((1, side, side, config.unet.latent_channels))
-    text = jnp.zeros((1, PROMPT_TOKENS, config.unet.text_channels))
+    latents = jnp.zeros((1, side, side, num_latents))
+    text = _empty_prompt(config)
     inputs: dict[str, tuple[Any, tuple]] = {
         "unet": (_touch_unet, (latents, lr, text)),
         "controlnet": (_touch_controlnet, (latents, lr, up, text)),
@@ -88,8 +89,10 @@ def init_params(key: Key[Array, ""], config: ModelConfig) -> Params:
     modules: dict[str, Any] = build(config)._asdict()
     keys = jax.random.split(key, len(inputs))
     params = {}
-    for (name, (touch, arguments)), network_key in zip(inputs.items(), keys):
-        variables = modules[name].init(network_key, *arguments, method=touch)
+    for name, network_key in zip(inputs, keys):
+        touch, arguments = inputs[name]
+        module = modules[name]
+        variables = module.init(network_key, *arguments, method=touch)
         params[name] = variables["params"]
     # zeros until a checkpoint brings them: no text encoder is trained here
     if uses_text(config):
@@ -97,11 +100,16 @@ def init_params(key: Key[Array, ""], config: ModelConfig) -> Params:
     return params
 
 
+def _empty_prompt(config: ModelConfig) -> Array:
+    return jnp.zeros((1, PROMPT_TOKENS, config.unet.text_channels))
+
+
 def init_restorer(key: Key[Array, ""], config: ModelConfig) -> Params:
     """Returns random parameters of the restorer alone, for a model that had none."""
     net = build(config).restorer
     assert net is not None
-    lr = jnp.zeros((1, config.min_size, config.min_size, 3))
+    side = config.min_size
+    lr = jnp.zeros((1, side, side, 3))
     variables: Any = net.init(key, lr, method=_touch_restorer)
     return variables["params"]
 
@@ -114,16 +122,21 @@ def abstract_params(config: ModelConfig) -> Params:
 
 
 def _touch_unet(net: UNet, latents: Array, lr: Array, text: Array) -> Array:
-    shifts = net.precompute_shifts(jnp.zeros(1, jnp.int32))
-    return net(latents, lr, shifts, net.precompute_prompt(text))
+    timestep = jnp.zeros(1, jnp.int32)
+    shifts = net.precompute_shifts(timestep)
+    prompt = net.precompute_prompt(text)
+    return net(latents, lr, shifts, prompt)
 
 
 def _touch_controlnet(
     net: ControlNet, latents: Array, lr: Array, image: Array, text: Array
 ) -> PyTree:
-    condition = net.embed_condition(image, image[..., :1])
-    shifts = net.precompute_shifts(jnp.zeros(1, jnp.int32))
-    return net(latents, lr, condition, shifts, net.precompute_prompt(text))
+    validity = image[..., :1]
+    condition = net.embed_condition(image, validity)
+    timestep = jnp.zeros(1, jnp.int32)
+    shifts = net.precompute_shifts(timestep)
+    prompt = net.precompute_prompt(text)
+    return net(latents, lr, condition, shifts, prompt)
 
 
 def _touch_vae(net: TemporalAutoencoder, image: Array, lr: Array) -> Array:
@@ -148,4 +161,5 @@ def _touch_restorer(net: Restorer, lr: Array) -> PyTree:
     _, height, width, _ = lr.shape
     channels = net.config.memory_channels
     memory = jnp.zeros((1, height // FOLD, width // FOLD, channels))
-    return net(lr, lr, memory, lr[..., :1])
+    validity = lr[..., :1]
+    return net(lr, lr, memory, validity)

@@ -38,19 +38,26 @@ def restore(
     assert nets.restorer is not None
     has_prev = follows[:, None, None, None]
     prev_lr = jnp.where(has_prev, state.prev_lr, lr)
+    map_shape = (*lr.shape[:3], 1)
     validity = jnp.where(has_prev, motion.validity, 0)
-    validity = jnp.broadcast_to(validity, (*lr.shape[:3], 1))
-    previous = jnp.where(has_prev, warp(prev_lr, motion.flow_lr), lr)
+    validity = jnp.broadcast_to(validity, map_shape)
+    previous = warp(prev_lr, motion.flow_lr)
+    previous = jnp.where(has_prev, previous, lr)
     half_flow = mean_pool(motion.flow_lr, FOLD) / FOLD
     # before and behind the warp: a NaN of an unused state would pass its weights
-    memory = warp(jnp.where(has_prev, state.memory, 0), half_flow)
+    memory = jnp.where(has_prev, state.memory, 0)
+    memory = warp(memory, half_flow)
     memory = jnp.where(has_prev, memory, 0)
     repair = nets.restorer(lr, previous, memory, validity)
     degree = state.restore[:, None, None, None]
     # in the state and not in the config: one program serves all degrees
-    amount = jnp.where(degree < 0, repair.amount, degree)
+    is_auto = degree < 0
+    amount = jnp.where(is_auto, repair.amount, degree)
     repaired = lr + amount * repair.residual
-    return Restored(jnp.where(degree == 0, lr, repaired), repair)
+    # lr + 0 * residual would be another frame where the residual is not finite
+    is_off = degree == 0
+    restored = jnp.where(is_off, lr, repaired)
+    return Restored(restored, repair)
 
 
 def motion_of_repaired(

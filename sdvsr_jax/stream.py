@@ -152,7 +152,12 @@ def step(
     parameters, and for frames that are no floats or do not match the state.
     """
     new_state, sr, _ = advance(
-        prepared, state, lr_frame, config=config, noise=noise, cut=cut
+        prepared,
+        state,
+        lr_frame,
+        config=config,
+        noise=noise,
+        cut=cut,
     )
     return new_state, sr
 
@@ -247,7 +252,11 @@ def denoise_latents(
 
     def predict_v(latents: Latents, shifts: PerNetwork) -> Latents:
         residuals = nets.controlnet(
-            latents, lr, condition, shifts.controlnet, prompt.controlnet
+            latents,
+            lr,
+            condition,
+            shifts.controlnet,
+            prompt.controlnet,
         )
         residuals = _where_guided(residuals, history, config)
         return nets.unet(latents, lr, shifts.unet, prompt.unet, residuals)
@@ -256,7 +265,11 @@ def denoise_latents(
     if config.remat:
         predict_v = jax.checkpoint(predict_v)
     sample, x0 = diffusion.denoise(
-        predict_v, noise, prepared.time_shifts, config.diffusion, unroll=config.unroll
+        predict_v,
+        noise,
+        prepared.time_shifts,
+        config.diffusion,
+        unroll=config.unroll,
     )
     return Denoised(sample, x0)
 

@@ -95,9 +95,13 @@ def _axis(size: int, side: int, overlap: int, step_size: int) -> tuple[int, list
     if side >= size:
         return size, [0]
     advance = side - overlap - step_size
-    count = 1 - (size - side) // -advance
-    gap = (size - side) / (count - 1)
-    origins = [round(i * gap / step_size) * step_size for i in range(count)]
+    last = size - side
+    num_gaps = -(last // -advance)
+    gap = last / num_gaps
+    origins = []
+    for number in range(num_gaps + 1):
+        steps = round(number * gap / step_size)
+        origins.append(steps * step_size)
     return side, origins
 
 
@@ -108,11 +112,11 @@ def _bounds(origins: list[int], side: int, overlap: int) -> list[tuple[float, ..
     half = max(overlap / 4, 0.5)
     # at the frame's edges the ramps are out of sight
     far = 1e6
-    middles = [
-        (next_origin + origin + side) / 2
-        for origin, next_origin in itertools.pairwise(origins)
-    ]
-    ramps = [(middle - half, middle + half) for middle in middles]
+    ramps = []
+    for origin, next_origin in itertools.pairwise(origins):
+        # the pixels they share begin at the next one and end with this one
+        middle = (next_origin + origin + side) / 2
+        ramps.append((middle - half, middle + half))
     rises = [(-far, 1 - far), *ramps]
     falls = [*ramps, (far - 1, far)]
     return [(*rise, *fall) for rise, fall in zip(rises, falls)]
@@ -152,10 +156,12 @@ def tile_validity(
 ) -> Float[Array, " b"]:
     """A tile's part of the frame's mean validity, to which all parts add up."""
     tile = window(state, origin, grid)
-    validity = frame_validity(prepared, tile, _cut(lr, origin, grid), config=config)
+    tile_lr = _cut(lr, origin, grid)
+    validity = frame_validity(prepared, tile, tile_lr, config=config)
     weights = _weights(origin, bounds, grid.tile, 1.0)
+    total = (validity * weights).sum((1, 2, 3))
     height, width = grid.frame
-    return (validity * weights).sum((1, 2, 3)) / (height * width)
+    return total / (height * width)
 
 
 def add_tile(
@@ -179,18 +185,27 @@ def add_tile(
     tile = window(state, origin, grid)
     tile_lr = _cut(lr, origin, grid)
     tile_noise = _cut(noise, origin, grid)
-    new, sr = step(prepared, tile, tile_lr, config=config, noise=tile_noise, cut=cut)
+    new, sr = step(
+        prepared,
+        tile,
+        tile_lr,
+        config=config,
+        noise=tile_noise,
+        cut=cut,
+    )
 
     def add(image: Array, part: Array) -> Array:
         scale = _scale(image, grid)
         weights = _weights(origin, bounds, part.shape[1:3], scale)
         start = _start(origin, scale)
         old = jax.lax.dynamic_slice(image, start, part.shape)
-        return jax.lax.dynamic_update_slice(image, old + part * weights, start)
+        blend = old + part * weights
+        return jax.lax.dynamic_update_slice(image, blend, start)
 
     # the unclamped frame: it is clamped when its tiles are in
-    images = images_of(new._replace(prev_sr=sr))
-    return total._replace(**jax.tree.map(add, images_of(total), images))
+    parts = images_of(new._replace(prev_sr=sr))
+    images = jax.tree.map(add, images_of(total), parts)
+    return total._replace(**images)
 
 
 def finish_frame(
@@ -211,11 +226,14 @@ def _scale(image: Array, grid: Grid) -> float:
     (features).
     """
     height, width = grid.frame
+    _, image_height, image_width, _ = image.shape
     # along the longer side, where the rounding up of sizes says least
-    ratio = image.shape[1] / height if height >= width else image.shape[2] / width
+    is_tall = height >= width
+    ratio = image_height / height if is_tall else image_width / width
     if ratio >= 1:
         return float(round(ratio))
-    return 0.5 ** round(-math.log2(ratio))
+    halvings = round(-math.log2(ratio))
+    return 0.5**halvings
 
 
 def _start(origin: Int[Array, "2"], scale: float) -> tuple:
@@ -229,14 +247,16 @@ def _cut(image: Array, origin: Int[Array, "2"], grid: Grid) -> Array:
     scale = _scale(image, grid)
     height, width = (_side(side, scale) for side in grid.tile)
     size = (batch, height, width, channels)
-    return jax.lax.dynamic_slice(image, _start(origin, scale), size)
+    start = _start(origin, scale)
+    return jax.lax.dynamic_slice(image, start, size)
 
 
 def _side(side: int, scale: float) -> int:
     if scale >= 1:
         return round(side * scale)
+    stride = round(1 / scale)
     # strided convolutions round up
-    return -(-side // round(1 / scale))
+    return -(-side // stride)
 
 
 def _weights(
@@ -247,11 +267,14 @@ def _weights(
     """
 
     def along(axis: int) -> Array:
-        centres = (jnp.arange(shape[axis]) + 0.5) / scale
+        pixels = jnp.arange(shape[axis])
+        centres = (pixels + 0.5) / scale
         place = origin[axis] + centres
         start, full, falls, end = bounds[axis]
-        rise = jnp.clip((place - start) / (full - start), 0, 1)
-        fall = jnp.clip((end - place) / (end - falls), 0, 1)
-        return rise * fall
+        rise = (place - start) / (full - start)
+        fall = (end - place) / (end - falls)
+        return jnp.clip(rise, 0, 1) * jnp.clip(fall, 0, 1)
 
-    return along(0)[:, None, None] * along(1)[:, None]
+    rows = along(0)
+    columns = along(1)
+    return rows[:, None, None] * columns[:, None]

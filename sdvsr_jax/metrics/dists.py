@@ -48,7 +48,9 @@ class SmoothVGG(nn.Module):
             for layer in stage:
                 if isinstance(layer, Conv):
                     conv = nn.Conv(
-                        layer.channels, (3, 3), name=f"features_{layer.index}"
+                        layer.channels,
+                        (3, 3),
+                        name=f"features_{layer.index}",
                     )
                     x = nn.relu(conv(x))
             taps.append(x)
@@ -72,11 +74,15 @@ def dists(
     start = 0
     for features in jax.tree.leaves(taps):
         stop = start + features.shape[-1]
+        channels = slice(start, stop)
         features_x, features_y = jnp.split(features, 2)
         texture, structure = _similarities(features_x, features_y)
-        similarity += texture @ alpha[start:stop] + structure @ beta[start:stop]
+        of_texture = texture @ alpha[channels]
+        of_structure = structure @ beta[channels]
+        similarity += of_texture + of_structure
         start = stop
-    return 1 - similarity / (alpha.sum() + beta.sum())
+    largest = alpha.sum() + beta.sum()
+    return 1 - similarity / largest
 
 
 def _similarities(
@@ -90,9 +96,16 @@ def _similarities(
     centred_y = y - mean_y[:, None, None]
     covariance = (centred_x * centred_y).mean((1, 2))
     squares = mean_x**2 + mean_y**2
-    texture = (2 * mean_x * mean_y + SIMILARITY_FLOOR) / (squares + SIMILARITY_FLOOR)
-    structure = (2 * covariance + SIMILARITY_FLOOR) / (variances + SIMILARITY_FLOOR)
+    texture = _quotient(2 * mean_x * mean_y, squares)
+    structure = _quotient(2 * covariance, variances)
     return texture, structure
+
+
+def _quotient(product: Array, squares: Array) -> Array:
+    """1 for equal and for flat channels."""
+    numerator = product + SIMILARITY_FLOOR
+    denominator = squares + SIMILARITY_FLOOR
+    return numerator / denominator
 
 
 def _smooth_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
@@ -100,7 +113,8 @@ def _smooth_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     channels = x.shape[-1]
     taps = np.hanning(5)[1:-1]
     window = np.outer(taps, taps) / taps.sum() ** 2
-    kernel = jnp.asarray(window, jnp.float32)[:, :, None, None]
+    kernel = jnp.asarray(window, jnp.float32)
+    kernel = kernel[:, :, None, None]
     energy = jax.lax.conv_general_dilated(
         x**2,
         jnp.broadcast_to(kernel, (3, 3, 1, channels)),
@@ -128,8 +142,9 @@ def convert_dists(state: Mapping[str, np.ndarray]) -> Params:
     for name, value in state.items():
         match = _CONV.fullmatch(name)
         if match is not None:
-            layer = net.setdefault(f"features_{match[1]}", {})
-            leaf = "kernel" if match[2] == "weight" else "bias"
+            index, kind = match.groups()
+            layer = net.setdefault(f"features_{index}", {})
+            leaf = "kernel" if kind == "weight" else "bias"
             layer[leaf] = _layout(value)
         elif name in ("alpha", "beta"):
             params[name] = np.ravel(value)
@@ -148,13 +163,18 @@ def _layout(value: np.ndarray) -> np.ndarray:
 
 def _shape_faults(params: Params) -> Iterator[str]:
     image = jnp.zeros((1, 32, 32, 3))
+    key = jax.random.key(0)
     channels = jax.ShapeDtypeStruct((NUM_CHANNELS,), jnp.float32)
-    net = jax.eval_shape(SmoothVGG().init, jax.random.key(0), image)["params"]
+    variables = jax.eval_shape(SmoothVGG().init, key, image)
+    net = variables["params"]
     shapes = _shapes(params)
     expected = _shapes({"net": net, "alpha": channels, "beta": channels})
-    for name in sorted(shapes.keys() | expected.keys()):
-        if shapes.get(name) != expected.get(name):
-            yield f"{name} is {shapes.get(name)}, expected {expected.get(name)}"
+    names = shapes.keys() | expected.keys()
+    for name in sorted(names):
+        shape = shapes.get(name)
+        right_shape = expected.get(name)
+        if shape != right_shape:
+            yield f"{name} is {shape}, expected {right_shape}"
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:

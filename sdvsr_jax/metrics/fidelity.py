@@ -27,8 +27,10 @@ def psnr_y(
       x, y: images in [-1, 1], rounded to 8 bit here.
       border: pixels left out at every edge; the field crops `scale`.
     """
-    squares = jnp.square(_cropped_luma(x, border) - _cropped_luma(y, border))
-    return decibels(squares.mean((1, 2)))
+    difference = _cropped_luma(x, border) - _cropped_luma(y, border)
+    squares = jnp.square(difference)
+    mean = squares.mean((1, 2))
+    return decibels(mean)
 
 
 def ssim_y(
@@ -53,9 +55,14 @@ def ssim_y(
 
     mean_x = mean_x + ORIGIN
     mean_y = mean_y + ORIGIN
-    luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
-    structure = (2 * covariance + C2) / (var_x + var_y + C2)
-    return (luminance * structure).mean((1, 2))
+    mean_product = 2 * mean_x * mean_y + C1
+    mean_squares = mean_x**2 + mean_y**2 + C1
+    luminance = mean_product / mean_squares
+    doubled = 2 * covariance + C2
+    variances = var_x + var_y + C2
+    structure = doubled / variances
+    similarity = luminance * structure
+    return similarity.mean((1, 2))
 
 
 def _cropped_luma(
@@ -66,17 +73,21 @@ def _cropped_luma(
         raise ValueError(
             f"image of {width}x{height} has nothing left inside a border of {border}"
         )
-    return luma(image)[:, border : height - border, border : width - border]
+    rows = slice(border, height - border)
+    columns = slice(border, width - border)
+    return luma(image)[:, rows, columns]
 
 
 def _blur(x: Float[Array, "b h w"]) -> Float[Array, "b h2 w2"]:
     distance = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-0.5 * distance**2 / SIGMA**2)
+    exponent = -0.5 * distance**2 / SIGMA**2
+    weights = np.exp(exponent)
     taps = jnp.asarray(weights / weights.sum(), jnp.float32)
 
     def blur_row(row: Float[Array, " n"]) -> Float[Array, " m"]:
         return jnp.convolve(row, taps, "valid", precision="highest")
 
     blur_rows = jax.vmap(jax.vmap(blur_row))
-    blurred = blur_rows(x).swapaxes(1, 2)
-    return blur_rows(blurred).swapaxes(1, 2)
+    columns = blur_rows(x).swapaxes(1, 2)
+    blurred = blur_rows(columns)
+    return blurred.swapaxes(1, 2)

@@ -49,7 +49,12 @@ def lucas_kanade(
         # the level above was right to half a pixel of this one, or nothing can be found
         # here
         flow = refine_flow(
-            image, other, flow, sigma=sigma, num_iterations=num_iterations, ridge=ridge
+            image,
+            other,
+            flow,
+            sigma=sigma,
+            num_iterations=num_iterations,
+            ridge=ridge,
         )
     return flow
 

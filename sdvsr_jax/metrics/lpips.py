@@ -57,7 +57,10 @@ TRUNKS: dict[str, tuple[tuple[Conv | Fire | Pool, ...], ...]] = {
     ),
     "alex": (
         (Conv(0, 64, 11, 4, 2),),
-        (Pool(3), Conv(3, 192, 5, 1, 2)),
+        (
+            Pool(3),
+            Conv(3, 192, 5, 1, 2),
+        ),
         (Pool(3), Conv(6, 384)),
         (Conv(8, 256),),
         (Conv(10, 256),),

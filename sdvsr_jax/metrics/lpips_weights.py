@@ -101,12 +101,15 @@ def _expected_shapes(net: str) -> dict[Key, tuple[int, ...]]:
     if net not in TRUNKS:
         raise ValueError(f"net {net!r}: expected one of {sorted(TRUNKS)}")
     image = jnp.zeros((1, MIN_SIZE, MIN_SIZE, 3))
+    random_key = jax.random.key(0)
     init = Trunk(net).init_with_output
-    taps, variables = jax.eval_shape(init, jax.random.key(0), image)
+    taps, variables = jax.eval_shape(init, random_key, image)
     leaves: dict[Key, Any] = traverse_util.flatten_dict(variables["params"])  # pyright: ignore
     shapes = {("net", *key): leaf.shape for key, leaf in leaves.items()}
-    heads = {("heads", f"lin{i}"): (tap.shape[-1],) for i, tap in enumerate(taps)}
-    return shapes | heads
+    for index, tap in enumerate(taps):
+        channels = tap.shape[-1]
+        shapes["heads", f"lin{index}"] = (channels,)
+    return shapes
 
 
 def _shape_faults(leaves: dict[Key, np.ndarray], net: str) -> Iterator[str]:

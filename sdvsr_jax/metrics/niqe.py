@@ -66,20 +66,24 @@ def _pristine() -> dict[str, np.ndarray]:
 def _distance(
     features: Float[np.ndarray, "blocks 36"], pristine: dict[str, np.ndarray]
 ) -> float:
-    is_complete = ~np.isnan(features).any(axis=1)
-    complete = features[is_complete]
+    is_blank = np.isnan(features).any(axis=1)
+    complete = features[~is_blank]
     if len(complete) < 2:
         return math.nan  # a flat image has no texture to judge
     difference = pristine["mean"] - np.nanmean(features, axis=0)
     covariance = np.cov(complete, rowvar=False)
-    inverse = np.linalg.pinv((pristine["covariance"] + covariance) / 2)
-    return float(np.sqrt(difference @ inverse @ difference))
+    mean_covariance = (pristine["covariance"] + covariance) / 2
+    inverse = np.linalg.pinv(mean_covariance)
+    square = difference @ inverse @ difference
+    return float(np.sqrt(square))
 
 
 def _normalise(gray: np.ndarray, window: np.ndarray) -> np.ndarray:
     """Returns (value - local mean) / (local deviation + 1)."""
     mean = _filter(gray, window)
-    variance = _filter(gray**2, window) - mean**2
+    mean_square = _filter(gray**2, window)
+    variance = mean_square - mean**2
+    # rounding may make it negative
     deviation = np.sqrt(np.abs(variance))
     return (gray - mean) / (deviation + 1)
 
@@ -90,7 +94,9 @@ def _filter(gray: np.ndarray, window: np.ndarray) -> np.ndarray:
     height, width = gray.shape
     total = np.zeros_like(gray)
     for (row, column), weight in np.ndenumerate(window):
-        total += weight * padded[row : row + height, column : column + width]
+        rows = slice(row, row + height)
+        columns = slice(column, column + width)
+        total += weight * padded[rows, columns]
     return total
 
 
@@ -132,16 +138,27 @@ def _fit(values: np.ndarray) -> tuple[float, float, float]:
     positive = values[values > 0]
     if not len(negative) or not len(positive):
         return 1.0, math.nan, math.nan
-    left = np.sqrt(np.mean(negative**2))
-    right = np.sqrt(np.mean(positive**2))
+    left = _root_mean_square(negative)
+    right = _root_mean_square(positive)
     ratio = left / right
-    moment = np.mean(np.abs(values)) ** 2 / np.mean(values**2)
-    moment *= (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
+    first_moment = np.mean(np.abs(values))
+    second_moment = np.mean(values**2)
+    moment = first_moment**2 / second_moment
+    # of the skew: 1 where both sides are as wide
+    numerator = (ratio**3 + 1) * (ratio + 1)
+    denominator = (ratio**2 + 1) ** 2
+    moment *= numerator / denominator
     alphas, moments = _moments()
-    nearest = np.argmin((moments - moment) ** 2)
+    error = (moments - moment) ** 2
+    nearest = np.argmin(error)
     alpha = float(alphas[nearest])
-    width = math.sqrt(math.gamma(1 / alpha) / math.gamma(3 / alpha))
+    quotient = math.gamma(1 / alpha) / math.gamma(3 / alpha)
+    width = math.sqrt(quotient)
     return alpha, float(left) * width, float(right) * width
+
+
+def _root_mean_square(values: np.ndarray) -> np.floating:
+    return np.sqrt(np.mean(values**2))
 
 
 @functools.cache
@@ -151,8 +168,13 @@ def _moments() -> tuple[np.ndarray, np.ndarray]:
     The second is implied by the first for a generalised Gaussian.
     """
     alphas = np.arange(0.2, 10.001, 0.001)
-    first, second, third = (
-        np.array([math.lgamma(order / alpha) for alpha in alphas])
-        for order in (1, 2, 3)
-    )
-    return alphas, np.exp(2 * second - first - third)
+    first = _log_gamma(1 / alphas)
+    second = _log_gamma(2 / alphas)
+    third = _log_gamma(3 / alphas)
+    log_moments = 2 * second - first - third
+    return alphas, np.exp(log_moments)
+
+
+def _log_gamma(values: np.ndarray) -> np.ndarray:
+    logarithms = [math.lgamma(value) for value in values]
+    return np.array(logarithms)

@@ -28,7 +28,10 @@ def phase_pattern(
     if limit is not None:
         difference = jnp.clip(difference, -limit, limit)
     cells = rearrange(
-        difference, "b (h y) (w x) c -> b (y x) (h w c)", y=scale, x=scale
+        difference,
+        "b (h y) (w x) c -> b (y x) (h w c)",
+        y=scale,
+        x=scale,
     )
     # R, G and B together: a grid comes from sub-pixel layers that feed all three alike
     phase_means = cells.mean(-1)

@@ -65,7 +65,9 @@ class ControlNet(Encoder):
         first = self.config.block_channels[0]
         last = self.config.block_channels[-1]
         self.controlnet_cond_embedding = ConditionEmbedding(
-            self.guidance, first, self.dtype
+            self.guidance,
+            first,
+            self.dtype,
         )
         self.controlnet_down_blocks = [
             self._zero_conv(width) for width in skip_channels(self.config)
@@ -74,7 +76,12 @@ class ControlNet(Encoder):
 
     def _zero_conv(self, width: int) -> Conv:
         # zero, so that a fresh copy does not disturb the U-Net it guides
-        return conv(width, kernel=1, zero=True, dtype=self.dtype)
+        return conv(
+            width,
+            kernel=1,
+            zero=True,
+            dtype=self.dtype,
+        )
 
     def embed_condition(self, image: SRFrame, validity: Mask) -> Features:
         """Does not depend on latents or timestep: once per frame. The image is in [-1,

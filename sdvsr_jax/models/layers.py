@@ -29,11 +29,13 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Features) -> Features:
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        squares = jnp.square(x.astype(jnp.float32))
+        exact = x.astype(jnp.float32)
+        squares = jnp.square(exact)
         mean_square = jnp.mean(squares, -1, keepdims=True)
         # 1e-6: black pixels stay finite
-        gain = jax.lax.rsqrt(mean_square + 1e-6).astype(x.dtype)
-        return (x * gain) * scale.astype(x.dtype)
+        gain = jax.lax.rsqrt(mean_square + 1e-6)
+        normal = x * gain.astype(x.dtype)
+        return normal * scale.astype(x.dtype)
 
 
 class GroupNorm(nn.Module):
@@ -52,26 +54,39 @@ class GroupNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
-        b, height, width, channels = x.shape
+        _, height, width, channels = x.shape
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         scale = scale.astype(jnp.float32)
         bias = bias.astype(jnp.float32)
         exact = x.astype(jnp.float32)
-        centre = exact[:, height // 2, width // 2]
+        middle_row = height // 2
+        middle_column = width // 2
+        centre = exact[:, middle_row, middle_column]
         distance = exact - centre[:, None, None]
-        sums = _sums_of_rows(distance), _sums_of_rows(jnp.square(distance))
+        first_sums = _sums_of_rows(distance)
+        second_sums = _sums_of_rows(jnp.square(distance))
         # the barrier keeps both sums of a row in the one kernel that reads x
-        sums = jax.lax.optimization_barrier(sums)
+        sums = jax.lax.optimization_barrier((first_sums, second_sums))
         mean, variance = self._of_groups(centre, sums, width)
         gain = jax.lax.rsqrt(variance + self.epsilon)
-        shape = (b, self.num_groups, channels // self.num_groups)
-        mean = jnp.broadcast_to(mean[..., None], shape).reshape(b, channels)
-        gain = jnp.broadcast_to(gain[..., None], shape).reshape(b, channels)
+        mean = self._per_channel(mean, channels)
+        gain = self._per_channel(gain, channels)
         gain = gain * scale
         offset = bias - mean * gain
-        y = exact * gain[:, None, None] + offset[:, None, None]
+        scaled = exact * gain[:, None, None]
+        y = scaled + offset[:, None, None]
         return y.astype(self.dtype)
+
+    def _per_channel(
+        self, x: Float[Array, "b g"], channels: int
+    ) -> Float[Array, "b c"]:
+        """The number of a group for each of its channels."""
+        batch, groups = x.shape
+        size = channels // groups
+        shape = (batch, groups, size)
+        repeated = jnp.broadcast_to(x[..., None], shape)
+        return repeated.reshape(batch, channels)
 
     def _of_groups(
         self, centre: Float[Array, "b c"], sums: tuple[Array, Array], width: int
@@ -79,24 +94,35 @@ class GroupNorm(nn.Module):
         """Mean and variance per group, from sums of the rows [b, c, h] of distances to
         the middle pixel ``centre``, and of their squares.
         """
-        b, channels, height = sums[0].shape
+        first_sums, second_sums = sums
+        b, channels, height = first_sums.shape
         size = channels // self.num_groups
         shape = (b, self.num_groups, size)
-        distances, squares = (a.reshape(*shape, height) for a in sums)
+        distances = first_sums.reshape(*shape, height)
+        squares = second_sums.reshape(*shape, height)
         # to the distance from the first channel's middle pixel, which a whole group has
         # in common
         centre = centre.reshape(shape)
-        step = (centre - centre[..., :1])[..., None]
+        first_centre = centre[..., :1]
+        step = (centre - first_centre)[..., None]
         row_steps = step * width
-        count = height * width * size
         shifted = distances + row_steps
-        shifted_squares = squares + step * (2 * distances + row_steps)
-        offset = shifted.reshape(*shape[:2], -1).sum(-1) / count
-        square = shifted_squares.reshape(*shape[:2], -1).sum(-1) / count
+        doubled = 2 * distances + row_steps
+        shifted_squares = squares + step * doubled
+        count = height * width * size
+        offset = _sums_of_groups(shifted) / count
+        square = _sums_of_groups(shifted_squares) / count
+        variance = square - jnp.square(offset)
         # rounding must not make it negative where the middle is far from everything
         # else
-        variance = jnp.maximum(square - jnp.square(offset), 0)
-        return centre[..., 0] + offset, variance
+        variance = jnp.maximum(variance, 0)
+        mean = centre[..., 0] + offset
+        return mean, variance
+
+
+def _sums_of_groups(x: Float[Array, "b g s h"]) -> Float[Array, "b g"]:
+    batch, groups, _, _ = x.shape
+    return x.reshape(batch, groups, -1).sum(-1)
 
 
 def _sums_of_rows(x: Features) -> Float[Array, "b c h"]:
@@ -123,9 +149,13 @@ def timestep_sinusoid(
     # cosines first and no shift: the published embedding, unlike the usual one
     half = channels // 2
     index = jnp.arange(half, dtype=jnp.float32)
-    frequencies = jnp.exp(-math.log(10000) * index / half)
-    angles = timesteps.astype(jnp.float32)[:, None] * frequencies
-    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
+    slope = -math.log(10000)
+    frequencies = jnp.exp(slope * index / half)
+    times = timesteps.astype(jnp.float32)
+    angles = times[:, None] * frequencies
+    cosines = jnp.cos(angles)
+    sines = jnp.sin(angles)
+    return jnp.concatenate([cosines, sines], -1)
 
 
 class TimestepEmbedding(nn.Module):
@@ -200,14 +230,20 @@ class CrossAttention(nn.Module):
     def __call__(
         self, x: Float[Array, "b t c"], keys_values: tuple[Array, Array]
     ) -> Float[Array, "b t c"]:
+        batch = len(x)
         q = self._heads(self.to_q(x))
+        keys, values = keys_values
         # the prompt's are computed once, and the same for all rows of the batch
-        k, v = (
-            jnp.broadcast_to(a.astype(q.dtype), (len(x), *a.shape[1:]))
-            for a in keys_values
-        )
-        out = rearrange(attend(q, k, v), "b t n d -> b t (n d)")
-        return self.to_out_0(out)
+        k = _for_all_rows(keys, batch, q.dtype)
+        v = _for_all_rows(values, batch, q.dtype)
+        out = attend(q, k, v)
+        joined = rearrange(out, "b t n d -> b t (n d)")
+        return self.to_out_0(joined)
+
+
+def _for_all_rows(x: Array, batch: int, dtype: DTypeLike) -> Array:
+    shape = (batch, *x.shape[1:])
+    return jnp.broadcast_to(x.astype(dtype), shape)
 
 
 class GEGLU(nn.Module):
@@ -221,7 +257,8 @@ class GEGLU(nn.Module):
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
         # the value first: papers and other code have the gate there
-        value, gate = jnp.split(self.proj(x), 2, -1)
+        both = self.proj(x)
+        value, gate = jnp.split(both, 2, -1)
         gate = gate.astype(jnp.float32)
         # by erf: flax's form takes erfc, two branches and an exponential on a GPU
         share = 0.5 + 0.5 * jax.lax.erf(gate * math.sqrt(0.5))
@@ -254,13 +291,19 @@ class TransformerBlock(nn.Module):
     def setup(self) -> None:
         # in two passes, as torch does it, and XLA makes one GPU kernel of it; of the
         # one-pass form three
-        self.norm1, self.norm2, self.norm3 = (
-            nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, use_fast_variance=False)
-            for _ in range(3)
-        )
+        self.norm1 = self._layer_norm()
+        self.norm2 = self._layer_norm()
+        self.norm3 = self._layer_norm()
         self.attn1 = CrossAttention(self.channels, self.num_heads, self.dtype)
         self.attn2 = CrossAttention(self.channels, self.num_heads, self.dtype)
         self.ff = FeedForward(self.channels, self.dtype)
+
+    def _layer_norm(self) -> nn.LayerNorm:
+        return nn.LayerNorm(
+            epsilon=1e-5,
+            dtype=self.dtype,
+            use_fast_variance=False,
+        )
 
     def precompute_prompt(self, text: Float[Array, "b t d"]) -> tuple[PyTree, PyTree]:
         """Keys and values of the prompt; None for attn1 where it is self-attention."""
@@ -276,8 +319,10 @@ class TransformerBlock(nn.Module):
         if first is None:
             first = self.attn1.keys_values(h)
         x = x + self.attn1(h, first)
-        x = x + self.attn2(self.norm2(x), second)
-        return x + self.ff(self.norm3(x))
+        h = self.norm2(x)
+        x = x + self.attn2(h, second)
+        h = self.norm3(x)
+        return x + self.ff(h)
 
 
 class Transformer(nn.Module):
@@ -295,7 +340,10 @@ class Transformer(nn.Module):
         self.norm = norm(c.norm, c.num_groups, 1e-6, self.dtype)
         self.proj_in = Dense(self.channels, dtype=self.dtype)
         self.transformer_blocks_0 = TransformerBlock(
-            self.channels, c.num_heads, self.kind, self.dtype
+            self.channels,
+            c.num_heads,
+            self.kind,
+            self.dtype,
         )
         self.proj_out = Dense(self.channels, dtype=self.dtype)
 
@@ -304,10 +352,12 @@ class Transformer(nn.Module):
         return self.transformer_blocks_0.precompute_prompt(text)
 
     def __call__(self, x: Features, prompt: PyTree) -> Features:
-        tokens = rearrange(self.norm(x), "b h w c -> b (h w) c")
+        normal = self.norm(x)
+        tokens = rearrange(normal, "b h w c -> b (h w) c")
         tokens = self.proj_in(tokens)
         tokens = self.transformer_blocks_0(tokens, prompt)
-        return x + self.proj_out(tokens).reshape(x.shape)
+        change = self.proj_out(tokens)
+        return x + change.reshape(x.shape)
 
 
 class Downsample(nn.Module):

@@ -56,18 +56,22 @@ class Restorer(nn.Module):
         self, lr: LRFrame, previous: LRFrame, memory: Features, validity: Mask
     ) -> Repair:
         """``memory`` is [b, h/2, w/2, memory_channels]; sides of the frame are even."""
-        images = jnp.concatenate([lr, previous - lr, validity], -1)
-        x = jnp.concatenate([space_to_depth(images, FOLD), memory], -1)
+        change = previous - lr
+        images = jnp.concatenate([lr, change, validity], -1)
+        cells = space_to_depth(images, FOLD)
+        x = jnp.concatenate([cells, memory], -1)
         x = self.conv_in(x.astype(self.dtype))
         for block in self.blocks:
             x = block(x)
         y = self.conv_out(x).astype(jnp.float32)
-        cells = y[..., :IMAGE_CHANNELS]
-        image = depth_to_space(cells, FOLD)
-        # bounded, so that the memory cannot grow from frame to frame
-        next_memory = jnp.tanh(y[..., IMAGE_CHANNELS:])
+        of_image = y[..., :IMAGE_CHANNELS]
+        of_memory = y[..., IMAGE_CHANNELS:]
+        image = depth_to_space(of_image, FOLD)
+        residual = image[..., :3]
         amount = jax.nn.sigmoid(image[..., 3:])
-        return Repair(image[..., :3], amount, next_memory)
+        # bounded, so that the memory cannot grow from frame to frame
+        next_memory = jnp.tanh(of_memory)
+        return Repair(residual, amount, next_memory)
 
 
 class LeakyBlock(nn.Module):
@@ -84,5 +88,8 @@ class LeakyBlock(nn.Module):
         self.conv_1 = conv(self.channels, dtype=self.dtype)
 
     def __call__(self, x: Features) -> Features:
-        h = self.conv_0(nn.leaky_relu(x, SLOPE))
-        return x + RESIDUAL_SCALE * self.conv_1(nn.leaky_relu(h, SLOPE))
+        h = nn.leaky_relu(x, SLOPE)
+        h = self.conv_0(h)
+        h = nn.leaky_relu(h, SLOPE)
+        h = self.conv_1(h)
+        return x + RESIDUAL_SCALE * h

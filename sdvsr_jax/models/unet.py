@@ -55,14 +55,17 @@ class UNet(Encoder):
         """
         shifts = self.split_shifts(time_shifts)
         # the image has no added noise and no noise level, unlike the x4 upscaler's
-        x, skips = self.encode(self.embed(latents, image), shifts, prompt)
+        x = self.embed(latents, image)
+        x, skips = self.encode(x, shifts, prompt)
         if residuals is not None:
             # they reach the up path only; the down path itself is unchanged
             of_skips, of_mid = residuals
             skips = [skip + r for skip, r in zip(skips, of_skips)]
             x = x + of_mid
+        # constants are in the order of the blocks: down, mid, up
         first = len(self.down_blocks) + 1
         for i, block in enumerate(self.up_blocks, first):
             x = block(x, skips, shifts[i], prompt[i])
-        x = self.conv_out(nn.silu(self.conv_norm_out(x)))
-        return depth_to_space(x, self.config.patch)
+        x = nn.silu(self.conv_norm_out(x))
+        v = self.conv_out(x)
+        return depth_to_space(v, self.config.patch)

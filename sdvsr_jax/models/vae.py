@@ -49,7 +49,8 @@ class Block(nn.Module):
         h = nn.relu(self.conv_2(h))
         h = self.conv_4(h)
         if previous is not None:
-            h = h + self.temporal(h, previous, validity)
+            change = self.temporal(h, previous, validity)
+            h = h + change
         return nn.relu(h + x)
 
 
@@ -68,19 +69,21 @@ class SequenceBlock(Block):
         return nn.Conv(self.channels, (3,), padding=1, dtype=self.dtype)
 
     def temporal(self, x: Features, previous: Features, validity: Mask) -> Features:
+        _, height, width, _ = x.shape
         now = mean_pool(x, 4)
-        both = [now, mean_pool(previous, 4)]
+        before = mean_pool(previous, 4)
         # rows wrap, and the end of one frame touches the start of the other: the
         # published weights were trained so (docs/parity.md)
-        sequence = rearrange(both, "n b h w c -> b (n h w) c")
-        sequence = nn.relu(self.temporal_processor_0(sequence))
+        sequence = rearrange([now, before], "n b h w c -> b (n h w) c")
+        sequence = self.temporal_processor_0(sequence)
+        sequence = nn.relu(sequence)
         sequence = self.temporal_processor_2(sequence)
         from_now, from_before = rearrange(sequence, "b (n t) c -> n b t c", n=2)
         alpha = self.alpha.astype(x.dtype)
         mixed = alpha * from_now + (1 - alpha) * from_before
         mixed = mixed.reshape(now.shape)
         # a tenth, as the published module has it
-        change = 0.1 * resize_linear(mixed, *x.shape[1:3])
+        change = 0.1 * resize_linear(mixed, height, width)
         # a bias would act without a previous frame as well
         has_history = jnp.any(validity > 0, axis=(1, 2, 3), keepdims=True)
         return jnp.where(has_history, change, 0).astype(x.dtype)
@@ -97,7 +100,8 @@ class SpatialBlock(Block):
         self.temporal_processor_2 = conv(self.channels, zero=True, dtype=self.dtype)
 
     def temporal(self, x: Features, previous: Features, validity: Mask) -> Features:
-        both = jnp.concatenate([x, previous, validity.astype(x.dtype)], -1)
+        validity = validity.astype(x.dtype)
+        both = jnp.concatenate([x, previous, validity], -1)
         h = nn.relu(self.temporal_processor_0(both))
         return self.temporal_processor_2(h)
 
@@ -134,9 +138,16 @@ class ImageEncoder(nn.Module):
         stages = zip(c.encoder_channels, c.encoder_blocks)
         for stage, (channels, num_blocks) in enumerate(stages):
             if stage:
-                layers.append(conv(channels, stride=2, bias=False, dtype=self.dtype))
+                halved = conv(
+                    channels,
+                    stride=2,
+                    bias=False,
+                    dtype=self.dtype,
+                )
+                layers.append(halved)
             layers += [block(channels, self.dtype) for _ in range(num_blocks)]
-        layers.append(conv(c.latent_channels, dtype=self.dtype))
+        last = conv(c.latent_channels, dtype=self.dtype)
+        layers.append(last)
         self.layers = layers
 
     def __call__(self, x: Features) -> Latents:
@@ -170,11 +181,13 @@ class ImageDecoder(nn.Module):
     def setup(self) -> None:
         c = self.config
         block = BLOCKS[c.tpm]
-        layers: list = [conv(c.decoder_channels[0], dtype=self.dtype), nn.relu]
+        first = conv(c.decoder_channels[0], dtype=self.dtype)
+        layers: list = [first, nn.relu]
         stages = zip(c.decoder_channels, c.decoder_blocks)
         for stage, (channels, num_blocks) in enumerate(stages):
             if stage:
-                layers += [unchanged, Doubled(channels, False, self.dtype)]
+                doubled = Doubled(channels, False, self.dtype)
+                layers += [unchanged, doubled]
             layers += [block(channels, self.dtype) for _ in range(num_blocks)]
         # a residual starts at zero: a fresh model returns the bicubic frame
         pixels = conv(3 * c.decoder_fold**2, zero=c.residual, dtype=self.dtype)
@@ -190,10 +203,12 @@ class ImageDecoder(nn.Module):
         remaining = list(previous)
         for layer in self.layers:
             if isinstance(layer, Block) and remaining:
-                x = layer(x, remaining.pop(0), validity)
+                features = remaining.pop(0)
+                x = layer(x, features, validity)
             else:
                 x = layer(x)
-        return depth_to_space(x.astype(jnp.float32), self.config.decoder_fold)
+        pixels = x.astype(jnp.float32)
+        return depth_to_space(pixels, self.config.decoder_fold)
 
 
 class TemporalAutoencoder(nn.Module):
@@ -237,11 +252,14 @@ class TemporalAutoencoder(nn.Module):
         """
         c = self.config
         # a soft clamp: the decoder never sees latents beyond those of its training
-        unit = jnp.tanh(latents / c.scaling_factor / c.latent_magnitude)
+        scaled = latents / c.scaling_factor
+        unit = jnp.tanh(scaled / c.latent_magnitude)
         x = unit * c.latent_magnitude
         if c.residual:
-            x = jnp.concatenate([x, lr.astype(x.dtype)], -1)
-        y = self.decoder(x.astype(self.dtype), previous, validity)
+            frame = lr.astype(x.dtype)
+            x = jnp.concatenate([x, frame], -1)
+        x = x.astype(self.dtype)
+        y = self.decoder(x, previous, validity)
         image = up + y if c.residual else 2 * y - 1
         return back_project(image, lr) if c.back_project else image
 

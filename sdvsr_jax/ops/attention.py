@@ -33,12 +33,24 @@ def attend(q: Heads, k: Heads, v: Heads) -> Heads:
     if length * scores_per_query <= MAX_SCORES:
         return jax.nn.dot_product_attention(q, k, v)
     chunk = max(1, MAX_SCORES // scores_per_query)
+    return _attend_in_chunks(q, k, v, chunk)
+
+
+def _attend_in_chunks(q: Heads, k: Heads, v: Heads, chunk: int) -> Heads:
+    """The plain form for ``chunk`` queries at a time."""
+    length = q.shape[1]
     num_chunks = -(-length // chunk)
     margin = num_chunks * chunk - length
-    padded = jnp.pad(q, ((0, 0), (0, margin), (0, 0), (0, 0)))
+    none = (0, 0)
+    padded = jnp.pad(q, (none, (0, margin), none, none))
     chunks = rearrange(padded, "b (n t) h d -> n b t h d", n=num_chunks)
-    out = jax.lax.map(lambda part: jax.nn.dot_product_attention(part, k, v), chunks)
-    return rearrange(out, "n b t h d -> b (n t) h d")[:, :length]
+
+    def attend_chunk(part: Heads) -> Heads:
+        return jax.nn.dot_product_attention(part, k, v)
+
+    out = jax.lax.map(attend_chunk, chunks)
+    joined = rearrange(out, "n b t h d -> b (n t) h d")
+    return joined[:, :length]
 
 
 def runs_in_cudnn(dtype: DTypeLike, head_dim: int, device: tuple[str, float]) -> bool:

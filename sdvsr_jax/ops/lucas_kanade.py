@@ -38,21 +38,20 @@ def refine_flow(
     window has no texture.
     """
     dy, dx = jnp.gradient(image, axis=(1, 2))
-    products = jnp.concatenate([dx * dx, dx * dy, dy * dy], -1)
-    xx, xy, yy = jnp.split(gaussian_blur(products, sigma), 3, axis=-1)
+    xx, xy, yy = _windowed([dx * dx, dx * dy, dy * dy], sigma)
     xx = xx + ridge
     yy = yy + ridge
     determinant = xx * yy - xy * xy
 
     def iterate(_, correction: Array) -> Array:
-        difference = warp(other, flow + correction) - image
+        warped = warp(other, flow + correction)
         # read twice, and without a barrier warped twice on a CPU
-        dt = jax.lax.optimization_barrier(difference)
-        products = jnp.concatenate([dx * dt, dy * dt], -1)
-        xt, yt = jnp.split(gaussian_blur(products, sigma), 2, axis=-1)
+        dt = jax.lax.optimization_barrier(warped - image)
+        xt, yt = _windowed([dx * dt, dy * dt], sigma)
         step_x = xy * yt - yy * xt
         step_y = xy * xt - xx * yt
-        step = jnp.concatenate([step_x, step_y], -1) / determinant
+        step = jnp.concatenate([step_x, step_y], -1)
+        step = step / determinant
         # an error of the start is within reach of a gradient, or nothing can be found
         # here
         moved = correction + jnp.clip(step, -1, 1)
@@ -64,11 +63,19 @@ def refine_flow(
     return gaussian_blur(flow + correction, 1.0)
 
 
+def _windowed(products: list[Array], sigma: float) -> list[Array]:
+    """Weighted means of every product over the window, blurred as one image."""
+    together = jnp.concatenate(products, -1)
+    blurred = gaussian_blur(together, sigma)
+    return jnp.split(blurred, len(products), axis=-1)
+
+
 def gaussian_taps(sigma: float) -> np.ndarray:
     """Returns a Gaussian within 2.5 sigma; its peak is 1."""
     radius = int(2.5 * sigma)
     positions = np.arange(-radius, radius + 1)
-    return np.exp(-0.5 * (positions / sigma) ** 2)
+    distance = positions / sigma
+    return np.exp(-0.5 * distance**2)
 
 
 def gaussian_blur(x: Float[Array, "b h w c"], sigma: float) -> Float[Array, "b h w c"]:
@@ -90,10 +97,12 @@ def _blur_axis(x: Array, axis: int, taps: np.ndarray) -> Array:
     padding[axis] = (radius, radius)
     padded = jnp.pad(x, padding)
     total = jnp.zeros_like(x)
-    for i, tap in enumerate(taps):
-        shifted = jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
+    for first, tap in enumerate(taps):
+        stop = first + size
+        shifted = jax.lax.slice_in_dim(padded, first, stop, axis=axis)
         total += float(tap) * shifted
-    weights = np.convolve(np.ones(size), taps)[radius : radius + size]
+    weights = np.convolve(np.ones(size), taps)
+    inner = weights[radius : radius + size].astype(np.float32)
     along_axis = [1] * x.ndim
     along_axis[axis] = size
-    return total / weights.astype(np.float32).reshape(along_axis)
+    return total / inner.reshape(along_axis)

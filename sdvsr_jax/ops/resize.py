@@ -80,8 +80,10 @@ def mean_pool(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 
     dropped (torch avg_pool).
     """
     _, height, width, _ = x.shape
-    x = x[:, : height // factor * factor, : width // factor * factor]
-    cells = rearrange(x, "b (h p) (w q) c -> b h p w q c", p=factor, q=factor)
+    whole_height = height // factor * factor
+    whole_width = width // factor * factor
+    whole = x[:, :whole_height, :whole_width]
+    cells = rearrange(whole, "b (h p) (w q) c -> b h p w q c", p=factor, q=factor)
     return cells.mean((2, 4))
 
 
@@ -99,16 +101,21 @@ def pad_edges(
     x: Float[Array, "b h w c"], height: int, width: int
 ) -> Float[Array, "b h2 w2 c"]:
     """Grows to height x width at the bottom and right by repeating the edge pixels."""
-    rows = (0, height - x.shape[1])
-    columns = (0, width - x.shape[2])
-    return jnp.pad(x, ((0, 0), rows, columns, (0, 0)), mode="edge")
+    _, old_height, old_width, _ = x.shape
+    rows = (0, height - old_height)
+    columns = (0, width - old_width)
+    none = (0, 0)
+    return jnp.pad(x, (none, rows, columns, none), mode="edge")
 
 
 def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
     """Keys' cubic convolution kernel at the given distances."""
     d = np.abs(distance)
-    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+    square = d**2
+    cube = d**3
+    near = (a + 2) * cube - (a + 3) * square + 1
+    far = a * cube - 5 * a * square + 8 * a * d
+    far = far - 4 * a
     outer = np.where(d < 2, far, 0.0)
     return np.where(d <= 1, near, outer)
 
@@ -141,7 +148,8 @@ def _downsampling_kernel(scale: int) -> np.ndarray:
     down).
     """
     taps = np.arange(5 * scale) - 2 * scale
-    distance = (taps - (scale - 1) / 2) / scale
+    centre = (scale - 1) / 2
+    distance = (taps - centre) / scale
     kernel = _cubic(distance, a=-0.5)
     normalised = kernel / kernel.sum()
     return normalised.astype(np.float32)
@@ -157,13 +165,19 @@ def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
     num_phases, num_taps = kernel.shape
     half = num_taps // 2
     positions = np.arange(-half, size + half)
-    padded = jnp.take(x, np.clip(positions, 0, size - 1), axis)
-    taps = [
-        jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(num_taps)
-    ]
+    # the edge pixels repeated
+    positions = np.clip(positions, 0, size - 1)
+    padded = jnp.take(x, positions, axis)
+    taps = []
+    for first in range(num_taps):
+        stop = first + size
+        tap = jax.lax.slice_in_dim(padded, first, stop, axis=axis)
+        taps.append(tap)
     phases = [_weighted_sum(weights, taps) for weights in kernel]
-    shape = (*x.shape[:axis], size * num_phases, *x.shape[axis + 1 :])
-    return jnp.stack(phases, axis + 1).reshape(shape)
+    shape = list(x.shape)
+    shape[axis] = size * num_phases
+    interleaved = jnp.stack(phases, axis + 1)
+    return interleaved.reshape(shape)
 
 
 def _weighted_sum(weights: np.ndarray, taps: list[Array]) -> Array:
@@ -180,17 +194,19 @@ def _downsample_axis(x: Array, axis: int, scale: int) -> Array:
     padding = [(0, 0)] * x.ndim
     padding[axis] = (margin, margin)
     padded = jnp.pad(x, padding)
-    inside = np.pad(np.ones(size, np.float32), margin)
+    pixels = np.ones(size, np.float32)
+    inside = np.pad(pixels, margin)
     total = jnp.zeros((), x.dtype)
     # of the taps inside the image: at the edges the others do not count
     weight = np.zeros(small, np.float32)
     for start in np.flatnonzero(kernel):
         first = int(start)
-        stop = first + (small - 1) * scale + 1
+        last = first + (small - 1) * scale
         w = float(kernel[first])
-        tap = jax.lax.slice_in_dim(padded, first, stop, scale, axis)
+        tap = jax.lax.slice_in_dim(padded, first, last + 1, scale, axis)
         total = total + w * tap
-        weight += w * inside[first:stop:scale]
+        counts = inside[first : last + 1 : scale]
+        weight += w * counts
     along_axis = [1] * x.ndim
     along_axis[axis] = small
     return total / weight.reshape(along_axis)

@@ -24,8 +24,10 @@ def warp(
     x, y = _positions(flow)
     _, height, width, _ = image.shape
     if stretch:
-        x = x * (width / (width - 1)) - 0.5
-        y = y * (height / (height - 1)) - 0.5
+        x_stretch = width / (width - 1)
+        y_stretch = height / (height - 1)
+        x = x * x_stretch - 0.5
+        y = y * y_stretch - 0.5
     else:
         x = jnp.clip(x, 0, width - 1)
         y = jnp.clip(y, 0, height - 1)
@@ -37,8 +39,10 @@ def inside(flow: Float[Array, "b h w 2"]) -> Bool[Array, "b h w 1"]:
     x, y = _positions(flow)
     _, height, width, _ = flow.shape
     # a pixel's area reaches half a pixel beyond its centre
-    columns = (x >= -0.5) & (x <= width - 0.5)
-    within = columns & (y >= -0.5) & (y <= height - 0.5)
+    right = width - 0.5
+    bottom = height - 0.5
+    in_columns = (x >= -0.5) & (x <= right)
+    within = in_columns & (y >= -0.5) & (y <= bottom)
     return within[..., None]
 
 
@@ -51,23 +55,38 @@ def sample_bilinear(
     batch, height, width, channels = image.shape
     # far positions would overflow the integer cast; two pixels outside all taps are 0
     # already
-    x = jnp.clip(x.astype(jnp.float32), -2, width + 1)
-    y = jnp.clip(y.astype(jnp.float32), -2, height + 1)
-    first_x = jnp.floor(x)
-    first_y = jnp.floor(y)
+    x = x.astype(jnp.float32)
+    y = y.astype(jnp.float32)
+    x = jnp.clip(x, -2, width + 1)
+    y = jnp.clip(y, -2, height + 1)
+    left = jnp.floor(x)
+    top = jnp.floor(y)
     pixels = image.reshape(batch, height * width, channels)
     total = jnp.zeros((*x.shape, channels), image.dtype)
     for dy in (0, 1):
         for dx in (0, 1):
-            tap_x = first_x + dx
-            tap_y = first_y + dy
-            weight = (1 - jnp.abs(x - tap_x)) * (1 - jnp.abs(y - tap_y))
+            tap_x = left + dx
+            tap_y = top + dy
+            row = _clip(tap_y, height)
+            column = _clip(tap_x, width)
+            index = row * width + column
+            taps = _gather(pixels, index)
             within = _is_inside(tap_x, width) & _is_inside(tap_y, height)
-            index = _clip(tap_y, height) * width + _clip(tap_x, width)
-            taps = jax.vmap(lambda pixels, i: pixels[i])(pixels, index)
+            weight = _share(x, tap_x) * _share(y, tap_y)
             weight = jnp.where(within, weight, 0)[..., None]
             total = total + taps * weight.astype(image.dtype)
     return total
+
+
+def _share(position: Array, tap: Array) -> Array:
+    """The tap's part of a sample along one axis."""
+    distance = jnp.abs(position - tap)
+    return 1 - distance
+
+
+@jax.vmap
+def _gather(pixels: Array, index: Array) -> Array:
+    return pixels[index]
 
 
 def _is_inside(position: Array, size: int) -> Array:
@@ -75,13 +94,16 @@ def _is_inside(position: Array, size: int) -> Array:
 
 
 def _clip(position: Array, size: int) -> Array:
-    return jnp.clip(position, 0, size - 1).astype(jnp.int32)
+    within = jnp.clip(position, 0, size - 1)
+    return within.astype(jnp.int32)
 
 
 def _positions(flow: Float[Array, "b h w 2"]) -> tuple[Array, Array]:
     _, height, width, _ = flow.shape
     columns = jnp.arange(width, dtype=jnp.float32)
     rows = jnp.arange(height, dtype=jnp.float32)
-    x = flow[..., 0].astype(jnp.float32) + columns
-    y = flow[..., 1].astype(jnp.float32) + rows[:, None]
+    u = flow[..., 0].astype(jnp.float32)
+    v = flow[..., 1].astype(jnp.float32)
+    x = u + columns
+    y = v + rows[:, None]
     return x, y

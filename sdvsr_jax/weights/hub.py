@@ -39,7 +39,10 @@ def fetch(model: str, *, offline: bool = False, revision: str | None = None) -> 
     commit = revision or inline or pin.get("commit")
     try:
         path = snapshot_download(
-            repo, revision=commit, allow_patterns=PATTERNS, local_files_only=offline
+            repo,
+            revision=commit,
+            allow_patterns=PATTERNS,
+            local_files_only=offline,
         )
     except LocalEntryNotFoundError:
         why = "--offline was given" if offline else "the hub cannot be reached"

@@ -48,13 +48,15 @@ def make_lookup(
     It is a function from positions (x, y) [b,h,w,2] in pixels of the feature map to
     [b,h,w,324]: levels first, then x offset, then y offset.
     """
+    *sizes, channels = features.shape
     if kind == "auto":
-        size = volume_bytes(*features.shape[:3])
+        size = volume_bytes(*sizes)
         kind = "volume" if size <= VOLUME_LIMIT else "on_demand"
-    channels = features.shape[-1]
+    features = jnp.asarray(features, jnp.float32)
     # as in attention, so that products do not grow with the number of channels
-    features = jnp.asarray(features, jnp.float32) / channels**0.5
-    pyramid = _pyramid(jnp.asarray(prev_features, jnp.float32))
+    features = features / channels**0.5
+    prev_features = jnp.asarray(prev_features, jnp.float32)
+    pyramid = _pyramid(prev_features)
     if kind == "on_demand":
         gather = functools.partial(_correlate, features)
         return lambda coords: _lookup(pyramid, coords, gather)
@@ -66,19 +68,25 @@ def volume_bytes(batch: int, height: int, width: int) -> int:
     """Returns the bytes of the float32 volume for feature maps [batch, height, width,
     c].
     """
-    pixels = sum((height >> k) * (width >> k) for k in range(NUM_LEVELS))
+    pixels = 0
+    for level in range(NUM_LEVELS):
+        pixels += (height >> level) * (width >> level)
     return 4 * batch * height * width * pixels
 
 
 def _pyramid(x: Features) -> list[Features]:
     levels = [x]
     for _ in range(NUM_LEVELS - 1):
-        levels.append(mean_pool(levels[-1], 2))
+        half = mean_pool(levels[-1], 2)
+        levels.append(half)
     return levels
 
 
 def _lookup(levels: list[Array], coords: Array, gather: Gather) -> Array:
-    windows = [_window(level, coords / 2**k, gather) for k, level in enumerate(levels)]
+    windows = []
+    for k, level in enumerate(levels):
+        centre = coords / 2**k
+        windows.append(_window(level, centre, gather))
     return jnp.concatenate(windows, -1)
 
 
@@ -88,15 +96,23 @@ def _window(level: Array, centre: Array, gather: Gather) -> Array:
     """
     # far outside there is nothing to read; the bound keeps the integer conversion
     # defined for any flow
-    corner = jnp.floor(jnp.clip(centre, -(2.0**20), 2.0**20))
+    bound = 2.0**20
+    near = jnp.clip(centre, -bound, bound)
+    corner = jnp.floor(near)
     fraction = jnp.moveaxis(centre - corner, -1, 0)
     fx, fy = fraction[..., None, None]
+    # one pixel more than the window, for the blend
     offsets = jnp.arange(-RADIUS, RADIUS + 2)
-    pixels = corner.astype(jnp.int32)[..., None] + offsets
+    first = corner.astype(jnp.int32)
+    pixels = first[..., None] + offsets
     x, y = jnp.moveaxis(pixels, -2, 0)
     patch = gather(level, y, x)
-    rows = (1 - fy) * patch[..., :-1, :] + fy * patch[..., 1:, :]
-    window = (1 - fx) * rows[..., :-1] + fx * rows[..., 1:]
+    upper = patch[..., :-1, :]
+    lower = patch[..., 1:, :]
+    rows = (1 - fy) * upper + fy * lower
+    left = rows[..., :-1]
+    right = rows[..., 1:]
+    window = (1 - fx) * left + fx * right
     # x is the slow axis of a window, as the published weights expect
     x_first = jnp.swapaxes(window, -1, -2)
     return x_first.reshape(*window.shape[:-2], WINDOW**2)
@@ -108,8 +124,11 @@ def _inside(y: Array, x: Array, height: int, width: int) -> tuple[Array, Array, 
     """
     y = y[..., :, None]
     x = x[..., None, :]
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    return jnp.clip(y, 0, height - 1), jnp.clip(x, 0, width - 1), inside
+    in_rows = (y >= 0) & (y < height)
+    inside = in_rows & (x >= 0) & (x < width)
+    row = jnp.clip(y, 0, height - 1)
+    column = jnp.clip(x, 0, width - 1)
+    return row, column, inside
 
 
 def _read(volume: Float[Array, "b h w k l"], y: Array, x: Array) -> Array:
@@ -117,12 +136,14 @@ def _read(volume: Float[Array, "b h w k l"], y: Array, x: Array) -> Array:
     y, x, inside = _inside(y, x, height, width)
     slices = tuple(slice(size) for size in (*sizes, 1, 1))
     batch, row, column = jnp.ogrid[slices][:3]
-    return jnp.where(inside, volume[batch, row, column, y, x], 0)
+    values = volume[batch, row, column, y, x]
+    return jnp.where(inside, values, 0)
 
 
 def _correlate(features: Features, level: Features, y: Array, x: Array) -> Array:
     """Dot products of every pixel with the pixels at (y, x), zero outside."""
-    form = _correlate_fused if device_kind()[0] == "cuda" else _correlate_chunked
+    platform, _ = device_kind()
+    form = _correlate_fused if platform == "cuda" else _correlate_chunked
     return form(features, level, y, x)
 
 
@@ -130,10 +151,14 @@ def _correlate_fused(features: Features, level: Features, y: Array, x: Array) ->
     """One kernel on a GPU, which gathers while it sums; of a product XLA would write
     the gathered windows first.
     """
-    y, x, inside = _inside(y, x, *level.shape[1:3])
-    batch = jnp.arange(len(features))[:, None, None, None, None]
-    products = features[:, :, :, None, None] * level[batch, y, x]
-    return jnp.where(inside, products.sum(-1), 0)
+    _, height, width, _ = level.shape
+    y, x, inside = _inside(y, x, height, width)
+    batch = jnp.arange(len(features))
+    batch = batch[:, None, None, None, None]
+    windows = level[batch, y, x]
+    vectors = features[:, :, :, None, None]
+    sums = (vectors * windows).sum(-1)
+    return jnp.where(inside, sums, 0)
 
 
 def _correlate_chunked(
@@ -143,17 +168,24 @@ def _correlate_chunked(
     pixels at a time.
     """
     b, h, w, c = features.shape
+    _, height, width, _ = level.shape
     num_pixels = b * h * w
-    batch = jnp.broadcast_to(jnp.arange(b)[:, None, None], (b, h, w))
-    flat = tuple(a.reshape(num_pixels, *a.shape[3:]) for a in (features, batch, y, x))
+    numbers = jnp.arange(b)[:, None, None]
+    batch = jnp.broadcast_to(numbers, (b, h, w))
+
+    def flat(array: Array) -> Array:
+        return array.reshape(num_pixels, *array.shape[3:])
 
     def dot(pixel: tuple[Array, ...]) -> Array:
         vector, n, y, x = pixel
-        y, x, inside = _inside(y, x, *level.shape[1:3])
-        products = jnp.einsum("yxc,c->yx", level[n, y, x], vector)
+        y, x, inside = _inside(y, x, height, width)
+        window = level[n, y, x]
+        products = jnp.einsum("yxc,c->yx", window, vector)
         return jnp.where(inside, products, 0)
 
-    pixel_bytes = 4 * c * (WINDOW + 1) ** 2
+    side = WINDOW + 1
+    pixel_bytes = 4 * c * side**2
     chunk = max(1, CHUNK_BYTES // pixel_bytes)
-    dots = lax.map(dot, flat, batch_size=min(chunk, num_pixels))
-    return dots.reshape(b, h, w, WINDOW + 1, WINDOW + 1)
+    pixels = (flat(features), flat(batch), flat(y), flat(x))
+    dots = lax.map(dot, pixels, batch_size=min(chunk, num_pixels))
+    return dots.reshape(b, h, w, side, side)

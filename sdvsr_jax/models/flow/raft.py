@@ -7,6 +7,8 @@
    neighbours
 """
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -64,7 +66,8 @@ class RAFT(nn.Module):
         both = self.context_encoder(image).astype(jnp.float32)
         # one encoder for both: the first half starts the GRU, the other never changes
         hidden, context = jnp.split(both, 2, -1)
-        return jnp.tanh(hidden), self.update_block.precompute(nn.relu(context))
+        constants = self.update_block.precompute(nn.relu(context))
+        return jnp.tanh(hidden), constants
 
     def __call__(
         self, image: Image, features: Features, prev_features: Features
@@ -90,14 +93,16 @@ class RAFT(nn.Module):
             length=self.config.num_updates,
         )
         (hidden, flow), _ = updates(self, (hidden, flow), None)
-        return upsample(flow, self.mask_predictor(hidden))
+        logits = self.mask_predictor(hidden)
+        return upsample(flow, logits)
 
     def update(
         self, lookup: Lookup, hidden: Features, context: PyTree, flow: Flow
     ) -> tuple[Features, Flow]:
         """One refinement of the GRU state and of the flow at 1/8 size."""
         # no half-pixel correction on coarse levels, as published
-        correlations = lookup(grid(flow) + flow)
+        positions = grid(flow) + flow
+        correlations = lookup(positions)
         hidden, change = self.update_block(hidden, context, correlations, flow)
         return hidden, flow + change
 
@@ -126,7 +131,8 @@ class UpdateBlock(nn.Module):
         kernel, context = constants
         motion = self.motion_encoder(correlations, flow, kernel)
         hidden = self.recurrent_block(hidden, motion, context)
-        return hidden, self.flow_head(hidden).astype(jnp.float32)
+        change = self.flow_head(hidden)
+        return hidden, change.astype(jnp.float32)
 
 
 class MotionEncoder(nn.Module):
@@ -143,6 +149,7 @@ class MotionEncoder(nn.Module):
 
     def setup(self) -> None:
         c = self.channels
+        # lists, because the published layout numbers the layers
         self.convcorr1 = [conv(c * 4, 1, dtype=self.dtype)]
         self.convcorr2 = [conv(c * 3, 3, dtype=self.dtype)]
         self.convflow1 = [conv(c * 2, 7, dtype=self.dtype)]
@@ -152,7 +159,9 @@ class MotionEncoder(nn.Module):
     def precompute(self) -> tuple[Array, Array]:
         """Kernel and bias of the last convolution with two channels of zeros."""
         kernel, bias = self.conv[0]()
-        return _pad_channels(kernel, 0, 2), _pad_channels(bias, 0, 2)
+        kernel = _pad_channels(kernel, 0, 2)
+        bias = _pad_channels(bias, 0, 2)
+        return kernel, bias
 
     def __call__(
         self,
@@ -161,13 +170,21 @@ class MotionEncoder(nn.Module):
         last_conv: tuple[Array, Array],
     ) -> Array:
         kernel, bias = last_conv
-        corr = nn.relu(self.convcorr1[0](correlations))
-        corr = nn.relu(self.convcorr2[0](corr))
-        motion = nn.relu(self.convflow1[0](flow))
-        motion = nn.relu(self.convflow2[0](motion))
+        corr = _conv_relu(self.convcorr1, correlations)
+        corr = _conv_relu(self.convcorr2, corr)
+        motion = _conv_relu(self.convflow1, flow)
+        motion = _conv_relu(self.convflow2, motion)
         both = jnp.concatenate([corr, motion], -1)
-        motion = nn.relu(same_conv(both, kernel, self.dtype) + bias)
-        return motion + _pad_channels(flow, motion.shape[-1] - 2, 0)
+        sums = same_conv(both, kernel, self.dtype)
+        motion = nn.relu(sums + bias)
+        num_others = motion.shape[-1] - 2
+        return motion + _pad_channels(flow, num_others, 0)
+
+
+def _conv_relu(layers: Sequence[nn.Module], x: Features) -> Features:
+    """The one layer of the list, then a ReLU."""
+    (layer,) = layers
+    return nn.relu(layer(x))
 
 
 class RecurrentBlock(nn.Module):
@@ -227,16 +244,25 @@ class ConvGRU(nn.Module):
     ) -> tuple[Array, Array]:
         of_state, of_context, of_motion = jnp.split(kernel, 3, 2)
         constant = same_conv(context, of_context, self.dtype) + bias
-        return jnp.concatenate([of_state, of_motion], 2), constant
+        others = jnp.concatenate([of_state, of_motion], 2)
+        return others, constant
 
     def __call__(self, hidden: Features, motion: Features, context: PyTree) -> Features:
-        (gate_kernel, gate_constant), (kernel, constant) = context
+        of_gates, of_candidate = context
+        gates = nn.sigmoid(self._sum(hidden, motion, of_gates))
+        update, reset = jnp.split(gates, 2, -1)
+        candidate = self._sum(reset * hidden, motion, of_candidate)
+        old = (1 - update) * hidden
+        new = update * jnp.tanh(candidate)
+        return old + new
+
+    def _sum(
+        self, hidden: Features, motion: Features, part: tuple[Array, Array]
+    ) -> Features:
+        """The convolution of state and motion, and the context's constant."""
+        kernel, constant = part
         both = jnp.concatenate([hidden, motion], -1)
-        gates = same_conv(both, gate_kernel, self.dtype) + gate_constant
-        update, reset = jnp.split(nn.sigmoid(gates), 2, -1)
-        both = jnp.concatenate([reset * hidden, motion], -1)
-        candidate = same_conv(both, kernel, self.dtype) + constant
-        return (1 - update) * hidden + update * jnp.tanh(candidate)
+        return same_conv(both, kernel, self.dtype) + constant
 
 
 class ConvParams(nn.Module):
@@ -284,7 +310,8 @@ class FlowHead(nn.Module):
         self.conv2 = conv(2, 3, dtype=self.dtype)
 
     def __call__(self, hidden: Features) -> Features:
-        return self.conv2(nn.relu(self.conv1(hidden)))
+        x = nn.relu(self.conv1(hidden))
+        return self.conv2(x)
 
 
 class MaskPredictor(nn.Module):
@@ -298,7 +325,7 @@ class MaskPredictor(nn.Module):
         self.conv = conv(9 * STRIDE**2, 1, dtype=self.dtype)
 
     def __call__(self, hidden: Features) -> Features:
-        x = nn.relu(self.convrelu[0](hidden))
+        x = _conv_relu(self.convrelu, hidden)
         logits = self.conv(x).astype(jnp.float32)
         # a quarter: RAFT balances the gradients of mask and flow so; the trained
         # weights contain it
@@ -308,7 +335,9 @@ class MaskPredictor(nn.Module):
 def grid(flow: Flow) -> Float[Array, "h w 2"]:
     """Returns the position (x, y) of every pixel, [h, w, 2]."""
     _, height, width, _ = flow.shape
-    positions = jnp.meshgrid(jnp.arange(width), jnp.arange(height))
+    columns = jnp.arange(width)
+    rows = jnp.arange(height)
+    positions = jnp.meshgrid(columns, rows)
     return jnp.stack(positions, -1).astype(flow.dtype)
 
 
@@ -319,9 +348,20 @@ def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> FineFlow:
     b, h, w, _ = flow.shape
     logits = logits.reshape(b, h, w, 9, STRIDE, STRIDE)
     weights = nn.softmax(logits, axis=3)
-    padded = jnp.pad(STRIDE * flow, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
-    neighbours = jnp.stack(shifted, 3)
+    neighbours = _neighbours(STRIDE * flow)
     # a reduced matrix precision would round positions of hundreds of pixels
     fine = jnp.einsum("bijkyx,bijkc->biyjxc", weights, neighbours, precision="highest")
     return fine.reshape(b, STRIDE * h, STRIDE * w, 2)
+
+
+def _neighbours(x: Float[Array, "b h w c"]) -> Float[Array, "b h w 9 c"]:
+    """The 3x3 pixels around every pixel, zeros outside."""
+    _, height, width, _ = x.shape
+    one = (1, 1)
+    padded = jnp.pad(x, ((0, 0), one, one, (0, 0)))
+    shifted = []
+    for row, column in itertools.product(range(3), range(3)):
+        rows = slice(row, row + height)
+        columns = slice(column, column + width)
+        shifted.append(padded[:, rows, columns])
+    return jnp.stack(shifted, 3)
