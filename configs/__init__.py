@@ -149,7 +149,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """The window of video training and what is done to the frame that is fed back."""
+    """The window of video training, and disturbances of the frame that is fed back."""
 
     hops: int = 1
     """Frames with a gradient, after the burn-in."""
@@ -273,13 +273,16 @@ class RunConfig:
     @property
     def window(self) -> int:
         """Frames of a training window."""
-        pair = {"autoencode": 1, "denoise": 1, "decode": 2, "flow": 2}
-        return pair.get(self.objective, self.rollout.burn_in + self.rollout.hops)
+        lengths = {"autoencode": 1, "denoise": 1, "decode": 2, "flow": 2}
+        unrolled = self.rollout.burn_in + self.rollout.hops
+        return lengths.get(self.objective, unrolled)
 
 
 def names() -> list[str]:
     """All run names."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+    modules = pkgutil.iter_modules(__path__)
+    # _official.py holds the settings of three runs and is none itself
+    return sorted(m.name for m in modules if not m.name.startswith("_"))
 
 
 def load(name: str) -> dict[str, RunConfig]:
@@ -289,18 +292,25 @@ def load(name: str) -> dict[str, RunConfig]:
     'NAME:STAGE,STAGE' are only these stages of a chain, in that order.
     """
     name, _, stages = name.partition(":")
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        hint = f", perhaps you meant --config={close[0]}" if close else ""
-        raise ValueError(
-            f"--config={name}: no such config{hint}; there are: {', '.join(names())}"
-        )
+    _check_name(name)
     module = importlib.import_module(f"configs.{name}")
     chain = module.chain if hasattr(module, "chain") else {name: module.run}
     names_of_stages = stages.split(",") if stages else list(chain)
-    if unknown := [stage for stage in names_of_stages if stage not in chain]:
+    unknown = [stage for stage in names_of_stages if stage not in chain]
+    if unknown:
         raise ValueError(
             f"--config={name}: no stage {', '.join(unknown)}; there are: "
             f"{', '.join(chain)}"
         )
     return {stage: chain[stage] for stage in names_of_stages}
+
+
+def _check_name(name: str) -> None:
+    known = names()
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f", perhaps you meant --config={close[0]}" if close else ""
+    raise ValueError(
+        f"--config={name}: no such config{hint}; there are: {', '.join(known)}"
+    )

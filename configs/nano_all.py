@@ -1,5 +1,5 @@
 """Every stage of `nano` from scratch, each from the last one's weights, and a table of
-what each changed.
+their effects.
 
 python -m train --config=nano_all --data.path data/train --out runs/nano
 

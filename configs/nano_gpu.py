@@ -1,5 +1,4 @@
-"""The last stages of the shipped `nano`: what five minutes of a GPU added to
-`nano_cpu`.
+"""The last stages of the shipped `nano`: five minutes of a GPU on top of `nano_cpu`.
 
 python -m train --config=nano_gpu --init runs/nano/settle/weights.safetensors
 --data.path train.npy --out runs/gpu
@@ -21,12 +20,21 @@ wide = replace(
     steps=1636,
     data=replace(settle.data, batch_size=32),
     optimizer=replace(
-        settle.optimizer, learning_rate=1e-3, warmup=100, ema=0.999, decay="constant"
+        settle.optimizer,
+        learning_rate=1e-3,
+        warmup=100,
+        ema=0.999,
+        decay="constant",
     ),
     loss=replace(PICTURE, latent=0.2, temporal=3.0),
     # windows of eight frames are seen there and back, so that errors have time to grow
     # before they are judged
-    rollout=replace(FEEDBACK, segment=2, burn_in=14, feedback_truth=0.15),
+    rollout=replace(
+        FEEDBACK,
+        segment=2,
+        burn_in=14,
+        feedback_truth=0.15,
+    ),
     # on a GPU loops cost nothing and compile sooner
     unroll=False,
 )
@@ -35,7 +43,12 @@ cool = replace(
     steps=1000,
     seed=7,
     data=replace(wide.data, batch_size=8),
-    optimizer=replace(wide.optimizer, learning_rate=4e-4, ema=0.998, decay="cosine"),
+    optimizer=replace(
+        wide.optimizer,
+        learning_rate=4e-4,
+        ema=0.998,
+        decay="cosine",
+    ),
     unroll=True,
 )
 chain = {"wide": wide, "cool": cool}

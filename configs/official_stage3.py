@@ -11,45 +11,28 @@ Cost: 207 TFLOP a step, 12 EFLOP in all (LPIPS not counted): 9 device-hours at 4
 TFLOP/s (arithmetic, not measured); 4.4 GB of state, 40 GB of activations.
 """
 
-from configs import (
-    DataConfig,
-    GANConfig,
-    LossConfig,
-    OptimizerConfig,
-    RolloutConfig,
-    RunConfig,
-)
+from dataclasses import replace
 
-run = RunConfig(
-    objective="rollout",
+from configs import RolloutConfig
+from configs._official import BASE, GAN, LOSS
+
+run = replace(
+    BASE,
     trained=("controlnet/*",),
-    model="stream_diffvsr",
     steps=60_000,
-    seed=42,
     guidance_from_unet=True,
-    data=DataConfig(path="data/reds", crop=128, batch_size=8),
-    optimizer=OptimizerConfig(learning_rate=5e-5, warmup=1000, ema=0.0),
-    loss=LossConfig(
-        latent=1.0,
+    loss=replace(
+        LOSS,
         latent_form="v",
-        pixel=0,
-        perceptual=0.1,
-        perceptual_net="alex",
-        gan=GANConfig(
-            weight=0.025,
-            power=2,
-            every=5,
+        gan=replace(
+            GAN,
             start=2000,
-            gate=0.5,
-            norm="batch",
-            value_range="mixed",
             ratio_at=("controlnet/controlnet_mid_block/kernel",),
-            learning_rate=5e-5,
         ),
     ),
+    # the first frame's output is what the hop looks back at
     rollout=RolloutConfig(start="noised_gt", burn_in=1),
     remat=True,
     unroll=False,
     validate_every=5000,
-    checkpoint_every=10_000,
 )
