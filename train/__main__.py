@@ -1,8 +1,9 @@
 """Train a stage, or a chain of stages.
 
-    python -m train --config=smoke python -m train --config=distill
-    --optimizer.learning-rate=1e-4 --init runs/teacher/weights.safetensors python -m
-    train --config=nano_all --data.path data/train
+    python -m train --config=smoke
+    python -m train --config=distill --optimizer.learning-rate=1e-4 \
+        --init runs/teacher/weights.safetensors
+    python -m train --config=nano_all --data.path data/train
 
 A run that finds its own checkpoint in --out continues from it.
 Exit status: 0, 1 (failed), 2 (bad usage), 130 (interrupted).
@@ -24,14 +25,12 @@ def parse(arguments: list[str]) -> list[tuple[str, configs.RunConfig]]:
 
     names, rest = _config_name(arguments)
     if names is None:
+        known = ", ".join(configs.names())
         if not {"-h", "--help"} & set(rest):
-            raise ValueError(
-                f"expected --config=NAME; there are: {', '.join(configs.names())}"
-            )
+            raise ValueError(f"expected --config=NAME; there are: {known}")
         print(
             __doc__,
-            f"\nConfigs: {', '.join(configs.names())}; their options: python -m train "
-            "--config=NAME --help",
+            f"\nConfigs: {known}; their options: python -m train --config=NAME --help",
         )
         raise SystemExit(0)
     runs = []
@@ -51,10 +50,13 @@ def parse(arguments: list[str]) -> list[tuple[str, configs.RunConfig]]:
 def _config_name(arguments: list[str]) -> tuple[str | None, list[str]]:
     rest = list(arguments)
     for index, argument in enumerate(rest):
+        others = rest[:index]
         if argument.startswith("--config="):
-            return argument.partition("=")[2], rest[:index] + rest[index + 1 :]
+            name = argument.removeprefix("--config=")
+            return name, others + rest[index + 1 :]
         if argument == "--config" and index + 1 < len(rest):
-            return rest[index + 1], rest[:index] + rest[index + 2 :]
+            name = rest[index + 1]
+            return name, others + rest[index + 2 :]
     return None, rest
 
 
@@ -72,24 +74,17 @@ def check_data(runs: list[tuple[str, configs.RunConfig]]) -> None:
 
 
 def explain(error: BaseException) -> str:
-    """One line: what happened and what to do."""
-    text = (
-        str(error).strip().splitlines()[0]
-        if str(error).strip()
-        else type(error).__name__
-    )
-    if (
-        isinstance(error, MemoryError)
-        or "RESOURCE_EXHAUSTED" in text
-        or "Out of memory" in text
-    ):
+    """Returns one line with the fault and its remedy."""
+    message = str(error).strip()
+    text = message.splitlines()[0] if message else type(error).__name__
+    from_xla = "RESOURCE_EXHAUSTED" in text or "Out of memory" in text
+    if isinstance(error, MemoryError) or from_xla:
         return (
             "out of memory: lower --data.batch-size, raise --optimizer.accumulation, "
             f"or use --remat ({text[:120]})"
         )
-    if (
-        isinstance(error, OSError) and error.errno == errno.ENOSPC
-    ) or "No space left" in text:
+    from_os = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if from_os or "No space left" in text:
         return (
             "the disk is full: free space and start again, the run continues from its "
             "last complete checkpoint"
@@ -98,7 +93,7 @@ def explain(error: BaseException) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what the command line says; one line on standard error when it fails
+    """Run the stages of the command line; one line on standard error when it fails
     (traceback with SDVSR_DEBUG=1).
     """
     from train.chain import run_chain

@@ -1,5 +1,5 @@
-"""Stages one after the other, each from the last one's weights, and a table of what
-each of them changed.
+"""Stages one after the other, each from the last one's weights, and a table of their
+effects.
 """
 
 import dataclasses
@@ -24,18 +24,18 @@ def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
 
     A stage that is already done is only read. 0, or 130 if one was interrupted.
     """
-    rows, weights = [], ""
-    out = runs[0][1].out
+    rows = []
+    weights = ""
+    _, first_run = runs[0]
+    out = first_run.out
     root = Path(out) if out else root
     for name, run in runs:
         folder = root if out and len(runs) == 1 else root / name
         if weights:
             run = dataclasses.replace(run, init=weights)
-        print(
-            f"== {name}: {run.steps} steps of {run.objective}, "
-            f"{', '.join(run.trained)} -> {folder}",
-            flush=True,
-        )
+        parts = ", ".join(run.trained)
+        line = f"== {name}: {run.steps} steps of {run.objective}, {parts} -> {folder}"
+        print(line, flush=True)
         outcome = finished(folder, run) or train(run, folder)
         rows.append(_row(name, run, outcome))
         weights = outcome.weights
@@ -56,29 +56,32 @@ def finished(folder: Path, run: RunConfig) -> Outcome | None:
     if not path.exists():
         return None
     outcome = Outcome(**json.loads(path.read_text()))
-    return outcome if (outcome.status, outcome.steps) == ("done", run.steps) else None
+    is_whole = outcome.status == "done" and outcome.steps == run.steps
+    return outcome if is_whole else None
 
 
 def _row(name: str, run: RunConfig, outcome: Outcome) -> list[str]:
     cells = [name, str(run.steps), f"{outcome.seconds:.0f}"]
     for column in COLUMNS:
-        before, after = outcome.before.get(column), outcome.after.get(column)
-        cells.append(
-            "" if before is None or after is None else f"{before:.3f} -> {after:.3f}"
-        )
+        before = outcome.before.get(column)
+        after = outcome.after.get(column)
+        is_known = before is not None and after is not None
+        cells.append(f"{before:.3f} -> {after:.3f}" if is_known else "")
     return cells
 
 
 def table(rows: list[list[str]]) -> str:
     """Markdown: held-out windows before and after each stage."""
     header = ["stage", "steps", "seconds", *COLUMNS]
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    rule = ["---"] * len(header)
+    text = ""
+    for cells in (header, rule, *rows):
+        text += "| " + " | ".join(cells) + " |\n"
+    return text
 
 
 def read_log(folder: Path, kind: str) -> list[dict]:
     """Records of one kind from a run's log.jsonl."""
-    records = [
-        json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()
-    ]
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
     return [record for record in records if record["kind"] == kind]

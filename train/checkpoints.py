@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,9 +18,10 @@ import numpy as np
 NUM_BEST = 2
 
 
+@runtime_checkable
 class Checkpoints(Protocol):
-    """What the loop needs; `save` may return before the files are complete, a broken
-    save is never seen later.
+    """`save` may return before the files are complete; a broken save is never seen
+    later.
     """
 
     def latest(self) -> int | None: ...
@@ -32,8 +33,8 @@ class Checkpoints(Protocol):
 
 
 def open_checkpoints(folder: Path) -> Checkpoints:
-    """Checkpoints in `folder`. What is there decides the form; otherwise Orbax if it
-    can be imported.
+    """Checkpoints in `folder`, in the form of those that are there already; without
+    any by Orbax, if it can be imported.
     """
     has_plain = any(folder.glob("step_*"))
     if importlib.util.find_spec("orbax") and not has_plain:
@@ -49,16 +50,13 @@ class OrbaxCheckpoints:
         from orbax.checkpoint import checkpoint_managers as policies
 
         self._ocp = ocp
-        keep = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(1),
-                policies.BestN(
-                    get_metric_fn=lambda metrics: metrics["loss"],
-                    reverse=True,
-                    n=NUM_BEST,
-                ),
-            ]
+        latest = policies.LatestN(1)
+        best = policies.BestN(
+            get_metric_fn=lambda metrics: metrics["loss"],
+            reverse=True,
+            n=NUM_BEST,
         )
+        keep = policies.AnyPreservationPolicy([latest, best])
         options = ocp.CheckpointManagerOptions(preservation_policy=keep)
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
@@ -70,25 +68,31 @@ class OrbaxCheckpoints:
             state=self._ocp.args.StandardSave(state._asdict()),
             notes=self._ocp.args.JsonSave(notes),
         )
-        self._manager.save(step, args=args, metrics={"loss": metric}, force=True)
+        self._manager.save(
+            step,
+            args=args,
+            metrics={"loss": metric},
+            force=True,
+        )
 
     def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(
-                x.shape, x.dtype, sharding=getattr(x, "sharding", None)
-            ),
-            like._asdict(),
-        )
+        abstract = jax.tree.map(_without_values, like._asdict())
         args = self._ocp.args.Composite(
             state=self._ocp.args.StandardRestore(abstract),
             notes=self._ocp.args.JsonRestore(),
         )
-        found = self._manager.restore(step, args=args)
-        return type(like)(**found["state"]), found["notes"]
+        saved = self._manager.restore(step, args=args)
+        state = type(like)(**saved["state"])
+        return state, saved["notes"]
 
     def close(self) -> None:
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _without_values(x: Any) -> jax.ShapeDtypeStruct:
+    sharding = getattr(x, "sharding", None)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 class PlainCheckpoints:
@@ -101,10 +105,8 @@ class PlainCheckpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def _steps(self) -> dict[int, Path]:
-        return {
-            int(p.name.removeprefix("step_")): p
-            for p in sorted(self._folder.glob("step_*"))
-        }
+        folders = sorted(self._folder.glob("step_*"))
+        return {int(path.name.removeprefix("step_")): path for path in folders}
 
     def latest(self) -> int | None:
         return max(self._steps(), default=None)
@@ -113,9 +115,8 @@ class PlainCheckpoints:
         partial = self._folder / f"partial_{os.getpid()}"
         partial.mkdir(parents=True, exist_ok=True)
         np.savez(partial / "state.npz", **_flat(state))
-        (partial / "notes.json").write_text(
-            json.dumps({"notes": notes, "metric": metric})
-        )
+        text = json.dumps({"notes": notes, "metric": metric})
+        (partial / "notes.json").write_text(text)
         target = self._folder / f"step_{step:08d}"
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
@@ -123,12 +124,13 @@ class PlainCheckpoints:
 
     def _prune(self) -> None:
         steps = self._steps()
-        metrics = {
-            s: json.loads((p / "notes.json").read_text())["metric"]
-            for s, p in steps.items()
-        }
-        best = sorted((m, s) for s, m in metrics.items() if np.isfinite(m))[:NUM_BEST]
-        keep = {max(steps)} | {s for _, s in best}
+        ranking = []
+        for step, path in steps.items():
+            metric = _read_notes(path)["metric"]
+            if np.isfinite(metric):
+                ranking.append((metric, step))
+        best = sorted(ranking)[:NUM_BEST]
+        keep = {max(steps), *(step for _, step in best)}
         for step in steps.keys() - keep:
             shutil.rmtree(steps[step])
 
@@ -138,15 +140,20 @@ class PlainCheckpoints:
             # numpy reads bfloat16 back as raw bytes
             leaves = [file[name].view(leaf.dtype) for name, leaf in _flat(like).items()]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)
-        return state, json.loads((path / "notes.json").read_text())["notes"]
+        return state, _read_notes(path)["notes"]
 
     def close(self) -> None:
         """Every save is complete when it returns."""
 
 
+def _read_notes(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "notes.json").read_text())
+
+
 def _flat(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="|"): np.asarray(leaf)
-        for path, leaf in leaves
-    }
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    flat = {}
+    for path, leaf in leaves:
+        name = jax.tree_util.keystr(path, simple=True, separator="|")
+        flat[name] = np.asarray(leaf)
+    return flat

@@ -1,9 +1,9 @@
-"""What a stage costs on these devices: arithmetic, memory per device, step time
+"""The cost of a stage on these devices: arithmetic, memory per device, step time
 (compiler, clock).
 
     python -m train.cost --config=official_stage1 --init "" --compile
-    JAX_NUM_CPU_DEVICES=8 python -m train.cost --config=official_stage1 --init "" --fsdp
-    8 --compile
+    JAX_NUM_CPU_DEVICES=8 python -m train.cost --config=official_stage1 --init "" \
+        --fsdp 8 --compile
 
 Memory is the compiler's plan for the devices at hand; --run also takes the time of a
 step, and --loader that of the data of --data.path alone.
@@ -18,13 +18,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from configs import RunConfig
 from sdvsr_jax.config import PRESETS
 from sdvsr_jax.flops import count
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.ops.xla import compiler_options
+from train.data.batch import SCALE
 from train.data.source import open_batches
 from train.loop import training_config
 from train.mesh import BATCH, make_mesh, parameter_shardings
@@ -38,46 +39,44 @@ def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
     """(the step without perceptual loss, its abstract arguments as they lie on the
     mesh): nothing is allocated.
     """
-    run = dataclasses.replace(run, loss=dataclasses.replace(run.loss, perceptual=0.0))
+    loss = dataclasses.replace(run.loss, perceptual=0.0)
+    run = dataclasses.replace(run, loss=loss)
     config = training_config(PRESETS[run.model](), run)
     trained, frozen = select(abstract_params(config), run.trained)
-    state = jax.eval_shape(lambda t: init_train_state(run, t), trained)
-    side = 4 * run.data.crop
-    hr = jax.ShapeDtypeStruct(
-        (run.data.batch_size, run.window, side, side, 3), jnp.uint8
-    )
-    lr = jax.ShapeDtypeStruct(
-        (run.data.batch_size, run.window, run.data.crop, run.data.crop, 3), jnp.uint8
-    )
+    state = jax.eval_shape(functools.partial(init_train_state, run), trained)
     mesh = make_mesh(run.fsdp)
     weights = (state, frozen)
-    batch = (hr, lr)
-    shardings = (
-        parameter_shardings(weights, mesh),
-        jax.tree.map(lambda _: NamedSharding(mesh, BATCH), batch),
-    )
-    placed = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        (weights, batch),
-        shardings,
-    )
-    function = functools.partial(
-        train_step, context=Context(run, config, None), with_gan=False
-    )
-    return function, (*placed[0], *placed[1])
+    shardings = parameter_shardings(weights, mesh)
+    state, frozen = jax.tree.map(_with_sharding, weights, shardings)
+    context = Context(run, config, None)
+    function = functools.partial(train_step, context=context, with_gan=False)
+    return function, (state, frozen, *_abstract_batch(run, mesh))
+
+
+def _with_sharding(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _abstract_batch(run: RunConfig, mesh: Mesh) -> list[jax.ShapeDtypeStruct]:
+    """HR and LR windows."""
+    sharding = NamedSharding(mesh, BATCH)
+    crop = run.data.crop
+    windows = []
+    for side in (SCALE * crop, crop):
+        shape = (run.data.batch_size, run.window, side, side, 3)
+        windows.append(jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding))
+    return windows
 
 
 def measure(
     run: RunConfig, compile_step: bool, run_step: bool, repeats: int = 5
 ) -> dict[str, float]:
-    """TFLOP of a step over all devices; GB per device of what is kept and of
+    """TFLOP of a step over all devices; GB per device of weights and optimiser, and of
     activations; seconds per step.
     """
     function, arguments = abstract_step(run)
-    state = jax.tree.leaves(arguments[:2])
-    size = sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in state
-    )
+    state, frozen, *_ = arguments
+    size = sum(map(_bytes_per_device, jax.tree.leaves((state, frozen))))
     numbers = {
         "devices": jax.device_count(),
         "TFLOP": count(function, *arguments) / 1e12,
@@ -85,7 +84,7 @@ def measure(
     }
     if not (compile_step or run_step):
         return numbers
-    out = jax.tree.map(lambda x: x.sharding, arguments[0]), None
+    out = jax.tree.map(lambda x: x.sharding, state), None
     step = jax.jit(
         function,
         donate_argnums=0,
@@ -95,18 +94,24 @@ def measure(
     compiled = step.lower(*arguments).compile()
     plan: Any = compiled.memory_analysis()
     numbers["temporary GB"] = plan.temp_size_in_bytes / 1e9
-    return (
-        numbers | {"s/step": seconds(compiled, arguments, repeats)}
-        if run_step
-        else numbers
-    )
+    if run_step:
+        numbers["s/step"] = seconds(compiled, arguments, repeats)
+    return numbers
+
+
+def _bytes_per_device(leaf: jax.ShapeDtypeStruct) -> int:
+    sharding: Any = leaf.sharding
+    shape = sharding.shard_shape(leaf.shape)
+    return math.prod(shape) * leaf.dtype.itemsize
+
+
+def _zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    return jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding)
 
 
 def seconds(compiled: Any, arguments: tuple, repeats: int) -> float:
     """Shortest of `repeats` steps on zeros."""
-    state, *rest = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding), arguments
-    )
+    state, *rest = jax.tree.map(_zeros, arguments)
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -117,8 +122,10 @@ def seconds(compiled: Any, arguments: tuple, repeats: int) -> float:
 
 def loader_seconds(run: RunConfig, repeats: int = 20) -> float:
     """Mean time of a batch where nothing but the loader runs; its threads are warm."""
-    batches = open_batches(dataclasses.replace(run.data, frames=run.window), run.seed)
+    data = dataclasses.replace(run.data, frames=run.window)
+    batches = open_batches(data, run.seed)
     try:
+        # the first ones wait for the threads to start
         for _ in range(5):
             next(batches)
         started = time.perf_counter()
@@ -134,15 +141,13 @@ def main(arguments: list[str]) -> None:
     from train.__main__ import parse
 
     own_flags = {"--compile", "--run", "--loader"}
-    for name, run in parse([a for a in arguments if a not in own_flags]):
+    others = [argument for argument in arguments if argument not in own_flags]
+    for name, run in parse(others):
         numbers = measure(run, "--compile" in arguments, "--run" in arguments)
         if "--loader" in arguments:
             numbers["s/batch loaded"] = loader_seconds(run)
-        print(
-            name,
-            "  ".join(f"{key} {value:.4g}" for key, value in numbers.items()),
-            flush=True,
-        )
+        columns = [f"{key} {value:.4g}" for key, value in numbers.items()]
+        print(name, "  ".join(columns), flush=True)
 
 
 if __name__ == "__main__":

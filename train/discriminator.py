@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from configs import GANConfig
 from sdvsr_jax.ops.resize import resize_nearest
-from sdvsr_jax.types import Array
+from sdvsr_jax.types import Array, Features, Mask
 
 Norm = Literal["batch", "group"]
 
@@ -25,25 +25,33 @@ class PatchGAN(nn.Module):
     widths: tuple[int, ...] = (64, 128, 256, 512)
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Features, train: bool = False) -> Mask:
         for index, width in enumerate(self.widths):
+            is_first = index == 0
             stride = 2 if index < 3 else 1
-            x = _conv(width, stride, use_bias=index == 0, name=f"conv_{index}")(x)
-            if index:
+            conv = _conv(width, stride, use_bias=is_first, name=f"conv_{index}")
+            x = conv(x)
+            if not is_first:
                 x = self._normalise(x, index, train)
             x = nn.leaky_relu(x, 0.2)
-        return _conv(1, 1, use_bias=True, name="conv_out")(x)
+        conv_out = _conv(1, 1, use_bias=True, name="conv_out")
+        return conv_out(x)
 
     def _normalise(self, x: Array, index: int, train: bool) -> Array:
         scale = nn.initializers.truncated_normal(0.02)
-        init = {
+        settings = {
             "scale_init": lambda *a: 1 + scale(*a),
             "epsilon": 1e-5,
             "name": f"norm_{index}",
         }
-        if self.norm == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=0.9, **init)(x)
-        return nn.GroupNorm(num_groups=16, **init)(x)
+        if self.norm == "group":
+            return nn.GroupNorm(num_groups=16, **settings)(x)
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            **settings,
+        )
+        return norm(x)
 
 
 def _conv(width: int, stride: int, use_bias: bool, name: str) -> nn.Conv:
@@ -68,22 +76,28 @@ class UNetCritic(nn.Module):
     widths: tuple[int, int, int] = (16, 32, 64)
 
     @nn.compact
-    def __call__(self, x: Array, train: bool = False) -> Array:
+    def __call__(self, x: Features, train: bool = False) -> Mask:
         del train
         fine, middle, coarse = self.widths
-        x = nn.leaky_relu(_same(fine, "conv_0")(x), 0.2)
-        skips = [x]
-        for name, width in (("down_0", middle), ("down_1", coarse)):
-            x = nn.leaky_relu(_same(width, name, stride=2)(x), 0.2)
-            skips.append(x)
-        x = nn.leaky_relu(_same(coarse, "conv_1")(x), 0.2)
-        for name, width, skip in (
-            ("up_0", middle, skips[1]),
-            ("up_1", fine, skips[0]),
-        ):
-            x = resize_nearest(_same(width, name)(x), *skip.shape[1:3])
-            x = nn.leaky_relu(x + skip, 0.2)
+        skip_fine = _conv_leaky(x, fine, "conv_0")
+        skip_middle = _conv_leaky(skip_fine, middle, "down_0", stride=2)
+        x = _conv_leaky(skip_middle, coarse, "down_1", stride=2)
+        x = _conv_leaky(x, coarse, "conv_1")
+        x = _up(x, skip_middle, middle, "up_0")
+        x = _up(x, skip_fine, fine, "up_1")
         return _same(1, "conv_out")(x)
+
+
+def _conv_leaky(x: Array, width: int, name: str, stride: int = 1) -> Array:
+    conv = _same(width, name, stride)
+    return nn.leaky_relu(conv(x), 0.2)
+
+
+def _up(x: Array, skip: Array, width: int, name: str) -> Array:
+    """A convolution, then nearest to the size of the skip, which is added."""
+    conv = _same(width, name)
+    x = resize_nearest(conv(x), *skip.shape[1:3])
+    return nn.leaky_relu(x + skip, 0.2)
 
 
 def make_critic(settings: GANConfig) -> PatchGAN | UNetCritic:
@@ -93,5 +107,10 @@ def make_critic(settings: GANConfig) -> PatchGAN | UNetCritic:
 
 def _same(width: int, name: str, stride: int = 1) -> nn.Conv:
     return nn.Conv(
-        width, (3, 3), strides=stride, padding=1, name=name, dtype=jnp.float32
+        width,
+        (3, 3),
+        strides=stride,
+        padding=1,
+        name=name,
+        dtype=jnp.float32,
     )

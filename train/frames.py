@@ -1,15 +1,19 @@
-"""uint8 batches of the loader -> float frames on the device, and what is done to them
-there.
-"""
+"""uint8 batches of the loader to float frames on the device; cuts are spliced there."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import UInt8
 
 from sdvsr_jax.ops.resize import downsample_bicubic
-from sdvsr_jax.types import Array, Frames
-from train.data.batch import SCALE
+from sdvsr_jax.types import AnyArray, Array, Bool, Float, Frames, Key
+from train.data.batch import SCALE, Batch
+
+HRWindows = UInt8[AnyArray, "b f H W 3"]
+LRWindows = UInt8[AnyArray, "b f h w 3"]
+RandomKey = Key[Array, ""]
+Scalar = Float[Array, ""]
 
 
 class Video(NamedTuple):
@@ -19,32 +23,41 @@ class Video(NamedTuple):
 
     lr: Frames
     hr: Frames
-    is_start: Array
+    is_start: Bool[Array, "f b"]
 
 
-def to_video(hr: Array, lr: Array | None) -> Video:
+def to_video(hr: HRWindows, lr: LRWindows | None) -> Video:
     """uint8 [b,f,H,W,3] (and [b,f,h,w,3]; None: 8-bit antialiased bicubic made here) ->
     Video.
     """
-    frames = jnp.swapaxes(hr, 0, 1)
-    high = frames.astype(jnp.float32) / 127.5 - 1
-    low = (
-        reduce_frames(high)
-        if lr is None
-        else jnp.swapaxes(lr, 0, 1).astype(jnp.float32) / 127.5 - 1
-    )
-    starts = jnp.zeros(high.shape[:2], bool).at[0].set(True)
-    return Video(low, high, starts)
+    high = _to_frames(hr)
+    low = reduce_frames(high) if lr is None else _to_frames(lr)
+    starts = jnp.zeros(high.shape[:2], bool)
+    return Video(low, high, starts.at[0].set(True))
+
+
+def video_of(batch: Batch) -> Video:
+    """Returns the frames of a loader's batch."""
+    lr = None if batch.lr is None else jnp.asarray(batch.lr)
+    return to_video(jnp.asarray(batch.hr), lr)
+
+
+def _to_frames(windows: Array) -> Frames:
+    frames = jnp.swapaxes(windows, 0, 1)
+    return frames.astype(jnp.float32) / 127.5 - 1
 
 
 def reduce_frames(hr: Frames) -> Frames:
     """[f,b,H,W,3] -> [f,b,h,w,3], rounded to 8 bits as a file would be."""
-    small = downsample_bicubic(hr.reshape(-1, *hr.shape[2:]), SCALE)
-    levels = jnp.clip(jnp.round((small + 1) * 127.5), 0, 255)
-    return (levels / 127.5 - 1).reshape(*hr.shape[:2], *small.shape[1:])
+    frames, batch, *size = hr.shape
+    small = downsample_bicubic(hr.reshape(-1, *size), SCALE)
+    levels = jnp.round((small + 1) * 127.5)
+    levels = jnp.clip(levels, 0, 255)
+    rounded = levels / 127.5 - 1
+    return rounded.reshape(frames, batch, *small.shape[1:])
 
 
-def splice(key: Array, video: Video, probability: float) -> Video:
+def splice(key: RandomKey, video: Video, probability: float) -> Video:
     """Some windows cut, at a random frame, to the rest of the batch's next window."""
     frames, batch = video.is_start.shape
     if not probability or batch < 2 or frames < 2:
@@ -53,9 +66,11 @@ def splice(key: Array, video: Video, probability: float) -> Video:
     at = jax.random.randint(when_key, (batch,), 1, frames)
     picked = jax.random.bernoulli(pick_key, probability, (batch,))
     time = jnp.arange(frames)[:, None]
-    other = picked & (time >= at)
+    is_next = picked & (time >= at)
+    is_cut = picked & (time == at)
 
     def cut(x: Array) -> Array:
-        return jnp.where(other[..., None, None, None], jnp.roll(x, -1, axis=1), x)
+        next_window = jnp.roll(x, -1, axis=1)
+        return jnp.where(is_next[..., None, None, None], next_window, x)
 
-    return Video(cut(video.lr), cut(video.hr), video.is_start | (picked & (time == at)))
+    return Video(cut(video.lr), cut(video.hr), video.is_start | is_cut)

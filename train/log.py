@@ -17,7 +17,9 @@ class Log:
     def __init__(
         self, folder: Path, total_steps: int, images_per_step: int, is_main: bool
     ):
-        self._is_main, self._total, self._images = is_main, total_steps, images_per_step
+        self._is_main = is_main
+        self._total = total_steps
+        self._images = images_per_step
         self._started: tuple[float, int] | None = None
         if not is_main:
             return
@@ -37,8 +39,10 @@ class Log:
         """One record; non-finite numbers are written as null."""
         if not self._is_main:
             return
-        clean = {k: (float(v) if np.isfinite(v) else None) for k, v in metrics.items()}
-        self._file.write(json.dumps({"kind": kind, "step": step, **clean}) + "\n")
+        record: dict[str, str | float | None] = {"kind": kind, "step": step}
+        for name, value in metrics.items():
+            record[name] = float(value) if np.isfinite(value) else None
+        self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if self._board:
             for name, value in metrics.items():
@@ -53,9 +57,13 @@ class Log:
             self._board.add_image(name, image, step, dataformats="HWC")
 
     def _speed(self, step: int) -> str:
-        if self._started is None or step <= self._started[1]:
+        if self._started is None:
             return ""
-        rate = (step - self._started[1]) / (time.monotonic() - self._started[0])
+        start_time, start_step = self._started
+        num_steps = step - start_step
+        if num_steps <= 0:
+            return ""
+        rate = num_steps / (time.monotonic() - start_time)
         seconds_to_go = int((self._total - step) / rate)
         clock = str(timedelta(seconds=seconds_to_go))
         return f"  {rate * self._images:.1f} images/s  ETA {clock}"

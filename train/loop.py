@@ -22,12 +22,13 @@ from sdvsr_jax.config import PRESETS, ModelConfig, RestorerConfig
 from sdvsr_jax.metrics.lpips_weights import load_lpips
 from sdvsr_jax.networks import init_params, init_restorer
 from sdvsr_jax.ops.xla import compiler_options
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import Array, Key, Params
 from sdvsr_jax.weights import load as checkpoint
 from train import mesh as meshes
 from train import validate
 from train.checkpoints import open_checkpoints
 from train.data.source import open_batches
+from train.frames import Video
 from train.log import Log
 from train.objectives import Context
 from train.selection import guidance_from_unet, merge, select
@@ -51,32 +52,40 @@ class Outcome:
 
 def start_model(run: RunConfig) -> tuple[ModelConfig, Params]:
     """The model the run starts from, with the run's sampling steps."""
+    key = jax.random.key(run.seed)
+    config, params = _weights_or_preset(run, key)
+    if run.add_restorer and config.restorer is None:
+        config = dataclasses.replace(config, restorer=RestorerConfig())
+        restorer = init_restorer(key, config)
+        params = params | {"restorer": restorer}
+    if run.num_timesteps:
+        diffusion = dataclasses.replace(config.diffusion, num_steps=run.num_timesteps)
+        config = dataclasses.replace(config, diffusion=diffusion)
+    crop = run.data.crop
+    if crop % config.size_multiple or crop < config.min_size:
+        raise ValueError(
+            f"data.crop {crop}: expected a multiple of "
+            f"{config.size_multiple}, at least {config.min_size}"
+        )
+    if run.guidance_from_unet:
+        params = guidance_from_unet(params)
+    return config, params
+
+
+def _weights_or_preset(
+    run: RunConfig, key: Key[Array, ""]
+) -> tuple[ModelConfig, Params]:
     if run.init:
-        config, params = checkpoint.load(
-            run.init, flow_weights=run.flow_weights or None
-        )
-    elif run.model in PRESETS:
-        config = PRESETS[run.model]()
-        params = jax.jit(init_params, static_argnums=1)(
-            jax.random.key(run.seed), config
-        )
-    else:
+        return checkpoint.load(run.init, flow_weights=run.flow_weights or None)
+    if run.model not in PRESETS:
         raise ValueError(
             f"model={run.model!r}: expected one of {sorted(PRESETS)}, or give weights "
             "with --init"
         )
-    if run.add_restorer and config.restorer is None:
-        config = dataclasses.replace(config, restorer=RestorerConfig())
-        params = params | {"restorer": init_restorer(jax.random.key(run.seed), config)}
-    if run.num_timesteps:
-        diffusion = dataclasses.replace(config.diffusion, num_steps=run.num_timesteps)
-        config = dataclasses.replace(config, diffusion=diffusion)
-    if run.data.crop % config.size_multiple or run.data.crop < config.min_size:
-        raise ValueError(
-            f"data.crop {run.data.crop}: expected a multiple of "
-            f"{config.size_multiple}, at least {config.min_size}"
-        )
-    return config, guidance_from_unet(params) if run.guidance_from_unet else params
+    config = PRESETS[run.model]()
+    # compiled: op by op it takes many times as long
+    initialise = jax.jit(init_params, static_argnums=1)
+    return config, initialise(key, config)
 
 
 def training_config(config: ModelConfig, run: RunConfig) -> ModelConfig:
@@ -102,28 +111,29 @@ class Trainer:
     """One run in `folder`: it owns mesh, compiled steps, data and files."""
 
     def __init__(self, run: RunConfig, folder: Path):
-        self.run, self.folder = run, folder
+        self.run = run
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.is_main = jax.process_index() == 0
+        process = jax.process_index()
+        self.is_main = process == 0
         self.mesh = meshes.make_mesh(run.fsdp)
         self.config, params = self._start()
-        self.context = Context(
-            run, training_config(self.config, run), perceptual_metric(run)
-        )
+        config = training_config(self.config, run)
+        self.context = Context(run, config, perceptual_metric(run))
         trained, frozen = select(params, run.trained)
+        state = init_train_state(run, trained)
         self.frozen = meshes.place(frozen, self.mesh)
-        self.state: TrainState = meshes.place(init_train_state(run, trained), self.mesh)
+        self.state: TrainState = meshes.place(state, self.mesh)
         data = dataclasses.replace(run.data, frames=run.window)
-        self.batches = open_batches(
-            data, run.seed, jax.process_index(), jax.process_count()
-        )
+        self.batches = open_batches(data, run.seed, process, jax.process_count())
         self.checkpoints = open_checkpoints(folder / "checkpoints")
-        self.log = Log(
-            folder, run.steps, run.data.batch_size * run.window, self.is_main
-        )
+        images_per_step = run.data.batch_size * run.window
+        self.log = Log(folder, run.steps, images_per_step, self.is_main)
         self.best = math.inf
         self.stop_signal: int | None = None
-        self._validation = list(validate.windows(run)) if run.validation_windows else []
+        self._validation: dict[str, Video] = {}
+        if run.validation_windows:
+            self._validation = dict(validate.windows(run))
         self._drift_metric = load_lpips()
         self._steps: dict[bool, Any] = {}
 
@@ -137,9 +147,8 @@ class Trainer:
         config, params = start_model(self.run)
         if self.is_main:
             checkpoint.save(start_file, config, params)
-            (self.folder / "run.json").write_text(
-                json.dumps(dataclasses.asdict(self.run), indent=1)
-            )
+            settings = json.dumps(dataclasses.asdict(self.run), indent=1)
+            (self.folder / "run.json").write_text(settings)
         return config, params
 
     def resume(self) -> int:
@@ -149,28 +158,24 @@ class Trainer:
             return 0
         state, notes = self.checkpoints.restore(latest, self.state)
         self._check_same_run(notes["run"])
-        self.state = (
-            meshes.place(state, self.mesh)
-            if isinstance(state.step, np.ndarray)
-            else state
-        )
+        # the plain form gives arrays of the host, the other one places them itself
+        if isinstance(state.step, np.ndarray):
+            state = meshes.place(state, self.mesh)
+        self.state = state
         self.batches.set_state(notes["data"])
-        self.best = notes["best"] if notes["best"] is not None else math.inf
+        best = notes["best"]
+        self.best = math.inf if best is None else best
         return latest
 
     def _check_same_run(self, saved: dict[str, Any]) -> None:
-        # json turns tuples into lists; lengths of a run, logging and paths may change,
-        # what is computed may not
-        now = json.loads(json.dumps(dataclasses.asdict(self.run)))
-        names = ("objective", "trained", "seed", "loss", "rollout", "num_timesteps")
-        now, saved = (
-            traverse_util.flatten_dict({n: d[n] for n in names}, sep=".")
-            for d in (now, saved)
-        )
-        for name in now | saved:
-            if now.get(name) != saved.get(name):
+        # json turns tuples into lists
+        settings = json.loads(json.dumps(dataclasses.asdict(self.run)))
+        now = _computed_settings(settings)
+        before = _computed_settings(saved)
+        for name in now | before:
+            if now.get(name) != before.get(name):
                 raise ValueError(
-                    f"{self.folder} holds a run with {name}={saved.get(name)}, not "
+                    f"{self.folder} holds a run with {name}={before.get(name)}, not "
                     f"{now.get(name)}: use another "
                     "--out"
                 )
@@ -179,7 +184,9 @@ class Trainer:
         """The jitted step; the old state's memory is given to the new one."""
         if with_gan not in self._steps:
             function = functools.partial(
-                train_step, context=self.context, with_gan=with_gan
+                train_step,
+                context=self.context,
+                with_gan=with_gan,
             )
             out = jax.tree.map(lambda x: x.sharding, self.state), None
             self._steps[with_gan] = jax.jit(
@@ -221,14 +228,16 @@ class Trainer:
         if not self._validation:
             return {}
         params = jax.tree.map(jnp.asarray, meshes.to_host(self.params()))
-        windows = dict(self._validation)
+        windows = self._validation
         numbers = validate.stage_loss(params, windows["loss"], self.context)
         drift = validate.drift(
-            params, windows["drift"], self.context, self._drift_metric
+            params,
+            windows["drift"],
+            self.context,
+            self._drift_metric,
         )
-        numbers = numbers | {
-            f"stream_{name}": value for name, value in validate.summary(drift).items()
-        }
+        for name, value in validate.summary(drift).items():
+            numbers[f"stream_{name}"] = value
         if self.is_main:
             self._write_drift(step, drift)
         self.log.write(step, numbers, "validation")
@@ -246,10 +255,13 @@ class Trainer:
         self.log.picture(step, "bicubic_ours_truth", drift.sample)
         try:
             from PIL import Image
-        except ModuleNotFoundError:  # a bare machine: numbers only
+        except ModuleNotFoundError:
+            # a bare machine: numbers only
             return
-        (self.folder / "samples").mkdir(exist_ok=True)
-        Image.fromarray(drift.sample).save(self.folder / "samples" / f"{step:08d}.png")
+        samples = self.folder / "samples"
+        samples.mkdir(exist_ok=True)
+        picture = Image.fromarray(drift.sample)
+        picture.save(samples / f"{step:08d}.png")
 
     def close(self) -> None:
         self.checkpoints.close()
@@ -257,33 +269,42 @@ class Trainer:
         self.log.close()
 
 
+def _computed_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide the numbers, flat: a run that goes on may change its
+    length, logging and paths, but none of these.
+    """
+    names = ("objective", "trained", "seed", "loss", "rollout", "num_timesteps")
+    computed = {name: settings[name] for name in names}
+    flat: dict[str, Any] = traverse_util.flatten_dict(computed, sep=".")  # pyright: ignore[reportAssignmentType]
+    return flat
+
+
 def train(run: RunConfig, folder: Path) -> Outcome:
     """Train to `run.steps`, or until SIGINT/SIGTERM. FloatingPointError when the loss
     is not finite.
     """
     trainer = Trainer(run, folder)
-    handlers = {
-        s: signal.signal(s, lambda n, _: setattr(trainer, "stop_signal", n))
-        for s in _signals()
-    }
+
+    def stop(number: int, _: Any) -> None:
+        trainer.stop_signal = number
+
+    handlers = {number: signal.signal(number, stop) for number in _signals()}
     started = time.monotonic()
     try:
         step = trainer.resume()
         before = trainer.evaluate(step)
         after = _steps(trainer, step, before)
-        status = "interrupted" if trainer.stop_signal else "done"
         outcome = Outcome(
-            status,
-            run.steps,
-            str(folder / "weights.safetensors"),
-            before,
-            after,
-            time.monotonic() - started,
+            status="interrupted" if trainer.stop_signal else "done",
+            steps=run.steps,
+            weights=str(folder / "weights.safetensors"),
+            before=before,
+            after=after,
+            seconds=time.monotonic() - started,
         )
         if trainer.is_main:
-            (folder / "outcome.json").write_text(
-                json.dumps(dataclasses.asdict(outcome), indent=1)
-            )
+            text = json.dumps(dataclasses.asdict(outcome), indent=1)
+            (folder / "outcome.json").write_text(text)
         return outcome
     finally:
         for number, handler in handlers.items():
@@ -294,6 +315,7 @@ def train(run: RunConfig, folder: Path) -> Outcome:
 def _signals() -> list[signal.Signals]:
     import threading
 
+    # Python lets no other thread set handlers
     is_main = threading.current_thread() is threading.main_thread()
     return [signal.SIGINT, signal.SIGTERM] if is_main else []
 
@@ -303,11 +325,10 @@ def _steps(trainer: Trainer, step: int, numbers: dict[str, float]) -> dict[str, 
     first = step
     while step < run.steps and not trainer.stop_signal:
         batch = next(trainer.batches)
-        placed = meshes.place_batch((batch.hr, batch.lr), trainer.mesh)
+        hr, lr = meshes.place_batch((batch.hr, batch.lr), trainer.mesh)
         with_gan = run.loss.gan.weight > 0 and step % run.loss.gan.every == 0
-        trainer.state, metrics = trainer.compiled(with_gan)(
-            trainer.state, trainer.frozen, *placed
-        )
+        compute = trainer.compiled(with_gan)
+        trainer.state, metrics = compute(trainer.state, trainer.frozen, hr, lr)
         step += 1
         if step == first + 1:
             jax.block_until_ready(metrics)
@@ -315,13 +336,13 @@ def _steps(trainer: Trainer, step: int, numbers: dict[str, float]) -> dict[str, 
         is_last = step == run.steps or trainer.stop_signal
         if step % run.log_every == 0 or step % run.checkpoint_every == 0 or is_last:
             _check_finite(metrics, step)
-            trainer.log.write(
-                step, {name: float(value) for name, value in metrics.items()}
-            )
+            record = {name: float(value) for name, value in metrics.items()}
+            trainer.log.write(step, record)
         if step % run.validate_every == 0 or step == run.steps:
             numbers = trainer.evaluate(step)
         if step % run.checkpoint_every == 0 or is_last:
-            trainer.save(step, numbers.get("loss", float(metrics["loss"])))
+            loss = numbers.get("loss", float(metrics["loss"]))
+            trainer.save(step, loss)
     return numbers
 
 

@@ -9,7 +9,10 @@ import optax
 from sdvsr_jax.config import DiffusionConfig
 from sdvsr_jax.diffusion import step_coefficients
 from sdvsr_jax.ops.warp import inside, warp
-from sdvsr_jax.types import Array, Flow, Latents, LRFrame, Mask, SRFrame
+from sdvsr_jax.types import Array, Float, Flow, Latents, LRFrame, Mask, SRFrame
+
+Values = Float[Array, "..."]
+"""Any two arrays of one shape."""
 
 
 def latent_x0(x0: Latents, z: Latents) -> Array:
@@ -26,7 +29,8 @@ def latent_v(
     The scan returns x' = a' x0 + s' eps and x0, so eps = (x' - a' x0) / s' and v = a
     eps - s x0.
     """
-    c = jax.tree.map(lambda x: x[-1], step_coefficients(config))
+    coefficients = step_coefficients(config)
+    c = jax.tree.map(lambda x: x[-1], coefficients)
     if config.set_alpha_to_one:
         raise ValueError(
             "the v form of the latent loss needs set_alpha_to_one=False (s' > 0): use "
@@ -41,7 +45,8 @@ def velocity(
     v: Latents, z: Latents, noise: Latents, alpha: Array, sigma: Array
 ) -> Array:
     """mean (v - (a n - s z))^2: v-prediction at one noise level."""
-    return jnp.mean((v - (alpha * noise - sigma * z)) ** 2)
+    target = alpha * noise - sigma * z
+    return jnp.mean((v - target) ** 2)
 
 
 def moments(z: Latents) -> Array:
@@ -49,31 +54,39 @@ def moments(z: Latents) -> Array:
     latents the noise fits.
     """
     mean = z.mean((0, 1, 2))
-    deviation = jnp.sqrt(((z - mean) ** 2).mean((0, 1, 2)) + 1e-6)
+    variance = ((z - mean) ** 2).mean((0, 1, 2))
+    # 1e-6: the root has a gradient at 0
+    deviation = jnp.sqrt(variance + 1e-6)
     return jnp.mean(mean**2 + (deviation - 1) ** 2)
 
 
-def charbonnier(x: Array, y: Array, epsilon: float = 1e-3) -> Array:
+def charbonnier(x: Values, y: Values, epsilon: float = 1e-3) -> Array:
     """mean sqrt((x - y)^2 + eps^2)."""
-    return jnp.mean(jnp.sqrt((x - y) ** 2 + epsilon**2))
+    square = (x - y) ** 2
+    return jnp.mean(jnp.sqrt(square + epsilon**2))
 
 
-def smooth_l1(x: Array, y: Array, beta: float = 0.1) -> Array:
+def smooth_l1(x: Values, y: Values, beta: float = 0.1) -> Array:
     """mean of d^2 / (2 beta) where d = |x - y| < beta, else d - beta / 2."""
-    return jnp.mean(optax.losses.huber_loss(x, y, delta=beta)) / beta
+    huber = optax.losses.huber_loss(x, y, delta=beta)
+    return jnp.mean(huber) / beta
 
 
 def phase_pattern(x: SRFrame, y: SRFrame, period: int = 4) -> Array:
     """mean (m_pq - m)^2, m_pq the mean of x - y over the pixels of one phase (row and
     column modulo the period) and over the batch.
 
-    A fixed pattern of that period is what sub-pixel layers leave behind. It is zero in
-    the mean of a cell, so no loss at LR size sees it.
+    Sub-pixel layers leave a fixed pattern of that period behind. It is zero in the mean
+    of a cell, so no loss at LR size sees it.
     """
     b, height, width, c = x.shape
-    cells = (x - y).reshape(b, height // period, period, width // period, period, c)
+    rows = height // period
+    columns = width // period
+    difference = x - y
+    cells = difference.reshape(b, rows, period, columns, period, c)
     means = cells.mean((0, 1, 3))
-    return jnp.mean((means - means.mean((0, 1))) ** 2)
+    pattern = means - means.mean((0, 1))
+    return jnp.mean(pattern**2)
 
 
 def occlusion_mask(flow: Flow, backward: Flow) -> Mask:
@@ -88,11 +101,17 @@ def occlusion_mask(flow: Flow, backward: Flow) -> Mask:
         return jnp.sum(x**2, -1, keepdims=True)
 
     back = warp(backward, flow)
-    consistent = squared(flow + back) < 0.01 * (squared(flow) + squared(back)) + 0.5
-    dy = jnp.pad(flow[:, 1:] - flow[:, :-1], ((0, 0), (0, 1), (0, 0), (0, 0)))
-    dx = jnp.pad(flow[:, :, 1:] - flow[:, :, :-1], ((0, 0), (0, 0), (0, 1), (0, 0)))
-    smooth = squared(dx) + squared(dy) <= 0.01 * squared(flow) + 0.002
-    return (inside(flow) & consistent & smooth).astype(jnp.float32)
+    lengths = squared(flow) + squared(back)
+    is_consistent = squared(flow + back) < 0.01 * lengths + 0.5
+    down = flow[:, 1:] - flow[:, :-1]
+    right = flow[:, :, 1:] - flow[:, :, :-1]
+    none = (0, 0)
+    dy = jnp.pad(down, (none, (0, 1), none, none))
+    dx = jnp.pad(right, (none, none, (0, 1), none))
+    gradient = squared(dx) + squared(dy)
+    is_smooth = gradient <= 0.01 * squared(flow) + 0.002
+    mask = inside(flow) & is_consistent & is_smooth
+    return mask.astype(jnp.float32)
 
 
 def temporal_residual(
@@ -110,10 +129,13 @@ def temporal_residual(
     The change of the output against the change of the truth: blur is not rewarded and
     true lighting change stays.
     """
-    change = sr - warp(jax.lax.stop_gradient(prev_sr), flow)
+    prev_sr = jax.lax.stop_gradient(prev_sr)
+    change = sr - warp(prev_sr, flow)
     true_change = hr - warp(prev_hr, flow)
-    error = jnp.sqrt((change - true_change) ** 2 + epsilon**2)
-    return jnp.sum(mask * error) / (3 * jnp.sum(mask) + 1e-6)
+    square = (change - true_change) ** 2
+    error = jnp.sqrt(square + epsilon**2)
+    num_values = 3 * jnp.sum(mask)
+    return jnp.sum(mask * error) / (num_values + 1e-6)
 
 
 def photometric(
@@ -122,9 +144,11 @@ def photometric(
     """mean over the inside of ((F - W F')^2 + 0.01^2)^alpha: the flow explains the
     frame (Sun et al. 2014).
     """
-    error = ((frame - warp(previous, flow)) ** 2 + 1e-4) ** alpha
+    square = (frame - warp(previous, flow)) ** 2
+    error = (square + 1e-4) ** alpha
     valid = inside(flow).astype(jnp.float32)
-    return jnp.sum(valid * error) / (3 * jnp.sum(valid) + 1e-6)
+    num_values = 3 * jnp.sum(valid)
+    return jnp.sum(valid * error) / (num_values + 1e-6)
 
 
 def flow_smoothness(flow: Flow, lr: LRFrame, edge: float = 10.0) -> Array:
@@ -134,22 +158,26 @@ def flow_smoothness(flow: Flow, lr: LRFrame, edge: float = 10.0) -> Array:
     total = jnp.zeros(())
     for axis in (1, 2):
         step = jnp.abs(jnp.diff(flow, axis=axis))
-        gradient = jnp.abs(jnp.diff(lr, axis=axis)).mean(-1, keepdims=True)
-        total += jnp.mean(jnp.exp(-edge * gradient) * jnp.sqrt(step**2 + 1e-6))
+        contrast = jnp.abs(jnp.diff(lr, axis=axis))
+        gradient = contrast.mean(-1, keepdims=True)
+        weight = jnp.exp(-edge * gradient)
+        total += jnp.mean(weight * jnp.sqrt(step**2 + 1e-6))
     return total
 
 
-def generator_adversarial(fake_logits: Array, importance: Array | None = None) -> Array:
+def generator_adversarial(fake_logits: Mask, importance: Mask | None = None) -> Array:
     """mean w softplus(-D(fake)), w = 1 without importance."""
     surprise = jax.nn.softplus(-fake_logits)
-    return jnp.mean(surprise if importance is None else importance * surprise)
+    if importance is not None:
+        surprise = importance * surprise
+    return jnp.mean(surprise)
 
 
-def discriminator(real_logits: Array, fake_logits: Array) -> Array:
+def discriminator(real_logits: Mask, fake_logits: Mask) -> Array:
     """mean softplus(-D(real)) + mean softplus(D(fake))."""
-    return jnp.mean(jax.nn.softplus(-real_logits)) + jnp.mean(
-        jax.nn.softplus(fake_logits)
-    )
+    of_real = jax.nn.softplus(-real_logits)
+    of_fake = jax.nn.softplus(fake_logits)
+    return jnp.mean(of_real) + jnp.mean(of_fake)
 
 
 def adaptive_weight(rec_gradient: list[Array], adv_gradient: list[Array]) -> Array:
@@ -158,7 +186,8 @@ def adaptive_weight(rec_gradient: list[Array], adv_gradient: list[Array]) -> Arr
     """
 
     def norm(leaves: list[Array]) -> Array:
-        return jnp.sqrt(sum(jnp.sum(g.astype(jnp.float32) ** 2) for g in leaves))
+        squares = (jnp.sum(g.astype(jnp.float32) ** 2) for g in leaves)
+        return jnp.sqrt(sum(squares))
 
     ratio = norm(rec_gradient) / (norm(adv_gradient) + 1e-4)
     return jax.lax.stop_gradient(jnp.clip(ratio, 0, 1e4))

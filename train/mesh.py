@@ -16,12 +16,11 @@ def start_processes() -> None:
     """Join the other processes if JAX_COORDINATOR_ADDRESS (with JAX_NUM_PROCESSES,
     JAX_PROCESS_ID) names them.
     """
-    if address := os.environ.get("JAX_COORDINATOR_ADDRESS"):
-        jax.distributed.initialize(
-            address,
-            int(os.environ["JAX_NUM_PROCESSES"]),
-            int(os.environ["JAX_PROCESS_ID"]),
-        )
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    if address:
+        count = int(os.environ["JAX_NUM_PROCESSES"])
+        index = int(os.environ["JAX_PROCESS_ID"])
+        jax.distributed.initialize(address, count, index)
 
 
 def make_mesh(fsdp: int = 1) -> Mesh:
@@ -29,9 +28,9 @@ def make_mesh(fsdp: int = 1) -> Mesh:
     count = jax.device_count()
     if count % fsdp:
         raise ValueError(f"fsdp={fsdp} does not divide the {count} devices")
-    return jax.make_mesh(
-        (count // fsdp, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2
-    )
+    shape = (count // fsdp, fsdp)
+    automatic = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(shape, ("data", "fsdp"), axis_types=automatic)
 
 
 def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
@@ -42,12 +41,14 @@ def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
 
     def rule(leaf: Any) -> NamedSharding:
         shape = np.shape(leaf)
-        fitting = [
-            d for d in range(len(shape)) if shape[d] % size == 0 and shape[d] >= size
-        ]
+        fitting = []
+        for axis, side in enumerate(shape):
+            if side % size == 0 and side >= size:
+                fitting.append(axis)
         spec: list[str | None] = [None] * len(shape)
         if size > 1 and fitting:
-            spec[max(fitting, key=lambda d: shape[d])] = "fsdp"
+            longest = max(fitting, key=lambda axis: shape[axis])
+            spec[longest] = "fsdp"
         return NamedSharding(mesh, PartitionSpec(*spec))
 
     return jax.tree.map(rule, tree)
@@ -57,30 +58,34 @@ def place(tree: Any, mesh: Mesh) -> Any:
     """Arrays that every process holds whole -> global arrays, sharded by
     `parameter_shardings`.
     """
+
+    def place_leaf(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        def part(index: Any) -> np.ndarray:
+            return np.asarray(leaf)[index]
+
+        return jax.make_array_from_callback(np.shape(leaf), sharding, part)
+
     shardings = parameter_shardings(tree, mesh)
-    return jax.tree.map(
-        lambda x, s: jax.make_array_from_callback(
-            np.shape(x), s, lambda i: np.asarray(x)[i]
-        ),
-        tree,
-        shardings,
-    )
+    return jax.tree.map(place_leaf, tree, shardings)
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:
     """This process's rows -> its part of the global batch. ValueError if the devices do
     not divide it.
     """
-    rows, devices = len(jax.tree.leaves(batch)[0]), len(mesh.local_devices)
+    rows = len(jax.tree.leaves(batch)[0])
+    devices = len(mesh.local_devices)
     if rows % devices:
         raise ValueError(
             f"data.batch_size gives {rows} windows for {devices} devices: use a "
             "multiple"
         )
     sharding = NamedSharding(mesh, BATCH)
-    return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(sharding, x), batch
-    )
+
+    def place_leaf(leaf: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(sharding, leaf)
+
+    return jax.tree.map(place_leaf, batch)
 
 
 def to_host(tree: Any) -> Any:

@@ -22,11 +22,11 @@ from configs import DataConfig
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.prepare import prepare
-from sdvsr_jax.stream import init_state, step
-from sdvsr_jax.types import Array, Float, Params, Prepared, SRFrame
+from sdvsr_jax.stream import StreamState, init_state, step
+from sdvsr_jax.types import Array, Float, LRFrame, Params, Prepared, SRFrame
 from sdvsr_jax.weights import load as checkpoint
 from train.data.source import open_batches
-from train.frames import Video, to_video
+from train.frames import Video, video_of
 
 PASSES = 2
 
@@ -44,7 +44,9 @@ class Settings:
 def phase_means(image: SRFrame, period: int) -> Float[Array, "p q 3"]:
     """Mean over the batch and over all cells of each phase, less the mean of all."""
     b, height, width, c = image.shape
-    cells = image.reshape(b, height // period, period, width // period, period, c)
+    rows = height // period
+    columns = width // period
+    cells = image.reshape(b, rows, period, columns, period, c)
     means = cells.mean((0, 1, 3))
     return means - means.mean((0, 1))
 
@@ -64,7 +66,7 @@ def mean_pattern(
     return jnp.stack(patterns).mean(0)
 
 
-def centred(params: Params, pattern: Array) -> Params:
+def centred(params: Params, pattern: Float[Array, "p q 3"]) -> Params:
     """The parameters with the pattern subtracted from the last layer's biases."""
     decoder = params["vae"]["decoder"]
     last = max(decoder, key=lambda name: int(name.rpartition("_")[2]))
@@ -82,26 +84,30 @@ def main(arguments: list[str] | None = None) -> int:
     config, params = checkpoint.load(settings.weights)
     data = dataclasses.replace(settings.data, batch_size=settings.windows, frames=8)
     batches = open_batches(data)
-    batch = next(batches)
+    video = video_of(next(batches))
     batches.close()
-    lr = None if batch.lr is None else jnp.asarray(batch.lr)
-    video = to_video(jnp.asarray(batch.hr), lr)
     for _ in range(PASSES):
         pattern = mean_pattern(params, video, config)
-        print(
-            f"deviation of the phase means: {127.5 * float(pattern.std()):.3f} levels"
-        )
+        _print_deviation(pattern)
         params = centred(params, pattern)
     pattern = mean_pattern(params, video, config)
-    print(f"deviation of the phase means: {127.5 * float(pattern.std()):.3f} levels")
+    _print_deviation(pattern)
     checkpoint.save(settings.out, config, params)
     return 0
 
 
-def _frame_pattern(prepared: Prepared, state, lr: Array, *, config: ModelConfig):
+def _print_deviation(pattern: Array) -> None:
+    levels = 127.5 * float(pattern.std())
+    print(f"deviation of the phase means: {levels:.3f} levels")
+
+
+def _frame_pattern(
+    prepared: Prepared, state: StreamState, lr: LRFrame, *, config: ModelConfig
+) -> tuple[StreamState, Array]:
     state, sr = step(prepared, state, lr, config=config)
-    # what bicubic shows has no pattern, and leaving it out leaves less of the picture
-    return state, phase_means(sr - upsample_bicubic(lr, config.scale), config.scale)
+    # the bicubic frame has no pattern, and without it less of the picture is left
+    residual = sr - upsample_bicubic(lr, config.scale)
+    return state, phase_means(residual, config.scale)
 
 
 if __name__ == "__main__":

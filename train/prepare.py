@@ -1,12 +1,12 @@
 """Make a training dataset from video files, photographs, REDS or Vimeo-90K.
 
-    python -m train.prepare ~/clips --out data/train            # any folder of clips
-    and photographs python -m train.prepare ~/REDS/train_sharp --out data/reds --dataset
-    reds python -m train.prepare --out data/train --pack data/train.npy --windows 2000
-    --frames 8 --size 128
+    python -m train.prepare ~/clips --out data/train
+    python -m train.prepare ~/REDS/train_sharp --out data/reds --dataset reds
+    python -m train.prepare --out data/train --pack data/train.npy --windows 2000 \
+        --frames 8 --size 128
 
-Writes ArrayRecords, lists what it had to skip, and draws a contact sheet of LR/HR pairs
-to look at.
+Writes ArrayRecords, lists the files that it had to skip, and draws a contact sheet of
+LR/HR pairs to look at.
 """
 
 import dataclasses
@@ -79,8 +79,8 @@ class Prepare:
 
 
 def build(settings: Prepare, console: Console) -> None:
-    """Build the dataset and print what is in it and what was skipped. ValueError when
-    nothing is usable.
+    """Build the dataset and print its contents and the files that were skipped.
+    ValueError when nothing is usable.
     """
     import tensorflow_datasets as tfds
 
@@ -94,10 +94,11 @@ def build(settings: Prepare, console: Console) -> None:
         console=console,
     ) as progress:
         task = progress.add_task("reading")
-        builder = _builder(
-            settings,
-            lambda name: progress.update(task, advance=1, description=name[-40:]),
-        )
+
+        def show(name: str) -> None:
+            progress.update(task, advance=1, description=name[-40:])
+
+        builder = _builder(settings, show)
         progress.update(task, total=len(builder.items))
         if Path(builder.data_path).exists():
             raise ValueError(
@@ -124,16 +125,15 @@ def _builder(settings: Prepare, on_item):
 
 def _report(builder, console: Console) -> None:
     table = Table(title=f"{builder.name}: {builder.data_path}")
-    for column in ("split", "files", "shots", "frames"):
-        table.add_column(column, justify="left" if column == "split" else "right")
+    table.add_column("split")
+    for column in ("files", "shots", "frames"):
+        table.add_column(column, justify="right")
     for split, counts in builder.counts.items():
-        table.add_row(
-            split, str(counts["items"]), str(counts["shots"]), str(counts["frames"])
-        )
+        numbers = (counts["items"], counts["shots"], counts["frames"])
+        table.add_row(split, *map(str, numbers))
     console.print(table)
-    console.print(
-        f"skipped {len(builder.skipped)} bad files" + (":" if builder.skipped else "")
-    )
+    colon = ":" if builder.skipped else ""
+    console.print(f"skipped {len(builder.skipped)} bad files{colon}")
     for name, reason in builder.skipped:
         console.print(f"  {name}: {reason}", markup=False)
 
@@ -150,16 +150,19 @@ def contact_sheet(data: DataConfig, seed: int, rows: int = 6) -> np.ndarray:
         while len(lines) < rows:
             batch = next(batches)
             assert batch.lr is not None
-            for hr, lr in zip(batch.hr, batch.lr):
-                picks = (0, len(hr) // 2, len(hr) - 1)
-                pairs = [
-                    np.concatenate([lr[i].repeat(4, 0).repeat(4, 1), hr[i]], 1)
-                    for i in picks
-                ]
-                lines.append(np.concatenate(pairs, 1))
+            lines += [_sheet_row(hr, lr) for hr, lr in zip(batch.hr, batch.lr)]
         return np.concatenate(lines[:rows])
     finally:
         batches.close()
+
+
+def _sheet_row(hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
+    last = len(hr) - 1
+    pictures = []
+    for index in (0, len(hr) // 2, last):
+        enlarged = lr[index].repeat(4, 0).repeat(4, 1)
+        pictures += [enlarged, hr[index]]
+    return np.concatenate(pictures, 1)
 
 
 def draw_sheet(settings: Prepare, console: Console) -> None:
@@ -174,8 +177,11 @@ def draw_sheet(settings: Prepare, console: Console) -> None:
         batch_size=1,
     )
     blind = dataclasses.replace(data, degradation="blind")
-    parts = [contact_sheet(d, settings.seed) for d in (data, blind)]
-    parts = [np.pad(p, ((0, 8), (0, 0), (0, 0))) for p in parts]
+    none = (0, 0)
+    parts = []
+    for kind in (data, blind):
+        sheet = contact_sheet(kind, settings.seed)
+        parts.append(np.pad(sheet, ((0, 8), none, none)))
     Image.fromarray(np.concatenate(parts)).save(path)
     console.print(
         "contact sheet (LR | HR, first, middle and last frame; bicubic above, blind "
@@ -214,16 +220,17 @@ def pack(settings: Prepare, console: Console) -> None:
             )
     finally:
         batches.close()
-    console.print(
-        f"packed {list(shape)} uint8, {settings.pack.stat().st_size / 2**20:.0f} MiB: "
-        f"{settings.pack}"
-    )
+    mebibytes = settings.pack.stat().st_size / 2**20
+    console.print(f"packed {list(shape)} uint8, {mebibytes:.0f} MiB: {settings.pack}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0, 1 (failed), 2 (bad usage, from tyro), 130 (interrupted)."""
     settings = tyro.cli(
-        Prepare, args=arguments, prog="python -m train.prepare", description=__doc__
+        Prepare,
+        args=arguments,
+        prog="python -m train.prepare",
+        description=__doc__,
     )
     console = Console()
     try:

@@ -10,22 +10,40 @@ would save none).
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from configs import RolloutConfig
+from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.diffusion import step_coefficients
 from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.networks import bind
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.prepare import prepare
-from sdvsr_jax.stream import StreamState, advance, frame_noise, init_state, reset
-from sdvsr_jax.types import Array, HasPrev, Params, Prepared, SRFrame
+from sdvsr_jax.stream import (
+    Denoised,
+    StreamState,
+    advance,
+    frame_noise,
+    init_state,
+    reset,
+)
+from sdvsr_jax.types import (
+    Array,
+    HasPrev,
+    Int,
+    Key,
+    Latents,
+    LRFrame,
+    Params,
+    Prepared,
+    SRFrame,
+)
 from train import losses
-from train.frames import Video, reduce_frames
+from train.frames import RandomKey, Video, reduce_frames
 from train.objectives import (
     Context,
     Result,
@@ -38,6 +56,9 @@ from train.objectives import (
 from train.selection import Flat, merge
 from train.state import TrainState
 
+Gradient = tuple[Flat, Result, dict[str, Array]]
+"""By the trained parameters, the last result, and mean metrics."""
+
 
 class Hop(NamedTuple):
     """State between frames of a window: the stream's own, and the last truth and output
@@ -49,7 +70,7 @@ class Hop(NamedTuple):
     prev_sr: SRFrame
 
 
-def first_hop(video: Video, key: Array, context: Context) -> Hop:
+def first_hop(video: Video, key: RandomKey, context: Context) -> Hop:
     """A fresh state; its noise depends on `key` and the sample's place in the batch."""
     batch, height, width = video.lr.shape[1:4]
     state = init_state(context.config, batch, height, width)
@@ -59,17 +80,17 @@ def first_hop(video: Video, key: Array, context: Context) -> Hop:
 
 
 def burn_in(
-    params: Params, hop: Hop, video: Video, count: Array, context: Context
+    params: Params, hop: Hop, video: Video, count: Int[Array, ""], context: Context
 ) -> Hop:
     """The last `count` (traced) frames of the first `burn_in`, without gradient."""
-    config, total = context.config, context.run.rollout.burn_in
+    config = context.config
+    total = context.run.rollout.burn_in
     prepared = jax.lax.stop_gradient(prepare(params, config))
 
     def body(index: Array, hop: Hop) -> Hop:
-        frame, start = video.lr[index], video.is_start[index]
-        state, sr, _ = advance(
-            prepared, at_cut(hop.state, start, context), frame, config=config
-        )
+        frame = video.lr[index]
+        state = at_cut(hop.state, video.is_start[index], context)
+        state, sr, _ = advance(prepared, state, frame, config=config)
         return Hop(state, video.hr[index], sr)
 
     return jax.lax.fori_loop(total - count, total, body, hop)
@@ -83,74 +104,92 @@ def at_cut(state: StreamState, is_start: HasPrev, context: Context) -> StreamSta
 
 
 def corrupt(
-    key: Array, state: StreamState, prev_hr: SRFrame, context: Context
+    key: RandomKey, state: StreamState, prev_hr: SRFrame, context: Context
 ) -> StreamState:
     """The fed-back frame, or the truth, with noise, gain and offset; some streams
     forget it altogether.
     """
     settings = context.run.rollout
     keys = jax.random.split(key, 5)
+    size_key, half_key, noise_key, gain_key, drop_key = (keys[i] for i in range(5))
     batch = len(state.has_prev)
     shape = (batch, 1, 1, 1)
     sr = state.prev_sr
     if settings.feedback_truth:
-        is_true = jax.random.bernoulli(
-            jax.random.fold_in(key, 1), settings.feedback_truth, shape
-        )
+        truth_key = jax.random.fold_in(key, 1)
+        is_true = jax.random.bernoulli(truth_key, settings.feedback_truth, shape)
         sr = jnp.where(is_true, prev_hr, sr)
     if settings.feedback_noise:
-        size = jax.random.uniform(keys[0], shape, maxval=settings.feedback_noise)
-        size *= jax.random.bernoulli(keys[1], 0.5, shape)
-        sr = sr + size * jax.random.normal(keys[2], sr.shape)
+        size = jax.random.uniform(size_key, shape, maxval=settings.feedback_noise)
+        size *= jax.random.bernoulli(half_key, 0.5, shape)
+        noise = jax.random.normal(noise_key, sr.shape)
+        sr = sr + size * noise
     if settings.feedback_gain:
-        gain, offset = settings.feedback_gain * jax.random.uniform(
-            keys[3], (2, batch, 1, 1, 3), minval=-1
-        )
+        both = jax.random.uniform(gain_key, (2, batch, 1, 1, 3), minval=-1)
+        gain, offset = settings.feedback_gain * both
         sr = sr * (1 + gain) + offset
-    forgets = jax.random.bernoulli(keys[4], settings.drop, (batch,))
-    return state._replace(prev_sr=sr, has_prev=state.has_prev & ~forgets)
+    forgets = jax.random.bernoulli(drop_key, settings.drop, (batch,))
+    has_prev = state.has_prev & ~forgets
+    return state._replace(prev_sr=sr, has_prev=has_prev)
 
 
 def hop_loss(
-    params: Params, hop: Hop, frame: Video, key: Array, context: Context
+    params: Params, hop: Hop, frame: Video, key: RandomKey, context: Context
 ) -> Result:
     """One gradient hop: the inference step on a (disturbed) state, and the losses of
     its frame.
     """
-    run, config = context.run, context.config
-    state = corrupt(
-        key, at_cut(hop.state, frame.is_start, context), hop.prev_hr, context
-    )
+    config = context.config
+    weights = context.run.loss
+    state = at_cut(hop.state, frame.is_start, context)
+    state = corrupt(key, state, hop.prev_hr, context)
     prepared = prepare(params, config)
     nets = bind(prepared.params, config)
-    clean = frame.lr if config.restorer is None else reduce_frames(frame.hr[None])[0]
+    clean = _clean_frame(frame, config)
     z = jax.lax.stop_gradient(encode(nets, frame.hr, clean))
     normal = frame_noise(state, z.shape[1:3], config)
     noise = _start(normal, z, context)
     new_state, sr, denoised = advance(
-        prepared, state, frame.lr, config=config, noise=noise
+        prepared,
+        state,
+        frame.lr,
+        config=config,
+        noise=noise,
     )
-    terms = image_terms(context, sr, frame.hr, jax.random.fold_in(key, 2))
-    if run.loss.repair:
-        height, width = clean.shape[1:3]
-        terms["repair"] = losses.charbonnier(
-            new_state.prev_lr[:, :height, :width], clean
-        )
-    if run.loss.latent and run.loss.latent_form == "x0":
-        terms["latent"] = losses.latent_x0(denoised.x0, z)
-    elif run.loss.latent:
-        terms["latent"] = losses.latent_v(
-            denoised.sample, denoised.x0, z, normal, config.diffusion
-        )
-    if run.loss.temporal:
-        has_prev = hop.state.has_prev & ~frame.is_start
+    metric_key = jax.random.fold_in(key, 2)
+    terms = image_terms(context, sr, frame.hr, metric_key)
+    if weights.repair:
+        _, height, width, _ = clean.shape
+        repaired = new_state.prev_lr[:, :height, :width]
+        terms["repair"] = losses.charbonnier(repaired, clean)
+    if weights.latent:
+        terms["latent"] = latent_term(denoised, z, normal, context)
+    has_prev = hop.state.has_prev & ~frame.is_start
+    if weights.temporal:
         terms["temporal"] = temporal_term(prepared, sr, hop, frame, has_prev, context)
-    if run.loss.flicker:
-        has_prev = hop.state.has_prev & ~frame.is_start
+    if weights.flicker:
         terms["flicker"] = flicker_term(sr, hop, frame, has_prev, key, context)
+    loss = weighted(terms, weights)
     up = upsample_bicubic(frame.lr, config.scale)
     carry = Hop(new_state, frame.hr, sr)
-    return Result(weighted(terms, run.loss), terms, sr, frame.hr, up, carry)
+    return Result(loss, terms, sr, frame.hr, up, carry)
+
+
+def _clean_frame(frame: Video, config: ModelConfig) -> LRFrame:
+    """The LR frame that the latents of the truth belong to."""
+    if config.restorer is None:
+        return frame.lr
+    return reduce_frames(frame.hr[None])[0]
+
+
+def latent_term(
+    denoised: Denoised, z: Latents, normal: Latents, context: Context
+) -> Array:
+    """The latents against those of the truth, in the form that the run asks for."""
+    if context.run.loss.latent_form == "x0":
+        return losses.latent_x0(denoised.x0, z)
+    diffusion = context.config.diffusion
+    return losses.latent_v(denoised.sample, denoised.x0, z, normal, diffusion)
 
 
 def temporal_term(
@@ -164,29 +203,37 @@ def temporal_term(
     """Masked temporal residual along the flow of the truth; streams without a past
     count nothing.
     """
-    nets = bind(jax.lax.stop_gradient(prepared.params), context.config)
-    if context.config.restorer is None:
-        lr, prev_lr = (
-            frame.lr,
-            hop.state.prev_lr[:, : frame.lr.shape[1], : frame.lr.shape[2]],
-        )
+    config = context.config
+    frozen = jax.lax.stop_gradient(prepared.params)
+    nets = bind(frozen, config)
+    hr = frame.hr
+    prev_hr = hop.prev_hr
+    if config.restorer is None:
+        lr = frame.lr
+        _, height, width, _ = lr.shape
+        prev_lr = hop.state.prev_lr[:, :height, :width]
     else:
         # the truth does not move with the noise of its dirty copy
-        prev_lr, lr = reduce_frames(jnp.stack([hop.prev_hr, frame.hr]))
-    flow = true_flow(nets, lr, prev_lr, frame.hr, hop.prev_hr, context.config)
-    back = true_flow(nets, prev_lr, lr, hop.prev_hr, frame.hr, context.config)
+        prev_lr, lr = reduce_frames(jnp.stack([prev_hr, hr]))
+    flow = true_flow(nets, lr, prev_lr, hr, prev_hr, config)
+    back = true_flow(nets, prev_lr, lr, prev_hr, hr, config)
     mask = losses.occlusion_mask(flow, back) * has_prev[:, None, None, None]
     # where the flow does not explain the truth itself, it says nothing about the output
     # (Lai et al. 2018; [0, 1])
-    error = jnp.square((frame.hr - warp(hop.prev_hr, flow)) / 2).sum(-1, keepdims=True)
+    difference = (hr - warp(prev_hr, flow)) / 2
+    error = jnp.square(difference).sum(-1, keepdims=True)
     mask = jax.lax.stop_gradient(mask * jnp.exp(-50 * error))
-    return losses.temporal_residual(
-        sr, hop.prev_sr, frame.hr, hop.prev_hr, jax.lax.stop_gradient(flow), mask
-    )
+    flow = jax.lax.stop_gradient(flow)
+    return losses.temporal_residual(sr, hop.prev_sr, hr, prev_hr, flow, mask)
 
 
 def flicker_term(
-    sr: SRFrame, hop: Hop, frame: Video, has_prev: HasPrev, key: Array, context: Context
+    sr: SRFrame,
+    hop: Hop,
+    frame: Video,
+    has_prev: HasPrev,
+    key: RandomKey,
+    context: Context,
 ) -> Array:
     """The change that LPIPS sees from frame to frame, against that of the truth.
 
@@ -194,36 +241,41 @@ def flicker_term(
     """
     assert context.metric is not None
     settings = context.run.loss
-    images = (jnp.clip(sr, -1, 1), jnp.clip(hop.prev_sr, -1, 1), frame.hr, hop.prev_hr)
+    shown = jnp.clip(sr, -1, 1)
+    shown_before = jnp.clip(hop.prev_sr, -1, 1)
+    images = (shown, shown_before, frame.hr, hop.prev_hr)
     if settings.shift:
-        images = shifted(jax.random.fold_in(key, 3), images, settings.shift)
+        shift_key = jax.random.fold_in(key, 3)
+        images = shifted(shift_key, images, settings.shift)
     now, before, true_now, true_before = images
+    before = jax.lax.stop_gradient(before)
     net = settings.perceptual_net
-    change = lpips(context.metric, now, jax.lax.stop_gradient(before), net)
+    change = lpips(context.metric, now, before, net)
     true_change = lpips(context.metric, true_now, true_before, net)
     weight = has_prev.astype(jnp.float32)
     return jnp.mean(weight * jnp.abs(change - true_change))
 
 
-def _start(normal: Array, z: Array, context: Context) -> Array:
+def _start(normal: Latents, z: Latents, context: Context) -> Latents:
     if context.run.rollout.start == "noise":
         return normal
-    first = jax.tree.map(lambda x: x[0], step_coefficients(context.config.diffusion))
+    coefficients = step_coefficients(context.config.diffusion)
+    first = jax.tree.map(lambda x: x[0], coefficients)
     return first.alpha * z + first.sigma * normal
 
 
 def unroll(
-    grad_fn: Callable[..., tuple[dict, Result, dict]],
+    grad_fn: Callable[..., Gradient],
     state: TrainState,
     frozen: Flat,
     video: Video,
-    key: Array,
+    key: RandomKey,
     context: Context,
-) -> tuple[dict, Result, dict]:
-    """Burn-in, then the hops: (gradient, last result, mean metrics).
+) -> Gradient:
+    """Burn-in, then the hops.
 
-    `grad_fn(state, frozen, (hop, frames, keys), context)` differentiates one segment.
-    The mean over hops is what is differentiated.
+    `grad_fn(state, frozen, (hop, frames, keys), context)` differentiates the mean over
+    the hops of one segment.
     """
     settings = context.run.rollout
     count_key, first_key, hop_key = jax.random.split(key, 3)
@@ -236,7 +288,11 @@ def unroll(
     frames = jax.tree.map(lambda x: _split(x, settings), video)
     keys = jax.random.split(hop_key, (segments, settings.segment))
     body = functools.partial(
-        _segment_gradient, grad_fn=grad_fn, state=state, frozen=frozen, context=context
+        _segment_gradient,
+        grad_fn=grad_fn,
+        state=state,
+        frozen=frozen,
+        context=context,
     )
     if segments == 1:
         first = jax.tree.map(lambda x: x[0], (frames, keys))
@@ -256,18 +312,18 @@ def _segment_gradient(
     hop: Hop,
     xs: tuple[Video, Array],
     *,
-    grad_fn: Callable[..., tuple[dict, Result, dict]],
+    grad_fn: Callable[..., Gradient],
     state: TrainState,
     frozen: Flat,
     context: Context,
-) -> tuple[Hop, tuple[dict, Result, dict]]:
+) -> tuple[Hop, Gradient]:
     grads, result, metrics = grad_fn(state, frozen, (hop, *xs), context)
     carry = jax.lax.stop_gradient(result.carry)
     return carry, (grads, result._replace(carry=()), metrics)
 
 
 def hops_loss(
-    params: Params, hop: Hop, frames: Video, keys: Array, context: Context
+    params: Params, hop: Hop, frames: Video, keys: Key[Array, " hops"], context: Context
 ) -> Result:
     """Mean loss over the hops of a segment, differentiated through the feedback between
     them.
@@ -277,35 +333,45 @@ def hops_loss(
         frame = jax.tree.map(lambda x: x[index], frames)  # noqa: B023
         result = hop_loss(params, hop, frame, keys[index], context)
         hop = result.carry
-        if total is not None:
-            terms = {
-                name: result.terms[name] + total.terms[name] for name in result.terms
-            }
-            result = result._replace(loss=result.loss + total.loss, terms=terms)
-        total = result
+        total = result if total is None else _added(result, total)
     assert total is not None
     count = len(keys)
-    return total._replace(
-        loss=total.loss / count, terms={k: v / count for k, v in total.terms.items()}
-    )
+    terms = {name: term / count for name, term in total.terms.items()}
+    return total._replace(loss=total.loss / count, terms=terms)
+
+
+def _added(result: Result, total: Result) -> Result:
+    """The result with the loss and the terms of those before it."""
+    terms = {name: term + total.terms[name] for name, term in result.terms.items()}
+    return result._replace(loss=result.loss + total.loss, terms=terms)
 
 
 def _accumulate(
-    body: Callable, hop: Hop, xs: tuple, segments: int, unroll: bool
-) -> tuple[dict, Result, dict]:
-    shapes = jax.eval_shape(
-        lambda h, x: body(h, x)[1], hop, jax.tree.map(lambda a: a[0], xs)
-    )
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    body: Callable[..., tuple[Hop, Gradient]],
+    hop: Hop,
+    xs: tuple[Video, Array],
+    segments: int,
+    unroll: bool,
+) -> Gradient:
+    def add(total: Array, part: Array) -> Array:
+        return total + part / segments
 
-    def scan_body(carry: tuple, x: tuple) -> tuple[tuple, None]:
+    def scan_body(
+        carry: tuple[Hop, Gradient], x: tuple
+    ) -> tuple[tuple[Hop, Gradient], None]:
         hop, (sum_grads, _, sum_metrics) = carry
         hop, (grads, result, metrics) = body(hop, x)
+        grads = jax.tree.map(add, sum_grads, grads)
+        metrics = jax.tree.map(add, sum_metrics, metrics)
+        return (hop, (grads, result, metrics)), None
 
-        def add(a, b):
-            return jax.tree.map(lambda p, q: p + q / segments, a, b)
-
-        return (hop, (add(sum_grads, grads), result, add(sum_metrics, metrics))), None
-
+    first = jax.tree.map(lambda x: x[0], xs)
+    _, zeros = zeros_like_result(body, hop, first)
     (_, total), _ = jax.lax.scan(scan_body, (hop, zeros), xs, unroll=unroll)
     return total
+
+
+def zeros_like_result(function: Callable, *arguments: Any) -> Any:
+    """Returns zeros in the shapes of the function's result, which is not computed."""
+    shapes = jax.eval_shape(function, *arguments)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

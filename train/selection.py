@@ -25,18 +25,15 @@ def select(params: Params, patterns: Iterable[str]) -> tuple[Flat, Flat]:
     flat = flatten(params)
     trained: Flat = {}
     for pattern in patterns:
-        matches = {
-            path: value
-            for path, value in flat.items()
-            if fnmatch.fnmatchcase(path, pattern)
-        }
+        matches = [path for path in flat if fnmatch.fnmatchcase(path, pattern)]
         if not matches:
             raise ValueError(
                 f"trained={pattern!r} matches no parameter; the parts are "
                 f"{sorted(params)}"
             )
-        trained |= matches
-    return trained, {path: value for path, value in flat.items() if path not in trained}
+        trained |= {path: flat[path] for path in matches}
+    frozen = {path: value for path, value in flat.items() if path not in trained}
+    return trained, frozen
 
 
 def merge(trained: Flat, frozen: Flat) -> Params:
@@ -48,12 +45,12 @@ def guidance_from_unet(params: Params) -> Params:
     """The guidance branch starts as the U-Net's encoder half; its own zero convolutions
     and condition stay.
     """
-    unet, controlnet = flatten(params["unet"]), flatten(params["controlnet"])
-    own_prefixes = ("controlnet_",)
-    unknown = sorted(
-        p for p in controlnet if p not in unet and not p.startswith(own_prefixes)
-    )
+    unet = flatten(params["unet"])
+    controlnet = flatten(params["controlnet"])
+    shared = [path for path in controlnet if not path.startswith("controlnet_")]
+    unknown = sorted(set(shared) - unet.keys())
     if unknown:
         raise ValueError(f"guidance_from_unet: the U-Net has no {unknown[:3]}")
     copied = {path: unet.get(path, value) for path, value in controlnet.items()}
-    return params | {"controlnet": traverse_util.unflatten_dict(copied, sep="/")}
+    branch = traverse_util.unflatten_dict(copied, sep="/")
+    return params | {"controlnet": branch}

@@ -1,4 +1,4 @@
-"""What a run carries from step to step, and the optimisers that move it."""
+"""The state of a run from step to step, and the optimisers that move it."""
 
 from typing import Any, NamedTuple, cast
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from configs import GANConfig, OptimizerConfig, RunConfig
-from sdvsr_jax.types import Array, PyTree
+from sdvsr_jax.types import Array, Int, PyTree
 from train.discriminator import make_critic
 from train.selection import Flat
 
@@ -17,7 +17,7 @@ class TrainState(NamedTuple):
     are empty without a GAN.
     """
 
-    step: Array
+    step: Int[Array, ""]
     trained: Flat
     ema: Flat
     optimizer: PyTree
@@ -65,14 +65,15 @@ def critic_optimizer(settings: GANConfig) -> optax.GradientTransformation:
 
 def init_train_state(run: RunConfig, trained: Flat) -> TrainState:
     """Step 0: the average equals the weights, a critic only if the run has a GAN."""
-    critic, critic_state = {}, ()
-    if run.loss.gan.weight:
-        channels = 6 if run.loss.gan.conditional else 3
-        net = make_critic(run.loss.gan)
-        critic = net.init(
-            jax.random.key(run.seed + 1), jnp.zeros((1, 64, 64, channels))
-        )
-        critic_state = critic_optimizer(run.loss.gan).init(critic["params"])
+    settings = run.loss.gan
+    critic = {}
+    critic_state = ()
+    if settings.weight:
+        channels = 6 if settings.conditional else 3
+        image = jnp.zeros((1, 64, 64, channels))
+        key = jax.random.key(run.seed + 1)
+        critic = make_critic(settings).init(key, image)
+        critic_state = critic_optimizer(settings).init(critic["params"])
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         trained=trained,
@@ -83,8 +84,9 @@ def init_train_state(run: RunConfig, trained: Flat) -> TrainState:
     )
 
 
-def average(ema: Flat, trained: Flat, step: Array, decay: float) -> Flat:
+def average(ema: Flat, trained: Flat, step: Int[Array, ""], decay: float) -> Flat:
     """d ema + (1 - d) trained with d = min(decay, (1 + k) / (10 + k))."""
     # a short memory at first, or the average would keep the start weights for long
-    d = jnp.minimum(decay, (1 + step) / (10 + step)).astype(jnp.float32)
+    early = (1 + step) / (10 + step)
+    d = jnp.minimum(decay, early).astype(jnp.float32)
     return cast(Flat, optax.incremental_update(trained, ema, 1 - d))

@@ -12,10 +12,10 @@ import optax
 
 from sdvsr_jax.types import Array
 from train import objectives
-from train.frames import splice, to_video
+from train.frames import HRWindows, LRWindows, RandomKey, splice, to_video
 from train.gan import critic_gradient, generator_gradient
 from train.objectives import Context, Result
-from train.rollout import hops_loss, unroll
+from train.rollout import Gradient, hops_loss, unroll, zeros_like_result
 from train.selection import Flat, merge
 from train.state import TrainState, average, critic_optimizer, make_optimizer
 
@@ -36,8 +36,8 @@ OBJECTIVES: dict[str, LossFunction] = {
 def train_step(
     state: TrainState,
     frozen: Flat,
-    hr: Array,
-    lr: Array | None,
+    hr: HRWindows,
+    lr: LRWindows | None,
     *,
     context: Context,
     with_gan: bool,
@@ -49,67 +49,86 @@ def train_step(
     key = jax.random.fold_in(jax.random.key(run.seed), state.step)
     grads, result, metrics = accumulate(state, frozen, hr, lr, key, context, with_gan)
     updates, optimizer = make_optimizer(run).update(
-        grads, state.optimizer, state.trained
+        grads,
+        state.optimizer,
+        state.trained,
     )
     trained = cast(Flat, optax.apply_updates(state.trained, updates))
-    metrics["gradient_norm"] = jnp.sqrt(sum(jnp.sum(g**2) for g in grads.values()))
-    new = state._replace(step=state.step + 1, trained=trained, optimizer=optimizer)
-    if run.optimizer.ema:
-        new = new._replace(
-            ema=average(state.ema, trained, state.step, run.optimizer.ema)
-        )
+    metrics["gradient_norm"] = _length(grads)
+    new = state._replace(
+        step=state.step + 1,
+        trained=trained,
+        optimizer=optimizer,
+    )
+    decay = run.optimizer.ema
+    if decay:
+        ema = average(state.ema, trained, state.step, decay)
+        new = new._replace(ema=ema)
     if with_gan:
-        new, critic_metrics = _train_critic(
-            new, result, jax.random.fold_in(key, 1), context
-        )
+        critic_key = jax.random.fold_in(key, 1)
+        new, critic_metrics = _train_critic(new, result, critic_key, context)
         metrics |= critic_metrics
     return new, metrics
+
+
+def _length(grads: Flat) -> Array:
+    squares = sum(jnp.sum(g**2) for g in grads.values())
+    return jnp.sqrt(squares)
 
 
 def accumulate(
     state: TrainState,
     frozen: Flat,
-    hr: Array,
-    lr: Array | None,
-    key: Array,
+    hr: HRWindows,
+    lr: LRWindows | None,
+    key: RandomKey,
     context: Context,
     with_gan: bool,
 ) -> tuple[Flat, Result, Metrics]:
     """Mean gradient over the parts of the batch, computed one after the other."""
     parts = context.run.optimizer.accumulation
     compute = functools.partial(
-        batch_gradient, state, frozen, context=context, with_gan=with_gan
+        batch_gradient,
+        state,
+        frozen,
+        context=context,
+        with_gan=with_gan,
     )
     if parts == 1:
         return compute(hr, lr, key)
 
-    def split(
-        x: Array,
-    ) -> Array:  # every device keeps its own rows: part k takes row k of each group
-        return jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
+    def split(x: Array) -> Array:
+        # every device keeps its own rows: part k takes row k of each group
+        rows, *sizes = x.shape
+        groups = x.reshape(rows // parts, parts, *sizes)
+        return jnp.swapaxes(groups, 0, 1)
 
-    xs = (*jax.tree.map(split, (hr, lr)), jax.random.split(key, parts))
-    zeros = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype),
-        jax.eval_shape(lambda x: compute(*x), jax.tree.map(lambda a: a[0], xs)),
-    )
+    hr_parts, lr_parts = jax.tree.map(split, (hr, lr))
+    keys = jax.random.split(key, parts)
+    xs = (hr_parts, lr_parts, keys)
+    first = jax.tree.map(lambda x: x[0], xs)
+    zeros = zeros_like_result(compute, *first)
 
-    def body(total: tuple, x: tuple) -> tuple[tuple, None]:
+    def add(total: Array, part: Array) -> Array:
+        return total + part / parts
+
+    def body(total: Gradient, x: tuple) -> tuple[Gradient, None]:
+        sum_grads, _, sum_metrics = total
         grads, result, metrics = compute(*x)
-        mean = jax.tree.map(
-            lambda a, b: a + b / parts, (total[0], total[2]), (grads, metrics)
-        )
-        return (mean[0], result, mean[1]), None
+        grads = jax.tree.map(add, sum_grads, grads)
+        metrics = jax.tree.map(add, sum_metrics, metrics)
+        return (grads, result, metrics), None
 
-    return jax.lax.scan(body, zeros, xs)[0]
+    total, _ = jax.lax.scan(body, zeros, xs)
+    return total
 
 
 def batch_gradient(
     state: TrainState,
     frozen: Flat,
-    hr: Array,
-    lr: Array | None,
-    key: Array,
+    hr: HRWindows,
+    lr: LRWindows | None,
+    key: RandomKey,
     *,
     context: Context,
     with_gan: bool,
@@ -125,7 +144,12 @@ def batch_gradient(
     if run.objective == "decode":
         loss_fn = functools.partial(loss_fn, step=state.step)
     grads, result, metrics = gradient(
-        loss_fn, state, frozen, (video, key), context, with_gan=with_gan
+        loss_fn,
+        state,
+        frozen,
+        (video, key),
+        context,
+        with_gan=with_gan,
     )
     return grads, result._replace(carry=()), metrics
 
@@ -141,17 +165,28 @@ def gradient(
 ) -> tuple[Flat, Result, Metrics]:
     """Gradient of `loss_fn(params, *arguments, context)`, its result and metrics."""
     loss = functools.partial(
-        loss_of, loss_fn=loss_fn, frozen=frozen, arguments=arguments, context=context
+        loss_of,
+        loss_fn=loss_fn,
+        frozen=frozen,
+        arguments=arguments,
+        context=context,
     )
     metrics: Metrics = {}
     if with_gan:
         settings = context.run.loss.gan
         is_moving = state.step >= settings.start
-        weight = jnp.where(is_moving, settings.weight**settings.power, 0.0)
+        full_weight = settings.weight**settings.power
+        weight = jnp.where(is_moving, full_weight, 0.0)
         # the last argument of every loss function is its key
-        key = jax.random.fold_in(arguments[-1].reshape(-1)[0], 2)
+        first_key = arguments[-1].reshape(-1)[0]
+        key = jax.random.fold_in(first_key, 2)
         grads, result, metrics = generator_gradient(
-            loss, state.trained, state.critic, weight, settings, key
+            loss,
+            state.trained,
+            state.critic,
+            weight,
+            settings,
+            key,
         )
     else:
         value_and_gradient = jax.value_and_grad(loss, has_aux=True)
@@ -173,18 +208,21 @@ def loss_of(
 
 
 def _train_critic(
-    state: TrainState, result: Result, key: Array, context: Context
+    state: TrainState, result: Result, key: RandomKey, context: Context
 ) -> tuple[TrainState, Metrics]:
     settings = context.run.loss.gan
     gradient, stats, metrics = critic_gradient(key, state.critic, result, settings)
     updates, optimizer = critic_optimizer(settings).update(
-        gradient, state.critic_optimizer, state.critic["params"]
+        gradient,
+        state.critic_optimizer,
+        state.critic["params"],
     )
     new = {**stats, "params": optax.apply_updates(state.critic["params"], updates)}
     learns = metrics["critic"] > settings.gate
-    selected, selected_optimizer = jax.tree.map(
-        lambda a, b: jnp.where(learns, a, b),
-        (new, optimizer),
-        (state.critic, state.critic_optimizer),
-    )
-    return state._replace(critic=selected, critic_optimizer=selected_optimizer), metrics
+
+    def if_learning(moved: Array, still: Array) -> Array:
+        return jnp.where(learns, moved, still)
+
+    critic = jax.tree.map(if_learning, new, state.critic)
+    optimizer = jax.tree.map(if_learning, optimizer, state.critic_optimizer)
+    return state._replace(critic=critic, critic_optimizer=optimizer), metrics

@@ -17,10 +17,10 @@ from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
-from sdvsr_jax.types import Array, Params, Prepared
+from sdvsr_jax.types import Array, LRFrame, Params, Prepared, SRFrame
 from train.data.source import open_batches
-from train.frames import Video, to_video
-from train.objectives import Context
+from train.frames import RandomKey, Video, video_of
+from train.objectives import Context, Result
 from train.rollout import burn_in, first_hop, hop_loss
 from train.step import OBJECTIVES
 
@@ -55,11 +55,11 @@ def validation_config(run: RunConfig) -> DataConfig:
     return replace(data, split="validation")
 
 
-def first_batch(data: DataConfig, frames: int) -> Any:
+def first_video(data: DataConfig, frames: int) -> Video:
     """The first batch of windows of `frames`, always the same."""
     batches = open_batches(replace(data, frames=frames), seed=0)
     try:
-        return next(batches)
+        return video_of(next(batches))
     finally:
         batches.close()
 
@@ -80,24 +80,29 @@ def _stage_loss(
     context = Context(run, config, metric)
     key = jax.random.key(0)
     if run.objective == "rollout":
-        before = len(video.lr) - 1
-        settled = context._replace(
-            run=replace(run, rollout=replace(run.rollout, burn_in=before))
-        )
-        hop = burn_in(
-            params, first_hop(video, key, context), video, jnp.asarray(before), settled
-        )
-        result = hop_loss(
-            params, hop, jax.tree.map(lambda x: x[-1], video), key, context
-        )
+        result = _last_hop(params, video, key, context)
     else:
         result = OBJECTIVES[run.objective](params, video, key, context)
-    error = jnp.mean((jnp.clip(result.sr, -1, 1) - result.hr) ** 2, (1, 2, 3)) / 4
-    return {
-        "loss": result.loss,
-        **result.terms,
-        "psnr": jnp.mean(-10 * jnp.log10(error + 1e-10)),
-    }
+    psnr = _psnr(jnp.clip(result.sr, -1, 1), result.hr)
+    return {"loss": result.loss, **result.terms, "psnr": psnr}
+
+
+def _last_hop(params: Params, video: Video, key: RandomKey, context: Context) -> Result:
+    """The loss of the window's last frame, behind all the others."""
+    before = len(video.lr) - 1
+    rollout = replace(context.run.rollout, burn_in=before)
+    settled = context._replace(run=replace(context.run, rollout=rollout))
+    hop = first_hop(video, key, context)
+    hop = burn_in(params, hop, video, jnp.asarray(before), settled)
+    last = jax.tree.map(lambda x: x[-1], video)
+    return hop_loss(params, hop, last, key, context)
+
+
+def _psnr(x: SRFrame, y: SRFrame) -> Array:
+    """Mean over the batch, dB, of images in [-1, 1]."""
+    error = jnp.mean((x - y) ** 2, (1, 2, 3)) / 4
+    # at most 100 dB, where both are equal
+    return jnp.mean(-10 * jnp.log10(error + 1e-10))
 
 
 def stage_loss(params: Params, video: Video, context: Context) -> dict[str, float]:
@@ -119,19 +124,21 @@ def stage_loss(params: Params, video: Video, context: Context) -> dict[str, floa
 
 @functools.partial(jax.jit, static_argnums=5)
 def _stream_frame(
-    prepared: Prepared, metric: Params, state: Any, lr: Array, hr: Array, config: Any
+    prepared: Prepared,
+    metric: Params,
+    state: Any,
+    lr: LRFrame,
+    hr: SRFrame,
+    config: Any,
 ) -> tuple:
     state, sr = step(prepared, state, lr, config=config)
-    up, sr = jnp.clip(upsample_bicubic(lr, config.scale), -1, 1), jnp.clip(sr, -1, 1)
-
-    def psnr(x: Array) -> Array:
-        return jnp.mean(-10 * jnp.log10(jnp.mean((x - hr) ** 2, (1, 2, 3)) / 4 + 1e-10))
-
-    return (
-        state,
-        jnp.stack([psnr(sr), lpips(metric, sr, hr).mean(), psnr(up)]),
-        jnp.stack([up[0], sr[0], hr[0]]),
-    )
+    up = upsample_bicubic(lr, config.scale)
+    up = jnp.clip(up, -1, 1)
+    sr = jnp.clip(sr, -1, 1)
+    distance = lpips(metric, sr, hr).mean()
+    row = jnp.stack([_psnr(sr, hr), distance, _psnr(up, hr)])
+    pictures = jnp.stack([up[0], sr[0], hr[0]])
+    return state, row, pictures
 
 
 def drift(params: Params, video: Video, context: Context, metric: Params) -> Drift:
@@ -142,38 +149,39 @@ def drift(params: Params, video: Video, context: Context, metric: Params) -> Dri
     prepared = prepare(params, config)
     _, batch, height, width = video.lr.shape[:4]
     state = init_state(config, batch, height, width)
-    rows, pictures = [], None
+    rows = []
+    pictures = None
     for lr, hr in zip(video.lr, video.hr):
         state, row, pictures = _stream_frame(prepared, metric, state, lr, hr, config)
         rows.append(np.asarray(row))
     psnr, distance, bicubic = np.array(rows).T
     sample = np.concatenate(list(np.asarray(pictures)), 1)
-    return Drift(
-        psnr, distance, bicubic, np.rint((sample + 1) * 127.5).astype(np.uint8)
-    )
+    levels = np.rint((sample + 1) * 127.5)
+    return Drift(psnr, distance, bicubic, levels.astype(np.uint8))
 
 
 def summary(curve: Drift) -> dict[str, float]:
     """First frame, mean, and the slope in dB (and LPIPS) per 100 frames of the frames
     after the fifth.
     """
-    frames = np.arange(len(curve.psnr))
-
-    def slope(values: np.ndarray) -> float:
-        return (
-            float(np.polyfit(frames[5:], values[5:], 1)[0] * 100)
-            if len(values) > 8
-            else 0.0
-        )
-
+    gain = curve.psnr - curve.bicubic_psnr
     return {
         "psnr_first": float(curve.psnr[0]),
         "psnr": float(curve.psnr.mean()),
-        "psnr_over_bicubic": float((curve.psnr - curve.bicubic_psnr).mean()),
-        "psnr_drift": slope(curve.psnr - curve.bicubic_psnr),
+        "psnr_over_bicubic": float(gain.mean()),
+        "psnr_drift": _slope(gain),
         "lpips": float(curve.lpips.mean()),
-        "lpips_drift": slope(curve.lpips),
+        "lpips_drift": _slope(curve.lpips),
     }
+
+
+def _slope(values: np.ndarray) -> float:
+    # a line through fewer points would be noise
+    if len(values) <= 8:
+        return 0.0
+    frames = np.arange(len(values))
+    per_frame, _ = np.polyfit(frames[5:], values[5:], 1)
+    return float(per_frame * 100)
 
 
 def windows(run: RunConfig) -> Iterator[tuple[str, Video]]:
@@ -181,21 +189,11 @@ def windows(run: RunConfig) -> Iterator[tuple[str, Video]]:
     to and fro).
     """
     data = validation_config(run)
-    batch = first_batch(data, run.window)
-    yield (
-        "loss",
-        to_video(
-            jnp.asarray(batch.hr), None if batch.lr is None else jnp.asarray(batch.lr)
-        ),
-    )
+    yield "loss", first_video(data, run.window)
     available = 16
     if data.path.endswith(".npy"):
         available = np.load(data.path, mmap_mode="r").shape[1]
-    batch = first_batch(
-        replace(data, batch_size=min(4, data.batch_size)),
-        min(available, run.drift_frames),
-    )
-    video = to_video(
-        jnp.asarray(batch.hr), None if batch.lr is None else jnp.asarray(batch.lr)
-    )
+    # four streams are enough for a curve, and drift costs a step per frame
+    few = replace(data, batch_size=min(4, data.batch_size))
+    video = first_video(few, min(available, run.drift_frames))
     yield "drift", ping_pong(video, run.drift_frames)

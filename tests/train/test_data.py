@@ -130,15 +130,15 @@ def test_resume_with_other_workers_is_refused(dataset):
 def test_processes_share_the_stream(dataset, packed):
     for path in (str(dataset), str(packed)):
         data = DataConfig(path=path, frames=2, crop=8, batch_size=4)
-        whole, parts = (
+        single, parts = (
             open_batches(data, 3),
             [open_batches(data, 3, k, 2) for k in range(2)],
         )
         for _ in range(2):
-            expected = next(whole).hr
-            found = np.stack([next(p).hr for p in parts], 1).reshape(expected.shape)
-            np.testing.assert_array_equal(found, expected)
-        for batches in (whole, *parts):
+            expected = next(single).hr
+            joined = np.stack([next(p).hr for p in parts], 1).reshape(expected.shape)
+            np.testing.assert_array_equal(joined, expected)
+        for batches in (single, *parts):
             batches.close()
 
 
@@ -183,7 +183,7 @@ def test_packed_windows_are_seen_there_and_back_by_a_longer_run(packed):
     (window,) = next(PackedBatches(data)).hr
     assert (window[0] != window[3]).any()
     np.testing.assert_array_equal(window, window[[0, 1, 2, 3, 2, 1, 0, 1, 2]])
-    assert any((window[:4] == whole).all() for whole in np.load(packed))
+    assert any((window[:4] == packed_window).all() for packed_window in np.load(packed))
 
 
 @pytest.mark.parametrize(

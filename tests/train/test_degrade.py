@@ -35,8 +35,8 @@ def test_filter_is_a_centred_convolution():
     frames[0, 7, 7] = 255
     kernel = np.random.default_rng(0).random((5, 5))
     kernel /= kernel.sum()
-    found = blur.filter_frames(frames, kernel[None])[0, 5:10, 5:10, 0]
-    np.testing.assert_allclose(found, np.rint(255 * kernel), atol=1)
+    response = blur.filter_frames(frames, kernel[None])[0, 5:10, 5:10, 0]
+    np.testing.assert_allclose(response, np.rint(255 * kernel), atol=1)
 
 
 def test_walk_stays_inside():

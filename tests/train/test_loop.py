@@ -199,12 +199,12 @@ def test_latest_and_best_checkpoints_are_kept(kind, tmp_path):
     checkpoints.close()
     checkpoints = kind(tmp_path / "c")
     assert checkpoints.latest() == 5
-    kept = {
+    steps_on_disk = {
         int(p.name.removeprefix("step_"))
         for p in (tmp_path / "c").iterdir()
         if p.is_dir()
     }
-    assert kept == {2, 4, 5}
+    assert steps_on_disk == {2, 4, 5}
     state, notes = checkpoints.restore(5, state_of(0))
     assert notes == {"data": {"packed": 5}}
     assert jax.tree.structure(state) == jax.tree.structure(state_of(0))
@@ -256,5 +256,5 @@ def test_two_processes_finish_together(init, packed, tmp_path):
     }
     common = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
     finish(*(run_process(spec, **common, JAX_PROCESS_ID=str(k)) for k in range(2)))
-    found = weights(tmp_path / "two")
-    assert all(np.isfinite(value).all() for value in found.values())
+    exported = weights(tmp_path / "two")
+    assert all(np.isfinite(value).all() for value in exported.values())

@@ -175,8 +175,8 @@ def test_critic_sizes(channels, count, norm):
         == count
     )
     for side, logits in ((256, 30), (512, 62)):
-        found = jax.eval_shape(net.apply, shapes, jnp.zeros((2, side, side, channels)))
-        assert found.shape == (2, logits, logits, 1)
+        output = jax.eval_shape(net.apply, shapes, jnp.zeros((2, side, side, channels)))
+        assert output.shape == (2, logits, logits, 1)
 
 
 def test_learning_rate():

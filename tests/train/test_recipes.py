@@ -64,7 +64,7 @@ def test_a_released_recipe_trains(name, moved, ratio_at, published, tmp_path):
         "2",
     ]
     # AlexNet's weights are not shipped
-    own = [
+    words = [
         "--loss.perceptual-net",
         "squeeze",
         "--loss.gan.start",
@@ -74,7 +74,7 @@ def test_a_released_recipe_trains(name, moved, ratio_at, published, tmp_path):
         "--log-every",
         "1",
     ]
-    own += [
+    words += [
         "--loss.gan.ratio-at",
         ratio_at,
     ]  # the toy decoder's layers have other numbers
@@ -95,7 +95,7 @@ def test_a_released_recipe_trains(name, moved, ratio_at, published, tmp_path):
                 "--out",
                 str(tmp_path),
                 *small,
-                *own,
+                *words,
                 *quick,
             ]
         )

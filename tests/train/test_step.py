@@ -135,13 +135,13 @@ def test_training_hops_are_the_inference_step(tiny, params, batch):
     context = make(tiny, rollout=RolloutConfig(burn_in=4))
     video = to_video(jnp.asarray(batch), None)
     first = first_hop(video, jax.random.key(0), context)
-    found = jax.jit(lambda p: burn_in(p, first, video, jnp.asarray(4), context))(params)
+    hop = jax.jit(lambda p: burn_in(p, first, video, jnp.asarray(4), context))(params)
     state, sr = jax.jit(
         lambda p: rollout(prepare(p, tiny), first.state, video.lr, config=tiny)
     )(params)
-    np.testing.assert_allclose(found.state.prev_sr, state.prev_sr, atol=1e-5)
-    np.testing.assert_allclose(found.prev_sr, sr[-1], atol=1e-5)
-    assert found.state.frame_index.tolist() == [4, 4]
+    np.testing.assert_allclose(hop.state.prev_sr, state.prev_sr, atol=1e-5)
+    np.testing.assert_allclose(hop.prev_sr, sr[-1], atol=1e-5)
+    assert hop.state.frame_index.tolist() == [4, 4]
 
 
 def gradient_of(context, params, video, key):
@@ -189,21 +189,23 @@ def test_gradient_in_the_scan_is_the_detached_sum(tiny, params, batch):
 def test_longer_segments_reach_back_through_the_feedback(tiny, params, batch):
     still = np.repeat(batch[:, :1], 2, 1)  # nothing moves, so the past is trusted
     video = to_video(jnp.asarray(still), None)
-    found = {}
+    gradients = {}
     for segment in (1, 2):
         context = make(
             tiny,
             trained=("vae/decoder/*",),
             rollout=RolloutConfig(hops=2, segment=segment),
         )
-        found[segment], _, _ = gradient_of(context, params, video, jax.random.key(0))
-    path = next(p for p in found[1] if p.endswith("kernel"))
-    assert not np.allclose(found[1][path], found[2][path], atol=1e-7)
+        gradients[segment], _, _ = gradient_of(
+            context, params, video, jax.random.key(0)
+        )
+    path = next(p for p in gradients[1] if p.endswith("kernel"))
+    assert not np.allclose(gradients[1][path], gradients[2][path], atol=1e-7)
 
 
 def test_accumulated_gradient_is_that_of_the_whole_batch(tiny, params):
     hr = np.stack([moving_texture(1, 64, 64, seed) for seed in range(4)])
-    found = []
+    gradients = []
     for parts in (1, 2):
         context = make(
             tiny,
@@ -220,11 +222,16 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(tiny, params):
         compute = functools.partial(
             accumulate, context=context._replace(run=run), with_gan=False
         )
-        found.append(jax.jit(compute)(state, frozen, hr, None, jax.random.key(0))[0])
-    for path in found[0]:
-        scale = float(jnp.abs(found[0][path]).max()) + 1e-8
+        gradients.append(
+            jax.jit(compute)(state, frozen, hr, None, jax.random.key(0))[0]
+        )
+    for path in gradients[0]:
+        scale = float(jnp.abs(gradients[0][path]).max()) + 1e-8
         np.testing.assert_allclose(
-            found[1][path] / scale, found[0][path] / scale, atol=1e-4, err_msg=path
+            gradients[1][path] / scale,
+            gradients[0][path] / scale,
+            atol=1e-4,
+            err_msg=path,
         )
 
 

@@ -3,8 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 SCALE = 4
+
+Clip = UInt8[np.ndarray, "f _ _ 3"]
+"""Frames of a window, RGB."""
+Picture = UInt8[np.ndarray, "_ _ 3"]
 
 
 class Batch(NamedTuple):

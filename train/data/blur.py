@@ -1,5 +1,7 @@
 """Blur kernels of the blind degradation (Real-ESRGAN's families), and their use."""
 
+from typing import Any
+
 import numpy as np
 import scipy.fft
 import scipy.special
@@ -27,13 +29,17 @@ def gaussian_family(
     exp(-q^beta/2), plateau 1/(1+q^beta).
     """
     x, y = _grid(size)
-    u = (np.cos(angle) * x + np.sin(angle) * y) / sigmas[0]
-    v = (-np.sin(angle) * x + np.cos(angle) * y) / sigmas[1]
+    cos = np.cos(angle)
+    sin = np.sin(angle)
+    along, across = sigmas
+    u = (cos * x + sin * y) / along
+    v = (-sin * x + cos * y) / across
     q = u * u + v * v
     if family.startswith("plateau"):
         kernel = 1 / (1 + q**beta)
     else:
-        kernel = np.exp(-0.5 * q ** (beta if family.startswith("generalized") else 1.0))
+        exponent = beta if family.startswith("generalized") else 1.0
+        kernel = np.exp(-0.5 * q**exponent)
     return kernel / kernel.sum()
 
 
@@ -43,9 +49,12 @@ def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
     """
     x, y = _grid(size)
     radius = np.hypot(x, y)
+    # the middle pixel has the limit of the quotient
+    limit = cutoff**2 / (4 * np.pi)
     safe = np.where(radius == 0, 1.0, radius)
-    kernel = cutoff * scipy.special.j1(cutoff * safe) / (2 * np.pi * safe)
-    kernel = np.where(radius == 0, cutoff**2 / (4 * np.pi), kernel)
+    bessel = scipy.special.j1(cutoff * safe)
+    kernel = cutoff * bessel / (2 * np.pi * safe)
+    kernel = np.where(radius == 0, limit, kernel)
     return kernel / kernel.sum()
 
 
@@ -56,27 +65,23 @@ def random_kernels(
     walk over its frames.
     """
     size = int(rng.choice(np.arange(7, 22, 2)))
-    family = str(
-        rng.choice(
-            list(FAMILIES), p=np.array(list(FAMILIES.values())) / sum(FAMILIES.values())
-        )
-    )
+    shares = np.array(list(FAMILIES.values()))
+    family = str(rng.choice(list(FAMILIES), p=shares / sum(FAMILIES.values())))
     if family == "sinc":
-        return np.repeat(
-            sinc_kernel(size, rng.uniform(np.pi / 3, np.pi))[None], num_frames, 0
-        )
+        cutoff = rng.uniform(np.pi / 3, np.pi)
+        kernel = sinc_kernel(size, cutoff)
+        return np.repeat(kernel[None], num_frames, 0)
     angle = rng.uniform(-np.pi, np.pi)
-    beta = rng.uniform(1, 2) if family.startswith("plateau") else rng.uniform(0.5, 4)
-    first = walk(rng, sigma_range, 0.02, num_frames)
-    second = (
-        walk(rng, sigma_range, 0.02, num_frames) if family.endswith("aniso") else first
-    )
-    return np.stack(
-        [
-            gaussian_family(size, (a, b), angle, family, beta)
-            for a, b in zip(first, second)
-        ]
-    )
+    is_plateau = family.startswith("plateau")
+    beta = rng.uniform(1, 2) if is_plateau else rng.uniform(0.5, 4)
+    along = walk(rng, sigma_range, 0.02, num_frames)
+    across = along
+    if family.endswith("aniso"):
+        across = walk(rng, sigma_range, 0.02, num_frames)
+    kernels = []
+    for sigmas in zip(along, across):
+        kernels.append(gaussian_family(size, sigmas, angle, family, beta))
+    return np.stack(kernels)
 
 
 def walk(
@@ -92,22 +97,27 @@ def walk(
 
 def filter_frames(frames: np.ndarray, kernels: np.ndarray) -> np.ndarray:
     """uint8[f,h,w,3] convolved with float[f,k,k], borders mirrored, in 8 bits."""
+    _, height, width, _ = frames.shape
     reach = kernels.shape[-1] // 2
+    none = (0, 0)
+    around = (reach, reach)
     padded = np.pad(
         frames.astype(np.float32),
-        ((0, 0), (reach, reach), (reach, reach), (0, 0)),
+        (none, around, around, none),
         mode="symmetric",
     )
-    shape = [
-        scipy.fft.next_fast_len(s + 2 * reach, real=True) for s in padded.shape[1:3]
+    # a product of spectra is a convolution around the border: room for its ends
+    shape: list[Any] = [
+        scipy.fft.next_fast_len(side + 2 * reach, real=True)
+        for side in padded.shape[1:3]
     ]
-    response = np.asarray(
-        scipy.fft.rfft2(kernels.astype(np.float32), shape, axes=(1, 2))
-    )
-    spectrum = (
-        np.asarray(scipy.fft.rfft2(padded, shape, axes=(1, 2))) * response[..., None]
-    )
+    response = _spectrum(kernels.astype(np.float32), shape)
+    spectrum = _spectrum(padded, shape) * response[..., None]
     full = np.asarray(scipy.fft.irfft2(spectrum, shape, axes=(1, 2)))
-    height, width = frames.shape[1:3]
-    valid = full[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
+    first = 2 * reach
+    valid = full[:, first : first + height, first : first + width]
     return np.clip(np.rint(valid), 0, 255).astype(np.uint8)
+
+
+def _spectrum(images: np.ndarray, shape: list[int]) -> np.ndarray:
+    return np.asarray(scipy.fft.rfft2(images, shape, axes=(1, 2)))

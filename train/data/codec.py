@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from train.data.batch import Clip, Picture
+
 DECODERS = {
     "libx264": "h264",
     "libx265": "hevc",
@@ -74,23 +76,20 @@ def random_settings(rng: np.random.Generator) -> list[CodecSettings]:
             low_latency=bool(rng.random() < 0.4),
         )
 
-    return [settings() for _ in range(2 if codec == "twice" else 1)]
+    num_encodes = 2 if codec == "twice" else 1
+    return [settings() for _ in range(num_encodes)]
 
 
 def any_settings(rng: np.random.Generator, smallest_side: int) -> CodecSettings:
     """One encode by any of the seven encoders, from visually lossless to awful."""
-    codec = str(
-        rng.choice(
-            list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values())
-        )
-    )
+    shares = np.array(list(SHARES.values()))
+    codec = str(rng.choice(list(SHARES), p=shares / sum(SHARES.values())))
     if smallest_side < SMALLEST and codec in ("libx265", "libsvtav1"):
         codec = "libx264"
-    presets = (
-        ["veryfast", "fast", "medium"]
-        if codec == "libx265"
-        else ["ultrafast", "veryfast", "fast", "medium"]
-    )
+    presets = ["veryfast", "fast", "medium"]
+    # x265 corrupts the heap at this one (`SMALLEST`)
+    if codec != "libx265":
+        presets.insert(0, "ultrafast")
     return CodecSettings(
         codec=codec,
         crf=float(rng.triangular(CRF_RANGE[0], 28, CRF_RANGE[1])),
@@ -100,35 +99,44 @@ def any_settings(rng: np.random.Generator, smallest_side: int) -> CodecSettings:
     )
 
 
-def compress(frames: np.ndarray, settings: CodecSettings) -> np.ndarray:
+def compress(frames: Clip, settings: CodecSettings) -> Clip:
     """uint8[f,h,w,3] -> the same after encoding and decoding. RuntimeError if the codec
     loses a frame.
     """
     import av
 
-    height, width = frames.shape[1:3]
-    padded = np.pad(
-        frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge"
-    )
+    _, height, width, _ = frames.shape
+    none = (0, 0)
+    odd_row = (0, height % 2)
+    odd_column = (0, width % 2)
+    # 4:2:0 has a colour for two by two pixels
+    padded = np.pad(frames, (none, odd_row, odd_column, none), mode="edge")
     encoder = _encoder(settings, padded.shape[2], padded.shape[1])
+    packets = []
+    for frame in padded:
+        packets += encoder.encode(_to_yuv(frame, encoder.pix_fmt))
+    packets += encoder.encode(None)
     decoder: Any = av.CodecContext.create(DECODERS[settings.codec], "r")
     decoder.thread_count = 1
-    packets = [
-        p for f in padded for p in encoder.encode(_to_yuv(f, encoder.pix_fmt))
-    ] + encoder.encode(None)
-    decoded = [f for p in packets for f in decoder.decode(p)] + decoder.decode(None)
+    decoded = []
+    for packet in packets:
+        decoded += decoder.decode(packet)
+    decoded += decoder.decode(None)
     if len(decoded) != len(frames):
         raise RuntimeError(f"{settings}: {len(frames)} frames in, {len(decoded)} out")
-    return np.stack([_to_rgb(f)[:height, :width] for f in decoded])
+    pictures = [_to_rgb(frame)[:height, :width] for frame in decoded]
+    return np.stack(pictures)
 
 
 def _encoder(settings: CodecSettings, width: int, height: int) -> Any:
     import av
 
     encoder: Any = av.CodecContext.create(settings.codec, "w")
-    encoder.width, encoder.height = width, height
+    encoder.width = width
+    encoder.height = height
     encoder.pix_fmt = "yuvj420p" if settings.codec == "mjpeg" else "yuv420p"
-    encoder.framerate, encoder.time_base = 25, Fraction(1, 25)
+    encoder.framerate = 25
+    encoder.time_base = Fraction(1, 25)
     encoder.gop_size = settings.gop
     encoder.thread_count = 1
     encoder.options = _options(settings)
@@ -144,14 +152,7 @@ def _options(settings: CodecSettings) -> dict[str, str]:
         if settings.low_latency:
             options["tune"] = "zerolatency"
         return options
-    low, high = QUANTISERS[codec]
-    share = (settings.crf - CRF_RANGE[0]) / (CRF_RANGE[1] - CRF_RANGE[0])
-    share = min(max(share, 0.0), 1.0)
-    if codec in ("libvpx-vp9", "libsvtav1"):
-        quantiser = str(round(low + share * (high - low)))
-    else:
-        # a quantiser step of these is a step in pixel values: CRF counts its logarithm
-        quantiser = str(round(low * (high / low) ** share))
+    quantiser = _quantiser(settings)
     if codec == "libvpx-vp9":
         lag = "0" if settings.low_latency else "12"
         return {
@@ -169,13 +170,24 @@ def _options(settings: CodecSettings) -> dict[str, str]:
     return options
 
 
-def _to_yuv(frame: np.ndarray, pixel_format: str):
+def _quantiser(settings: CodecSettings) -> str:
+    """The settings' CRF on the encoder's own scale."""
+    low, high = QUANTISERS[settings.codec]
+    lowest_crf, highest_crf = CRF_RANGE
+    share = (settings.crf - lowest_crf) / (highest_crf - lowest_crf)
+    share = min(max(share, 0.0), 1.0)
+    if settings.codec in ("libvpx-vp9", "libsvtav1"):
+        return str(round(low + share * (high - low)))
+    # a quantiser step of the others is a step in pixel values: CRF counts its logarithm
+    return str(round(low * (high / low) ** share))
+
+
+def _to_yuv(frame: Picture, pixel_format: str) -> Any:
     import av
 
-    video_frame = av.VideoFrame.from_ndarray(
-        np.ascontiguousarray(frame), format="rgb24"
-    )
-    return video_frame.reformat(format=pixel_format, interpolation=_quality())
+    pixels = np.ascontiguousarray(frame)
+    picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+    return picture.reformat(format=pixel_format, interpolation=_quality())
 
 
 def _to_rgb(frame) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from train.data.batch import Clip
 from train.data.blur import filter_frames, random_kernels, sinc_kernel, walk
 from train.data.codec import compress, random_settings
 from train.data.real import real
@@ -36,152 +37,177 @@ class PassStrength:
     poisson: tuple[float, float]
 
 
-FIRST = PassStrength(1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1, 30), (0.05, 3))
+FIRST = PassStrength(
+    blur=1.0,
+    sigma=(0.2, 3.0),
+    resize=(0.2, 0.7, 0.1),
+    scale=(0.15, 1.5),
+    noise=(1.0, 30.0),
+    poisson=(0.05, 3.0),
+)
 SECOND = PassStrength(
-    0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5)
+    blur=0.8,
+    sigma=(0.2, 1.5),
+    resize=(0.3, 0.4, 0.3),
+    scale=(0.3, 1.2),
+    noise=(1.0, 25.0),
+    poisson=(0.05, 2.5),
 )
 
 
-def bicubic(frames: np.ndarray, scale: int = 4) -> np.ndarray:
+def bicubic(frames: Clip, scale: int = 4) -> Clip:
     """uint8[f,H,W,3] -> uint8[f,H/scale,W/scale,3]."""
-    return resize(
-        frames,
-        (frames.shape[1] // scale, frames.shape[2] // scale),
-        Image.Resampling.BICUBIC,
-    )
+    _, height, width, _ = frames.shape
+    size = (height // scale, width // scale)
+    return resize(frames, size, Image.Resampling.BICUBIC)
 
 
-def _bicubic(
-    frames: np.ndarray, rng: np.random.Generator, scale: int = 4
-) -> np.ndarray:
+def _bicubic(frames: Clip, rng: np.random.Generator, scale: int = 4) -> Clip:
     del rng
     return bicubic(frames, scale)
 
 
-def resize(
-    frames: np.ndarray, size: tuple[int, int], method: Image.Resampling
-) -> np.ndarray:
+def resize(frames: Clip, size: tuple[int, int], method: Image.Resampling) -> Clip:
     """uint8[f,h,w,3] -> uint8[f,*size,3], antialiased."""
-    return np.stack(
-        [
-            np.asarray(Image.fromarray(f).resize((size[1], size[0]), method))
-            for f in frames
-        ]
-    )
+    height, width = size
+    pictures = []
+    for frame in frames:
+        picture = Image.fromarray(frame).resize((width, height), method)
+        pictures.append(np.asarray(picture))
+    return np.stack(pictures)
 
 
 def context_frames(rng: np.random.Generator, kind: str = "blind") -> tuple[int, int]:
     """(frames to add to the window before encoding, those of them that come first)."""
-    extra = int(rng.integers(CONTEXT[kind], 2 * CONTEXT[kind] + 1))
-    return extra, int(rng.integers(0, extra + 1))
+    least = CONTEXT[kind]
+    extra = int(rng.integers(least, 2 * least + 1))
+    before = int(rng.integers(0, extra + 1))
+    return extra, before
 
 
-def blind(frames: np.ndarray, rng: np.random.Generator, scale: int = 4) -> np.ndarray:
+def blind(frames: Clip, rng: np.random.Generator, scale: int = 4) -> Clip:
     """uint8[f,H,W,3] -> uint8[f,H/scale,W/scale,3]; all frames share the drawn
     settings, which walk slowly.
     """
-    size = frames.shape[1] // scale, frames.shape[2] // scale
+    _, height, width, _ = frames.shape
+    size = (height // scale, width // scale)
     passes = int(rng.choice([0, 1, 2], p=[0.3, 0.35, 0.35]))
     lr = frames
     for strength in (FIRST, SECOND)[:passes]:
-        lr = degrade_once(lr, rng, strength, base=frames.shape[1:3])
-    steps = [lambda x: _finish(x, rng, size, sharpen=passes == 2)]
-    if rng.random() < 0.7:
-        settings = random_settings(rng)
-        # encoded at the final size, or before the last reduction as a player that
-        # downscales would show it
-        if passes < 2 or rng.random() < 0.5:
-            steps.append(lambda x: _encode(x, settings))
-        else:
-            steps.insert(0, lambda x: _encode(_limit(x, 2 * size[0]), settings))
-    for step in steps:
-        lr = step(lr)
-    return lr
+        lr = degrade_once(lr, rng, strength, base=(height, width))
+    is_sharpened = passes == 2
+    if rng.random() >= 0.7:
+        return _finish(lr, rng, size, is_sharpened)
+    settings = random_settings(rng)
+    # encoded at the final size, or before the last reduction as a player that
+    # downscales would show it
+    if passes < 2 or rng.random() < 0.5:
+        lr = _finish(lr, rng, size, is_sharpened)
+        return _encode(lr, settings)
+    lr = _limit(lr, 2 * size[0])
+    lr = _encode(lr, settings)
+    return _finish(lr, rng, size, is_sharpened)
 
 
 def degrade_once(
-    frames: np.ndarray,
+    frames: Clip,
     rng: np.random.Generator,
     strength: PassStrength,
     base: tuple[int, int],
-) -> np.ndarray:
+) -> Clip:
     """Blur, resize by a random factor of `base`, noise, JPEG. uint8[f,h,w,3] ->
     uint8[f,h',w',3].
     """
     count = len(frames)
     if rng.random() < strength.blur:
-        frames = filter_frames(frames, random_kernels(rng, strength.sigma, count))
+        kernels = random_kernels(rng, strength.sigma, count)
+        frames = filter_frames(frames, kernels)
+    factor = _factor(rng, strength)
+    sides = []
+    for side, base_side in zip(frames.shape[1:3], base):
+        # the second pass scales the result of the first; never below the final size
+        # over two, where nothing would survive
+        side = max(int(side * factor), base_side // 8)
+        sides.append(side // 2 * 2)
+    height, width = sides
+    frames = resize(frames, (height, width), FILTERS[rng.integers(3)])
+    frames = add_noise(frames, rng, strength)
+    return add_jpeg(frames, rng)
+
+
+def _factor(rng: np.random.Generator, strength: PassStrength) -> float:
     up, down, _ = strength.resize
+    smallest, largest = strength.scale
     pick = rng.random()
     if pick < up:
-        factor = rng.uniform(1, strength.scale[1])
-    else:
-        factor = rng.uniform(strength.scale[0], 1) if pick < up + down else 1.0
-    # the second pass scales what the first left; never below the final size over two,
-    # where nothing would survive
-    sides = [
-        max(int(side * factor), other // 8)
-        for side, other in zip(frames.shape[1:3], base)
-    ]
-    frames = resize(
-        frames, (sides[0] // 2 * 2, sides[1] // 2 * 2), FILTERS[rng.integers(3)]
-    )
-    return add_jpeg(add_noise(frames, rng, strength), rng)
+        return rng.uniform(1, largest)
+    if pick < up + down:
+        return rng.uniform(smallest, 1)
+    return 1.0
 
 
-def add_noise(
-    frames: np.ndarray, rng: np.random.Generator, strength: PassStrength
-) -> np.ndarray:
+def add_noise(frames: Clip, rng: np.random.Generator, strength: PassStrength) -> Clip:
     """Gaussian (sigma of 255) or Poisson noise, half each; grey (one value for R, G and
     B) in 40 %.
     """
     channels = 1 if rng.random() < 0.4 else 3
-    shape = (*frames.shape[:3], channels)
+    count, height, width, _ = frames.shape
+    shape = (count, height, width, channels)
     values = frames.astype(np.float32)
     if rng.random() < 0.5:
-        sigma = walk(rng, strength.noise, 0.1, len(frames))[:, None, None, None]
-        noise = rng.standard_normal(shape, dtype=np.float32) * sigma
+        sigmas = walk(rng, strength.noise, 0.1, count)
+        normal = rng.standard_normal(shape, dtype=np.float32)
+        noise = normal * sigmas[:, None, None, None]
     else:
-        scale = walk(rng, strength.poisson, 0.005, len(frames))[:, None, None, None]
+        scales = walk(rng, strength.poisson, 0.005, count)
         source = values if channels == 3 else values.mean(-1, keepdims=True)
+        normal = rng.standard_normal(shape, dtype=np.float32)
         # 255 grey levels as photon counts: deviation sqrt(value), times the strength
-        noise = rng.standard_normal(shape, dtype=np.float32) * np.sqrt(source) * scale
-    return np.clip(np.rint(values + noise), 0, 255).astype(np.uint8)
+        noise = normal * np.sqrt(source) * scales[:, None, None, None]
+    levels = np.rint(values + noise)
+    return np.clip(levels, 0, 255).astype(np.uint8)
 
 
-def add_jpeg(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def add_jpeg(frames: Clip, rng: np.random.Generator) -> Clip:
     """JPEG of quality 30-95, walking by at most 3 per frame."""
-    qualities = walk(rng, (30, 95), 3, len(frames))
-    out = []
+    qualities = walk(rng, (30.0, 95.0), 3.0, len(frames))
+    pictures = []
     for frame, quality in zip(frames, qualities):
         buffer = io.BytesIO()
         Image.fromarray(frame).save(buffer, "JPEG", quality=int(quality))
-        out.append(np.asarray(Image.open(buffer)))
-    return np.stack(out)
+        picture = Image.open(buffer)
+        pictures.append(np.asarray(picture))
+    return np.stack(pictures)
 
 
 def _finish(
-    frames: np.ndarray, rng: np.random.Generator, size: tuple[int, int], sharpen: bool
-) -> np.ndarray:
-    frames = resize(
-        frames, size, FILTERS[rng.integers(3)] if sharpen else Image.Resampling.BICUBIC
-    )
-    if sharpen and rng.random() < 0.8:
-        kernel = sinc_kernel(
-            int(rng.choice(np.arange(7, 22, 2))), rng.uniform(np.pi / 3, np.pi)
-        )
-        frames = filter_frames(frames, np.repeat(kernel[None], len(frames), 0))
+    frames: Clip, rng: np.random.Generator, size: tuple[int, int], sharpen: bool
+) -> Clip:
+    """Reduces to the LR size; ``sharpen``: by any filter, mostly with a ringing one
+    behind it.
+    """
+    if not sharpen:
+        return resize(frames, size, Image.Resampling.BICUBIC)
+    frames = resize(frames, size, FILTERS[rng.integers(3)])
+    if rng.random() < 0.8:
+        kernel_size = int(rng.choice(np.arange(7, 22, 2)))
+        cutoff = rng.uniform(np.pi / 3, np.pi)
+        kernel = sinc_kernel(kernel_size, cutoff)
+        kernels = np.repeat(kernel[None], len(frames), 0)
+        frames = filter_frames(frames, kernels)
     return frames
 
 
-def _limit(frames: np.ndarray, height: int) -> np.ndarray:
-    if frames.shape[1] <= height:
+def _limit(frames: Clip, limit: int) -> Clip:
+    """Frames at most ``limit`` pixels high, in their aspect."""
+    _, height, width, _ = frames.shape
+    if height <= limit:
         return frames
-    width = round(frames.shape[2] * height / frames.shape[1])
-    return resize(frames, (height, width), Image.Resampling.BICUBIC)
+    limited_width = round(width * limit / height)
+    return resize(frames, (limit, limited_width), Image.Resampling.BICUBIC)
 
 
-def _encode(frames: np.ndarray, settings: list) -> np.ndarray:
+def _encode(frames: Clip, settings: list) -> Clip:
     for one in settings:
         frames = compress(frames, one)
     return frames

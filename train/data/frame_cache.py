@@ -68,9 +68,9 @@ def open_source(path: str, split: str) -> Sequence:
 
     folders = [p.parent for p in sorted(Path(path).rglob("dataset_info.json"))]
     if len(folders) != 1:
-        found = "no dataset" if not folders else f"{len(folders)} datasets"
+        count = "no dataset" if not folders else f"{len(folders)} datasets"
         raise ValueError(
-            f"data.path={path}: found {found}, expected one; make it: python -m "
+            f"data.path={path}: found {count}, expected one; make it: python -m "
             "train.prepare --help"
         )
     builder = tfds.builder_from_directory(str(folders[0]))

@@ -5,6 +5,8 @@ image.
 import numpy as np
 from PIL import Image
 
+from train.data.batch import Clip, Picture
+
 REACH = 1.22
 """Side of the square that a rolled and zoomed view can touch, in view sides."""
 
@@ -18,7 +20,8 @@ def camera_path(num_frames: int, rng: np.random.Generator) -> np.ndarray:
     of at most a tenth of a pixel).
     """
     time = np.arange(num_frames)[:, None]
-    angle, speed = rng.uniform(0, 2 * np.pi), 6 * rng.beta(1, 2)
+    angle = rng.uniform(0, 2 * np.pi)
+    speed = 6 * rng.beta(1, 2)
     is_still = rng.random() < 0.2
     velocity = [
         speed * np.cos(angle),
@@ -26,14 +29,14 @@ def camera_path(num_frames: int, rng: np.random.Generator) -> np.ndarray:
         rng.normal(0, 0.003),
         rng.normal(0, 0.002),
     ]
-    shake_size = (
-        np.array([0.03, 0.03, 0, 0])
-        if is_still
-        else np.array([0.6, 0.6, 0.001, 0.001]) * rng.random()
-    )
+    if is_still:
+        shake_size = np.array([0.03, 0.03, 0, 0])
+    else:
+        shake_size = np.array([0.6, 0.6, 0.001, 0.001]) * rng.random()
     shake = np.zeros((num_frames, 4))
     for frame in range(1, num_frames):
-        shake[frame] = 0.8 * shake[frame - 1] + shake_size * rng.normal(size=4)
+        push = shake_size * rng.normal(size=4)
+        shake[frame] = 0.8 * shake[frame - 1] + push
     drift = time * np.array(velocity) * (0.0 if is_still else 1.0)
     path = drift + shake
     path[:, 2] = np.clip(np.exp(path[:, 2]), 0.85, 1.1)
@@ -42,13 +45,13 @@ def camera_path(num_frames: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def moving_crops(
-    photo: np.ndarray,
+    photo: Picture,
     num_frames: int,
     size: int,
     rng: np.random.Generator,
     *,
     whole_pixels: bool = False,
-) -> np.ndarray:
+) -> Clip:
     """uint8[h,w,3] -> uint8[f,size,size,3]: bicubic crops along a camera path that
     stays inside the photograph.
 
@@ -56,44 +59,58 @@ def moving_crops(
     and is many times faster.
     """
     path = camera_path(num_frames, rng)
+    offsets = path[:, :2]
     sides = np.array(photo.shape[1::-1])
     needed = REACH * size + 2
     # more scene per crop, and the antialiased reduction hides JPEG noise; a small
     # picture is enlarged instead
     reduction = max(rng.uniform(0.5, 1.0), needed / sides.min())
-    room = (sides * reduction - needed) / 2
+    reduced_sides = sides * reduction
+    room = (reduced_sides - needed) / 2
     # the path may wander only as far as the picture goes: scale it down rather than
     # show a border
-    wander = np.abs(path[:, :2]).max(0)
-    path[:, :2] *= np.minimum(1.0, room / (wander + 1e-6))
-    reach = needed / 2 + np.abs(path[:, :2]).max(0)
-    centre = rng.uniform(reach, np.maximum(sides * reduction - reach, reach))
+    wander = np.abs(offsets).max(0)
+    offsets *= np.minimum(1.0, room / (wander + 1e-6))
+    reach = needed / 2 + np.abs(offsets).max(0)
+    last = np.maximum(reduced_sides - reach, reach)
+    centre = rng.uniform(reach, last)
     # only the part that the path can see is resized
     box = np.concatenate([centre - reach, centre + reach]) / reduction
     box = np.clip(box, 0, np.tile(sides, 2))
+    width, height = (round(2 * float(side)) for side in reach)
     part = Image.fromarray(photo).resize(
-        (round(2 * float(reach[0])), round(2 * float(reach[1]))),
+        (width, height),
         Image.Resampling.BICUBIC,
         box=tuple(box.tolist()),
     )
+    centres = reach + offsets
     if whole_pixels:
-        corners = np.rint(reach + path[:, :2] - size / 2).astype(int)
-        pixels = np.asarray(part)
-        return np.stack([pixels[y : y + size, x : x + size] for x, y in corners])
-    return np.stack(
-        [_view(part, reach + step[:2], step[2], step[3], size) for step in path]
-    )
+        return _whole_crops(np.asarray(part), centres, size)
+    views = []
+    for position, (zoom, roll) in zip(centres, path[:, 2:]):
+        views.append(_view(part, position, zoom, roll, size))
+    return np.stack(views)
+
+
+def _whole_crops(pixels: np.ndarray, centres: np.ndarray, size: int) -> Clip:
+    corners = np.rint(centres - size / 2).astype(int)
+    return np.stack([pixels[y : y + size, x : x + size] for x, y in corners])
 
 
 def _view(
     image: Image.Image, centre: np.ndarray, zoom: float, roll: float, size: int
 ) -> np.ndarray:
-    cos, sin = np.cos(roll) * zoom, np.sin(roll) * zoom
+    cos = np.cos(roll) * zoom
+    sin = np.sin(roll) * zoom
     half = size / 2
-    x0, y0 = centre[0] - cos * half + sin * half, centre[1] - sin * half - cos * half
-    matrix = (cos, -sin, x0, sin, cos, y0)
-    return np.asarray(
-        image.transform(
-            (size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
-        )
+    x, y = centre
+    # the view's top left corner
+    x0 = x - cos * half + sin * half
+    y0 = y - sin * half - cos * half
+    view = image.transform(
+        (size, size),
+        Image.Transform.AFFINE,
+        (cos, -sin, x0, sin, cos, y0),
+        Image.Resampling.BICUBIC,
     )
+    return np.asarray(view)

@@ -24,24 +24,27 @@ def write_packed(
 
     ``with_lr``: also their LR frames, uint8[n,f,h,w,3], as NAME.lr.npy.
     """
-    targets = {path: "hr"} | ({lr_path(path): "lr"} if with_lr else {})
+    targets = {path: "hr"}
+    if with_lr:
+        targets[lr_path(path)] = "lr"
     arrays: dict[Path, np.memmap] = {}
     for index, batch in zip(range(count), batches, strict=True):
         for target, name in targets.items():
             window = getattr(batch, name)[0]
             if index == 0:
                 shape = (count, *window.shape)
-                arrays[target] = np.lib.format.open_memmap(
-                    _partial(target), "w+", np.uint8, shape
-                )
+                arrays[target] = _create(_partial(target), shape)
             arrays[target][index] = window
     shape = arrays[path].shape
     for target in list(arrays):
         arrays.pop(target).flush()
-        _partial(target).rename(
-            target
-        )  # a half-written file never carries the final name
+        # a half-written file never carries the final name
+        _partial(target).rename(target)
     return shape
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    return np.lib.format.open_memmap(path, "w+", np.uint8, shape)
 
 
 def lr_path(path: Path) -> Path:
@@ -68,16 +71,18 @@ class PackedBatches:
         process_count: int = 1,
     ):
         self._array = _open(config)
-        self._lr = (
-            None if config.degradation == "bicubic" else _open_lr(config, self._array)
-        )
+        self._lr: np.ndarray | None = None
+        if config.degradation != "bicubic":
+            self._lr = _open_lr(config, self._array)
         if config.batch_size % process_count:
             raise ValueError(
                 f"data.batch_size {config.batch_size} is not a multiple of "
                 f"{process_count} processes"
             )
-        self._config, self._seed = config, seed
-        self._stride, self._offset = process_count, process_index
+        self._config = config
+        self._seed = seed
+        self._stride = process_count
+        self._offset = process_index
         self._next = 0
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
@@ -94,37 +99,44 @@ class PackedBatches:
         return Batch(*(np.stack(part) for part in zip(*windows)))
 
     def _window(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        epoch, place = divmod(index, len(self._array))
-        if self._order[0] != epoch:
-            self._order = (
-                epoch,
-                np.random.default_rng([self._seed, 1, epoch]).permutation(
-                    len(self._array)
-                ),
-            )
+        config = self._config
+        number = self._number(index)
+        # the seeds of the orders have a 1 in this place
         rng = np.random.default_rng([self._seed, 3, index])
-        number = self._order[1][place]
         window = self._array[number]
-        frames = window_indices(
-            len(window), self._config.frames, rng, self._config.reverse
-        )
-        crop = self._config.crop
-        top, left = crop_origin(window.shape[1:3], crop, SCALE, rng)
-        flips = rng.random() < self._config.flip
-        is_static = rng.random() < self._config.static
+        frames = window_indices(len(window), config.frames, rng, config.reverse)
+        crop = config.crop
+        origin = crop_origin(window.shape[1:3], crop, SCALE, rng)
+        flips = rng.random() < config.flip
+        is_static = rng.random() < config.static
 
         def cut(window: np.ndarray, scale: int) -> np.ndarray:
-            rows, columns = (
-                slice(start * scale // SCALE, start * scale // SCALE + crop * scale)
-                for start in (top, left)
-            )
-            part = window[frames, rows, columns]
-            part = part[:, :, ::-1] if flips else part
-            return np.repeat(part[:1], len(part), 0) if is_static else part
+            top, left = (start * scale // SCALE for start in origin)
+            side = crop * scale
+            part = window[frames, top : top + side, left : left + side]
+            if flips:
+                part = part[:, :, ::-1]
+            if is_static:
+                part = np.repeat(part[:1], len(part), 0)
+            return part
 
-        return cut(window, SCALE), None if self._lr is None else cut(
-            self._lr[number], 1
-        )
+        hr = cut(window, SCALE)
+        if self._lr is None:
+            return hr, None
+        return hr, cut(self._lr[number], 1)
+
+    def _number(self, index: int) -> int:
+        """The window in the file that is taken as number `index`; each epoch has its
+        own order.
+        """
+        count = len(self._array)
+        epoch, place = divmod(index, count)
+        current, order = self._order
+        if current != epoch:
+            rng = np.random.default_rng([self._seed, 1, epoch])
+            order = rng.permutation(count)
+            self._order = (epoch, order)
+        return int(order[place])
 
     def get_state(self) -> dict[str, Any]:
         """JSON-ready cursor."""
@@ -175,7 +187,8 @@ def _open_lr(config: DataConfig, hr: np.ndarray) -> np.ndarray:
             f"--degradation {config.degradation} writes it"
         )
     array = np.load(path, mmap_mode="r")
-    expected = (*hr.shape[:2], hr.shape[2] // SCALE, hr.shape[3] // SCALE, 3)
+    count, frames, height, width, channels = hr.shape
+    expected = (count, frames, height // SCALE, width // SCALE, channels)
     if array.shape != expected or array.dtype != np.uint8:
         raise ValueError(
             f"{path}: found {array.dtype}{list(array.shape)}, expected "

@@ -30,14 +30,15 @@ class Windows:
     def __init__(
         self, config: DataConfig, seed: int, process_index: int, process_count: int
     ):
-        self.config, self.seed = config, seed
-        self.process_index, self.process_count = process_index, process_count
+        self.config = config
+        self.seed = seed
+        self.process_index = process_index
+        self.process_count = process_count
         self._cache: FrameCache | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {
-            "_cache": None
-        }  # each worker process opens the files itself
+        # each worker process opens the files itself
+        return self.__dict__ | {"_cache": None}
 
     def __len__(self) -> int:
         return 2**40
@@ -45,84 +46,80 @@ class Windows:
     @property
     def cache(self) -> FrameCache:
         if self._cache is None:
-            self._cache = FrameCache(
-                self.config.path, self.config.split, self.config.cache_mb
-            )
+            config = self.config
+            self._cache = FrameCache(config.path, config.split, config.cache_mb)
         return self._cache
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """{'hr', 'lr'} of one window. The error of a broken record names it."""
-        shot, rng = draw(
-            index * self.process_count + self.process_index, len(self.cache), self.seed
-        )
-        config, crop = (
-            self.config,
-            self.config.crop + 2 * MARGIN[self.config.degradation],
-        )
-        extra, before = (
-            (0, 0)
-            if config.degradation == "bicubic"
-            else degrade.context_frames(rng, self.config.degradation)
-        )
+        config = self.config
+        kind = config.degradation
+        margin = MARGIN[kind]
+        number = index * self.process_count + self.process_index
+        shot, rng = draw(number, len(self.cache), self.seed)
+        extra = before = 0
+        if kind != "bicubic":
+            extra, before = degrade.context_frames(rng, kind)
         length = config.frames + extra
+        side = (config.crop + 2 * margin) * SCALE
         if config.rendered and rng.random() < config.rendered:
-            hr = rendered.clip(length, crop * SCALE, rng)
+            hr = rendered.clip(length, side, rng)
         else:
-            hr = self._moving_window(shot, length, crop * SCALE, rng)
+            hr = self._moving_window(shot, length, side, rng)
         if rng.random() < config.flip:
             hr = hr[:, :, ::-1]
         if rng.random() < config.static:
-            hr = np.repeat(hr[before : before + 1], len(hr), 0)
-        lr = degrade.KINDS[config.degradation](hr, rng, SCALE)
-        window, inner = (
-            slice(before, before + config.frames),
-            MARGIN[config.degradation],
-        )
-        return {"hr": _trim(hr[window], inner * SCALE), "lr": _trim(lr[window], inner)}
+            still = hr[before : before + 1]
+            hr = np.repeat(still, len(hr), 0)
+        lr = degrade.KINDS[kind](hr, rng, SCALE)
+        frames = slice(before, before + config.frames)
+        return {
+            "hr": _trim(hr[frames], margin * SCALE),
+            "lr": _trim(lr[frames], margin),
+        }
 
     def _moving_window(
         self, shot: int, length: int, side: int, rng: np.random.Generator
     ) -> np.ndarray:
+        config = self.config
+        is_real = config.degradation == "real"
         count = len(self.cache.shot(shot).frames)
         if count == 1:
-            whole_pixels = self.config.degradation == "real" and rng.random() < 0.7
-            return moving_crops(
-                self.cache.frame(shot, 0), length, side, rng, whole_pixels=whole_pixels
-            )
-        indices = window_indices(
-            count, length, rng, self.config.reverse, self.config.max_start
-        )
-        margin = (side - self.config.crop * SCALE) // 2
-        height, width = self.cache.frame(shot, int(indices[0])).shape[:2]
-        if self.config.degradation == "real":
+            photo = self.cache.frame(shot, 0)
+            whole_pixels = is_real and rng.random() < 0.7
+            return moving_crops(photo, length, side, rng, whole_pixels=whole_pixels)
+        indices = window_indices(count, length, rng, config.reverse, config.max_start)
+        crop_side = config.crop * SCALE
+        margin = (side - crop_side) // 2
+        height, width, _ = self.cache.frame(shot, int(indices[0])).shape
+        if is_real:
             # a frame smaller than the crop is mirrored at its end, as margins are
-            height, width = (
-                max(length, self.config.crop * SCALE) for length in (height, width)
-            )
-        top, left = crop_origin((height, width), self.config.crop, SCALE, rng)
-        return np.stack(
-            [
-                _cut(self.cache.frame(shot, int(i)), top - margin, left - margin, side)
-                for i in indices
-            ]
-        )
+            height = max(height, crop_side)
+            width = max(width, crop_side)
+        top, left = crop_origin((height, width), config.crop, SCALE, rng)
+        crops = []
+        for index in indices:
+            frame = self.cache.frame(shot, int(index))
+            crops.append(_cut(frame, top - margin, left - margin, side))
+        return np.stack(crops)
 
 
 def _cut(frame: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
     """frame[top:top+side, left:left+side], mirrored where the frame ends."""
-    bottom, right = top + side - frame.shape[0], left + side - frame.shape[1]
-    part = frame[max(top, 0) : top + side, max(left, 0) : left + side]
-    if min(top, left, -bottom, -right) >= 0:
+    height, width, _ = frame.shape
+    bottom = top + side
+    right = left + side
+    part = frame[max(top, 0) : bottom, max(left, 0) : right]
+    rows = (max(-top, 0), max(bottom - height, 0))
+    columns = (max(-left, 0), max(right - width, 0))
+    if rows == columns == (0, 0):
         return part
-    return np.pad(
-        part,
-        [(max(-top, 0), max(bottom, 0)), (max(-left, 0), max(right, 0)), (0, 0)],
-        mode="symmetric",
-    )
+    return np.pad(part, [rows, columns, (0, 0)], mode="symmetric")
 
 
 def _trim(frames: np.ndarray, margin: int) -> np.ndarray:
-    return np.ascontiguousarray(frames[:, margin:-margin, margin:-margin])
+    inner = slice(margin, -margin)
+    return np.ascontiguousarray(frames[:, inner, inner])
 
 
 class GrainBatches:
@@ -190,8 +187,7 @@ class GrainBatches:
 def _with_workers(dataset: grain.IterDataset, num_workers: int) -> grain.IterDataset:
     from absl import flags
 
-    if (
-        not flags.FLAGS.is_parsed()
-    ):  # grain's workers read absl flags, which only absl.app.run would parse
+    # grain's workers read absl flags, which only absl.app.run would parse
+    if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
     return dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))

@@ -1,4 +1,4 @@
-"""What happens to video before people have it: optics, sensor, scaling, sharpening,
+"""The way of a video to the people who have it: optics, sensor, scaling, sharpening,
 film, and lossy encoders.
 
 `real` is the degradation of that name in `train.data.degrade`: 30 % of the windows stay
@@ -9,6 +9,7 @@ white in time, encoders have real group structures.
 import numpy as np
 from PIL import Image, ImageFilter
 
+from train.data.batch import Clip
 from train.data.codec import any_settings, compress
 
 CLEAN = 0.3
@@ -22,7 +23,7 @@ REDUCTIONS = (
 REDUCTION_SHARES = (0.5, 0.15, 0.15, 0.1, 0.1)
 
 
-def real(frames: np.ndarray, rng: np.random.Generator, scale: int = 4) -> np.ndarray:
+def real(frames: Clip, rng: np.random.Generator, scale: int = 4) -> Clip:
     """uint8[f,H,W,3] -> uint8[f,H/scale,W/scale,3]; one setting for the window, noise
     new in every frame.
     """
@@ -45,46 +46,48 @@ def real(frames: np.ndarray, rng: np.random.Generator, scale: int = 4) -> np.nda
     return lr
 
 
-def blur(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def blur(frames: Clip, rng: np.random.Generator) -> Clip:
     """Gaussian blur of deviation 0.5-4 HR pixels (small ones more often), in half of
     the cases not round.
     """
     first = 0.5 + 3.5 * rng.beta(1.2, 2)
     second = first * rng.uniform(0.4, 1) if rng.random() < 0.5 else first
     radii = (first, second) if rng.random() < 0.5 else (second, first)
-    return np.stack(
-        [
-            np.asarray(Image.fromarray(f).filter(ImageFilter.GaussianBlur(radii)))
-            for f in frames
-        ]
-    )
+    return _filter(frames, ImageFilter.GaussianBlur(radii))
 
 
-def reduce(
-    frames: np.ndarray, size: tuple[int, int], rng: np.random.Generator
-) -> np.ndarray:
+def _filter(frames: Clip, kernel: ImageFilter.Filter) -> Clip:
+    pictures = []
+    for frame in frames:
+        picture = Image.fromarray(frame).filter(kernel)
+        pictures.append(np.asarray(picture))
+    return np.stack(pictures)
+
+
+def reduce(frames: Clip, size: tuple[int, int], rng: np.random.Generator) -> Clip:
     """To the LR size by a random filter; one in five over another size first, as a
     second upload would.
     """
+    height, width = size
     if rng.random() < 0.2:
         factor = rng.uniform(1.2, 2.5)
-        frames = _resize(
-            frames, (round(size[0] * factor), round(size[1] * factor)), _reduction(rng)
-        )
+        first_size = (round(height * factor), round(width * factor))
+        frames = _resize(frames, first_size, _reduction(rng))
         if rng.random() < 0.5:
-            frames = compress(_even(frames), any_settings(rng, min(size)))
+            frames = _even(frames)
+            settings = any_settings(rng, min(size))
+            frames = compress(frames, settings)
     return _resize(frames, size, _reduction(rng))
 
 
-def sharpen(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def sharpen(frames: Clip, rng: np.random.Generator) -> Clip:
     """Unsharp mask with visible halos, as cameras and players apply it."""
-    mask = ImageFilter.UnsharpMask(
-        float(rng.uniform(0.6, 2)), int(rng.uniform(30, 160)), 0
-    )
-    return np.stack([np.asarray(Image.fromarray(f).filter(mask)) for f in frames])
+    radius = float(rng.uniform(0.6, 2))
+    percent = int(rng.uniform(30, 160))
+    return _filter(frames, ImageFilter.UnsharpMask(radius, percent, 0))
 
 
-def add_camera_noise(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def add_camera_noise(frames: Clip, rng: np.random.Generator) -> Clip:
     """Poisson-Gaussian noise, new in every frame; chroma up to twice as strong, half of
     it coarser than a pixel.
     """
@@ -94,7 +97,9 @@ def add_camera_noise(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray
     chroma = rng.uniform(0, 2)
     is_coarse = rng.random() < 0.3
     grey = values.mean(-1, keepdims=True)
-    deviation = strength * np.sqrt((1 - photon_share) + photon_share * grey / 128)
+    # photon noise grows with the root of the light; the two shares are equal at 128
+    variance = (1 - photon_share) + photon_share * grey / 128
+    deviation = strength * np.sqrt(variance)
     luma = rng.standard_normal(grey.shape, dtype=np.float32)
     colour = rng.standard_normal(values.shape, dtype=np.float32)
     colour -= colour.mean(-1, keepdims=True)
@@ -102,74 +107,90 @@ def add_camera_noise(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray
     if is_coarse:
         # denoising inside a camera leaves blotches: each value joined with its
         # neighbours, the power kept
-        noise = (
-            noise
-            + np.roll(noise, 1, 1)
-            + np.roll(noise, 1, 2)
-            + np.roll(noise, (1, 1), (1, 2))
-        ) / 2
+        above = np.roll(noise, 1, 1)
+        beside = np.roll(noise, 1, 2)
+        diagonal = np.roll(noise, (1, 1), (1, 2))
+        noise = (noise + above + beside + diagonal) / 2
     return _to_uint8(values + deviation * noise)
 
 
-def add_film_damage(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def add_film_damage(frames: Clip, rng: np.random.Generator) -> Clip:
     """Old film: coarse grain, vertical scratches that stay for some frames, dust that
     does not, often grey.
     """
-    count, height, width = frames.shape[:3]
+    count, height, width, _ = frames.shape
     values = frames.astype(np.float32)
     if rng.random() < 0.6:
-        values = np.repeat(values.mean(-1, keepdims=True), 3, -1)
-    grain = rng.standard_normal(
-        (count, height // 2 + 1, width // 2 + 1, 1), dtype=np.float32
-    )
-    grain = grain.repeat(2, 1).repeat(2, 2)[:, :height, :width]
-    values += rng.uniform(3, 14) * grain
+        grey = values.mean(-1, keepdims=True)
+        values = np.repeat(grey, 3, -1)
+    # a grain covers two by two pixels
+    shape = (count, height // 2 + 1, width // 2 + 1, 1)
+    grain = rng.standard_normal(shape, dtype=np.float32)
+    grain = grain.repeat(2, 1).repeat(2, 2)
+    values += rng.uniform(3, 14) * grain[:, :height, :width]
     for _ in range(int(rng.integers(0, 4))):
-        column, start = int(rng.integers(0, width)), int(rng.integers(0, count))
-        values[start : start + int(rng.integers(1, 8)), :, column] += rng.choice(
-            [-1, 1]
-        ) * rng.uniform(20, 90)
+        _scratch(values, rng)
     for frame in values:
         for _ in range(int(rng.poisson(1.5))):
-            top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
-            frame[
-                top : top + int(rng.integers(1, 4)),
-                left : left + int(rng.integers(1, 4)),
-            ] = rng.choice([10, 240])
+            _put_dust(frame, rng)
     return _to_uint8(values)
 
 
-def add_banding(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _scratch(values: np.ndarray, rng: np.random.Generator) -> None:
+    """A column, lighter or darker for some frames."""
+    count, _, width, _ = values.shape
+    column = int(rng.integers(0, width))
+    first = int(rng.integers(0, count))
+    last = first + int(rng.integers(1, 8))
+    sign = rng.choice([-1, 1])
+    values[first:last, :, column] += sign * rng.uniform(20, 90)
+
+
+def _put_dust(frame: np.ndarray, rng: np.random.Generator) -> None:
+    """A black or white speck of up to three by three pixels."""
+    height, width, _ = frame.shape
+    top = int(rng.integers(0, height))
+    left = int(rng.integers(0, width))
+    level = rng.choice([10, 240])
+    bottom = top + int(rng.integers(1, 4))
+    right = left + int(rng.integers(1, 4))
+    frame[top:bottom, left:right] = level
+
+
+def add_banding(frames: Clip, rng: np.random.Generator) -> Clip:
     """Five or six bits a channel."""
     step = float(rng.choice([4, 8]))
     return _to_uint8(np.rint(frames / step) * step)
 
 
-def encode(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def encode(frames: Clip, rng: np.random.Generator) -> Clip:
     """One lossy generation; for one window in seven a second one by another encoder."""
     smallest = min(frames.shape[1:3])
-    for _ in range(2 if rng.random() < 0.15 else 1):
-        frames = compress(frames, any_settings(rng, smallest))
+    generations = 2 if rng.random() < 0.15 else 1
+    for _ in range(generations):
+        settings = any_settings(rng, smallest)
+        frames = compress(frames, settings)
     return frames
 
 
 def _reduction(rng: np.random.Generator) -> Image.Resampling:
-    return REDUCTIONS[rng.choice(len(REDUCTIONS), p=REDUCTION_SHARES)]
+    number = rng.choice(len(REDUCTIONS), p=REDUCTION_SHARES)
+    return REDUCTIONS[number]
 
 
-def _resize(
-    frames: np.ndarray, size: tuple[int, int], method: Image.Resampling
-) -> np.ndarray:
-    return np.stack(
-        [
-            np.asarray(Image.fromarray(f).resize((size[1], size[0]), method))
-            for f in frames
-        ]
-    )
+def _resize(frames: Clip, size: tuple[int, int], method: Image.Resampling) -> Clip:
+    height, width = size
+    pictures = []
+    for frame in frames:
+        picture = Image.fromarray(frame).resize((width, height), method)
+        pictures.append(np.asarray(picture))
+    return np.stack(pictures)
 
 
-def _even(frames: np.ndarray) -> np.ndarray:
-    return frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
+def _even(frames: Clip) -> Clip:
+    """Without an odd last row or column, which some encoders refuse."""
+    _, height, width, _ = frames.shape
+    return frames[:, : height // 2 * 2, : width // 2 * 2]
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""Text and flat graphics in motion, drawn: what screen recordings, titles and cartoons
-hold, at no cost of data.
+"""Text and flat graphics in motion, drawn: the content of screen recordings, titles and
+cartoons, at no cost of data.
 
 The fonts are DejaVu (free licence), from the system (Debian: fonts-dejavu-core) or from
 matplotlib's package.
@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from train.data.batch import Clip
+
 FONT_FOLDERS = (
     "/usr/share/fonts/truetype/dejavu",
     "/usr/share/fonts/dejavu",
@@ -22,7 +24,7 @@ MARGIN = 48
 """Pixels drawn around the visible area, so that it can move."""
 
 
-def clip(num_frames: int, side: int, rng: np.random.Generator) -> np.ndarray:
+def clip(num_frames: int, side: int, rng: np.random.Generator) -> Clip:
     """uint8[f,side,side,3]: one or two drawn layers, each moving on its own with whole
     and part pixels.
     """
@@ -32,7 +34,8 @@ def clip(num_frames: int, side: int, rng: np.random.Generator) -> np.ndarray:
     _draw_text(ground, rng)
     first = _velocity(rng)
     has_overlay = rng.random() < 0.4
-    overlay, second = _overlay(size, rng), _velocity(rng)
+    overlay = _overlay(size, rng)
+    second = _velocity(rng)
     frames = []
     for index in range(num_frames):
         frame = _moved(ground, first * index, side)
@@ -73,24 +76,31 @@ def _velocity(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         speed = float(round(speed) + 1)
     if kind < 0.8:
-        return speed * np.array(
-            [(1, 0), (-1, 0), (0, 1), (0, -1)][rng.integers(4)], float
-        )
+        axes = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)], float)
+        return speed * axes[rng.integers(4)]
     angle = rng.uniform(0, 2 * np.pi)
-    return speed * np.array([np.cos(angle), np.sin(angle)])
+    direction = [np.cos(angle), np.sin(angle)]
+    return speed * np.array(direction)
 
 
 def _moved(layer: Image.Image, offset: np.ndarray, side: int) -> Image.Image:
-    x, y = MARGIN + np.clip(offset, -MARGIN + 2, MARGIN - 2)
+    # two pixels of the margin are the bicubic filter's
+    limit = MARGIN - 2
+    x, y = MARGIN + np.clip(offset, -limit, limit)
     matrix = (1, 0, float(x), 0, 1, float(y))
     return layer.transform(
-        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+        (side, side),
+        Image.Transform.AFFINE,
+        matrix,
+        Image.Resampling.BICUBIC,
     )
 
 
 def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
     if rng.random() < 0.4:
-        value = int(rng.choice([0, 16, 32, 235, 255, int(rng.integers(0, 256))]))
+        any_grey = int(rng.integers(0, 256))
+        # beside it the ends of the full and of the limited range
+        value = int(rng.choice([0, 16, 32, 235, 255, any_grey]))
         return value, value, value
     red, green, blue = rng.integers(0, 256, 3)
     return int(red), int(green), int(blue)
@@ -98,18 +108,22 @@ def _colour(rng: np.random.Generator) -> tuple[int, int, int]:
 
 def _ground(size: int, rng: np.random.Generator) -> Image.Image:
     """One colour, or a linear gradient between two."""
-    first, second = np.array(_colour(rng), float), np.array(_colour(rng), float)
+    first = np.array(_colour(rng), float)
+    second = np.array(_colour(rng), float)
     if rng.random() < 0.6:
         second = first
     ramp = np.linspace(0, 1, size)[:, None, None]
-    picture = np.broadcast_to(first + ramp * (second - first), (size, size, 3))
+    column = first + ramp * (second - first)
+    picture = np.broadcast_to(column, (size, size, 3))
     if rng.random() < 0.5:
         picture = picture.swapaxes(0, 1)
-    return Image.fromarray(np.rint(picture).astype(np.uint8)).convert("RGB")
+    levels = np.rint(picture).astype(np.uint8)
+    return Image.fromarray(levels).convert("RGB")
 
 
 def _draw_shapes(image: Image.Image, count: int, rng: np.random.Generator) -> None:
-    draw, size = ImageDraw.Draw(image), image.width
+    draw = ImageDraw.Draw(image)
+    size = image.width
     for _ in range(count):
         corners = np.sort(rng.integers(0, size, (2, 2)), axis=0)
         box = [int(v) for v in corners.ravel()]
@@ -122,22 +136,27 @@ def _draw_shapes(image: Image.Image, count: int, rng: np.random.Generator) -> No
             draw.line(box, fill=_colour(rng), width=int(rng.integers(1, 8)))
         else:
             draw.rounded_rectangle(
-                box, radius=8, outline=_colour(rng), width=int(rng.integers(1, 5))
+                box,
+                radius=8,
+                outline=_colour(rng),
+                width=int(rng.integers(1, 5)),
             )
 
 
 def _draw_text(image: Image.Image, rng: np.random.Generator) -> None:
     """Lines of random words, as a page, a terminal or a title."""
-    draw, size = ImageDraw.Draw(image), image.width
-    files = font_files()
+    draw = ImageDraw.Draw(image)
+    size = image.width
     height = int(rng.choice([14, 18, 22, 28, 36, 48, 72, 110]))
-    font = ImageFont.truetype(str(files[rng.integers(len(files))]), height)
+    font = ImageFont.truetype(_font_file(rng), height)
     colour = _colour(rng)
     y = int(rng.integers(0, 40))
     while y < size:
         if rng.random() < 0.85:
             x = int(rng.integers(0, 60))
-            draw.text((x, y), _words(rng, 2 * size // height), font=font, fill=colour)
+            # letters are about half as wide as high
+            words = _words(rng, 2 * size // height)
+            draw.text((x, y), words, font=font, fill=colour)
         y += int(height * rng.uniform(1.15, 1.8))
         if rng.random() < 0.1:
             colour = _colour(rng)
@@ -149,16 +168,19 @@ def _overlay(size: int, rng: np.random.Generator) -> Image.Image:
     draw = ImageDraw.Draw(layer)
     top, left = (int(v) for v in rng.integers(MARGIN, size // 2, 2))
     if rng.random() < 0.5:
-        draw.rectangle(
-            (left, top, left + size // 3, top + size // 4), fill=(*_colour(rng), 255)
-        )
-    font = ImageFont.truetype(
-        str(font_files()[rng.integers(len(font_files()))]), int(rng.integers(16, 60))
-    )
-    draw.text(
-        (left + 6, top + 6), _words(rng, 14), font=font, fill=(*_colour(rng), 255)
-    )
+        box = (left, top, left + size // 3, top + size // 4)
+        draw.rectangle(box, fill=(*_colour(rng), 255))
+    file = _font_file(rng)
+    height = int(rng.integers(16, 60))
+    font = ImageFont.truetype(file, height)
+    caption = _words(rng, 14)
+    draw.text((left + 6, top + 6), caption, font=font, fill=(*_colour(rng), 255))
     return layer
+
+
+def _font_file(rng: np.random.Generator) -> str:
+    files = font_files()
+    return str(files[rng.integers(len(files))])
 
 
 def _words(rng: np.random.Generator, length: int) -> str:

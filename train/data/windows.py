@@ -28,16 +28,19 @@ def draw(index: int, num_shots: int, seed: int) -> Draw:
     Each epoch visits every shot exactly WINDOWS_PER_SHOT times.
     """
     epoch, place = divmod(index, num_shots * WINDOWS_PER_SHOT)
-    order = np.random.default_rng([seed, 1, epoch]).permutation(num_shots)
     group, offset = divmod(place, GROUP * WINDOWS_PER_SHOT)
-    members = order[group * GROUP : (group + 1) * GROUP]
-    mixed = np.random.default_rng([seed, 2, epoch, group]).permutation(
-        len(members) * WINDOWS_PER_SHOT
-    )
-    return Draw(
-        int(members[mixed[offset] % len(members)]),
-        np.random.default_rng([seed, 3, index]),
-    )
+    # one generator for each purpose: 1 the shots of an epoch, 2 the order within a
+    # group, 3 the window itself
+    epoch_rng = np.random.default_rng([seed, 1, epoch])
+    order = epoch_rng.permutation(num_shots)
+    first = group * GROUP
+    members = order[first : first + GROUP]
+    count = len(members)
+    group_rng = np.random.default_rng([seed, 2, epoch, group])
+    mixed = group_rng.permutation(count * WINDOWS_PER_SHOT)
+    shot = members[mixed[offset] % count]
+    window_rng = np.random.default_rng([seed, 3, index])
+    return Draw(int(shot), window_rng)
 
 
 def window_indices(
@@ -54,12 +57,11 @@ def window_indices(
     uniform one where the window would not fit: summed over items that is uniform too.)
     """
     last = max(num_frames - length, 0)
-    start = int(
-        rng.integers(0, (last if max_start is None else min(last, max_start)) + 1)
-    )
-    frames = np.arange(start, start + length)
+    if max_start is not None:
+        last = min(last, max_start)
+    start = int(rng.integers(0, last + 1))
     period = max(2 * num_frames - 2, 1)
-    frames = frames % period
+    frames = np.arange(start, start + length) % period
     frames = np.where(frames >= num_frames, period - frames, frames)
     return frames[::-1] if rng.random() < reverse else frames
 
@@ -70,11 +72,14 @@ def crop_origin(
     """(top, left) in HR pixels, multiples of `scale`, of a uniform crop of `crop` LR
     pixels.
     """
-    spare = [side // scale - crop for side in size]
-    if min(spare) < 0:
+    height, width = size
+    rows = height // scale - crop
+    columns = width // scale - crop
+    if min(rows, columns) < 0:
         raise ValueError(
-            f"frames of {size[1]}x{size[0]} HR pixels are smaller than the crop of "
+            f"frames of {width}x{height} HR pixels are smaller than the crop of "
             f"{crop * scale}: use less"
         )
-    top, left = (int(rng.integers(0, s + 1)) * scale for s in spare)
-    return top, left
+    row = int(rng.integers(0, rows + 1))
+    column = int(rng.integers(0, columns + 1))
+    return row * scale, column * scale

@@ -1,4 +1,4 @@
-"""What the three builders share: progress, the list of bad files, and an error instead
+"""Shared by the three builders: progress, the list of bad files, and an error instead
 of an empty dataset.
 """
 
@@ -15,8 +15,8 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """A builder over source items (files or folders); subclasses say how to list and to
     read one.
 
-    `skipped` collects (item, reason) of what could not be read; `counts` the shots and
-    frames of each split.
+    `skipped` collects (item, reason) of unreadable items; `counts` the shots and frames
+    of each split.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -54,8 +54,8 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         raise NotImplementedError
 
     def read_item(self, item: Any) -> Iterator[Shot]:
-        """Shots of one item; may raise (OSError, ValueError, PyAV errors): what came
-        before the fault is kept.
+        """Shots of one item; may raise (OSError, ValueError, PyAV errors): the shots
+        before the fault are kept.
         """
         raise NotImplementedError
 
@@ -68,7 +68,9 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
-            builder=self, description=self.__doc__, features=record_features()
+            builder=self,
+            description=self.__doc__,
+            features=record_features(),
         )
 
     def _split_generators(self, dl_manager):
@@ -87,10 +89,10 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     counts["frames"] += len(shot.frames)
                     yield to_example(shot)
                 counts["items"] += 1
-            except (
-                Exception
-            ) as error:  # a bad file is never fatal, and decoders raise anything
-                self.skipped.append((name, f"{type(error).__name__}: {error}"))
+            # a bad file is never fatal, and decoders raise anything
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                self.skipped.append((name, reason))
             if self.on_item:
                 self.on_item(name)
         if not counts["shots"]:

@@ -10,13 +10,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sdvsr_jax import video_names
+from train.data.batch import Picture
 
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 VIDEO_SUFFIXES = set(video_names.VIDEO_SUFFIXES)
 MAX_PHOTO_SIDE = 2048
 
 
-def encode_frame(frame: np.ndarray, lossless: bool = False) -> bytes:
+def encode_frame(frame: Picture, lossless: bool = False) -> bytes:
     """uint8[h,w,3] -> PNG, or JPEG of quality 98 without chroma subsampling (about 48
     dB, a third of the bytes).
     """
@@ -28,9 +29,10 @@ def encode_frame(frame: np.ndarray, lossless: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def decode_frame(data: bytes) -> np.ndarray:
+def decode_frame(data: bytes) -> Picture:
     """Any image bytes Pillow reads -> uint8[h,w,3]."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    image = Image.open(io.BytesIO(data))
+    return np.asarray(image.convert("RGB"))
 
 
 def read_photo(path: Path) -> bytes:
@@ -49,17 +51,19 @@ def read_photo(path: Path) -> bytes:
     return encode_frame(np.asarray(upright))
 
 
-def shrink_frame(frame: np.ndarray, factor: float, trim: float = 0.0) -> np.ndarray:
+def shrink_frame(frame: Picture, factor: float, trim: float = 0.0) -> Picture:
     """Cut `trim` of each side away, then reduce by `factor` (antialiased bicubic):
     hides the source's own codec.
     """
-    height, width = frame.shape[:2]
-    top, left = int(height * trim), int(width * trim)
+    height, width, _ = frame.shape
+    top = int(height * trim)
+    left = int(width * trim)
     image = Image.fromarray(frame[top : height - top, left : width - left])
     if factor == 1:
         return np.asarray(image)
-    size = (max(1, round(image.width / factor)), max(1, round(image.height / factor)))
-    return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
+    width, height = (max(1, round(side / factor)) for side in image.size)
+    small = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(small)
 
 
 def read_video(path: Path) -> Iterator[np.ndarray]:
@@ -71,17 +75,13 @@ def read_video(path: Path) -> Iterator[np.ndarray]:
 
     # the default chroma filter is nearest: FULL_CHR flags keep colour edges where they
     # are
-    quality = (
-        Interpolation.BICUBIC
-        | Interpolation.FULL_CHR_H_INT
-        | Interpolation.FULL_CHR_H_INP
-    )
+    full_chroma = Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+    quality = Interpolation.BICUBIC | full_chroma | Interpolation.ACCURATE_RND
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise ValueError("no video stream")
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
-            array = frame.to_ndarray(
-                format="rgb24", interpolation=quality | Interpolation.ACCURATE_RND
-            )
-            yield np.ascontiguousarray(np.rot90(array, frame.rotation // 90))
+            array = frame.to_ndarray(format="rgb24", interpolation=quality)
+            upright = np.rot90(array, frame.rotation // 90)
+            yield np.ascontiguousarray(upright)

@@ -41,7 +41,7 @@ def to_example(shot: Shot) -> tuple[str, dict[str, Any]]:
 
 
 def from_example(example: dict[str, Any]) -> Shot:
-    """Inverse of `to_example` for what `as_data_source` returns."""
+    """Inverse of `to_example`, for the examples of `as_data_source`."""
     return Shot(example["name"].decode(), list(example["frames"]))
 
 
@@ -58,20 +58,24 @@ def split_shots(
     previous = None
     start = 0
     for index, frame in enumerate(frames):
-        thumbnail = np.asarray(
-            Image.fromarray(frame).resize((16, 16), Image.Resampling.BOX), np.float32
-        )
-        is_cut = (
-            previous is not None and np.abs(thumbnail - previous).mean() > CUT_THRESHOLD
-        )
-        if is_cut or len(shot) == max_frames:
+        thumbnail = _thumbnail(frame)
+        change = 0.0
+        if previous is not None:
+            change = np.abs(thumbnail - previous).mean()
+        if change > CUT_THRESHOLD or len(shot) == max_frames:
             if len(shot) > 1:
                 yield Shot(f"{name}:{start:06d}", shot)
-            shot, start = [], index
+            shot = []
+            start = index
         shot.append(encode(frame))
         previous = thumbnail
     if len(shot) > 1:
         yield Shot(f"{name}:{start:06d}", shot)
+
+
+def _thumbnail(frame: np.ndarray) -> np.ndarray:
+    small = Image.fromarray(frame).resize((16, 16), Image.Resampling.BOX)
+    return np.asarray(small, np.float32)
 
 
 def split_files(items: list[Any], validation: float) -> dict[str, list[Any]]:
@@ -82,7 +86,8 @@ def split_files(items: list[Any], validation: float) -> dict[str, list[Any]]:
         return {"train": items}
     stride = max(2, round(1 / validation))
     held_out = items[stride // 2 :: stride] or items[-1:]
-    return {"train": [i for i in items if i not in held_out], "validation": held_out}
+    others = [item for item in items if item not in held_out]
+    return {"train": others, "validation": held_out}
 
 
 def frame_folder_shots(name: str, files: list[Path], max_frames: int) -> Iterator[Shot]:
@@ -92,4 +97,5 @@ def frame_folder_shots(name: str, files: list[Path], max_frames: int) -> Iterato
     for start in range(0, len(files), max_frames):
         part = files[start : start + max_frames]
         if len(part) > 1:
-            yield Shot(f"{name}:{start:06d}", [f.read_bytes() for f in part])
+            frames = [file.read_bytes() for file in part]
+            yield Shot(f"{name}:{start:06d}", frames)

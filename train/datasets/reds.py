@@ -26,11 +26,7 @@ class Reds(ShotBuilder, skip_registration=True):
         super().__init__(**kwargs)
 
     def list_items(self) -> list[Path]:
-        return sorted(
-            p
-            for p in self.source.iterdir()
-            if p.is_dir() and p.name.isdigit() and any(p.glob("*.png"))
-        )
+        return sorted(filter(_is_clip, self.source.iterdir()))
 
     def split_items(self) -> dict[str, list[Path]]:
         split = {
@@ -40,6 +36,9 @@ class Reds(ShotBuilder, skip_registration=True):
         return {name: items for name, items in split.items() if items}
 
     def read_item(self, item: Path) -> Iterator[Shot]:
-        yield from frame_folder_shots(
-            item.name, sorted(item.glob("*.png")), self.max_frames
-        )
+        files = sorted(item.glob("*.png"))
+        yield from frame_folder_shots(item.name, files, self.max_frames)
+
+
+def _is_clip(path: Path) -> bool:
+    return path.is_dir() and path.name.isdigit() and any(path.glob("*.png"))

@@ -1,5 +1,6 @@
 """Any folder of clips and photographs, searched recursively."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,12 +61,8 @@ class VideoFolder(ShotBuilder, skip_registration=True):
             yield Shot(name, [data])
             return
         count = 0
-        for shot in split_shots(
-            name,
-            self._frames(item),
-            lambda f: encode_frame(f, self.lossless),
-            self.max_frames,
-        ):
+        encode = functools.partial(encode_frame, lossless=self.lossless)
+        for shot in split_shots(name, self._frames(item), encode, self.max_frames):
             count += 1
             yield shot
         if not count:

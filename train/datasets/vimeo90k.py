@@ -26,11 +26,13 @@ class Vimeo90k(ShotBuilder, skip_registration=True):
         return [self.source / "sequences" / line for line in path.read_text().split()]
 
     def split_items(self) -> dict[str, list[Path]]:
+        splits = {"train": self.items}
         test = self._listed("sep_testlist.txt")
-        return {"train": self.items} | ({"validation": test} if test else {})
+        if test:
+            splits["validation"] = test
+        return splits
 
     def read_item(self, item: Path) -> Iterator[Shot]:
-        files = [item / f"im{k}.png" for k in range(1, 8)]
-        yield from frame_folder_shots(
-            str(item.relative_to(self.source / "sequences")), files, 7
-        )
+        name = item.relative_to(self.source / "sequences")
+        files = [item / f"im{number}.png" for number in range(1, 8)]
+        yield from frame_folder_shots(str(name), files, 7)
