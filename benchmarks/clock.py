@@ -42,4 +42,7 @@ def in_turns(
         for name, call in calls.items():
             _, seconds = timed(call)
             rows[name].append(seconds)
-    return {name: Times(first, tuple(rest)) for name, (first, *rest) in rows.items()}
+    times = {}
+    for name, (first, *rest) in rows.items():
+        times[name] = Times(first, tuple(rest))
+    return times

@@ -24,27 +24,16 @@ from sdvsr_jax.stream import init_state, step
 
 # XLA asks this of a device before it decides how to tile and fuse; the figures are from
 # the vendor's data sheets.
+HOPPER: dict[str, Any] = {
+    "compute": (9, 0),
+    "cores": 132,
+    "shared_core": 233472,
+    "shared_block": 232448,
+    "threads": 2048,
+}
 TARGETS: dict[str, dict[str, Any]] = {
-    "h100": {
-        "compute": (9, 0),
-        "cores": 132,
-        "bandwidth": 3.35e12,
-        "l2": 50 * 2**20,
-        "memory": 80e9,
-        "shared_core": 233472,
-        "shared_block": 232448,
-        "threads": 2048,
-    },
-    "h200": {
-        "compute": (9, 0),
-        "cores": 132,
-        "bandwidth": 4.8e12,
-        "l2": 60 * 2**20,
-        "memory": 141e9,
-        "shared_core": 233472,
-        "shared_block": 232448,
-        "threads": 2048,
-    },
+    "h100": HOPPER | {"bandwidth": 3.35e12, "l2": 50 * 2**20, "memory": 80e9},
+    "h200": HOPPER | {"bandwidth": 4.8e12, "l2": 60 * 2**20, "memory": 141e9},
     "rtx4090": {
         "compute": (8, 9),
         "cores": 128,
@@ -81,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     rows = []
     for config in report.configs(options).values():
         for size in options.sizes:
-            row = measure(config, *report.size_of(size), device)
+            width, height = report.size_of(size)
+            row = measure(config, width, height, device)
             rows.append(row)
             print(report.plain_table([row]), flush=True)
     print(f"\n{report.plain_table(rows)}\n\n{device.device_kind}")
@@ -182,10 +172,11 @@ def kernels(program: str) -> Counts:
     name = ""
     entry = ""
     for line in program.splitlines():
-        if match := COMPUTATION.match(line):
-            name = match[2]
+        match = COMPUTATION.match(line)
+        if match is not None:
+            is_entry, name = match.groups()
             bodies[name] = []
-            entry = name if match[1] else entry
+            entry = name if is_entry else entry
         elif name:
             bodies[name].append(line)
     return _count(entry, bodies)
@@ -194,12 +185,14 @@ def kernels(program: str) -> Counts:
 def _count(name: str, bodies: dict[str, list[str]]) -> Counts:
     total: Counts = collections.Counter()
     for line in bodies[name]:
-        if loop := LOOP.search(line):
+        loop = LOOP.search(line)
+        kernel = KERNEL.search(line)
+        if loop is not None:
             length = LENGTH.search(line)
             # XLA writes the length where it knows it; a frame has no other loops.
             turns = int(length[1]) if length else 1
-            inner = _count(loop[1], bodies)
-            total.update({kind: turns * n for kind, n in inner.items()})
-        elif kernel := KERNEL.search(line):
+            for kind, count in _count(loop[1], bodies).items():
+                total[kind] += turns * count
+        elif kernel is not None:
             total[kernel[1]] += 1
     return total

@@ -43,9 +43,11 @@ def run(options: argparse.Namespace, results: report.Results) -> None:
             for graph in graphs
         ]
         for size in options.sizes:
+            width, height = report.size_of(size)
             rows = measure(
                 forms,
-                *report.size_of(size),
+                width,
+                height,
                 options.frames,
                 peaks,
                 warm_cache=options.warm_cache,

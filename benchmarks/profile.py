@@ -71,8 +71,9 @@ def operations(
     rows = []
     for name, spans in times.items():
         source = sources.get(_kernel_name(name), name)
-        operation = Operation(name, source, len(spans) / frames, sum(spans) / frames)
-        rows.append(operation)
+        calls = len(spans) / frames
+        seconds = sum(spans) / frames
+        rows.append(Operation(name, source, calls, seconds))
     return sorted(rows, key=lambda operation: -operation.seconds)
 
 
@@ -119,9 +120,11 @@ def table(rows: list[Operation], frame_ms: float) -> str:
     """Returns shares by network and primitive, and the longest operations."""
     busy_ms = sum(row.seconds for row in rows) * 1e3
     total = f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"
+    networks = _shares(rows, "network")
+    primitives = _shares(rows, "primitive")
     longest = [_cells(row) for row in rows[:LONGEST]]
-    tables = [_shares(rows, "network"), _shares(rows, "primitive"), longest]
-    return "\n\n".join([total, *map(report.plain_table, tables)])
+    tables = map(report.plain_table, (networks, primitives, longest))
+    return "\n\n".join([total, *tables])
 
 
 def _cells(row: Operation) -> dict[str, Any]:

@@ -42,13 +42,23 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Returns one Markdown table; columns that no row fills are left out."""
-    filled = {key for row in rows for key, value in row.items() if value is not None}
-    keys = [key for key in COLUMNS if key in filled]
+    keys = []
+    for key in COLUMNS:
+        values = [row.get(key) for row in rows]
+        # A column of nothing would only push the others apart.
+        if any(value is not None for value in values):
+            keys.append(key)
     headings = [COLUMNS[key][0] for key in keys]
-    lines = [_line(headings), "|" + "---|" * len(keys)]
+    lines = []
     for row in rows:
         cells = [_formatted(key, row.get(key)) for key in keys]
-        lines.append(_line(cells))
+        lines.append(cells)
+    return _markdown(headings, lines)
+
+
+def _markdown(headings: list[str], rows: list[list[str]]) -> str:
+    rule = "|" + "---|" * len(headings)
+    lines = [_line(headings), rule, *map(_line, rows)]
     return "\n".join(lines)
 
 
@@ -59,12 +69,13 @@ def _formatted(key: str, value: Any) -> str:
 
 def plain_table(rows: list[dict[str, Any]]) -> str:
     """Returns Markdown of rows with keys of their own, numbers to four digits."""
+    # A dict keeps the order in which keys came.
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [_line(keys), "|" + "---|" * len(keys)]
+    lines = []
     for row in rows:
         cells = [_cell(row.get(key)) for key in keys]
-        lines.append(_line(cells))
-    return "\n".join(lines)
+        lines.append(cells)
+    return _markdown(keys, lines)
 
 
 def _line(cells: list[str]) -> str:
@@ -121,7 +132,9 @@ def finish(out: Path, results: Results) -> None:
     text = table(rows) if rows else ""
     facts = _facts(results.get("machine", {}))
     peaks = results.get("peaks", {})
-    rates = [f"{key} {rate / 1e9:.4g} G/s" for key, rate in peaks.items()]
+    rates = []
+    for key, rate in peaks.items():
+        rates.append(f"{key} {rate / 1e9:.4g} G/s")
     ceilings = ", ".join(rates) or "not measured"
     page = f"{text}\n\n{facts}; ceilings: {ceilings}\n"
     print(f"\n{page}")
@@ -132,6 +145,9 @@ def finish(out: Path, results: Results) -> None:
 
 
 def _facts(machine: dict[str, Any]) -> str:
-    # A setting that is empty says nothing.
-    facts = [f"{k} {v}" for k, v in machine.items() if v not in ("", None)]
+    facts = []
+    for name, value in machine.items():
+        # A setting that is empty says nothing.
+        if value not in ("", None):
+            facts.append(f"{name} {value}")
     return ", ".join(facts)

@@ -59,7 +59,9 @@ def measure(warm_runs: int = 3) -> dict[str, Parts]:
     settings = ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
     with tempfile.TemporaryDirectory() as folder:
         # A setting of the caller's must not reach the child: its cache is its own.
-        environment = {k: v for k, v in os.environ.items() if k not in settings}
+        environment = dict(os.environ)
+        for name in settings:
+            environment.pop(name, None)
         environment["XDG_CACHE_HOME"] = folder
         cold = _start(environment, folder)
         warm = [_start(environment, folder) for _ in range(warm_runs)]

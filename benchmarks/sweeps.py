@@ -28,9 +28,10 @@ BATCHES = (1, 2, 4, 8)
 def run_sizes(options: argparse.Namespace, results: report.Results) -> None:
     """The piece 'sizes'."""
     pairs = [report.size_of(size) for size in options.sweep or SIZES]
+    curves = results.setdefault("sizes", {})
     for name, config in report.configs(options).items():
         points = sizes(config, pairs, options.frames)
-        results.setdefault("sizes", {})[name] = points
+        curves[name] = points
         report.write_json(options.out / "results.json", results)
         print(report.plain_table(points))
         power = exponent(points)

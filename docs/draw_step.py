@@ -30,20 +30,21 @@ class Box(NamedTuple):
         return 18 + 16 * len(self.lines)
 
     @property
-    def left(self) -> tuple[int, int]:
-        return self.x, self.y + self.height // 2
+    def centre(self) -> tuple[int, int]:
+        x = self.x + self.width // 2
+        y = self.y + self.height // 2
+        return x, y
 
-    @property
-    def right(self) -> tuple[int, int]:
-        return self.x + self.width, self.y + self.height // 2
-
-    @property
-    def top(self) -> tuple[int, int]:
-        return self.x + self.width // 2, self.y
-
-    @property
-    def bottom(self) -> tuple[int, int]:
-        return self.x + self.width // 2, self.y + self.height
+    def side(self, name: str) -> tuple[int, int]:
+        """The middle of an edge: 'left', 'right', 'top' or 'bottom'."""
+        x, y = self.centre
+        middles = {
+            "left": (self.x, y),
+            "right": (self.x + self.width, y),
+            "top": (x, self.y),
+            "bottom": (x, self.y + self.height),
+        }
+        return middles[name]
 
 
 BOXES = {
@@ -82,11 +83,12 @@ def draw_box(box: Box) -> str:
     fill, border = KINDS[box.kind]
     frame = f'x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}"'
     parts = [f'<rect {frame} rx="6" fill="{fill}" stroke="{border}"/>']
-    center = box.x + box.width // 2
+    x, _ = box.centre
     for number, text in enumerate(box.lines):
         baseline = box.y + 22 + 16 * number
+        # The first line is the name.
         weight = ' font-weight="bold"' if number == 0 else ""
-        place = f'x="{center}" y="{baseline}" text-anchor="middle"'
+        place = f'x="{x}" y="{baseline}" text-anchor="middle"'
         parts.append(f"<text {place}{weight}>{text}</text>")
     return "\n".join(parts)
 
@@ -95,10 +97,13 @@ def draw_arrow(start: tuple[int, int], end: tuple[int, int], is_upright: bool) -
     x0, y0 = start
     x1, y1 = end
     # The curve leaves and arrives at right angles to the boxes.
-    bend = (y1 - y0) // 2 if is_upright else (x1 - x0) // 2
-    first = (x0, y0 + bend) if is_upright else (x0 + bend, y0)
-    second = (x1, y1 - bend) if is_upright else (x1 - bend, y1)
-    path = f"M{x0},{y0} C{first[0]},{first[1]} {second[0]},{second[1]} {x1},{y1}"
+    if is_upright:
+        bend = (y1 - y0) // 2
+        controls = f"{x0},{y0 + bend} {x1},{y1 - bend}"
+    else:
+        bend = (x1 - x0) // 2
+        controls = f"{x0 + bend},{y0} {x1 - bend},{y1}"
+    path = f"M{x0},{y0} C{controls} {x1},{y1}"
     return f'<path d="{path}" fill="none" stroke="#374151" marker-end="url(#tip)"/>'
 
 
@@ -106,9 +111,10 @@ def drawing() -> str:
     """Returns the text of the SVG."""
     arrows = []
     for source, leaves, target, arrives in ARROWS:
-        start = getattr(BOXES[source], leaves)
-        end = getattr(BOXES[target], arrives)
-        arrows.append(draw_arrow(start, end, leaves in ("top", "bottom")))
+        start = BOXES[source].side(leaves)
+        end = BOXES[target].side(arrives)
+        is_upright = leaves in ("top", "bottom")
+        arrows.append(draw_arrow(start, end, is_upright))
     tip = (
         '<marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#374151"/>'

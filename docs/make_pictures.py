@@ -58,8 +58,9 @@ def reduce(folder: Path, target: Path) -> None:
     target.mkdir()
     for number, path in enumerate(sorted(folder.iterdir())):
         image = Image.open(path).convert("RGB")
-        size = (image.width // 4, image.height // 4)
-        small = image.resize(size, Image.Resampling.BICUBIC)
+        width = image.width // 4
+        height = image.height // 4
+        small = image.resize((width, height), Image.Resampling.BICUBIC)
         small.save(target / f"{number:04d}.png")
 
 
@@ -74,20 +75,31 @@ def make(picture: Picture, clips: Path, target: Path) -> None:
             source = folder / "reduced"
             reduce(clip, source)
         result = folder / ("x4" if source.is_dir() else "x4.mkv")
-        words = [sys.executable, "-m", "infer", "--video", source, "--output", result]
-        words += ["--frames", str(FRAME + 1)]
-        if not source.is_dir():
-            words += ["--codec", "ffv1"]
-        subprocess.run(list(map(str, words)), cwd=ROOT, check=True)
-        side_by_side = runpy.run_path(str(ROOT / "examples" / "side_by_side.py"))
+        upscale(source, result)
+        script = ROOT / "examples" / "side_by_side.py"
+        draw_strip = runpy.run_path(str(script))["main"]
         original = str(clip) if picture.is_original else ""
         paths = map(str, (source, result, target))
-        side_by_side["main"](*paths, str(FRAME), picture.box, original)
+        draw_strip(*paths, str(FRAME), picture.box, original)
+
+
+def upscale(source: Path, result: Path) -> None:
+    """Upscales the first frames without loss."""
+    words = [sys.executable, "-m", "infer"]
+    words += ["--video", str(source)]
+    words += ["--output", str(result)]
+    words += ["--frames", str(FRAME + 1)]
+    # A folder of pictures becomes one again, and PNG loses nothing.
+    if not source.is_dir():
+        words += ["--codec", "ffv1"]
+    subprocess.run(words, cwd=ROOT, check=True)
 
 
 def main(clips: str, *names: str) -> None:
+    folder = ROOT / "docs" / "pictures"
     for name in names or PICTURES:
-        make(PICTURES[name], Path(clips), ROOT / "docs" / "pictures" / f"{name}.jpg")
+        target = folder / f"{name}.jpg"
+        make(PICTURES[name], Path(clips), target)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,16 @@ def bars(axes: Axes, entry: dict[str, Any]) -> None:
     """Horizontal bars, the first on top, ours in colour."""
     names = list(entry["bars"])
     values = list(entry["bars"].values())
-    colours = [OURS if name.startswith("ours") else OTHERS for name in names]
-    drawn = axes.barh(names, values, color=colours, height=0.6)
-    axes.bar_label(drawn, fmt="%.0f", padding=4)
+    colours = []
+    for name in names:
+        is_ours = name.startswith("ours")
+        colours.append(OURS if is_ours else OTHERS)
+    container = axes.barh(names, values, color=colours, height=0.6)
+    axes.bar_label(container, fmt="%.0f", padding=4)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.12 * max(values))
+    # Room for the label of the longest.
+    right = 1.12 * max(values)
+    axes.set_xlim(0, right)
     axes.set_xlabel(entry["unit"])
 
 
@@ -48,7 +53,10 @@ def line(axes: Axes, entry: dict[str, Any]) -> None:
 def draw(name: str, entry: dict[str, Any]) -> None:
     """Writes docs/pictures/NAME.svg."""
     is_line = "points" in entry
-    height = 3.2 if is_line else 1.2 + 0.35 * len(entry["bars"])
+    # Inches; a bar takes a third of one.
+    height = 3.2
+    if not is_line:
+        height = 1.2 + 0.35 * len(entry["bars"])
     figure, axes = plt.subplots(figsize=(7, height), layout="constrained")
     if is_line:
         line(axes, entry)
@@ -65,7 +73,8 @@ def draw(name: str, entry: dict[str, Any]) -> None:
 
 def entries() -> dict[str, dict[str, Any]]:
     """Returns the measurements by the names of their plots."""
-    return json.loads((DOCS / "data" / "speed.json").read_text("utf-8"))
+    text = (DOCS / "data" / "speed.json").read_text("utf-8")
+    return json.loads(text)
 
 
 def main() -> None:

@@ -69,9 +69,11 @@ class Service:
 
 async def watch(service: Service, name: str, path: str, count: int) -> None:
     with av.open(path) as video:
-        decoded = itertools.islice(video.decode(video=0), count)
-        frames = (frame.to_ndarray(format="rgb24") for frame in decoded)
-        sizes = [large.shape async for large in service.view(frames)]
+        pictures = itertools.islice(video.decode(video=0), count)
+        frames = (picture.to_ndarray(format="rgb24") for picture in pictures)
+        sizes = []
+        async for large in service.view(frames):
+            sizes.append(large.shape)
     height, width, _ = sizes[0]
     print(f"{name}: {len(sizes)} frames of {width}x{height}")
 

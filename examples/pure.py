@@ -1,4 +1,4 @@
-"""The pure function and its state, for those who build on JAX.
+"""The pure function and its state, to build on with JAX.
 
 python pure.py IN.mp4 [MODEL]
 """
@@ -18,8 +18,10 @@ def read(path: str, count: int) -> jax.Array:
     """Returns the first frames as [frame, 1, h, w, 3] in [-1, 1]."""
     with av.open(path) as video:
         frames = itertools.islice(video.decode(video=0), count)
-        clip = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
-    batch = jnp.asarray(clip, jnp.float32)[:, None]
+        pictures = [frame.to_ndarray(format="rgb24") for frame in frames]
+    clip = jnp.asarray(np.stack(pictures), jnp.float32)
+    # A batch of one stream.
+    batch = clip[:, None]
     return batch / 127.5 - 1
 
 
@@ -30,18 +32,26 @@ def main(path: str, model: str = "nano") -> None:
     height, width = lr_frames.shape[2:4]
 
     # One frame at a time, the state handed on.
-    advance = jax.jit(lambda state, frame: step(prepared, state, frame, config=config))
+    @jax.jit
+    def advance(state, frame):
+        return step(prepared, state, frame, config=config)
+
     state = init_state(config, 1, height, width, seed=0)
     for frame in lr_frames:
         state, sr = advance(state, frame)
 
     # The same as one compiled program; gradients pass through it as well.
-    roll = jax.jit(lambda state, frames: jax.lax.scan(advance, state, frames))
+    @jax.jit
+    def roll(state, frames):
+        return jax.lax.scan(advance, state, frames)
+
     start = init_state(config, 1, height, width, seed=0)
     _, scanned = roll(start, lr_frames)
 
-    apart = float(jnp.abs(scanned[-1] - sr).max())
-    size = f"{sr.shape[2]}x{sr.shape[1]}"
+    difference = jnp.abs(scanned[-1] - sr)
+    apart = float(difference.max())
+    _, height, width, _ = sr.shape
+    size = f"{width}x{height}"
     print(f"{len(lr_frames)} frames of {size}, loop and scan {apart:.1g} apart")
 
 

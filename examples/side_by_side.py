@@ -33,17 +33,21 @@ def detail(size: tuple[int, int], parts: str) -> Box:
     """Returns left, top, right and bottom in pixels of a picture of this size."""
     width, height = size
     x, y, w, h = map(float, parts.split(","))
-    corners = (x * width, y * height, (x + w) * width, (y + h) * height)
-    first, top, last, bottom = map(round, corners)
+    first = round(x * width)
+    last = round((x + w) * width)
+    top = round(y * height)
+    bottom = round((y + h) * height)
     return first, top, last, bottom
 
 
 def labelled(image: Image.Image, text: str) -> Image.Image:
     """Returns the picture below a band with its name."""
-    sheet = Image.new("RGB", (image.width, image.height + BAND), "white")
+    size = (image.width, image.height + BAND)
+    sheet = Image.new("RGB", size, "white")
     sheet.paste(image, (0, BAND))
     font = ImageFont.load_default(15)
-    ImageDraw.Draw(sheet).text((6, 4), text, fill="black", font=font)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((6, 4), text, fill="black", font=font)
     return sheet
 
 
@@ -66,21 +70,27 @@ def main(
     box: str = "0.25,0.16,0.3,0.5",
     original: str = "",
 ) -> None:
-    large = frame(result, int(index))
-    small = frame(source, int(index))
-    resampling = Image.Resampling
+    number = int(index)
+    large = frame(result, number)
+    small = frame(source, number)
+    size = large.size
     pictures = {
-        "LR": small.resize(large.size, resampling.NEAREST),
-        "bicubic": small.resize(large.size, resampling.BICUBIC),
+        # Nearest: the pixels as they are.
+        "LR": small.resize(size, Image.Resampling.NEAREST),
+        "bicubic": small.resize(size, Image.Resampling.BICUBIC),
         "ours": large,
     }
     if original:
-        pictures["HR"] = frame(original, int(index)).resize(large.size)
-    area = detail(large.size, box)
-    panels = [labelled(image.crop(area), name) for name, image in pictures.items()]
+        truth = frame(original, number)
+        pictures["HR"] = truth.resize(size)
+    area = detail(size, box)
+    panels = []
+    for name, image in pictures.items():
+        panels.append(labelled(image.crop(area), name))
     # The option is JPEG's; PNG ignores it.
     strip(panels).save(target, quality=92)
-    print(f"{target}  {' | '.join(pictures)}, frame {index}")
+    labels = " | ".join(pictures)
+    print(f"{target}  {labels}, frame {index}")
 
 
 if __name__ == "__main__":
