@@ -12,7 +12,7 @@ import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from infer.sources.info import FULL, RGB_MATRIX, UNSPECIFIED
+from infer.code_points import FULL, RGB_MATRIX, UNSPECIFIED
 
 FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 MATRIX_NAMES = {

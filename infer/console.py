@@ -8,7 +8,7 @@ import os
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
@@ -19,11 +19,6 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-
-if TYPE_CHECKING:
-    from infer.jobs.plan import Plan
-    from infer.model.engine import Model
-    from infer.model.memory import Memory
 
 
 class Messages(Console):
@@ -57,47 +52,6 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no text
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-
-
-def describe_plan(plan: "Plan") -> None:
-    """Input, output and notes about them, before anything is loaded."""
-    info = plan.info
-    count = plan.expected_frames
-    frames = "unknown number of" if count is None else count
-    width, height = info.stored_size
-    size = f"{width}x{height}"
-    if info.reduced_from is not None:
-        size += f" reduced to {info.width}x{info.height}"
-    rate = f"{float(info.rate):.6g}/s"
-    facts = f"{size}, {frames} frames, {rate}, {info.codec} {info.layout.bits} bit"
-    say(f"input    {info.path}  {facts}")
-    kind = "PNG frames"
-    if plan.spec is not None:
-        kind = f"{plan.spec.encoder} {plan.spec.pixel_format}"
-    width, height = plan.size
-    say(f"output   {plan.output}  {width}x{height}, {kind}")
-    for note in plan.notes:
-        say(f"note     {note}")
-
-
-def describe_model(model: "Model", memory: "Memory", free: int | None) -> None:
-    """Model, device, precision and predicted memory, before anything is computed.
-
-    free: bytes that are available, None where that is not known.
-    """
-    config, device = model.config, model.device
-    place = f"{device.platform}:{device.id} {device.device_kind}"
-    effort = f"{config.compute_dtype}, {config.diffusion.num_steps} steps"
-    say(f"model    {model.name} ({config.name}), {place}, {effort}")
-    on_device, on_host = in_words(memory.device), in_words(memory.host)
-    parts = f"{on_device} on the device, {on_host} on the host"
-    text = f"memory   {parts}, {in_words(memory.process)} for the program (predicted)"
-    say(text if free is None else f"{text}, {in_words(free)} available")
-    if not memory.fits(device.platform, free):
-        say(
-            "warning  this may not fit into the memory: try --tile, a smaller --size "
-            "or --precision bfloat16"
-        )
 
 
 def in_words(size: int) -> str:

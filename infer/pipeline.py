@@ -18,7 +18,7 @@ import numpy as np
 
 from infer.errors import JobError
 from infer.frame import Frame, Sink, Source
-from infer.sources.inbox import Similar
+from infer.similar import Similar
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 

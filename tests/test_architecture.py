@@ -54,7 +54,17 @@ LIBRARY = (
 """Floors of sdvsr_jax from the ground up; an import never points upwards."""
 
 INFER = (
-    ("errors", "tags", "colours", "targets", "frame", "pipeline", "latency"),
+    (
+        "errors",
+        "tags",
+        "code_points",
+        "colours",
+        "targets",
+        "frame",
+        "similar",
+        "pipeline",
+        "latency",
+    ),
     ("console",),
     ("sources", "model", "sinks"),
     ("jobs",),
@@ -69,16 +79,8 @@ NEIGHBOURS = {"sources": set(), "model": set(), "sinks": {"sources"}}
 wrote.
 """
 
-UPWARDS = {
-    ("pipeline", "sources.inbox"),
-    ("colours", "sources.info"),
-    ("console", "jobs.plan"),
-    ("console", "model.engine"),
-    ("console", "model.memory"),
-    ("jobs", "command.options"),
-    ("sinks.files", "jobs.work_folder"),
-}
-"""Arrows of infer that point upwards."""
+UPWARDS = {("jobs", "command.options")}
+"""The arrow of infer that points upwards: jobs read the options of the command line."""
 
 
 def modules(package: str) -> Iterator[tuple[str, Path]]:

@@ -16,13 +16,14 @@ import tyro
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
+from infer.code_points import BT601
 from infer.console import in_words
 from infer.model import compiled_cache, memory, selftest
 from infer.model.engine import Device, find_device
 from infer.sinks.encoder_setup import try_encoder
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.encoders import ENCODERS, Encoder, choose_pixel_format
-from infer.sources.info import BT601, ColorTags, PixelLayout
+from infer.sources.info import ColorTags, PixelLayout
 from sdvsr_jax.weights import load as checkpoint
 from sdvsr_jax.weights.checksum import sha256
 

@@ -136,7 +136,7 @@ def _split_task(options: Options, plans: Sequence["Plan"]) -> Task:
 
 
 def _file_task(options: Options, path: str, output: str | None) -> Task:
-    from infer.console import describe_plan
+    from infer.jobs.announce import describe_plan
     from infer.jobs.plan import make_plan
 
     plan = make_plan(options, path, output)

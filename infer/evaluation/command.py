@@ -35,7 +35,7 @@ from infer.evaluation.measure import (
     make_judge,
     measure,
 )
-from infer.evaluation.methods import Model, bicubic, load_models, upscale
+from infer.evaluation.methods import Model, Upscalers, bicubic, load_models
 from infer.evaluation.report import Results, print_table, write_csv, write_json
 from infer.model import compiled_cache
 from sdvsr_jax.metrics import flow
@@ -119,11 +119,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.metrics,
     )
     models = {} if options.sr else _models(options)
+    upscale = Upscalers()
     results: Results = {name: {} for name in options.degrade or ("",)}
     ages: dict[str, Any] = {}
     for clip in _clips(options):
         truth = None if clip.hr is None else Truth(clip.hr)
-        for name, case in _cases(clip, truth, conditions, models, options):
+        for name, case in _cases(clip, truth, conditions, models, upscale, options):
             results[name][clip.name] = measure(case, options.scale, judge)
             say(f"judged   {clip.name} {name}".rstrip())
             # numbers so far survive an interruption of the hours that follow
@@ -132,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _save_pictures(case, label, options)
             if options.drift and truth is not None:
                 ages[f"{clip.name} {name}".strip()] = {
-                    row: drift(truth.hr, case.lr, model, judge)
+                    row: drift(truth.hr, case.lr, model, judge, upscale)
                     for row, model in models.items()
                 }
     _report(options, results, ages, judge)
@@ -244,23 +245,24 @@ def _cases(
     truth: Truth | None,
     conditions: list[Condition],
     models: dict[str, Model],
+    upscale: Upscalers,
     options: Evaluate,
 ) -> Iterator[tuple[str, Case]]:
     """The clip under every condition by its name; under "" as it is, without any."""
     if truth is None or not conditions:
-        rows = _rows(clip.lr, models, options)
+        rows = _rows(clip.lr, models, upscale, options)
         if clip.sr is not None:
             rows["SR"] = clip.sr
         yield "", Case(rows, clip.lr, None, np.zeros(len(clip.lr), bool), truth)
         return
     for condition in conditions:
         lr, intra = degrade(truth.hr, condition, options.scale)
-        rows = _rows(lr, models, options)
+        rows = _rows(lr, models, upscale, options)
         yield condition.name, Case(rows, lr, clip.lr, intra, truth)
 
 
 def _rows(
-    lr: np.ndarray, models: dict[str, Model], options: Evaluate
+    lr: np.ndarray, models: dict[str, Model], upscale: Upscalers, options: Evaluate
 ) -> dict[str, np.ndarray]:
     rows = {"bicubic": bicubic(lr, options.scale)}
     for name, model in models.items():

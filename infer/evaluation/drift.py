@@ -11,7 +11,7 @@ import numpy as np
 
 from infer.evaluation.clips import ping_pong, to_float
 from infer.evaluation.measure import Judge
-from infer.evaluation.methods import Model, upscale
+from infer.evaluation.methods import Model, Upscalers
 from sdvsr_jax.metrics.lpips import lpips
 
 YOUNG = range(5, 16)
@@ -28,13 +28,18 @@ def old_frames(num_frames: int) -> range:
 
 
 def drift(
-    hr: np.ndarray, lr: np.ndarray, model: Model, judge: Judge
+    hr: np.ndarray,
+    lr: np.ndarray,
+    model: Model,
+    judge: Judge,
+    upscale: Upscalers | None = None,
 ) -> dict[str, float]:
     """LPIPS of frames 5-15 young and old, moving and frozen, and the change in %.
 
     Args:
       hr: uint8 [f, H, W, 3], at least 17 frames.
       lr: uint8 [f, h, w, 3], the input.
+      upscale: holds the programs of models that were used before.
 
     Raises ValueError for a shorter clip.
     """
@@ -42,6 +47,8 @@ def drift(
         raise ValueError(
             f"{len(lr)} frames: the drift report needs at least {YOUNG.stop + 1}"
         )
+    if upscale is None:
+        upscale = Upscalers()
     old = old_frames(len(lr))
     order = ping_pong(len(lr), old.stop)
     sr = upscale(lr[order], model)

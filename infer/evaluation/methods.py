@@ -1,6 +1,5 @@
 """The rows of an evaluation: the bicubic baseline and models, whole or in part."""
 
-import functools
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from infer.evaluation.clips import to_float, to_uint8
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.prepare import prepare
-from sdvsr_jax.stream import compile_step, init_state, stream
+from sdvsr_jax.stream import Step, compile_step, init_state, stream
 from sdvsr_jax.types import Params
 from sdvsr_jax.weights import load as checkpoint
 
@@ -123,14 +122,32 @@ def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
     return np.concatenate(frames)
 
 
-_step_of = functools.cache(compile_step)
+class Upscalers:
+    """Models by their configs: the programs of each are compiled once, for as long as
+    this object lives.
+    """
+
+    def __init__(self) -> None:
+        self._steps: dict[ModelConfig, Step] = {}
+
+    def __call__(self, lr: np.ndarray, model: Model, seed: int = 0) -> np.ndarray:
+        """Returns SR of one stream, uint8 [f, H, W, 3], of uint8 [f, h, w, 3], frame by
+        frame as a live stream.
+        """
+        config, params = model
+        _, height, width, _ = lr.shape
+        state = init_state(config, 1, height, width, seed=seed)
+        frames = (jnp.asarray(to_float(frame[None])) for frame in lr)
+        prepared = prepare(params, config)
+        outputs = stream(self._step(config), prepared, state, frames)
+        return np.concatenate([to_uint8(sr) for sr in outputs])
+
+    def _step(self, config: ModelConfig) -> Step:
+        if config not in self._steps:
+            self._steps[config] = compile_step(config)
+        return self._steps[config]
 
 
 def upscale(lr: np.ndarray, model: Model, seed: int = 0) -> np.ndarray:
-    """Returns SR of one stream, uint8 [f, H, W, 3], frame by frame as a live stream."""
-    config, params = model
-    height, width = lr.shape[1:3]
-    state = init_state(config, 1, height, width, seed=seed)
-    frames = (jnp.asarray(to_float(frame[None])) for frame in lr)
-    outputs = stream(_step_of(config), prepare(params, config), state, frames)
-    return np.concatenate([to_uint8(sr) for sr in outputs])
+    """Returns SR of one stream as `Upscalers` does, for a model that is used once."""
+    return Upscalers()(lr, model, seed)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from infer.command.options import Options, parse_degree
-from infer.console import Clock, describe_model, in_words, rate_in_words, say
+from infer.console import Clock, in_words, rate_in_words, say
 from infer.errors import JobError
 from infer.frame import Frame, Sink
 from infer.jobs.fingerprint import file_identity, params_digest
 from infer.jobs.fitting import need_of_job
 from infer.jobs.plan import Plan, check_target, is_picture_name
 from infer.jobs.work_folder import WorkFolder
+from infer.model.announce import describe_model
 from infer.model.engine import Engine, Model
 from infer.model.memory import Memory, available
 from infer.model.memory_plan import predicted

@@ -20,12 +20,13 @@ from infer.command.options import (
     parse_size,
     rate_of,
 )
-from infer.console import describe_model, say
+from infer.console import say
 from infer.errors import JobError
 from infer.jobs.fitting import layout_of, load, tell
 from infer.jobs.live_report import Meter
 from infer.jobs.plan import check_target, output_size, wish_of
 from infer.jobs.stopping import stopped_by_signals, unless_stopped
+from infer.model.announce import describe_model
 from infer.model.engine import Engine, Shape
 from infer.model.engines import Engines
 from infer.model.memory import available

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 from av.video.format import VideoFormat
 
+from infer.code_points import BT2020
 from infer.sinks.containers import COPY, COPY_AS_ACM, SUFFIXES
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.encoders import ENCODERS
 from infer.sinks.sound_encoder import AAC
-from infer.sources.info import BT2020, VideoInfo
+from infer.sources.info import VideoInfo
 from infer.sources.probe import pixel_layout
 
 KEPT_ALPHA = "the alpha channel is enlarged by bicubic interpolation"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infer.command.options import Options, limits_of, rate_of
-from infer.console import describe_plan, say
+from infer.console import say
 from infer.errors import JobError
+from infer.jobs.announce import describe_plan
 from infer.jobs.plan import Plan, check_target, default_output, make_plan
 from infer.jobs.work_folder import WorkFolder
 from infer.model.engines import Engines

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from av.video.format import VideoFormat
 
+from infer.code_points import FULL, LIMITED, RGB_MATRIX, UNSPECIFIED
 from infer.sinks.encoders import (
     ENCODERS,
     HUGE,
@@ -13,16 +14,7 @@ from infer.sinks.encoders import (
     choose_pixel_format,
     find_encoder,
 )
-from infer.sources.info import (
-    FULL,
-    LIMITED,
-    RGB_MATRIX,
-    UNSPECIFIED,
-    ColorTags,
-    HDRMetadata,
-    VideoInfo,
-    guessed_matrix,
-)
+from infer.sources.info import ColorTags, HDRMetadata, VideoInfo, guessed_matrix
 from infer.sources.probe import pixel_layout
 
 # More make encoders cut the picture into pieces that know too little of each other.

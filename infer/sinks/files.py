@@ -3,13 +3,14 @@
 Both are in the work folder until the job is complete.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from infer.colours import add_alpha
 from infer.frame import Frame
-from infer.jobs.work_folder import WorkFolder
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.segments import Segment, SegmentWriter
 from infer.sources.images import encode_png
@@ -20,10 +21,29 @@ from sdvsr_jax.stream import StreamState
 from sdvsr_jax.types import Array
 
 
+class Storage(Protocol):
+    """A folder that keeps finished groups; `infer.jobs.work_folder` has it."""
+
+    path: Path
+
+    def part(self, name: str) -> str:
+        """Returns the path for an unfinished file."""
+        ...
+
+    def commit(
+        self,
+        segment: Segment,
+        state: Mapping[str, np.ndarray],
+        images: Iterable[str] = (),
+    ) -> None:
+        """Keeps a complete group: its segment or images, and the state behind it."""
+        ...
+
+
 class SegmentSink:
     """Encodes every group of frames on its own, and commits it with the state after."""
 
-    def __init__(self, work: WorkFolder, spec: VideoSpec, group: int) -> None:
+    def __init__(self, work: Storage, spec: VideoSpec, group: int) -> None:
         self._work = work
         self._spec = spec
         self._group = group
@@ -55,7 +75,7 @@ class PNGSink:
     work folder.
     """
 
-    def __init__(self, work: WorkFolder, info: VideoInfo) -> None:
+    def __init__(self, work: Storage, info: VideoInfo) -> None:
         self._work = work
         self.folder = work.path / "frames"
         self.folder.mkdir(exist_ok=True)

@@ -7,19 +7,12 @@ from av.container import OutputContainer
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
+from infer.code_points import FULL, LIMITED, RGB_MATRIX
 from infer.sinks.encoder_setup import add_encoder
 from infer.sinks.encoder_spec import VideoSpec, Wish, encoder_spec, pixel_aspect
 from infer.sinks.encoders import DEPTHS, yuv_format
 from infer.sources.address import Target
-from infer.sources.info import (
-    FULL,
-    LIMITED,
-    RGB_MATRIX,
-    ColorTags,
-    PixelLayout,
-    VideoInfo,
-    guessed_matrix,
-)
+from infer.sources.info import ColorTags, PixelLayout, VideoInfo, guessed_matrix
 
 PRESETS = {
     "libx264": "veryfast",

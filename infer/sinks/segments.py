@@ -13,10 +13,10 @@ import numpy as np
 from av.container.core import Flags
 from av.packet import Packet
 
+from infer.code_points import FULL
 from infer.colours import FromRGB, add_alpha
 from infer.sinks.encoder_setup import add_encoder
 from infer.sinks.encoder_spec import VideoSpec
-from infer.sources.info import FULL
 from sdvsr_jax.atomic import sync
 
 NUMBER_BASE = Fraction(1, 1000)

@@ -11,6 +11,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
+from infer.code_points import FULL
 from infer.colours import FromRGB
 from infer.errors import JobError
 from infer.frame import Frame
@@ -21,7 +22,6 @@ from infer.sinks.output_files import OutputFiles
 from infer.sinks.sockets import BUFFER, SocketFile
 from infer.sinks.sound import SoundCopy, holds_sound
 from infer.sources.address import Target
-from infer.sources.info import FULL
 from infer.sources.live import LiveSource
 from infer.sources.network import is_network
 from infer.sources.probe import reason

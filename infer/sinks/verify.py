@@ -11,17 +11,12 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from infer.code_points import LIMITED
 from infer.sinks.containers import Packaging
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.packets import Copied
 from infer.sinks.timeline import Timeline, cut_chapters
-from infer.sources.info import (
-    LIMITED,
-    OWN_OUTPUT,
-    ColorTags,
-    HDRMetadata,
-    VideoInfo,
-)
+from infer.sources.info import OWN_OUTPUT, ColorTags, HDRMetadata, VideoInfo
 from infer.sources.probe import (
     choose_stream,
     color_tags,

@@ -2,14 +2,13 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-import av
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
+from infer.sources.detectors import add_source, detected
 from infer.sources.files import Damage, decode
 from infer.sources.info import VideoInfo
 
@@ -68,53 +67,53 @@ def with_fields(info: VideoInfo) -> tuple[VideoInfo, list[str]]:
 
 def look_at_fields(info: VideoInfo) -> Fields:
     """Returns counts by FFmpeg's detector; the file is decoded from its beginning."""
+    counts = FieldCounts()
     if min(info.width, info.height) < SMALLEST:
-        return Fields(0, 0, 0)
-    orders: Counter[str] = Counter()
-    repetitions: Counter[str] = Counter()
-    for frame in _detected(info):
-        words = frame.metadata
-        orders[words.get("lavfi.idet.multiple.current_frame", "")] += 1
-        repetitions[words.get("lavfi.idet.repeated.current_frame", "")] += 1
-    repeated = repetitions["top"] + repetitions["bottom"]
-    return Fields(orders["tff"] + orders["bff"], orders["progressive"], repeated)
+        return counts.fields()
+
+    def has_first_size(frame: VideoFrame) -> bool:
+        return (frame.width, frame.height) == (info.width, info.height)
+
+    first = itertools.islice(decode(info, Damage()), LOOK)
+    frames = itertools.takewhile(has_first_size, first)
+    for frame in detected(frames, _detector):
+        counts.add(frame.metadata)
+    return counts.fields()
 
 
-def _detected(info: VideoInfo) -> Iterator[VideoFrame]:
-    graph: Graph | None = None
-    for frame in itertools.islice(decode(info, Damage()), LOOK):
-        if (frame.width, frame.height) != (info.width, info.height):
-            break
-        if graph is None:
-            graph = _detector(frame)
-        graph.push(frame)
-        yield from _pulled(graph)
-    if graph is not None:
-        graph.push(None)
-        yield from _pulled(graph)
+class FieldCounts:
+    """Counts the verdicts of FFmpeg's `idet`."""
+
+    def __init__(self) -> None:
+        self._orders: Counter[str] = Counter()
+        self._repetitions: Counter[str] = Counter()
+
+    def add(self, metadata: dict[str, str]) -> None:
+        order = metadata.get("lavfi.idet.multiple.current_frame", "")
+        repetition = metadata.get("lavfi.idet.repeated.current_frame", "")
+        self._orders[order] += 1
+        self._repetitions[repetition] += 1
+
+    def fields(self) -> Fields:
+        """Returns the counts so far."""
+        orders = self._orders
+        repetitions = self._repetitions
+        return Fields(
+            woven=orders["tff"] + orders["bff"],
+            progressive=orders["progressive"],
+            repeated=repetitions["top"] + repetitions["bottom"],
+        )
 
 
 def _detector(frame: VideoFrame) -> Graph:
     graph = Graph()
-    source = graph.add(
-        "buffer",
-        video_size=f"{frame.width}x{frame.height}",
-        pix_fmt=frame.format.name,
-        time_base="1/1000",
-        pixel_aspect="1/1",
+    source = add_source(
+        graph,
+        frame,
+        # FFmpeg warns of frames whose colours are others than the graph's
         colorspace=str(int(frame.colorspace)),
         range=str(int(frame.color_range)),
     )
     graph.link_nodes(source, graph.add("idet"), graph.add("buffersink"))
     graph.configure()
     return graph
-
-
-def _pulled(graph: Graph) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            frame = graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        if isinstance(frame, VideoFrame):
-            yield frame

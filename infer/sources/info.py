@@ -4,11 +4,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-UNSPECIFIED = 2
-"""'Not said' in the H.273 code points of primaries, transfer and matrix."""
-RGB_MATRIX = 0
-BT709, BT601, BT2020 = 1, 6, 9
-LIMITED, FULL = 1, 2
+from infer.code_points import BT601, BT709, RGB_MATRIX, UNSPECIFIED
+
 DEFAULT_MAX_PIXELS = 8192 * 8192
 """Pixels of a picture: a header of 30 bytes can ask for memory without limit."""
 

@@ -5,16 +5,14 @@ from fields, and where scenes begin.
 """
 
 import itertools
-from collections import Counter
-from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-import av
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-from infer.sources.fields import Fields
+from infer.sources.detectors import add_source, detected
+from infer.sources.fields import FieldCounts, Fields
 from infer.sources.files import Damage, decode
 from infer.sources.info import VideoInfo
 
@@ -62,92 +60,41 @@ def inspect_source(info: VideoInfo, num_frames: int | None = None) -> Inspection
     Damaged packets are passed over, as in a job.
     """
     spectra = _Spectra()
-    fields = _FieldCounts()
+    counts = FieldCounts()
     cuts = []
     count = 0
-    frames = decode(info, Damage())
-    for count, frame in enumerate(_marked(frames, num_frames), 1):
-        if "lavfi.scd.time" in frame.metadata and count > 1:
-            cuts.append(count - 1)
-        fields.add(frame.metadata)
-        if (count - 1) % DETAIL_EVERY == 0:
+    frames = itertools.islice(decode(info, Damage()), num_frames)
+    for number, frame in enumerate(detected(frames, _detectors)):
+        if number > 0 and "lavfi.scd.time" in frame.metadata:
+            cuts.append(number)
+        counts.add(frame.metadata)
+        if number % DETAIL_EVERY == 0:
             spectra.add(frame.to_ndarray())
-    scan = fields.scan()
+        count = number + 1
+    scan = _scan(counts.fields())
     detail = spectra.detail()
     if detail is not None and scan != "progressive":
         # the comb of woven fields fills the vertical spectrum
-        detail = (detail[0], detail[0])
+        horizontal, _ = detail
+        detail = (horizontal, horizontal)
     return Inspection(count, detail, scan, tuple(cuts))
 
 
-def _marked(
-    frames: Iterator[VideoFrame], num_frames: int | None
-) -> Iterator[VideoFrame]:
-    """Gray frames with the metadata of FFmpeg's field and scene detectors.
-
-    A change of size begins a new pair of detectors.
-    """
-    graph = None
-    shape = None
-    for frame in itertools.islice(frames, num_frames):
-        if (frame.width, frame.height, frame.format.name) != shape:
-            if graph is not None:
-                graph.push(None)
-                yield from _pull(graph)
-            shape = (frame.width, frame.height, frame.format.name)
-            graph = _detectors(frame)
-        assert graph is not None
-        graph.push(frame)
-        yield from _pull(graph)
-    if graph is not None:
-        graph.push(None)
-        yield from _pull(graph)
+def _scan(fields: Fields) -> Scan:
+    if fields.is_telecined:
+        return "telecined"
+    return "interlaced" if fields.is_woven else "progressive"
 
 
 def _detectors(frame: VideoFrame) -> Graph:
+    """FFmpeg's field and scene detectors on a gray picture."""
     graph = Graph()
-    source = graph.add(
-        "buffer",
-        video_size=f"{frame.width}x{frame.height}",
-        pix_fmt=frame.format.name,
-        time_base="1/1000",
-        pixel_aspect="1/1",
-    )
+    source = add_source(graph, frame)
     nodes = [graph.add(name) for name in ("idet", "scdet", "buffersink")]
     gray = graph.add("format", "pix_fmts=gray")
     graph.link_nodes(source, gray, *nodes)
     graph.configure()
     return graph
-
-
-def _pull(graph: Graph) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            frame = graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        assert isinstance(frame, VideoFrame)
-        yield frame
-
-
-class _FieldCounts:
-    """Counts the verdicts of FFmpeg's `idet`."""
-
-    def __init__(self) -> None:
-        self._orders: Counter[str] = Counter()
-        self._repetitions: Counter[str] = Counter()
-
-    def add(self, metadata: dict[str, str]) -> None:
-        self._orders[metadata.get("lavfi.idet.multiple.current_frame", "")] += 1
-        self._repetitions[metadata.get("lavfi.idet.repeated.current_frame", "")] += 1
-
-    def scan(self) -> Scan:
-        woven = self._orders["tff"] + self._orders["bff"]
-        repeated = self._repetitions["top"] + self._repetitions["bottom"]
-        fields = Fields(woven, self._orders["progressive"], repeated)
-        if fields.is_telecined:
-            return "telecined"
-        return "interlaced" if fields.is_woven else "progressive"
 
 
 class _Spectra:

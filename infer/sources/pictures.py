@@ -12,7 +12,8 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from infer.sources.info import UNSPECIFIED, ColorTags, HDRMetadata, PixelLayout
+from infer.code_points import UNSPECIFIED
+from infer.sources.info import ColorTags, HDRMetadata, PixelLayout
 
 RESERVED = 3
 """A code point that says as little as `UNSPECIFIED`."""

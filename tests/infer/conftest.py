@@ -59,7 +59,7 @@ def private_cache(compiled: Path) -> str:
 def upscale(
     tiny_model: str, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Run the command in this process; returns its exit status and what it said."""
+    """Run the command in this process; returns its exit status and its messages."""
 
     def call(*arguments: object, model: object = tiny_model) -> tuple[int, str]:
         status = main([*map(str, arguments), "--model", str(model)])

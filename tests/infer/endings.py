@@ -1,4 +1,4 @@
-"""Small files of many kinds, and what every job on them must end in."""
+"""Small files of many kinds, and the endings that a job on them may have."""
 
 import os
 from pathlib import Path

@@ -103,7 +103,7 @@ def make(path: Path, data: bytes) -> str:
 
 
 def tampered(data: bytes) -> dict[str, bytes]:
-    """Damaged weight files by what was done to them."""
+    """Damaged weight files by the name of their damage."""
     size = struct.unpack("<Q", data[:8])[0]
     head, body = json.loads(data[8 : 8 + size]), data[8 + size :]
     key = next(k for k in head if k != "__metadata__")

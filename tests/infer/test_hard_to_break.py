@@ -75,11 +75,11 @@ def test_every_pixel_format(upscale, tmp_path, codec, layout):
         "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
     )
     assert ends_well(tmp_path, {f"in.{suffix}"}, status, printed) is None
-    shown = [
+    results = [
         next(read_frames(probe(p))).rgb.astype(float)
         for p in (source, str(tmp_path / "o.mkv"))
     ]
-    means = [p.mean() / (65535 if p.max() > 255 else 255) for p in shown]
+    means = [p.mean() / (65535 if p.max() > 255 else 255) for p in results]
     assert abs(means[0] - means[1]) < 0.05
 
 

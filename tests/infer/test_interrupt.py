@@ -76,17 +76,22 @@ def test_memory_does_not_grow_with_length(tmp_path, command):
     )
     parts, resident = tmp_path / ".in_x4.mp4.parts", {}
     while process.poll() is None:
-        done = len(list(parts.glob("[0-9]*.json"))) * 50
+        num_finished = len(list(parts.glob("[0-9]*.json"))) * 50
         try:
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         except OSError:
             break
         resident.setdefault(
-            done, [int(line.split()[1]) for line in lines if line.startswith("VmRSS")]
+            num_finished,
+            [int(line.split()[1]) for line in lines if line.startswith("VmRSS")],
         )
         time.sleep(0.02)
     assert process.wait() == 0
-    curve = [kib[0] for done, kib in sorted(resident.items()) if done >= 200 and kib]
+    curve = [
+        kib[0]
+        for num_finished, kib in sorted(resident.items())
+        if num_finished >= 200 and kib
+    ]
     assert len(curve) > 10
     assert max(curve) - min(curve) < 40_000, (
         curve

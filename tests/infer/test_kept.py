@@ -24,7 +24,7 @@ def rich(tmp_path_factory) -> str:
 
 
 def notes_for(path: str, output: object, *arguments: str) -> str:
-    """What is said before the start."""
+    """The messages before the start."""
     words = ["--video", path, "-o", str(output), "--drop-streams", *arguments]
     return "\n".join(make_plan(parse(words), path, str(output)).notes)
 

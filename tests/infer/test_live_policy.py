@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from infer.frame import Frame
-from infer.sources.inbox import LIVE_DEPTH, Inbox, Overflow, Similar, block_means
+from infer.similar import Similar, block_means
+from infer.sources.inbox import LIVE_DEPTH, Inbox, Overflow
 
 BLANK = np.zeros((4, 4, 3), np.uint8)
 

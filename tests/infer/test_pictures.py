@@ -136,9 +136,9 @@ def test_a_crop_is_found(tmp_path: Path) -> None:
 
 def test_a_cut_head_has_no_crop(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
-    whole = matroska(element("54aa", b"\x08"))
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
+    content = matroska(element("54aa", b"\x08"))
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
         assert crop_of(str(path)) == {}
 
 

@@ -76,8 +76,10 @@ def test_the_shape_on_screen_survives_a_size_that_does_not_divide(tmp_path):
     path = make_video(str(tmp_path / "odd.mp4"), size=(98, 66))
     half = make_plan(options(path, prescale=0.33), path)
     width, height = half.size
-    shown = width * half.spec.sar / height
-    assert shown == pytest.approx(98 / 66, rel=1e-3)  # SAR is a ratio of 16-bit numbers
+    aspect = width * half.spec.sar / height
+    assert aspect == pytest.approx(
+        98 / 66, rel=1e-3
+    )  # SAR is a ratio of 16-bit numbers
 
 
 def test_a_job_with_prescale_writes_a_picture_of_that_size(

@@ -1,4 +1,4 @@
-"""`--restore`: what is accepted, and that it reaches the stream."""
+"""`--restore`: its values, and that it reaches the stream."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""What is shown to the user, and options that nobody can mean."""
+"""Messages to the user, and options that nobody can mean."""
 
 import os
 import subprocess
