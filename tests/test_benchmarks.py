@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say, at toy size on this machine."""
+"""The benchmarks at toy size on this machine."""
 
 import importlib.util
 import json

@@ -84,8 +84,8 @@ def parse_module(name: str, words: list[str]) -> None:
         return
     words = [word.replace(f"={CONFIG_WORD}", "=smoke") for word in words]
     if name == "train.cost":
-        own = {"--compile", "--run", "--loader"}
-        words = [word for word in words if word not in own]
+        own_flags = {"--compile", "--run", "--loader"}
+        words = [word for word in words if word not in own_flags]
         module = importlib.import_module("train.__main__")
         name = "train"
     parse = module.parse if name == "train" else subcommand(module, words)

@@ -1,4 +1,4 @@
-"""Laws of the backward warp: where pixels come from, and what gradients say."""
+"""Laws of the backward warp: the origin of pixels, and gradients."""
 
 import jax
 import jax.numpy as jnp

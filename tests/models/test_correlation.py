@@ -29,7 +29,7 @@ def maps():
 
 
 def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trace what a GPU would get; it computes the same here, only slowly."""
+    """Trace the form of a GPU; it computes the same here, only slowly."""
     monkeypatch.setattr(correlation, "device_kind", lambda: ("cuda", 9.0))
 
 

@@ -28,7 +28,7 @@ Coefficients = list[tuple[float, float, float, float]]
 
 
 class TorchState(NamedTuple):
-    """What `step` carries; None in the first frame."""
+    """The state of `step`; None in the first frame."""
 
     lr: Tensor
     sr: Tensor
@@ -38,7 +38,7 @@ class TorchState(NamedTuple):
 def weights(
     params: Params | Prepared, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Weights:
-    """Prepared JAX parameters as tensors; lists and tuples stay what they are."""
+    """Prepared JAX parameters as tensors; lists and tuples stay."""
     if isinstance(params, Prepared):
         params = {**params.params, "time_shifts": params.time_shifts._asdict()}
     if isinstance(params, dict):
