@@ -14,7 +14,8 @@ HEAD = """# The interface of the page
 has the same as an OpenAPI document at `/api/openapi.json`. Every failure is
 `{"error": "one sentence"}` with the status 400 (makes no sense), 401 (token), 403 (not
 allowed), 404 (not there), 409 (not now), 413 (too large), 421 (another host's name),
-422 (wrong type), 429 (too often) or 507 (disk full).
+422 (wrong type), 429 (too often), 507 (disk full), or 500 for a mistake of the server,
+which then prints more.
 
 This page is written by `python -m infer.ui.document`.
 """

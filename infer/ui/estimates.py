@@ -1,21 +1,29 @@
-"""Time, memory and file size of a job before it starts, from what has run before."""
+"""Time, memory and file size of a job before it starts: from what has run here before,
+else from the prediction of `sdvsr plan`.
+"""
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 
-from infer.ui.schemas import Estimate, Job
-from infer.ui.server import Server
+from infer.ui.pictures import bicubic
+from infer.ui.predictor import Predictor
+from infer.ui.schemas import ENDED, Estimate, JobRecord
+from infer.ui.server import Server, file_state
 
 if TYPE_CHECKING:
     from infer.jobs.plan import Plan
 
 SAMPLE = 12
-"""Frames of a preview that are encoded to learn the size of the file."""
+"""Frames at most that are encoded to learn the size of the file."""
+SAMPLED_PIXELS = 16e6
+"""Pixels of all these frames together: a second of work for the slower encoders."""
 SPEED = ("model", "device", "precision", "steps", "tile")
 """Options that decide how long a frame takes."""
 
@@ -31,45 +39,92 @@ class Speed(NamedTuple):
 
 
 def estimate(server: Server, entry: str, plan: "Plan", words: list[str]) -> Estimate:
-    """Returns what the planned job will take, as far as earlier runs tell it."""
+    """Returns what the planned job will take, as far as it is known now. While a
+    preview of the video works nothing is begun: its own report will tell more, and its
+    first frame is waited for.
+    """
+    records = server.queue.records()
+    found = _facts(plan)
+    _add_measured(found, _speeds(records, words), plan)
+    jobs = [record.job for record in records if record.job.kind == "preview"]
+    if any(job.input == entry and job.state not in ENDED for job in jobs):
+        return found
+    if found.memory is None and server.predictor is not None:
+        _add_predicted(found, server.predictor, words, plan)
+    if plan.spec is not None and found.frames is not None and server.later is not None:
+        preview = _preview_of(records, entry, plan.size)
+        found.bytes_basis = "preview" if preview else "enlarged source"
+        key = (preview.job.id if preview else entry, *words, plan.output)
+        size = server.later.get(
+            key, lambda: run_in_threadpool(_file_size, server, preview, plan)
+        )
+        found.bytes = size.value
+        found.is_pending |= size.is_pending
+    return found
+
+
+def _facts(plan: "Plan") -> Estimate:
+    """Returns what the plan itself says."""
     width, height = plan.size
-    found = Estimate(
+    return Estimate(
         width=width,
         height=height,
         frames=plan.expected_frames,
         output_name=Path(plan.output).name,
         notes=list(plan.notes),
     )
+
+
+def _add_measured(found: Estimate, speeds: list[Speed], plan: "Plan") -> None:
+    """Fill in time and memory as in the run whose frames are closest in size."""
     pixels = plan.info.width * plan.info.height
-    jobs = server.queue.jobs()
-    speed = _nearest(_speeds(jobs, words), pixels)
-    if speed is not None:
-        found.basis = "same size" if speed.pixels == pixels else "another size"
-        found.memory = round(speed.memory * pixels)
-        if found.frames is not None:
-            found.seconds = round(speed.seconds * pixels * found.frames, 1)
-    preview = _preview_of(jobs, entry, plan.size)
-    if preview is not None and plan.spec is not None and found.frames is not None:
-        folder = Path(server.queue.record(preview.id).output)
-        found.bytes = _file_size(sorted(folder.glob("*.png")), plan, found.frames)
-    return found
+    speed = _nearest(speeds, pixels)
+    if speed is None:
+        return
+    found.basis = "same size" if speed.pixels == pixels else "another size"
+    found.memory = round(speed.memory * pixels)
+    if found.frames is not None:
+        found.seconds = round(speed.seconds * pixels * found.frames, 1)
 
 
-def _speeds(jobs: list[Job], words: list[str]) -> list[Speed]:
+def _add_predicted(
+    found: Estimate, predictor: Predictor, words: list[str], plan: "Plan"
+) -> None:
+    """Fill in time and memory as `sdvsr plan` predicts them."""
+    command = ["--video", plan.info.path, *words]
+    prediction, found.is_pending = predictor.predict(command, plan.output)
+    if not prediction:
+        return
+    found.basis = "predicted"
+    found.memory = prediction["memory"]
+    if found.frames is not None:
+        found.seconds = round(prediction["seconds_per_frame"] * found.frames, 1)
+
+
+def _speeds(records: Sequence[JobRecord], words: list[str]) -> list[Speed]:
     """Returns the measured runs with the same model on the same device."""
     speeds = []
-    for job in jobs:
+    for record in records:
+        job = record.job
         if not job.report or _decisive(job.words) != _decisive(words):
             continue
         report = job.report
-        fresh = report.get("frames", 0) - report.get("resumed_frames", 0)
-        pixels = _product(report.get("input_size"))
-        seconds = report.get("seconds")
-        if fresh < 2 or not pixels or not seconds:
+        pixels = _product(report.get("model_input_size") or report.get("input_size"))
+        seconds = _seconds_per_frame(report)
+        if not pixels or seconds is None:
             continue
         memory = sum(report.get("predicted_memory", {}).values())
-        speeds.append(Speed(seconds / fresh / pixels, memory / pixels, pixels))
+        speeds.append(Speed(seconds / pixels, memory / pixels, pixels))
     return speeds
+
+
+def _seconds_per_frame(report: dict[str, Any]) -> float | None:
+    """Returns the steady pace of a run: its first frame compiles."""
+    fresh = report.get("frames", 0) - report.get("resumed_frames", 0)
+    seconds = report.get("seconds")
+    if fresh < 3 or not seconds:
+        return None
+    return (seconds - (report.get("first_frame_seconds") or 0)) / (fresh - 1)
 
 
 def _nearest(speeds: list[Speed], pixels: int) -> Speed | None:
@@ -87,37 +142,63 @@ def _product(size: Any) -> int:
     return int(np.prod(size)) if size else 0
 
 
-def _preview_of(jobs: list[Job], entry: str, size: tuple[int, int]) -> Job | None:
+def _preview_of(
+    records: Sequence[JobRecord], entry: str, size: tuple[int, int]
+) -> JobRecord | None:
     """Returns the latest preview of this video at this size."""
-    for job in reversed(jobs):
+    for record in reversed(records):
+        job = record.job
         is_preview = job.kind == "preview" and job.state == "done"
         reported = (job.report or {}).get("output_size")
         if is_preview and job.input == entry and reported == list(size):
-            return job
+            return record
     return None
 
 
-def _file_size(pictures: list[Path], plan: "Plan", frames: int) -> int | None:
-    """Returns the bytes that ``frames`` frames take, measured by encoding a few with
-    the job's own encoder and settings.
+def _file_size(server: Server, preview: JobRecord | None, plan: "Plan") -> int | None:
+    """Returns the bytes of the whole file, measured by encoding a few frames with the
+    job's own encoder and settings; None if there are too few.
     """
+    width, height = plan.size
+    most = int(min(SAMPLE, max(2, SAMPLED_PIXELS // (width * height))))
+    if preview is not None:
+        paths = sorted(Path(preview.output).glob("*.png"))
+        frames = [_load(path) for path in paths[:most]]
+    else:
+        frames = _enlarged_source(server, plan, most)
+    if len(frames) < 2:
+        return None
+    return _extrapolate(frames, plan)
+
+
+def _enlarged_source(server: Server, plan: "Plan", most: int) -> list[np.ndarray]:
+    """Returns the first frames of the job, enlarged by the bicubic filter."""
+    path = plan.info.path
+    count = min(most, plan.expected_frames or 0)
+    numbers = range(plan.start, plan.start + count)
+    pictures = (server.library.rgb(path, file_state(path), n) for n in numbers)
+    return [bicubic(rgb, plan.size) for rgb in pictures]
+
+
+def _extrapolate(frames: list[np.ndarray], plan: "Plan") -> int:
+    """Returns the bytes of all frames, if all are as these."""
     from infer.sinks.segments import SegmentWriter
 
     assert plan.spec is not None
-    chosen = pictures[:SAMPLE]
-    if len(chosen) < 2:
-        return None
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "sample.mkv")
         writer = SegmentWriter(path, plan.spec, plan.group)
-        for number, picture in enumerate(chosen):
-            writer.write(_load(picture), number, 1)
+        # encoders give frames that are shown longer more bytes
+        ticks = max(1, round(1 / (plan.info.rate * plan.spec.time_base)))
+        for number, frame in enumerate(frames):
+            writer.write(frame, number * ticks, ticks)
         writer.close()
         keys, others = _packet_sizes(path)
-    groups = -(-frames // plan.group)
+    total = plan.expected_frames or 0
+    groups = -(-total // plan.group)
     key = sum(keys) / max(len(keys), 1)
     other = sum(others) / len(others) if others else key
-    return round(groups * key + (frames - groups) * other)
+    return round(groups * key + (total - groups) * other)
 
 
 def _packet_sizes(path: str) -> tuple[list[int], list[int]]:

@@ -10,17 +10,15 @@ replaces the one that waits, so the delay cannot grow.
 import asyncio
 import json
 import struct
-import sys
-from asyncio.subprocess import PIPE, Process
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from infer.ui.live_worker import pack
 from infer.ui.refusal import Refusal
 from infer.ui.server import Server
+from infer.ui.worker import Worker
 
 LARGEST = 4 * 2**20
 """Bytes of a compressed frame."""
@@ -33,46 +31,6 @@ class LiveStart(BaseModel):
     model: str = Field(max_length=200)
     width: Annotated[int, Field(ge=16, le=SIDE)]
     height: Annotated[int, Field(ge=16, le=SIDE)]
-
-
-class Worker:
-    """The process with the model; it stays, so that the next session starts at once."""
-
-    def __init__(self) -> None:
-        self.is_busy = False
-        self._process: Process | None = None
-
-    async def ask(self, kind: bytes, content: bytes) -> bytes:
-        """Returns the answer to a message; a Refusal if it is an error."""
-        process = await self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(pack(kind, content))
-            await process.stdin.drain()
-            head = await process.stdout.readexactly(5)
-            (length,) = struct.unpack("<I", head[:4])
-            answer = await process.stdout.readexactly(length)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            self._process = None
-            raise Refusal(500, "The live model ended: start again.") from None
-        if head[4:] == b"E":
-            raise Refusal(400, answer.decode("utf-8", "replace"))
-        return answer
-
-    def end(self) -> None:
-        """End the process."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-        self._process = None
-
-    async def _running(self) -> Process:
-        if self._process is None or self._process.returncode is not None:
-            module = "infer.ui.live_worker"
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, stdin=PIPE, stdout=PIPE
-            )
-        return self._process
 
 
 class Latest:
@@ -107,27 +65,30 @@ class Latest:
 def live_routes(server: Server) -> APIRouter:
     """Returns the route of live sessions."""
     routes = APIRouter()
-    server.live = worker = Worker()
+    server.live = worker = Worker("infer.ui.live_worker")
+    is_busy = asyncio.Lock()
 
     @routes.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
         await socket.accept()
-        if worker.is_busy:
+        if is_busy.locked():
             await _say(socket, "Another live session is open on this server.")
             return
-        worker.is_busy = True
-        server.metrics.live_sessions.inc()
-        try:
-            await _run(server, worker, socket)
-        except Refusal as refusal:
-            await _say(socket, refusal.sentence)
-        except WebSocketDisconnect:
-            return
-        finally:
-            worker.is_busy = False
-            server.metrics.live_sessions.dec()
+        async with is_busy:
+            with server.metrics.live_sessions.track_inprogress():
+                await _serve(server, worker, socket)
 
     return routes
+
+
+async def _serve(server: Server, worker: Worker, socket: WebSocket) -> None:
+    try:
+        await _run(server, worker, socket)
+    except Refusal as refusal:
+        await _say(socket, refusal.sentence)
+    except (WebSocketDisconnect, asyncio.CancelledError):
+        # cancelled: the server ends, which is no mistake to be printed
+        return
 
 
 async def _run(server: Server, worker: Worker, socket: WebSocket) -> None:

@@ -1,9 +1,8 @@
 """The model for live sessions, in a process of its own: `infer.ui.live_worker`.
 
-Messages go through standard input and output: four bytes of length, one of kind, the
-content. In: S a start (JSON with model, width, height), F a compressed frame. Out: R
+Messages in: S a start (JSON with model, width, height), F a compressed frame. Out: R
 ready (JSON with width, height), F four bytes of float (the model's milliseconds) and a
-compressed frame, E a sentence.
+compressed frame.
 """
 
 import io
@@ -11,30 +10,17 @@ import json
 import struct
 import sys
 import time
-from collections.abc import Iterator
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from infer.ui.worker import serve
 from sdvsr_jax import Upscaler
 
 QUALITY = 95
 """Of JPEG, without chroma subsampling: no difference is seen, and it is encoded in a
 few milliseconds, where a lossless picture takes longer than the model.
 """
-
-
-def pack(kind: bytes, content: bytes) -> bytes:
-    """Returns the bytes of a message."""
-    return struct.pack("<I", len(content)) + kind + content
-
-
-def messages(source: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yields kind and content of each message until the other side closes."""
-    while len(head := source.read(5)) == 5:
-        (length,) = struct.unpack("<I", head[:4])
-        yield head[4:], source.read(length)
 
 
 class Session:
@@ -72,34 +58,29 @@ class Session:
         return struct.pack("<f", milliseconds) + file.getvalue()
 
 
-def serve(source: BinaryIO, target: BinaryIO) -> None:
-    """Answer messages until the server closes the pipe."""
-    session: Session | None = None
-    for kind, content in messages(source):
-        try:
-            if kind == b"S":
-                session = _begin(session, json.loads(content))
-                width, height = (side * session.scale for side in session.key[1:])
-                answer = json.dumps({"width": width, "height": height}).encode()
-                reply = pack(b"R", answer)
-            elif session is None:
-                reply = pack(b"E", b"A frame came before the start.")
-            else:
-                reply = pack(b"F", session.push(content))
-        except (ValueError, OSError, RuntimeError, UnidentifiedImageError) as error:
-            reply = pack(b"E", str(error).encode()[:300])
-        target.write(reply)
-        target.flush()
+class Sessions:
+    """The latest session; the same again needs no compilation."""
 
+    def __init__(self) -> None:
+        self._session: Session | None = None
 
-def _begin(session: Session | None, wish: dict) -> Session:
-    """The session that is there already if it fits: then nothing is compiled."""
-    key = (wish["model"], wish["width"], wish["height"])
-    if session is not None and session.key == key:
-        session.restart()
-        return session
-    return Session(*key)
+    def answer(self, kind: bytes, content: bytes) -> tuple[bytes, bytes]:
+        """Returns the answer to a message; ValueError if it makes no sense."""
+        if kind == b"S":
+            return b"R", self._begin(json.loads(content))
+        if self._session is None:
+            raise ValueError("A frame came before the start.")
+        return b"F", self._session.push(content)
+
+    def _begin(self, wish: dict) -> bytes:
+        key = (wish["model"], wish["width"], wish["height"])
+        if self._session is not None and self._session.key == key:
+            self._session.restart()
+        else:
+            self._session = Session(*key)
+        width, height = (side * self._session.scale for side in key[1:])
+        return json.dumps({"width": width, "height": height}).encode()
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin.buffer, sys.stdout.buffer, Sessions().answer)

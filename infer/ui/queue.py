@@ -45,8 +45,12 @@ class Queue:
 
     def jobs(self) -> list[Job]:
         """All jobs in the order of the queue."""
-        jobs = [record.job for record in self._records.values()]
-        return sorted(jobs, key=lambda job: (job.order, job.created))
+        return [record.job for record in self.records()]
+
+    def records(self) -> list[JobRecord]:
+        """Their journals, in the same order."""
+        records = self._records.values()
+        return sorted(records, key=lambda it: (it.job.order, it.job.created))
 
     def record(self, name: str) -> JobRecord:
         """The journal of a job; a Refusal if there is none."""

@@ -1,16 +1,18 @@
 """Routes of inputs: uploads in chunks, files of the server, their frames."""
 
+import os
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 from infer.ui.inputs import CHUNK
 from infer.ui.pictures import bicubic, png, thumbnail, tone_map
 from infer.ui.refusal import Refusal
-from infer.ui.schemas import MOST, Input, NewInput, RootFile
+from infer.ui.schemas import MOST, Clip, Film, Input, NewInput, RootFile
 from infer.ui.server import Server, file_state
 
 Name = Annotated[str, Path(min_length=1, max_length=64)]
@@ -125,9 +127,35 @@ def source_routes(server: Server) -> APIRouter:
     @routes.get("/inputs/{name}/video", operation_id="inputVideo", responses=FILE)
     async def get_video(name: Name) -> FileResponse:
         """The file itself, in ranges if asked."""
-        return FileResponse(inputs.ready(name).path)
+        return StoredFile(inputs.ready(name).path)
+
+    @routes.post("/inputs/{name}/film", operation_id="makeInputFilm")
+    async def make_film(name: Name) -> Film:
+        """Make a copy for motion, for browsers that cannot play the file; asked again,
+        this tells how far it is.
+        """
+        entry = inputs.ready(name)
+        return film_of(server, entry.path, entry.clip)
+
+    @routes.get("/inputs/{name}/film", operation_id="inputFilm", responses=FILE)
+    async def get_film(name: Name) -> FileResponse:
+        """The copy for motion, in ranges if asked."""
+        return finished_film(server, inputs.ready(name).path)
 
     return routes
+
+
+class StoredFile(FileResponse):
+    """A file, in ranges if asked; FileNotFoundError if it was removed meanwhile."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the file."""
+        try:
+            await super().__call__(scope, receive, send)
+        except RuntimeError:
+            if os.path.exists(self.path):
+                raise
+            raise FileNotFoundError(self.path) from None
 
 
 async def _read_chunk(request: Request) -> bytes:
@@ -145,6 +173,19 @@ async def times_of(server: Server, path: str) -> list[float]:
     """Returns the second at which each frame of a file is shown."""
     reader = await run_in_threadpool(server.library.reader, path, file_state(path))
     return reader.seconds
+
+
+def film_of(server: Server, path: str, clip: Clip | None) -> Film:
+    """Returns how far the film of a file is."""
+    return server.films.want(path, file_state(path), clip.frames if clip else None)
+
+
+def finished_film(server: Server, path: str) -> StoredFile:
+    """Returns the film of a file; a Refusal if there is none."""
+    film = server.films.path_of(path, file_state(path))
+    if not film.exists():
+        raise Refusal(409, "There is no film for motion yet.")
+    return StoredFile(film)
 
 
 def draw(rgb: np.ndarray, size: tuple[int, int] | None, hdr: str) -> bytes:

@@ -64,7 +64,7 @@ def job_routes(server: Server) -> APIRouter:
         plan, words = await run_in_threadpool(
             plan_job, entry, values, server.models, wish.container, folder
         )
-        return await run_in_threadpool(estimate, server, entry.id, plan, words)
+        return estimate(server, entry.id, plan, words)
 
     @routes.get("/jobs/{name}", operation_id="getJob")
     async def get_job(name: Name) -> Job:

@@ -5,16 +5,36 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, StreamingResponse
 
+from infer.ui.archive import zip_of
 from infer.ui.pictures import bicubic, flicker, png, psnr, to_8_bit
 from infer.ui.refusal import Refusal
-from infer.ui.routes_inputs import FILE, FOREVER, PNG, Name, Number, draw, times_of
-from infer.ui.schemas import MOST, JobRecord, Quality
+from infer.ui.routes_inputs import (
+    FILE,
+    FOREVER,
+    PNG,
+    Answers,
+    Name,
+    Number,
+    StoredFile,
+    draw,
+    film_of,
+    finished_film,
+    times_of,
+)
+from infer.ui.schemas import MOST, Film, JobRecord, Quality
 from infer.ui.server import Server, file_state
 
 ROWS = 500
 """Moments of a flicker view: as many rows as fit on a screen."""
+DOWNLOAD: Answers = {
+    **FILE,
+    200: {
+        "content": {"application/octet-stream": {}, "application/zip": {}},
+        "description": "The file.",
+    },
+}
 Share = Annotated[float, Query(ge=0, le=1)]
 
 
@@ -23,17 +43,37 @@ def result_routes(server: Server) -> APIRouter:
     routes = APIRouter(prefix="/api", tags=["results"])
     queue = server.queue
 
-    @routes.get("/jobs/{name}/download", operation_id="download", responses=FILE)
-    async def download(name: Name) -> FileResponse:
-        """The result as a file to keep, in ranges if asked."""
+    @routes.get("/jobs/{name}/download", operation_id="download", responses=DOWNLOAD)
+    async def download(name: Name) -> Response:
+        """The result as a file to keep, in ranges if asked; a folder of frames as a ZIP
+        archive.
+        """
         job = queue.record(name).job
-        path = _result(server, name)
-        return FileResponse(path, filename=job.output_name)
+        path = _output(server, name)
+        if not path.is_dir():
+            return StoredFile(path, filename=job.output_name)
+        # ASCII is what all browsers agree on; the folder inside has the real name
+        plain = job.output_name.encode("ascii", "replace").decode().replace("?", "_")
+        named = {"content-disposition": f'attachment; filename="{plain}.zip"'}
+        archive = zip_of(path)
+        return StreamingResponse(archive, media_type="application/zip", headers=named)
 
     @routes.get("/jobs/{name}/video", operation_id="resultVideo", responses=FILE)
     async def get_video(name: Name) -> FileResponse:
         """The result to be played in the page."""
-        return FileResponse(_result(server, name))
+        return StoredFile(_result(server, name))
+
+    @routes.post("/jobs/{name}/film", operation_id="makeResultFilm")
+    async def make_film(name: Name) -> Film:
+        """Make a copy for motion, for browsers that cannot play the result; asked
+        again, this tells how far it is.
+        """
+        return film_of(server, str(_result(server, name)), queue.record(name).job.clip)
+
+    @routes.get("/jobs/{name}/film", operation_id="resultFilm", responses=FILE)
+    async def get_film(name: Name) -> FileResponse:
+        """The copy for motion, in ranges if asked."""
+        return finished_film(server, str(_result(server, name)))
 
     @routes.get("/jobs/{name}/times", operation_id="resultTimes")
     async def get_times(name: Name) -> list[float]:
@@ -87,12 +127,18 @@ def result_routes(server: Server) -> APIRouter:
     return routes
 
 
-def _result(server: Server, name: str) -> Path:
-    """Returns the finished file of a job; a Refusal if there is none."""
+def _output(server: Server, name: str) -> Path:
+    """Returns the finished file or folder of a job; a Refusal if there is none."""
     record = server.queue.record(name)
     path = Path(record.output)
     if record.job.state != "done" or not path.exists():
         raise Refusal(409, f"There is no result yet: the job is {record.job.state}.")
+    return path
+
+
+def _result(server: Server, name: str) -> Path:
+    """Returns the finished file of a job; a Refusal if there is none."""
+    path = _output(server, name)
     if path.is_dir():
         raise Refusal(409, "The result is a folder of frames: take them one by one.")
     return path

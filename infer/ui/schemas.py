@@ -34,7 +34,6 @@ class Clip(BaseModel):
     mirrored: bool = False
     aspect: float = 1.0
     hdr: str = ""
-    variable_rate: bool = False
 
 
 class Input(BaseModel):
@@ -129,8 +128,11 @@ class JobChange(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What a job will take, as far as it can be told before. basis: from which
-    measurement; null: nothing comparable has run yet.
+    """What a job will take, as far as it can be told before. basis of time and memory:
+    an earlier run with the same or another size, or predicted as by `sdvsr plan`, which
+    can be wrong by a factor of two or three. bytes_basis: which frames were encoded to
+    learn the size of the file; the enlarged source gives a smaller one than sharp
+    frames. null: not known yet; is_pending: it is being worked out, ask again.
     """
 
     width: int
@@ -140,8 +142,10 @@ class Estimate(BaseModel):
     seconds: float | None = None
     memory: int | None = None
     bytes: int | None = None
-    basis: str = ""
+    basis: Literal["", "same size", "another size", "predicted"] = ""
+    bytes_basis: Literal["", "preview", "enlarged source"] = ""
     notes: list[str] = []
+    is_pending: bool = False
 
 
 class Health(BaseModel):
@@ -171,6 +175,16 @@ class RootFile(BaseModel):
 
     path: str
     size: int
+
+
+class Film(BaseModel):
+    """A copy for motion of a video that a browser cannot play: H.264 (CRF 12), upright,
+    HDR tone mapped, 2560 pixels wide or high at most. share: of its frames that are
+    done; null if nobody knows.
+    """
+
+    state: Literal["working", "ready", "failed"]
+    share: float | None
 
 
 class Quality(BaseModel):

@@ -16,11 +16,14 @@ from starlette.concurrency import run_in_threadpool
 
 from infer.ui.clips import Library
 from infer.ui.disk import free_space
+from infer.ui.films import Films
 from infer.ui.forms import form_model
 from infer.ui.inputs import Inputs
+from infer.ui.later import Later
 from infer.ui.planning import load_planning
+from infer.ui.predictor import Predictor
 from infer.ui.queue import Queue
-from infer.ui.settings import Settings
+from infer.ui.settings import GIB, Settings
 
 TICK = 0.1
 """Seconds between two looks at the processes; the page is as late as this."""
@@ -50,8 +53,12 @@ class Server:
         self.inputs = Inputs(self.folder / "inputs", settings)
         self.queue = Queue(self.folder / "jobs", settings.at_once)
         self.library = Library()
+        self.films = Films(self.folder / "films", settings.spare_space * GIB)
         self.metrics = _metrics()
         self.live: Any = None
+        # of a running server only
+        self.predictor: Predictor | None = None
+        self.later: Later | None = None
         self.is_ending = False
 
     @contextlib.asynccontextmanager
@@ -59,6 +66,7 @@ class Server:
         """The life of the server: the queue is looked after; at an orderly end the
         commands are stopped, and go on with the next server.
         """
+        self.predictor, self.later = Predictor(), Later()
         tasks = [
             asyncio.create_task(self._look_after()),
             # jax takes seconds to load, which nobody should wait for at the first job
@@ -71,8 +79,11 @@ class Server:
             for task in tasks:
                 task.cancel()
             self.queue.stop_all()
+            self.films.end()
+            await self.later.close()
+            await self.predictor.close()
             if self.live is not None:
-                self.live.end()
+                await self.live.close()
 
     async def frame(self, path: str, number: int) -> Any:
         """Returns a frame of a file, uint8 or uint16 [h, w, 3]."""

@@ -41,9 +41,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """One cache of compiled programs for servers and commands, not the user's."""
-    cache = str(tmp_path_factory.mktemp("cache"))
+def environment(compiled: Path) -> dict[str, str]:
+    """One cache of compiled programs for servers and commands, not the user's, and kept
+    for the next run.
+    """
+    cache = str(compiled / "user")
     return {**os.environ, "XDG_CACHE_HOME": cache, "PYTHONPATH": str(ROOT)}
 
 
@@ -163,7 +165,8 @@ def serve(
         for job in _jobs_of(server):
             httpx.delete(f"{server.address}api/jobs/{job['id']}", timeout=PATIENCE)
         server.end()
-        assert "Traceback" not in server.said(), server.said()
+        said = server.said()
+        assert "Traceback" not in said, said
 
 
 def _jobs_of(server: Server) -> list[Any]:

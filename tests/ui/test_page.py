@@ -33,6 +33,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = real_pictures(12, 64, 48)
     make_video(str(folder / "a.mp4"), range(12), (64, 48), frames=frames)
     make_video(str(folder / "vfr.mkv"), VARIABLE, (64, 48), frames=frames)
+    make_video(str(folder / "raw.mkv"), VARIABLE, (64, 48), codec="ffv1", frames=frames)
     (folder / "<img src=x onerror=alert(1)>.mp4").write_bytes(b"nothing" * 50)
     return folder
 
@@ -221,6 +222,60 @@ def test_a_job_from_the_form_with_the_keyboard_only(
     np.testing.assert_array_equal(pixels[:, :cut], left[:, :cut])
 
 
+def test_what_the_browser_cannot_play_moves_as_a_copy(
+    server: Server, open_page: Open, clips: Path
+) -> None:
+    entry = server.post("api/inputs", {"path": str(clips / "raw.mkv")})["id"]
+    wish = {"input": entry, "options": {"codec": "ffv1", "scale": 2}}
+    name = server.post("api/jobs", wish)["id"]
+    assert server.wait_for(name, "done", "failed")["state"] == "done"
+    page = open_page(server.address, quiet=False)
+    page.click(f"[data-id='{name}'] [data-deed=show]")
+    page.wait_for_selector(BOTH)
+    page.keyboard.press("1")
+    page.keyboard.press("l")
+    page.keyboard.press(" ")
+    expect(page.locator("#status")).to_contain_text("cannot play the file")
+    page.wait_for_selector("#stage[data-motion=film]")
+    expect(page.locator("#status")).to_contain_text("H.264 copies")
+    # the first frame of the film, drawn
+    settle(page)
+    pixels = canvas(page)
+    number = int(page.get_attribute("#stage", "data-frame") or -1)
+    shown = np.stack(
+        [
+            sides_at_one_to_one(server, clips / "raw.mkv", n, page, pixels)
+            for n in range(12)
+        ]
+    )
+    errors = np.square(shown - pixels.astype(float)).mean(axis=(1, 2, 3))
+    found = int(errors.argmin())
+    # it moves on between the two looks
+    assert abs(found - number) <= 2
+    drawn = (pixels > 0).any(axis=-1).mean()
+    assert 10 * np.log10(255**2 * drawn / errors[found]) > 28
+    # the clip takes 1.6 s: it begins again, and goes on
+    page.wait_for_timeout(2500)
+    places = set()
+    for _ in range(3):
+        page.wait_for_timeout(150)
+        places.add(page.get_attribute("#stage", "data-frame"))
+    assert len(places) > 1
+    page.keyboard.press(" ")
+    page.wait_for_selector("#stage[data-motion='']")
+    expect(page.locator("#status")).to_contain_text("lossless")
+
+
+def sides_at_one_to_one(
+    server: Server, clip: Path, number: int, page: Page, pixels: np.ndarray
+) -> np.ndarray:
+    """The wiped picture of a frame as `canvas` would show it, float."""
+    plain, result = sides(server, str(clip), number)
+    cut = cut_of(page, pixels.shape[1])
+    left, right = (at_one_to_one(side, pixels.shape) for side in (plain, result))
+    return np.concatenate([left[:, :cut], right[:, cut:]], axis=1).astype(float)
+
+
 def focus_on(page: Page, name: str = "", deed: str = "") -> None:
     """Press Tab until an element has the focus."""
     look = "[document.activeElement.id, document.activeElement.dataset.deed ?? '']"
@@ -313,6 +368,12 @@ def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
     pages[0].keyboard.press("ArrowUp")
     expected = [*names[:4], names[5], names[4], *names[6:]]
     wait_until(lambda: order_of(pages[1]), lambda order: order == expected)
+    # by drag: the seventh in front of the second
+    seventh = pages[1].locator(f"[data-id='{names[6]}'] .grip")
+    seventh.drag_to(pages[1].locator(f"[data-id='{names[1]}'] .title"))
+    expected.remove(names[6])
+    expected.insert(1, names[6])
+    wait_until(lambda: order_of(pages[0]), lambda order: order == expected)
 
     server.kill()
     expect(pages[1].locator("#status")).to_contain_text("does not answer")
@@ -347,18 +408,19 @@ def test_a_stranger_sees_nothing_and_the_link_opens_the_page(
     assert page.locator("#choose").is_visible()
 
 
-@pytest.mark.nightly
-def test_the_camera_comes_back_sharp_and_its_delay_is_told(
-    server: Server, open_page: Open
+@pytest.mark.parametrize("kind", ["camera", "screen"])
+def test_what_is_live_comes_back_sharp_and_its_delay_is_told(
+    server: Server, open_page: Open, kind: str
 ) -> None:
     page = open_page(server.address)
-    page.click("#tab-camera")
-    page.select_option("#live-size", "160x96")
+    page.click(f"#tab-{kind}")
+    page.select_option("#live-size", "96")
     page.click("#live-start")
     facts = page.locator("#live-facts")
     expect(facts).to_contain_text("ms from capture")
     live = page.locator("#live-canvas")
-    assert live.evaluate("(canvas) => [canvas.width, canvas.height]") == [640, 384]
+    # the browser's made-up camera and screen have 16 by 9 pixels
+    assert live.evaluate("(canvas) => [canvas.width, canvas.height]") == [680, 384]
     size = live.evaluate("(canvas) => canvas.toDataURL().length")
     # an empty canvas of that size has 4 kB
     assert size > 20000

@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import os
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image
 from infer.sources.files import read_frames
 from infer.sources.probe import probe
 from infer.ui import pictures
+from infer.ui.archive import zip_of
 from infer.ui.clips import Library, Reader, describe_file, orientation
 from infer.ui.refusal import Refusal
 from infer.ui.server import file_state
@@ -156,6 +159,21 @@ def test_a_thumbnail_is_small(tmp_path: Path) -> None:
         assert picture.size == (160, 90)
     # bytes; a list of hundreds of jobs is still quick to load
     assert len(data) < 10000
+
+
+def test_a_folder_of_frames_is_sent_as_an_archive(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    contents = {f"{number:08d}.png": os.urandom(1000 * number) for number in range(5)}
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    parts = list(zip_of(folder))
+    # one file after the other, not all in memory
+    assert len(parts) == 6
+    with zipfile.ZipFile(_file(b"".join(parts))) as archive:
+        assert archive.testzip() is None
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert found == {f"frames/{name}": data for name, data in contents.items()}
 
 
 def _file(data: bytes) -> io.BytesIO:

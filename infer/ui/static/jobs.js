@@ -103,11 +103,11 @@ export class Jobs {
     if (['paused', 'failed'].includes(job.state)) list.push(button('resume', change('resume'), true));
     if (WAITING.includes(job.state)) list.push(button('cancel', change('cancel')));
     if (job.state === 'done') {
-      if (job.clip) {
-        list.push(button('show', () => this.deeds.show(job)));
-        list.push(element('a', { class: 'button', href: `api/jobs/${job.id}/download`, download: job.output_name,
-          'data-deed': 'download', 'aria-label': WORDS.actionFor(WORDS.download, job.output_name) }, WORDS.download));
-      }
+      // a folder of frames comes as an archive, and is not shown here
+      const name = job.clip ? job.output_name : '';
+      if (job.clip) list.push(button('show', () => this.deeds.show(job)));
+      list.push(element('a', { class: 'button', href: `api/jobs/${job.id}/download`, download: name,
+        'data-deed': 'download', 'aria-label': WORDS.actionFor(WORDS.download, job.output_name) }, WORDS.download));
     }
     if (!WAITING.includes(job.state)) {
       list.push(button('again', () => this.deeds.again(job)));

@@ -22,7 +22,6 @@ export class Live {
 
   async start() {
     this.status.textContent = '';
-    const [width, height] = this.size.value.split('x').map(Number);
     try {
       const wish = { video: { width: { ideal: 1280 }, height: { ideal: 720 } }, audio: false };
       this.stream = this.kind === 'screen'
@@ -35,6 +34,7 @@ export class Live {
     this.stream.getVideoTracks()[0].addEventListener('ended', () => this.stop());
     this.video.srcObject = this.stream;
     await this.video.play();
+    const [width, height] = this.sizeOf(this.video.videoWidth, this.video.videoHeight);
     this.small = new OffscreenCanvas(width, height);
     this.sent = this.came = this.dropped = 0;
     this.times = [];
@@ -47,6 +47,13 @@ export class Live {
     this.socket.onclose = () => this.stop();
     this.button.textContent = WORDS.liveStop;
     this.status.textContent = WORDS.liveLoading;
+  }
+
+  // as many lines as were chosen, in the shape of what comes; the server takes 16 to 1920
+  sizeOf(width, height) {
+    const lines = Number(this.size.value);
+    const wide = 2 * Math.round((lines * width) / height / 2);
+    return [Math.min(1920, Math.max(16, wide)), lines];
   }
 
   begin(news) {

@@ -135,8 +135,18 @@ class Page {
     if (job.kind === 'preview') {
       return { ...scene, frames: job.progress.frames, right, films: null, note: WORDS.previewPaused };
     }
-    const films = { left: `api/inputs/${input.id}/video`, right: `api/jobs/${job.id}/video` };
+    // browsers have a tone mapping of their own, or none
+    const film = (path, hdr) => ({ own: `${path}/video`, copy: `${path}/film`, copied: Boolean(hdr) });
+    const films = { left: film(`api/inputs/${input.id}`, clip.hdr), right: film(`api/jobs/${job.id}`, job.clip?.hdr) };
     return { ...scene, frames: job.progress.frames, right, films, offset: 0, note: WORDS.lossless };
+  }
+
+  showFacts() {
+    const { clip, size, id } = this.input;
+    const times = this.times.get(id) ?? [];
+    const steps = times.slice(1).map((time, place) => time - times[place]);
+    const varies = steps.length > 1 && Math.max(...steps.slice(0, 5000)) > 1.5 * Math.min(...steps.slice(0, 5000));
+    find('#facts').textContent = WORDS.facts(clip, bytes(size), varies);
   }
 
   // then: 'preview' starts one, 'known' shows the latest there is, 'source' none
@@ -147,7 +157,7 @@ class Page {
     find('#welcome').hidden = true;
     find('#workshop').hidden = false;
     find('#inputs').value = input.id;
-    find('#facts').textContent = WORDS.facts(input.clip, bytes(input.size));
+    this.showFacts();
     find('#form').elements.start.max = (input.clip.frames ?? 1) - 1;
     this.wait(null);
     this.tell('');
@@ -165,6 +175,7 @@ class Page {
     const times = await get(`api/inputs/${input.id}/times`).catch(() => null);
     if (!times?.length) return;
     this.times.set(input.id, times);
+    this.showFacts();
     if (this.input !== input || this.job?.kind === 'file') return;
     const { frames, times: own } = this.scene();
     Object.assign(this.player.scene, { frames, times: own });
@@ -206,7 +217,7 @@ class Page {
     find('#welcome').hidden = true;
     find('#workshop').hidden = false;
     find('#inputs').value = input.id;
-    find('#facts').textContent = WORDS.facts(input.clip, bytes(input.size));
+    this.showFacts();
     const scene = this.scene();
     const [times, sources] = await Promise.all([get(`api/jobs/${job.id}/times`), get(`api/inputs/${input.id}/times`)]);
     scene.times = times;
@@ -226,7 +237,8 @@ class Page {
   }
 
   showZoom() {
-    find('#zoom-level').textContent = `${Math.round(100 * this.view.scale)} %`;
+    const { left, right, scale } = this.view;
+    find('#zoom-level').textContent = left || right ? `${Math.round(100 * scale)} %` : '–';
   }
 
   showPlace(note) {
@@ -244,6 +256,7 @@ class Page {
     if (note && !this.lost) find('#status').textContent = note;
     stage.dataset.frame = player.place;
     stage.dataset.sides = scene.right ? 'both' : 'source';
+    stage.dataset.motion = player.films ? 'film' : '';
     if (!player.playing) this.measure();
   }
 
@@ -281,6 +294,7 @@ class Page {
       return;
     }
     if (turn !== this.turn) return;
+    if (found.is_pending) setTimeout(() => turn === this.turn && this.estimate(), 700);
     find('#problem').textContent = '';
     find('#enqueue').disabled = false;
     this.expected = { input: this.input.id, size: [found.width, found.height] };
@@ -288,7 +302,10 @@ class Page {
       [WORDS.time, duration(found.seconds)],
       [WORDS.memory, bytes(found.memory)],
       [WORDS.fileSize, found.bytes ? bytes(found.bytes) : ''],
-    ].map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value || WORDS.unknown)));
+    ].map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value || (found.is_pending ? '…' : WORDS.unknown))));
+    const bases = [WORDS.bases[found.basis], WORDS.sizeBases[found.bytes_basis]].filter(Boolean);
+    find('#basis').textContent = found.is_pending ? WORDS.estimating : bases.join(' ');
+    find('#basis').dataset.pending = found.is_pending;
     rows.push(element('div', { class: 'all' }, element('dt', {}, WORDS.becomes),
       element('dd', {}, `${found.output_name}, ${found.width} × ${found.height}${found.frames ? `, ${WORDS.length(found.frames)}` : ''}`)));
     find('#estimate').replaceChildren(...rows);
@@ -379,7 +396,8 @@ class Page {
       find(id).hidden = !this.about.demo;
       find(id).addEventListener('click', () => this.take({ demo: true }));
     }
-    find('#add').addEventListener('click', () => this.askPath());
+    find('#browse').hidden = !this.about.roots.length;
+    for (const id of ['#add', '#browse']) find(id).addEventListener('click', () => this.askPath());
     find('#remove').addEventListener('click', () => this.removeInput());
     const carries = (event) => event.dataTransfer?.types.includes('Files');
     addEventListener('dragover', (event) => {
@@ -518,7 +536,10 @@ class Page {
     for (const [id, side] of [['#flicker-left', 'bicubic'], ['#flicker-right', 'result']]) {
       find(id).src = `api/jobs/${this.job.id}/flicker?${query}&side=${side}`;
     }
-    find('#flicker-view').hidden = false;
+    const view = find('#flicker-view');
+    view.hidden = false;
+    view.classList.add('waits');
+    Promise.allSettled([...view.querySelectorAll('img')].map((picture) => picture.decode())).then(() => view.classList.remove('waits'));
     this.tell(this.player.scene.note);
   }
 
