@@ -106,7 +106,8 @@ def demux_unbroken(
     clock = JoinedClock() if clock is None else clock
     for packet in container.demux():
         clock.mend(packet)
-        if packet.stream_index in indices:
+        # The packet that ends a stream has no number of its own, only its stream.
+        if packet.stream.index in indices:
             yield packet
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from infer.jobs.sealed import sealed
+from sdvsr_jax.weights.checksum import sha256
 from tests.attack.conftest import Upscale
 from tests.attack.recordings import record
 
@@ -182,6 +184,22 @@ def test_a_planted_work_folder_is_not_followed(
     assert remains == {"000000.mkv": THESIS, "lock": THESIS}
     if kind in ("folder link", "open to others", "of another user"):
         outcome.check_refused(".o.mp4.parts", status=1)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_a_planted_mark_gives_no_output_away(
+    upscale: Upscale, tmp_path: Path, mode: int
+) -> None:
+    """The mark of a finished job lets nobody replace a file that no job has made."""
+    output = tmp_path / "o.mp4"
+    output.write_bytes(THESIS)
+    files = {"o.mp4": sha256(output)}
+    mark = tmp_path / ".o.mp4.done"
+    mark.write_text(sealed({"job": None, "files": files, "report": None}), "utf-8")
+    mark.chmod(mode)
+    outcome = upscale("--video", clip(tmp_path), "-o", output)
+    outcome.check_refused("already exists", status=2)
+    assert output.read_bytes() == THESIS
 
 
 def test_without_a_cache_home_nothing_goes_to_the_current_folder(

@@ -109,6 +109,20 @@ def test_files_of_the_field(name: str, frames: int, seconds: Fraction) -> None:
     assert source.info.num_frames == frames
 
 
+@pytest.mark.parametrize("name", ["aac_in_ts.ts", "lpcm_dvd.vob"])
+def test_the_end_of_another_stream_is_none_of_ours(name: str) -> None:
+    """A decoder that is ended twice calls the file damaged."""
+    path = str(DATA / name)
+    with open_input(path) as container:
+        video = container.streams.video[0]
+        packets = list(demux_unbroken(container, [video]))
+        ends = [p.stream for p in packets if not p.size and p.dts is None]
+        assert ends == [video]
+    source = FileSource(probe(path))
+    assert len(list(source.frames())) == source.info.num_frames
+    assert source.damage == Damage()
+
+
 def test_expected_frames_are_counted_from_the_first() -> None:
     assert probe(str(DATA / "begins_at_3600s.mkv")).num_frames == 25
     assert probe(str(DATA / "subtitle_across_start.mkv")).num_frames == 8
