@@ -13,16 +13,7 @@ run = RunConfig(
     trained=("vae/encoder/*", "vae/decoder/*"),
     steps=20_000,
     data=DataConfig(crop=32, batch_size=16),
-    optimizer=OptimizerConfig(
-        learning_rate=5e-4,
-        warmup=200,
-        decay="cosine",
-    ),
-    loss=LossConfig(
-        latent=0,
-        pixel=1.0,
-        perceptual=0.5,
-        moments=0.1,
-    ),
+    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=200, decay="cosine"),
+    loss=LossConfig(latent=0, pixel=1.0, perceptual=0.5, moments=0.1),
     rollout=RolloutConfig(latent_noise=0.3, latent_drop=0.1),
 )

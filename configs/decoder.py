@@ -13,15 +13,7 @@ run = RunConfig(
     trained=("vae/decoder/*temporal_processor*",),
     steps=10_000,
     data=DataConfig(crop=32, batch_size=16),
-    optimizer=OptimizerConfig(
-        learning_rate=3e-4,
-        warmup=200,
-        decay="cosine",
-    ),
-    loss=LossConfig(
-        latent=0,
-        pixel=1.0,
-        perceptual=0.5,
-    ),
+    optimizer=OptimizerConfig(learning_rate=3e-4, warmup=200, decay="cosine"),
+    loss=LossConfig(latent=0, pixel=1.0, perceptual=0.5),
     rollout=RolloutConfig(latent_noise=0.5),
 )

@@ -14,15 +14,7 @@ run = RunConfig(
     trained=("unet/*",),
     steps=20_000,
     data=DataConfig(crop=32, batch_size=16),
-    optimizer=OptimizerConfig(
-        learning_rate=3e-4,
-        warmup=200,
-        decay="cosine",
-    ),
-    loss=LossConfig(
-        latent=1.0,
-        pixel=0.5,
-        perceptual=0.5,
-    ),
+    optimizer=OptimizerConfig(learning_rate=3e-4, warmup=200, decay="cosine"),
+    loss=LossConfig(latent=1.0, pixel=0.5, perceptual=0.5),
     rollout=RolloutConfig(use_guidance=False, use_tpm=False),
 )

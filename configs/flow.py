@@ -12,21 +12,7 @@ run = RunConfig(
     objective="flow",
     trained=("flow/*",),
     steps=10_000,
-    data=DataConfig(
-        crop=64,
-        batch_size=16,
-        static=0.05,
-    ),
-    optimizer=OptimizerConfig(
-        learning_rate=5e-4,
-        warmup=200,
-        decay="cosine",
-    ),
-    loss=LossConfig(
-        latent=0,
-        pixel=0,
-        perceptual=0,
-        photometric=1.0,
-        smoothness=0.05,
-    ),
+    data=DataConfig(crop=64, batch_size=16, static=0.05),
+    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=200, decay="cosine"),
+    loss=LossConfig(latent=0, pixel=0, perceptual=0, photometric=1.0, smoothness=0.05),
 )

@@ -47,31 +47,15 @@ def shorter(
     )
 
 
-PICTURE = LossConfig(
-    latent=0.1,
-    pixel=1.0,
-    perceptual=1.0,
-)
+PICTURE = LossConfig(latent=0.1, pixel=1.0, perceptual=1.0)
 """The end of the chain is judged by its picture; the latents of fine detail cannot be
 predicted.
 """
 
 FEEDBACK = RolloutConfig(
-    hops=2,
-    burn_in=6,
-    feedback_noise=0.1,
-    feedback_gain=0.03,
-    drop=0.1,
-    cut=0.05,
+    hops=2, burn_in=6, feedback_noise=0.1, feedback_gain=0.03, drop=0.1, cut=0.05
 )
-ALONE = replace(
-    FEEDBACK,
-    hops=1,
-    burn_in=4,
-    drop=0.05,
-    cut=0.0,
-    use_tpm=False,
-)
+ALONE = replace(FEEDBACK, hops=1, burn_in=4, drop=0.05, cut=0.0, use_tpm=False)
 
 chain = {
     "autoencoder": shorter(
@@ -84,20 +68,12 @@ chain = {
     "teacher": shorter("teacher", 3000, 1e-3),
     # with so few steps the decoder has to move with the latents that it will see
     "distill": shorter(
-        "distill",
-        2600,
-        5e-4,
-        trained=("unet/*", "vae/decoder/*"),
-        loss=PICTURE,
+        "distill", 2600, 5e-4, trained=("unet/*", "vae/decoder/*"), loss=PICTURE
     ),
     "decoder": shorter("decoder", 300, 5e-4, loss=replace(PICTURE, latent=0)),
     "guidance": shorter("guidance", 300, 5e-4, loss=replace(PICTURE, temporal=0.5)),
     "joint": shorter(
-        "joint",
-        1400,
-        5e-4,
-        loss=replace(PICTURE, temporal=1.0),
-        rollout=FEEDBACK,
+        "joint", 1400, 5e-4, loss=replace(PICTURE, temporal=1.0), rollout=FEEDBACK
     ),
     # without TPM, what history can say has to come through the guidance ...
     "alone": shorter(
@@ -121,11 +97,7 @@ chain = {
         guidance_from_unet=False,
         loss=PICTURE,
         rollout=replace(
-            ALONE,
-            burn_in=1,
-            drop=0.1,
-            feedback_truth=0.7,
-            feedback_noise=0.05,
+            ALONE, burn_in=1, drop=0.1, feedback_truth=0.7, feedback_noise=0.05
         ),
     ),
     # the gradient goes back through the frame that is fed back
@@ -135,12 +107,7 @@ chain = {
         7e-4,
         50,
         loss=replace(PICTURE, temporal=2.0),
-        rollout=replace(
-            FEEDBACK,
-            segment=2,
-            burn_in=4,
-            feedback_truth=0.15,
-        ),
+        rollout=replace(FEEDBACK, segment=2, burn_in=4, feedback_truth=0.15),
     ),
     # latents from the history alone, without a picture: only now the guidance carries
     # them over ...
@@ -152,17 +119,8 @@ chain = {
         0.99,
         trained=("controlnet/*", "unet/*"),
         guidance_from_unet=False,
-        loss=LossConfig(
-            latent=1.0,
-            pixel=0,
-            perceptual=0,
-        ),
-        rollout=replace(
-            ALONE,
-            burn_in=1,
-            feedback_truth=0.9,
-            feedback_noise=0.05,
-        ),
+        loss=LossConfig(latent=1.0, pixel=0, perceptual=0),
+        rollout=replace(ALONE, burn_in=1, feedback_truth=0.9, feedback_noise=0.05),
     ),
     # ... and the decoder learns to rely on it
     "trust": shorter(
@@ -171,12 +129,7 @@ chain = {
         1e-3,
         50,
         loss=replace(PICTURE, latent=0.3, temporal=1.5),
-        rollout=replace(
-            FEEDBACK,
-            segment=2,
-            burn_in=4,
-            feedback_truth=0.4,
-        ),
+        rollout=replace(FEEDBACK, segment=2, burn_in=4, feedback_truth=0.4),
     ),
     "settle": shorter(
         "joint",
@@ -184,11 +137,6 @@ chain = {
         7e-4,
         30,
         loss=replace(PICTURE, latent=0.2, temporal=4.0),
-        rollout=replace(
-            FEEDBACK,
-            segment=2,
-            burn_in=5,
-            feedback_truth=0.1,
-        ),
+        rollout=replace(FEEDBACK, segment=2, burn_in=5, feedback_truth=0.1),
     ),
 }

@@ -20,21 +20,12 @@ wide = replace(
     steps=1636,
     data=replace(settle.data, batch_size=32),
     optimizer=replace(
-        settle.optimizer,
-        learning_rate=1e-3,
-        warmup=100,
-        ema=0.999,
-        decay="constant",
+        settle.optimizer, learning_rate=1e-3, warmup=100, ema=0.999, decay="constant"
     ),
     loss=replace(PICTURE, latent=0.2, temporal=3.0),
     # windows of eight frames are seen there and back, so that errors have time to grow
     # before they are judged
-    rollout=replace(
-        FEEDBACK,
-        segment=2,
-        burn_in=14,
-        feedback_truth=0.15,
-    ),
+    rollout=replace(FEEDBACK, segment=2, burn_in=14, feedback_truth=0.15),
     # on a GPU loops cost nothing and compile sooner
     unroll=False,
 )
@@ -43,12 +34,7 @@ cool = replace(
     steps=1000,
     seed=7,
     data=replace(wide.data, batch_size=8),
-    optimizer=replace(
-        wide.optimizer,
-        learning_rate=4e-4,
-        ema=0.998,
-        decay="cosine",
-    ),
+    optimizer=replace(wide.optimizer, learning_rate=4e-4, ema=0.998, decay="cosine"),
     unroll=True,
 )
 chain = {"wide": wide, "cool": cool}

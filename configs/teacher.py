@@ -12,15 +12,7 @@ run = RunConfig(
     trained=("unet/*",),
     steps=30_000,
     data=DataConfig(crop=32, batch_size=32),
-    optimizer=OptimizerConfig(
-        learning_rate=5e-4,
-        warmup=500,
-        decay="cosine",
-    ),
-    loss=LossConfig(
-        latent=1.0,
-        pixel=0,
-        perceptual=0,
-    ),
+    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=500, decay="cosine"),
+    loss=LossConfig(latent=1.0, pixel=0, perceptual=0),
     rollout=RolloutConfig(use_guidance=False, use_tpm=False),
 )
