@@ -68,7 +68,10 @@ class Films:
         self._forget_old()
         command = [sys.executable, "-m", "infer.ui.film_worker", source, str(path)]
         nothing = subprocess.DEVNULL
-        child = subprocess.Popen(command, stdin=nothing, stdout=nothing)
+        # Ctrl-C is for the server, which then ends it
+        child = subprocess.Popen(
+            command, stdin=nothing, stdout=nothing, start_new_session=True
+        )
         self._work = (path, child)
 
     def _look(self, wanted: Path) -> None:

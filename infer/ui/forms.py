@@ -6,6 +6,7 @@ here by itself, with its type, default and help.
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import textwrap
@@ -63,14 +64,23 @@ class Option(typing.NamedTuple):
     help: str
 
 
-def find_options(owner: Any = Options) -> Iterator[Option]:
-    """Yields every option that the page may set, in the order of the command's help."""
+@functools.cache
+def find_options() -> tuple[Option, ...]:
+    """Returns every option that the page may set, in the order of the command's help.
+
+    Found once, before the first request: two threads that parse Python source at the
+    same time are a SystemError in some versions of Python 3.11.
+    """
+    return tuple(_options_of(Options))
+
+
+def _options_of(owner: Any) -> Iterator[Option]:
     hints = typing.get_type_hints(owner)
     helps = _docstrings(owner)
     for field in dataclasses.fields(owner):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint):
-            yield from find_options(hint)
+            yield from _options_of(hint)
         elif field.name not in LEFT_OUT:
             text = helps.get(field.name, "")
             yield Option(field.name, hint, _default(field), text)

@@ -96,8 +96,13 @@ class Worker:
         if self._process is None or self._process.returncode is not None:
             command = [sys.executable, "-m", self._module]
             environment = {**os.environ, **self._environment}
+            # of its own session: Ctrl-C is for the server, which then ends it
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, env=environment
+                *command,
+                stdin=PIPE,
+                stdout=PIPE,
+                env=environment,
+                start_new_session=True,
             )
             self._latest = self._process
         return self._process

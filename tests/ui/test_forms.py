@@ -65,7 +65,8 @@ def test_what_the_command_refuses_is_refused_with_its_sentence() -> None:
 
 def test_two_requests_may_be_read_at_the_same_time() -> None:
     def read(seed: int) -> int:
-        return forms.parse_words(["--video", "a.mp4", f"--seed={seed}"]).seed
+        words = forms.command_words({"seed": seed}, MODELS)
+        return forms.parse_words(["--video", "a.mp4", *words]).seed
 
     before = sys.getswitchinterval()
     # as often as on a busy machine in hours
