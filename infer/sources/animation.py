@@ -1,5 +1,6 @@
 """Animated WebP, which FFmpeg cannot decode: Pillow does."""
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -8,6 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from PIL import Image, ImageSequence
 
+from infer.errors import JobError
 from infer.sources.info import ColorTags, Limits, PixelLayout, VideoInfo
 from infer.sources.opener import check_pixels
 
@@ -47,8 +49,8 @@ def size_by_header(path: str) -> tuple[int, int]:
 
 
 def probe_animation(path: str, limits: Limits) -> VideoInfo:
-    """Returns the facts of an animated WebP."""
-    with Image.open(path) as image:
+    """Returns the facts of an animated WebP; JobError if it is damaged."""
+    with _damage_told(path), Image.open(path) as image:
         width, height = image.size
         check_pixels(path, width, height, limits)
         has_alpha = "A" in image.getbands()
@@ -75,7 +77,7 @@ def decode_animation(info: VideoInfo, with_alpha: bool = False) -> Iterator[Vide
     """Returns the pictures, laid over each other as the file asks for."""
     time = 0
     mode, name = ("RGBA", "rgba") if with_alpha else ("RGB", "rgb24")
-    with Image.open(info.path) as image:
+    with _damage_told(info.path), Image.open(info.path) as image:
         for picture in ImageSequence.Iterator(image):
             pixels = np.asarray(picture.convert(mode))
             duration = _duration(picture)
@@ -84,6 +86,15 @@ def decode_animation(info: VideoInfo, with_alpha: bool = False) -> Iterator[Vide
             frame.duration = duration
             yield frame
             time += duration
+
+
+@contextlib.contextmanager
+def _damage_told(path: str) -> Iterator[None]:
+    """Makes Pillow's errors of damaged files those of a job, which name the file."""
+    try:
+        yield
+    except (OSError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
+        raise JobError(f"{path}: a damaged animation ({error})") from None
 
 
 def _durations(image: Image.Image) -> list[int]:

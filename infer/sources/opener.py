@@ -5,6 +5,7 @@ A list is any file that names other files: HLS, DASH, a sequence of images, ... 
 finds the names by rules of its own, and a second parser would always differ from it.
 """
 
+import errno
 import os
 import re
 import stat
@@ -107,8 +108,14 @@ class OwnFile:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Moves; returns the new position."""
-        return self._file.seek(offset, whence)
+        """Moves; returns the new position, or FFmpeg's number of an error.
+
+        Damaged files ask for places that no file has; PyAV would print an exception.
+        """
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
 
     def tell(self) -> int:
         """Returns the position."""

@@ -28,7 +28,6 @@ NOT_YET = {
     "test_one_clock.py",
     "test_options.py",
     "test_sound_laws.py",
-    "test_targets.py",
 }
 """Files with laws that are not met everywhere yet, or that were never seen to be."""
 

@@ -15,7 +15,7 @@ from infer.errors import JobError
 from infer.sources.files import read_frames
 from infer.sources.images import encode_png
 from infer.sources.info import Limits
-from infer.sources.opener import OutsideFolder, open_input
+from infer.sources.opener import OutsideFolder, OwnFile, open_input
 from infer.sources.probe import probe
 
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
@@ -186,3 +186,13 @@ def test_pictures_beyond_the_limit_are_not_decoded(tmp_path: Path) -> None:
     assert probe(clip, limits=Limits(max_pixels=64 * 48)).width == 64
     with pytest.raises(ValueError, match="64x48, expected at most 3071 pixels"):
         probe(clip, limits=Limits(max_pixels=64 * 48 - 1))
+
+
+def test_a_place_that_no_file_has_is_an_error_in_numbers(tmp_path: Path) -> None:
+    """An exception would be printed by PyAV, with a traceback."""
+    (tmp_path / "a").write_bytes(b"12345")
+    file = OwnFile(str(tmp_path / "a"))
+    assert file.seek(3) == 3
+    assert file.seek(-5) < 0
+    assert file.seek(2**70) < 0
+    assert file.read(2) == b"45"

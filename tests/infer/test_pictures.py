@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from infer.errors import JobError
 from infer.sources.fields import look_at_fields, with_fields
 from infer.sources.files import read_frames
 from infer.sources.images import encode_png, list_images
@@ -172,3 +173,12 @@ def test_woven_fields_are_seen_by_their_content(tmp_path: Path) -> None:
     info, (note,) = with_fields(plain)
     assert not info.is_woven
     assert "do not look woven" in note
+
+
+def test_a_damaged_animation_is_told_by_its_name(tmp_path: Path) -> None:
+    data = (DATA / "animated.webp").read_bytes()
+    path = tmp_path / "cut.webp"
+    for length in range(100, len(data), 37):
+        path.write_bytes(data[:length])
+        with pytest.raises(JobError, match=r"cut\.webp"):
+            list(read_frames(probe(str(path))))
