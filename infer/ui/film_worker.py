@@ -14,10 +14,11 @@ import av
 import numpy as np
 from PIL import Image
 
+from infer.code_points import BT709
 from infer.colours import FromRGB
 from infer.errors import JobError
 from infer.sources.files import read_frames
-from infer.sources.info import BT709, VideoInfo
+from infer.sources.info import VideoInfo
 from infer.sources.probe import probe
 from infer.ui.clips import describe
 from infer.ui.pictures import to_8_bit, tone_map

@@ -18,7 +18,7 @@ from infer.ui.pictures import bicubic
 from tests.infer.clips import make_video, real_pictures
 from tests.ui.conftest import PATIENCE, ROOT, Open, Serve, Server, wait_until
 
-pytestmark = pytest.mark.heavy(90)
+pytestmark = pytest.mark.heavy(180)
 
 BOTH = "#stage[data-sides=both]"
 AXE = ROOT / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
@@ -316,7 +316,6 @@ def test_nobody_is_left_out(server: Server, open_page: Open, clips: Path) -> Non
         assert page.locator("#live-start").is_visible()
 
 
-@pytest.mark.nightly
 def test_faults_are_sentences_in_their_place(
     server: Server, serve: Serve, open_page: Open, clips: Path, tmp_path: Path
 ) -> None:
@@ -348,7 +347,6 @@ def test_faults_are_sentences_in_their_place(
     expect(words).to_contain_text("disk is full")
 
 
-@pytest.mark.nightly
 def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
     server: Server, open_page: Open, clips: Path
 ) -> None:
