@@ -76,13 +76,16 @@ class Clock(AbstractContextManager["Clock"]):
     took.
 
     On a terminal it is redrawn; elsewhere a plain line appears every half minute.
+    quiet: it only counts, for one of several jobs at the same time.
     """
 
     PLAIN_EVERY = 30.0
     RECORD_EVERY = 0.1
     """Seconds between two records for other programs; people read no faster."""
 
-    def __init__(self, total: int | None, num_finished: int = 0) -> None:
+    def __init__(
+        self, total: int | None, num_finished: int = 0, quiet: bool = False
+    ) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -92,8 +95,9 @@ class Clock(AbstractContextManager["Clock"]):
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
+        self._quiet = quiet
         self._total = total
         self._num_finished = num_finished
         self.frames = 0
@@ -124,6 +128,11 @@ class Clock(AbstractContextManager["Clock"]):
         """Since the start."""
         return time.perf_counter() - self.started
 
+    def go_on_after(self, num_finished: int) -> None:
+        """An earlier run has done so many frames."""
+        self._num_finished = num_finished
+        self._bar.update(self._task, completed=num_finished)
+
     def tick(self) -> None:
         """One more frame is finished."""
         self.frames += 1
@@ -134,7 +143,7 @@ class Clock(AbstractContextManager["Clock"]):
         self._bar.update(self._task, advance=1, speed=speed)
         if self.frames == 1 or self.seconds - self._recorded > self.RECORD_EVERY:
             self._record()
-        if not console.is_terminal:
+        if not console.is_terminal and not self._quiet:
             self._say_sometimes(speed)
 
     def _begin(self) -> None:
@@ -154,7 +163,7 @@ class Clock(AbstractContextManager["Clock"]):
         It is for programs that watch the job; a record that cannot be put there ends no
         job.
         """
-        if not self._record_path or not self.frames:
+        if not self._record_path or not self.frames or self._quiet:
             return
         self._recorded = self.seconds
         count = self._num_finished + self.frames

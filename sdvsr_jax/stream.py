@@ -319,6 +319,28 @@ def frame_validity(
     return estimate_motion(nets, state, lr, up, config).validity
 
 
+def look(
+    prepared: Prepared, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig
+) -> tuple[StreamState, Mask]:
+    """Returns the state that lets the next frame be compared with this one, and how far
+    the previous frame explains this one, as `frame_validity`.
+
+    So a pass over the frames finds the cuts without upscaling any. It is exact for
+    models without a restorer, which compares repaired frames.
+    """
+    _check(prepared, state, lr_frame, config)
+    nets = bind(prepared.params, config)
+    lr = pad_frame(lr_frame, config)
+    up = upsample_bicubic(lr, config.scale)
+    motion = estimate_motion(nets, state, lr, up, config)
+    new_state = state._replace(
+        prev_lr=lr,
+        flow_features=motion.features,
+        has_prev=jnp.ones_like(state.has_prev),
+    )
+    return new_state, motion.validity
+
+
 def _check(
     prepared: Prepared, state: StreamState, lr_frame: LRFrame, config: ModelConfig
 ) -> None:

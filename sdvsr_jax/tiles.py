@@ -7,6 +7,7 @@ of its own that could drift from its neighbours'. A scene cut is decided for the
 frame, before its first tile.
 """
 
+import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from sdvsr_jax.stream import (
     StreamState,
     feedback,
     frame_validity,
+    look,
     padded_size,
     step,
 )
@@ -194,18 +196,50 @@ def add_tile(
         cut=cut,
     )
 
-    def add(image: Array, part: Array) -> Array:
-        scale = _scale(image, grid)
-        weights = _weights(origin, bounds, part.shape[1:3], scale)
-        start = _start(origin, scale)
-        old = jax.lax.dynamic_slice(image, start, part.shape)
-        blend = old + part * weights
-        return jax.lax.dynamic_update_slice(image, blend, start)
-
     # the unclamped frame: it is clamped when its tiles are in
-    parts = images_of(new._replace(prev_sr=sr))
-    images = jax.tree.map(add, images_of(total), parts)
-    return total._replace(**images)
+    images = images_of(new._replace(prev_sr=sr))
+    add = functools.partial(_add, origin=origin, bounds=bounds, grid=grid)
+    return total._replace(**jax.tree.map(add, images_of(total), images))
+
+
+def look_at_tile(
+    prepared: Prepared,
+    state: StreamState,
+    total: StreamState,
+    lr: LRFrame,
+    origin: Int[Array, "2"],
+    bounds: Bounds,
+    *,
+    grid: Grid,
+    config: ModelConfig,
+) -> tuple[StreamState, Float[Array, " b"]]:
+    """As `stream.look` for one tile: returns ``total`` with the tile's features, and
+    its part of the mean validity, as `tile_validity`.
+    """
+    tile = window(state, origin, grid)
+    new, validity = look(prepared, tile, _cut(lr, origin, grid), config=config)
+    add = functools.partial(_add, origin=origin, bounds=bounds, grid=grid)
+    features = jax.tree.map(add, total.flow_features, new.flow_features)
+    weights = _weights(origin, bounds, grid.tile, 1.0)
+    height, width = grid.frame
+    share = (validity * weights).sum((1, 2, 3)) / (height * width)
+    return total._replace(flow_features=features), share
+
+
+def _add(
+    image: Array,
+    part: Array,
+    *,
+    origin: Int[Array, "2"],
+    bounds: Bounds,
+    grid: Grid,
+) -> Array:
+    """Returns the frame's image with a tile's part of it added."""
+    scale = _scale(image, grid)
+    weights = _weights(origin, bounds, part.shape[1:3], scale)
+    start = _start(origin, scale)
+    old = jax.lax.dynamic_slice(image, start, part.shape)
+    return jax.lax.dynamic_update_slice(image, old + part * weights, start)
 
 
 def finish_frame(

@@ -68,6 +68,7 @@ INFER = (
     ("console",),
     ("sources", "model", "sinks"),
     ("jobs",),
+    ("cluster",),
     ("command",),
     ("evaluation", "ui"),
     ("__main__",),
@@ -79,8 +80,10 @@ NEIGHBOURS = {"sources": set(), "model": set(), "sinks": {"sources"}}
 wrote.
 """
 
-UPWARDS = {("jobs", "command.options")}
-"""The arrow of infer that points upwards: jobs read the options of the command line."""
+UPWARDS = {("jobs", "command.options"), ("cluster", "command.options")}
+"""The arrows of infer that point upwards: jobs and their workers read the options of
+the command line.
+"""
 
 
 def modules(package: str) -> Iterator[tuple[str, Path]]:
@@ -169,8 +172,8 @@ def test_upscaling_starts_without_what_only_training_needs() -> None:
         f"{room}.{name}".rstrip(".")
         for room in rooms
         for name, _ in modules(room)
-        # The page is optional: its server is an extra.
-        if not name.startswith("ui")
+        # The page and the workers are optional: their engines are extras.
+        if not name.startswith(("ui", "cluster"))
     ]
     lines = [
         "import importlib, sys",

@@ -168,3 +168,24 @@ def test_every_plotted_figure_has_its_command_machine_and_baseline() -> None:
         assert words[:3] == ("python", "-m", "benchmarks")
         assert entry["machine"]
         assert entry["baseline"]
+
+
+def test_the_manifest_for_kubernetes_starts_a_command_that_is_taken(
+    parse_only: None,
+) -> None:
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / "examples" / "kuberay.yaml").read_text("utf-8")
+    job = yaml.safe_load(text)
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    program, *words = documents.command_words(job["spec"]["entrypoint"])
+    assert program == "sdvsr"
+    parse_module("infer", words)
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    images = {
+        container["image"]
+        for group in groups
+        for container in group["template"]["spec"]["containers"]
+    }
+    # workers of other versions are refused
+    assert len(images) == 1

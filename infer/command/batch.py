@@ -21,6 +21,7 @@ from infer.sources.probe import probe
 
 if TYPE_CHECKING:
     from infer.jobs.file_job import Report
+    from infer.jobs.plan import Plan
     from infer.sources.info import VideoInfo
 
 
@@ -122,12 +123,65 @@ def run_batch(
             num_failed += 1
             say(one_line(error))
             reports.append({"input": entry.path, "error": str(error)})
-    num_done = len(entries) - num_failed - num_skipped
+    _summarise(len(entries), num_skipped, num_failed)
+    return reports, num_failed
+
+
+def share_batch(
+    options: Options, entries: Sequence[Entry]
+) -> tuple[list["Report"], int]:
+    """As `run_batch`, by several workers, which do several inputs at the same time."""
+    from infer.cluster.film import run_films
+
+    plans: dict[str, Plan] = {}
+    outcomes: dict[str, Report | BaseException] = {}
+    for entry in entries:
+        try:
+            plan = _plan_unless_finished(options, entry)
+        except Exception as error:
+            if options.debug:
+                raise
+            outcomes[entry.path] = error
+        else:
+            plans |= {} if plan is None else {entry.path: plan}
+    results = run_films(options, list(plans.values()))
+    outcomes |= dict(zip(plans, results, strict=True))
+    reports = [
+        _report_of(entry.path, outcomes[entry.path])
+        for entry in entries
+        if entry.path in outcomes
+    ]
+    num_failed = sum("error" in report for report in reports)
+    _summarise(len(entries), len(entries) - len(outcomes), num_failed)
+    return reports, num_failed
+
+
+def _plan_unless_finished(options: Options, entry: Entry) -> "Plan | None":
+    """The job of an input; None if its output is there."""
+    from infer.jobs.plan import make_plan
+
+    if entry.error is not None:
+        raise entry.error
+    if _is_finished(options, entry):
+        say(f"skipped  {entry.output} is there already")
+        return None
+    os.makedirs(os.path.dirname(entry.output) or ".", exist_ok=True)
+    return make_plan(options, entry.path, entry.output)
+
+
+def _report_of(path: str, outcome: "Report | BaseException") -> "Report":
+    if not isinstance(outcome, BaseException):
+        return outcome
+    say(f"{path}: {one_line(outcome)}")
+    return {"input": path, "error": str(outcome)}
+
+
+def _summarise(num_inputs: int, num_skipped: int, num_failed: int) -> None:
+    num_done = num_inputs - num_failed - num_skipped
     say(
-        f"{len(entries)} inputs: {num_done} done, {num_skipped} skipped, "
+        f"{num_inputs} inputs: {num_done} done, {num_skipped} skipped, "
         f"{num_failed} failed"
     )
-    return reports, num_failed
 
 
 def _is_finished(options: Options, entry: Entry) -> bool:

@@ -30,6 +30,8 @@ LIMITS = {
     "stream": (0, 10**6),
     # FFmpeg keeps the product of width and height in 64 bits, JAX a side in 32.
     "max_pixels": (1, 2**31 - 1),
+    "workers": (1, 10_000),
+    "threads": (1, 1024),
 }
 # Fraction() also takes 1e99999999, and computes all its digits.
 RATE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?(/[0-9]{1,9})?")
@@ -143,6 +145,9 @@ class ModelOptions:
     """Of the networks' activations, instead of the model's own."""
     device: Annotated[str, arg(aliases=("-d",))] = "auto"
     """auto, cpu, gpu or gpu:1."""
+    threads: int | None = None
+    """Of the model on a CPU, one a core by default; another number makes other bytes.
+    """
     tile: Annotated[str, arg(metavar="auto|off|N|WxH")] = "auto"
     """Work on tiles of this many input pixels to save memory; auto does when the whole
     frame would not fit.
@@ -193,9 +198,41 @@ class LiveOptions:
     """Seconds in which a lost network source may come back."""
 
 
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Several workers, by Ray (docs/cluster.md)."""
+
+    _: KW_ONLY
+    workers: int | None = None
+    """How many workers share the work: on this machine, or at most so many of
+    --cluster.
+    """
+    cluster: Annotated[str | None, arg(metavar="auto|ADDRESS")] = None
+    """A Ray cluster instead of this machine alone: auto, or its address."""
+    cut_at: tuple[int, ...] = ()
+    """Frames at which the stream forgets what was before, beside the scene cuts where
+    it does so by itself; workers can begin there.
+    """
+    mixed_workers: bool = False
+    """Let workers of different devices and versions do one video, whose bytes are then
+    not those of any single one.
+    """
+    gpu_share: float = 1.0
+    """Part of a GPU that a worker takes."""
+    worker_patience: float = 1800.0
+    """Seconds without a frame after which a worker is ended and started anew."""
+
+
 # Fields come from the last base first.
 @dataclass(frozen=True)
-class Options(LiveOptions, JobOptions, ModelOptions, OutputOptions, InputOptions):
+class Options(
+    ClusterOptions,
+    LiveOptions,
+    JobOptions,
+    ModelOptions,
+    OutputOptions,
+    InputOptions,
+):
     """Upscale video: ``python -m infer --video in.mp4`` writes ``in_x4.mp4`` beside it.
 
     Audio, subtitles, chapters, timestamps, rotation, aspect ratio and colour tags come
@@ -225,6 +262,7 @@ def check(options: Options) -> None:
     _check_seconds("timeout", options.timeout)
     if options.reconnect:
         _check_seconds("reconnect", options.reconnect)
+    _check_cluster(options)
     rate_of(options)
     if not SMALLEST_PRESCALE <= options.prescale <= 1:
         raise ValueError(
@@ -242,6 +280,27 @@ def check(options: Options) -> None:
             "--resume: goes on with earlier work, but --restart and --overwrite throw "
             "it away"
         )
+
+
+def _check_cluster(options: Options) -> None:
+    _check_seconds("worker-patience", options.worker_patience)
+    for frame in options.cut_at:
+        if frame < 0:
+            raise ValueError(f"--cut-at {frame}: expected numbers of frames from 0 on")
+    if not 0 < options.gpu_share <= 1:
+        raise ValueError(
+            f"--gpu-share {options.gpu_share:g}: expected more than 0, at most 1"
+        )
+    if is_shared(options) and ":" in options.device:
+        raise ValueError(
+            f"--device {options.device}: workers get their devices from Ray; give gpu "
+            "or cpu"
+        )
+
+
+def is_shared(options: Options) -> bool:
+    """Whether workers do the work, and not this process."""
+    return options.workers is not None or options.cluster is not None
 
 
 def _check_limits(name: str, value: int | None) -> None:

@@ -1,10 +1,12 @@
 """The main command: one input, or several after each other."""
 
+import functools
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from infer.command.inputs import Input, check_kind, find_inputs
-from infer.command.options import Options, parse
+from infer.command.options import Options, is_shared, parse
 from infer.command.report import check_report, write_report
 from infer.model.engines import Engines
 
@@ -47,12 +49,17 @@ def _run_single(options: Options, path: str) -> None:
 
 
 def _run_several(options: Options, inputs: Sequence[Input]) -> int:
-    from infer.command.batch import Entry, plan_batch, run_batch
+    from infer.command.batch import Entry, plan_batch, run_batch, share_batch
 
     entries = plan_batch(options, inputs)
     paths = [entry.path for entry in entries]
     outputs = [entry.output for entry in entries if entry.output]
     _check_report(options, [*paths, *outputs])
+    if is_shared(options):
+        require_ray()
+        reports, num_failed = share_batch(options, entries)
+        _write_report(options, reports)
+        return 1 if num_failed else 0
     engines = Engines()
 
     def run(entry: Entry) -> "Report":
@@ -87,6 +94,11 @@ def plan_task(options: Options, path: str, output: str | None) -> Task:
     if is_live(path, output):
         return _live_task(options, path, output)
     if options.on_resize == "split":
+        if is_shared(options):
+            raise ValueError(
+                "--on-resize split: not with several workers; leave --workers and "
+                "--cluster out"
+            )
         from infer.jobs.split_job import plan_parts
 
         plans = plan_parts(options, path, output)
@@ -107,6 +119,11 @@ def _live_task(options: Options, path: str, output: str | None) -> Task:
             "of images and for raw pictures of --input-size"
         )
 
+    if is_shared(options) or options.cut_at:
+        raise ValueError(
+            "--workers, --cluster, --cut-at: for files and folders, and not for live "
+            "input or output"
+        )
     if options.prescale != 1:
         raise ValueError(
             f"--prescale {options.prescale:g}: not for live input or output"
@@ -140,6 +157,9 @@ def _file_task(options: Options, path: str, output: str | None) -> Task:
     from infer.jobs.plan import make_plan
 
     plan = make_plan(options, path, output)
+    if is_shared(options):
+        require_ray()
+        return Task((plan.output,), functools.partial(_share, options, plan))
 
     def run(engines: Engines, deliver: Deliver) -> None:
         describe_plan(plan)
@@ -158,3 +178,21 @@ def _file_task(options: Options, path: str, output: str | None) -> Task:
         run_job(options, plan, engine, finish)
 
     return Task((plan.output,), run)
+
+
+def require_ray() -> None:
+    """Raises ValueError if the extra for several workers is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise ValueError(
+            "--workers, --cluster: need Ray, which is not installed here: pip install "
+            "'sdvsr-jax[cluster]'"
+        )
+
+
+def _share(options: Options, plan: "Plan", engines: Engines, deliver: Deliver) -> None:
+    """One file by several workers, whose engines are their own."""
+    from infer.cluster.film import run_film
+    from infer.jobs.announce import describe_plan
+
+    describe_plan(plan)
+    run_film(options, plan, deliver)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infer.command.options import Options, parse_degree
 from infer.console import Clock, in_words, rate_in_words, say
@@ -22,6 +22,7 @@ from infer.model.announce import describe_model
 from infer.model.engine import Engine, Model
 from infer.model.memory import Memory, available
 from infer.model.memory_plan import predicted
+from infer.model.threads import num_threads
 from infer.model.versions import versions
 from infer.pipeline import READ_AHEAD, Policy, run
 from infer.sinks.files import PNGSink, SegmentSink
@@ -49,6 +50,31 @@ class Result:
 
 def no_delivery(report: Report) -> None:
     """The report is not wanted before the work folder is removed."""
+
+
+class Means(NamedTuple):
+    """What computes the frames: an engine here, or workers elsewhere.
+
+    identity: what must be equal for a job to go on. report: for people.
+    """
+
+    identity: dict[str, Any]
+    report: Report
+    memory: Memory
+
+
+def means_of(plan: Plan, engine: Engine) -> Means:
+    """Returns the facts of an engine in this process."""
+    model = engine.model
+    identity = {**model_identity(model), "fit": str(engine.layout)}
+    report = {
+        "model": model.name,
+        "device": str(model.device),
+        "versions": versions(),
+        "precision": model.config.compute_dtype,
+        "steps": model.config.diffusion.num_steps,
+    }
+    return Means(identity, report, predicted(engine, need_of_job(plan)))
 
 
 class _Counted:
@@ -79,23 +105,41 @@ def run_job(
     deliver: called with the report while a killed job could still be ended by the same
     command.
     """
-    memory = predicted(engine, need_of_job(plan))
-    describe_model(engine.model, memory, available(engine.model.device))
-    facts = _fingerprint(options, plan, engine)
-    with WorkFolder(plan.target, facts, options.restart) as work:
+    means = means_of(plan, engine)
+    describe_model(engine.model, means.memory, available(engine.model.device))
+    with work_folder(options, plan, means) as work:
         if work.is_finished:
-            result = _finished_before(plan, work)
+            result = finished_before(plan, work)
         else:
-            result = _do(options, plan, engine, work, memory)
+            result = _do(options, plan, engine, work, means)
         deliver(result.report)
         work.remove()
     return result
 
 
+def work_folder(
+    options: Options, plan: Plan, means: Means, gaps: bool = False
+) -> WorkFolder:
+    """Returns the work folder of a job, still to be entered."""
+    facts = {**_wishes(options, plan), **means.identity, **plan.described()}
+    return WorkFolder(plan.target, facts, options.restart, gaps)
+
+
 def _do(
-    options: Options, plan: Plan, engine: Engine, work: WorkFolder, memory: Memory
+    options: Options, plan: Plan, engine: Engine, work: WorkFolder, means: Means
 ) -> Result:
-    if options.resume and not work.segments:
+    begin(options, plan, work)
+    damage = Damage()
+    num_resumed = work.num_frames
+    sink = _sink_of(plan, work)
+    with closing(sink), Clock(plan.expected_frames, num_resumed) as clock:
+        _upscale(plan, options, engine, work, _Counted(sink, clock), damage)
+    return conclude(options, plan, work, means, damage, clock)
+
+
+def begin(options: Options, plan: Plan, work: WorkFolder) -> None:
+    """Raises an error unless the work may begin or go on."""
+    if options.resume and not work.finished:
         raise ValueError(
             f"--resume: there is no unfinished work in {work.path}; "
             "leave --resume out to begin"
@@ -104,28 +148,34 @@ def _do(
     if work.segments:
         count = work.num_frames
         say(f"resume   going on after {count} finished frames in {work.path}")
-    damage = Damage()
-    num_resumed = work.num_frames
-    sink = _sink_of(plan, work)
-    with closing(sink), Clock(plan.expected_frames, num_resumed) as clock:
-        _upscale(plan, options, engine, work, _Counted(sink, clock), damage)
+
+
+def conclude(
+    options: Options,
+    plan: Plan,
+    work: WorkFolder,
+    means: Means,
+    damage: Damage,
+    clock: Clock,
+) -> Result:
+    """Makes the output of the finished groups, checks it and puts it in place."""
     if not work.segments:
         raise JobError(
             f"{plan.info.path}: no frame to upscale from frame {plan.start} on"
         )
-    _require_same_input(options, plan, engine, work)
+    _require_same_input(plan, work)
     work.verify()
     checks = _check(plan, work)
     _warn(plan, damage, work.num_frames)
     seconds = clock.seconds
     report = {
-        **_facts_of(plan, engine.model),
+        **_facts_of(plan, means),
         "frames": work.num_frames,
-        "resumed_frames": num_resumed,
+        "resumed_frames": work.num_frames - clock.frames,
         "seconds": round(seconds, 3),
         "first_frame_seconds": clock.first_frame,
         "frames_per_second": round(clock.frames / seconds, 3),
-        "predicted_memory": asdict(memory),
+        "predicted_memory": asdict(means.memory),
         "damage": asdict(damage),
         "notes": list(plan.notes),
         "checks": [check.as_dict() for check in checks],
@@ -138,7 +188,7 @@ def _do(
     return Result(report, seconds)
 
 
-def _finished_before(plan: Plan, work: WorkFolder) -> Result:
+def finished_before(plan: Plan, work: WorkFolder) -> Result:
     assert work.published is not None
     say(f"done     {plan.output}  was finished before; only the end was missing")
     report = work.published["report"]
@@ -174,14 +224,13 @@ def _upscale(
         plan.deinterlace,
         damage,
         plan.keeps_alpha,
+        plan.cut_at,
     )
     with Inbox(source, READ_AHEAD) as inbox:
         run(inbox, engine, state, sink, Policy(group=plan.group))
 
 
-def _require_same_input(
-    options: Options, plan: Plan, engine: Engine, work: WorkFolder
-) -> None:
+def _require_same_input(plan: Plan, work: WorkFolder) -> None:
     """Raises JobError if the source is another one than when the work began.
 
     Its sound and words are copied last, and would be those of another film.
@@ -282,26 +331,31 @@ def _stops_early(plan: Plan) -> bool:
 
 def identity(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
     """Input, model and versions: a job goes on only if all are the same."""
-    return {
-        "input": file_identity(plan.info),
+    return {**_wishes(options, plan), **model_identity(model)}
+
+
+def model_identity(model: Model) -> dict[str, Any]:
+    """The part of the identity that is known where the model is."""
+    facts = {
         "model": params_digest(model.params),
         "config": str(model.config),
         "device": model.device.device_kind,
-        "seed": options.seed,
-        "restore": parse_degree(options.restore),
         **versions(),
     }
+    if model.device.platform == "cpu":
+        facts["threads"] = num_threads()
+    return facts
 
 
-def _fingerprint(options: Options, plan: Plan, engine: Engine) -> dict[str, Any]:
+def _wishes(options: Options, plan: Plan) -> dict[str, Any]:
     return {
-        **identity(options, plan, engine.model),
-        "fit": str(engine.layout),
-        **plan.described(),
+        "input": file_identity(plan.info),
+        "seed": options.seed,
+        "restore": parse_degree(options.restore),
     }
 
 
-def _facts_of(plan: Plan, model: Model) -> Report:
+def _facts_of(plan: Plan, means: Means) -> Report:
     info = plan.info
     return {
         "input": info.path,
@@ -309,11 +363,7 @@ def _facts_of(plan: Plan, model: Model) -> Report:
         "input_size": list(info.stored_size),
         "model_input_size": [info.width, info.height],
         "output_size": list(plan.size),
-        "model": model.name,
-        "device": str(model.device),
-        "versions": versions(),
-        "precision": model.config.compute_dtype,
-        "steps": model.config.diffusion.num_steps,
+        **means.report,
     }
 
 

@@ -11,11 +11,14 @@ from infer.model.engine import Engine, Model, Shape
 from infer.model.engines import Engines
 from infer.model.layout import Layout, Tiles, Whole, parse_layout
 from infer.model.memory_plan import Need, Planner
+from infer.model.threads import use_threads
 from infer.pipeline import READ_AHEAD, WRITE_BEHIND
 
 
 def load(options: Options, engines: Engines) -> Model:
     """Returns the model that the options ask for."""
+    if options.threads is not None:
+        use_threads(options.threads)
     return engines.load(
         options.model,
         options.device,
@@ -39,9 +42,20 @@ def engine_for_job(
     options: Options, plan: Plan, model: Model, engines: Engines
 ) -> Engine:
     """Returns the engine of a job; unfinished work goes on in its own layout."""
-    layout = layout_of(options)
+    return engine_of_layout(layout_of_job(options, plan), plan, model, engines)
+
+
+def layout_of_job(options: Options, plan: Plan) -> Layout | None:
+    """Returns the layout that is asked for, or that of unfinished work, or None."""
     if options.tile == "auto":
-        layout = _earlier_layout(plan.target)
+        return _earlier_layout(plan.target)
+    return layout_of(options)
+
+
+def engine_of_layout(
+    layout: Layout | None, plan: Plan, model: Model, engines: Engines
+) -> Engine:
+    """Returns the engine of that layout; without one, of the first that fits."""
     planner = Planner(engines, tell)
     return planner.fitting_engine(layout, need_of_job(plan), model)
 

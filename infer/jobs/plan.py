@@ -45,7 +45,8 @@ class Plan:
     """A job.
 
     spec: None for PNG frames. notes: said to the user before the start. place: where
-    the output is put, if its final name is not given to it yet.
+    the output is put, if its final name is not given to it yet. cut_at: frames of the
+    source at which the stream forgets what was before.
     """
 
     info: VideoInfo
@@ -59,6 +60,7 @@ class Plan:
     spec: VideoSpec | None = None
     package: Packaging | None = None
     place: str = ""
+    cut_at: tuple[int, ...] = ()
 
     @property
     def target(self) -> str:
@@ -108,6 +110,8 @@ class Plan:
             # Only where it is asked for: unfinished work from before the option goes
             # on.
             facts["reduced_to"] = f"{self.info.width}x{self.info.height}"
+        if self.cut_at:
+            facts["cut_at"] = list(self.cut_at)
         if self.package and self.package.sound:
             facts["sound"] = [list(way) for way in self.package.sound]
         return facts
@@ -148,6 +152,7 @@ def make_plan(
         "count": options.frames,
         "deinterlace": options.deinterlace,
         "group": options.segment,
+        "cut_at": tuple(sorted(set(options.cut_at))),
     }
     if _holds_images(output):
         size = output_size(options, info)

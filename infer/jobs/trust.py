@@ -18,7 +18,7 @@ OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # Names that this program gives to entries of a work folder.
 OWN_NAMES = re.compile(
     r"lock|job\.json|published|frames|parts|[0-9]{6,}\.(json|mkv|npz)"
-    r"|.*\.unfinished|\..*\.part"
+    r"|[a-z]+\.facts|.*\.unfinished|\..*\.part"
 )
 LAST = "published"
 

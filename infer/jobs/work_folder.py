@@ -91,15 +91,21 @@ class WorkFolder:
     output.
 
     segments: the finished groups. fingerprint: facts that must be equal for a job to go
-    on.
+    on. gaps: groups may be finished in any order.
     """
 
     def __init__(
-        self, output: str, fingerprint: Mapping[str, Any], restart: bool = False
+        self,
+        output: str,
+        fingerprint: Mapping[str, Any],
+        restart: bool = False,
+        gaps: bool = False,
     ) -> None:
         self.path = folder_of(output)
         self.output = Path(os.path.abspath(output))
         self.segments: list[Segment] = []
+        self.ahead: dict[int, dict[str, Any]] = {}
+        """Records of finished groups behind one that is not finished, by number."""
         self.reports: list[dict[str, Any]] = []
         """What the groups that are jobs of their own have reported."""
         self.published: dict[str, Any] | None = None
@@ -109,6 +115,7 @@ class WorkFolder:
         # As JSON gives it back, where tuples are lists.
         self._fingerprint = json.loads(json.dumps(fingerprint))
         self._restart = restart
+        self._gaps = gaps
         self._lock: int | None = None
         self._digests: dict[str, str] = {}
 
@@ -148,6 +155,16 @@ class WorkFolder:
         return sum(len(segment.pts) for segment in self.segments)
 
     @property
+    def num_frames_ahead(self) -> int:
+        """Frames in finished groups behind one that is not finished."""
+        return sum(len(record["pts"]) for record in self.ahead.values())
+
+    @property
+    def finished(self) -> set[int]:
+        """Numbers of all finished groups."""
+        return {*range(len(self.segments)), *self.ahead}
+
+    @property
     def images(self) -> list[str]:
         """Files of finished groups that are no videos of theirs, relative to here."""
         return [name for name in self._digests if Path(name).parent != Path()]
@@ -170,13 +187,16 @@ class WorkFolder:
         state: Mapping[str, np.ndarray],
         images: Iterable[str] = (),
         report: Mapping[str, Any] | None = None,
+        number: int | None = None,
     ) -> None:
         """Records a complete group: its video (if one file), the state, the record.
 
         images: files of the group that are in the folder already, by their names
-        relative to it. report: of a group that is a job of its own.
+        relative to it. report: of a group that is a job of its own. number: of the
+        group, if it is not the next one.
         """
-        number = len(self.segments)
+        if number is None:
+            number = len(self.segments)
         names = list(images)
         video = ""
         if segment.path:
@@ -200,20 +220,61 @@ class WorkFolder:
         if report is not None:
             record["report"] = report
         self._write(f"{number:06d}.json", record)
-        self._add(record, video)
-        if number:
-            (self.path / f"{number - 1:06d}.npz").unlink(missing_ok=True)
+        self.ahead[number] = record
+        self._close_gaps()
+        # A state serves the group behind it alone.
+        finished = self.finished
+        for earlier in (number - 1, number):
+            if earlier + 1 in finished and earlier >= 0:
+                self._state_of(earlier).unlink(missing_ok=True)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The arrays saved with the last finished group."""
-        self._verify(self._state_name)
-        with np.load(self.path / self._state_name, allow_pickle=False) as arrays:
+        """The arrays saved with the last group before the first unfinished one."""
+        return self.state_after(len(self.segments) - 1)
+
+    def state_after(self, number: int) -> dict[str, np.ndarray]:
+        """The arrays saved with a finished group whose next one is not finished."""
+        path = self._state_of(number)
+        if number in self.ahead:
+            digest = self.ahead[number]["state"]
+        else:
+            digest = self._digests[path.name]
+        if not _holds(path, digest):
+            raise damage_of(path)
+        with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
+
+    def _state_of(self, number: int) -> Path:
+        return self.path / f"{number:06d}.npz"
+
+    def _close_gaps(self) -> None:
+        """Moves records that nothing is missing before to the finished segments."""
+        while len(self.segments) in self.ahead:
+            number = len(self.segments)
+            record = self.ahead.pop(number)
+            video = self.path_of(number)
+            is_video = os.path.basename(video) in record["files"]
+            self._add(record, video if is_video else "")
+
+    def remember(self, name: str, content: Mapping[str, Any]) -> None:
+        """Keeps facts about the source that took work to find."""
+        self._write(f"{name}.facts", content)
+
+    def recall(self, name: str) -> dict[str, Any] | None:
+        """Returns what an earlier run has kept under this name."""
+        try:
+            return read_sealed(self.path / f"{name}.facts")
+        except JobError:
+            return None
 
     def verify(self) -> None:
         """Raises JobError if anything of the finished groups has changed."""
         for name in self._digests:
             self._verify(name)
+        for record in self.ahead.values():
+            for name, digest in record["files"].items():
+                if not _holds(self.path / name, digest):
+                    raise damage_of(self.path / name)
 
     def digest_of(self, name: str) -> str:
         """SHA-256 of a file of a finished group, as recorded."""
@@ -399,11 +460,16 @@ class WorkFolder:
         sync(self.path)
 
     def _read_records(self) -> None:
-        for number, _ in enumerate(self._records()):
-            path = self.path / f"{number:06d}.json"
+        for path in self._records():
             record = read_sealed(path)
             try:
-                video = path.with_suffix(".mkv")
-                self._add(record, str(video) if video.name in record["files"] else "")
-            except (KeyError, TypeError):  # of another version of this program
+                self.ahead[int(path.stem)] = record
+                self._close_gaps()
+            except (KeyError, TypeError, ValueError):  # of another version
                 raise damage_of(path) from None
+        if self.ahead and not self._gaps:
+            name = self.path / f"{len(self.segments):06d}.json"
+            raise JobError(
+                f"{name}: missing or damaged; if several workers have made what comes "
+                "after it, go on with --workers, else begin again with --restart"
+            )

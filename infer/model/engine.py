@@ -22,7 +22,7 @@ from sdvsr_jax.config import ModelConfig, RAFTConfig
 from sdvsr_jax.ops.pixels import from_pixels, to_pixels
 from sdvsr_jax.prepare import prepare
 from sdvsr_jax.state import StreamState
-from sdvsr_jax.stream import AUTO, init_state, reset, step
+from sdvsr_jax.stream import AUTO, init_state, look, reset, step
 from sdvsr_jax.types import Array, Params, Prepared
 from sdvsr_jax.weights import load as checkpoint
 
@@ -47,6 +47,14 @@ def upscale_pixels(
     lr = from_pixels(pixels[None])
     state, sr = step(prepared, state, lr, config=config)
     return state, to_pixels(of_size(sr[0], size), pixels.dtype)
+
+
+def look_at_pixels(
+    prepared: Prepared, state: StreamState, pixels: Array, *, config: ModelConfig
+) -> tuple[StreamState, Array]:
+    """Returns the state for the next look, and the mean validity, [1]."""
+    state, validity = look(prepared, state, from_pixels(pixels[None]), config=config)
+    return state, validity.mean((1, 2, 3))
 
 
 def of_size(sr: Array, size: tuple[int, int]) -> Array:
@@ -166,6 +174,9 @@ class Engine:
             upscale_pixels, config=self.model.config, size=self.size
         )
 
+    def _make_look(self) -> Callable:
+        return functools.partial(look_at_pixels, config=self.model.config)
+
     @property
     def layout(self) -> Layout:
         """How a frame is made to fit; it decides bytes of the output."""
@@ -190,6 +201,37 @@ class Engine:
         # A value of the state, so that one program serves all degrees.
         degrees = np.full(state.restore.shape, degree, np.float32)
         return state._replace(restore=jax.device_put(degrees, self.model.device))
+
+    def begin_at(self, index: int, seed: int, degree: float = AUTO) -> StreamState:
+        """Returns a state without a past, whose next frame is number ``index`` of the
+        stream.
+        """
+        state = self.start(seed, degree)
+        number = np.full(state.frame_index.shape, index, np.int32)
+        return state._replace(frame_index=jax.device_put(number, self.model.device))
+
+    @property
+    def knows_cuts(self) -> bool:
+        """Whether `look` says where `step` will forget: the model decides on cuts, and
+        by frames as they come.
+        """
+        config = self.model.config
+        return config.history.cut_validity > 0 and config.restorer is None
+
+    def look(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
+        """Returns the state for the next `look`, and the mean validity of the previous
+        frame, [1]; ``state`` is used up.
+        """
+        frame = jax.device_put(pixels, self.model.device)
+        return self._see_frame(self.model.params, state, frame)
+
+    @functools.cached_property
+    def _see_frame(self) -> Callable:
+        arguments = (self.model.params, self.state_shape, self._pixels)
+        facts = (self.model.config,)
+        with jax.default_device(self.model.device):
+            traced = program("look", facts, self._make_look, arguments)
+            return traced.compile(*arguments, donate=(1,))
 
     def restart(self, state: StreamState) -> StreamState:
         """Returns the state of a stream whose next frame has no past."""

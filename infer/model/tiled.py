@@ -105,6 +105,21 @@ class TiledEngine(Engine):
         out.copy_to_host_async()
         return state, out
 
+    def look(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
+        """As `Engine.look`, by the same tiles as `step`."""
+        params = self.model.params
+        frame = jax.device_put(pixels, self.model.device)
+        lr, _, total, _ = self._begin(state, frame)
+        validity: Any = np.zeros(1, np.float32)
+        for tile in self._tiles:
+            total, validity = self._glance(params, state, total, lr, validity, *tile)
+        return tiles.finish_frame(total, lr, config=self.model.config), validity
+
+    @functools.cached_property
+    def _glance(self) -> Any:
+        glance = functools.partial(_glance, grid=self.grid, config=self.model.config)
+        return jax.jit(glance, compiler_options=compiler_options())
+
     def _computing(self) -> int:
         """Bytes of weights, old state, the frame, and the hungriest program's rest."""
         programs = [self._begin, self._add, self._end]
@@ -148,6 +163,25 @@ def _see(
         params, state, lr, origin, bounds, grid=grid, config=config
     )
     return validity + share
+
+
+def _glance(
+    params: Prepared,
+    state: StreamState,
+    total: StreamState,
+    lr: Array,
+    validity: Array,
+    origin: Array,
+    bounds: Array,
+    *,
+    grid: tiles.Grid,
+    config: ModelConfig,
+) -> tuple[StreamState, Array]:
+    """As `_see`, and adds the tile's features to the next state."""
+    total, share = tiles.look_at_tile(
+        params, state, total, lr, origin, bounds, grid=grid, config=config
+    )
+    return total, validity + share
 
 
 def _end(

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -81,7 +81,8 @@ class FileSource:
 
     Damaged packets are skipped and counted in ``damage``. Decoding always begins at the
     first frame, so that a frame has the same bytes wherever reading starts.
-    with_alpha: frames have their alpha channel, too.
+    with_alpha: frames have their alpha channel, too. fresh: numbers of frames at which
+    the stream begins anew.
     """
 
     info: VideoInfo
@@ -90,6 +91,7 @@ class FileSource:
     deinterlace: bool = False
     damage: Damage = field(default_factory=Damage)
     with_alpha: bool = False
+    fresh: Collection[int] = ()
 
     def frames(self) -> Iterator[Frame]:
         """Returns the frames; their ``index`` is the number in the source."""
@@ -114,7 +116,14 @@ class FileSource:
         pending: deque[Frame] = deque()
         for index, (picture, pts, duration) in enumerate(part, self.start):
             orientation = UPRIGHT if info.is_upright else orientation_of(picture)
-            frame = Frame(nothing, pts, duration, index, orientation=orientation)
+            frame = Frame(
+                nothing,
+                pts,
+                duration,
+                index,
+                is_fresh=index in self.fresh,
+                orientation=orientation,
+            )
             pending.append(frame)
             damage.cleared_frames += self._loses_alpha(picture)
             for pixels in converter.convert(picture):

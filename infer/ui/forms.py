@@ -45,6 +45,14 @@ LEFT_OUT = {
     "raw_output",
     "timeout",
     "reconnect",
+    # of several workers, and of a process that has not computed yet
+    "workers",
+    "cluster",
+    "cut_at",
+    "mixed_workers",
+    "gpu_share",
+    "worker_patience",
+    "threads",
     # of terminals
     "debug",
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from infer.sinks.encoder_spec import VideoSpec
 from infer.sources.info import ColorTags
 
 ROOT = Path(__file__).parents[2]
+SCENE_SIZE = (24, 16)
 
 
 def pictures(
@@ -111,6 +113,27 @@ def make_video(
                 output.mux(sound.encode(frame))
             output.mux(sound.encode(None))
     return path
+
+
+def scenes(*lengths: int) -> list[np.ndarray]:
+    """Scenes of slowly changing noise, cut hard."""
+    rng = np.random.default_rng(len(lengths))
+    frames = []
+    for length in lengths:
+        scene = rng.integers(0, 256, (*SCENE_SIZE[::-1], 3))
+        drift = rng.integers(-2, 3, scene.shape)
+        for number in range(length):
+            picture = np.clip(scene + number * drift, 0, 255)
+            frames.append(picture.astype(np.uint8))
+    return frames
+
+
+def clip_of(path: Path, frames: list[np.ndarray], **how: Any) -> str:
+    """A lossless clip of such frames; returns its path."""
+    settings = {"codec": "ffv1", "pixel_format": "bgr0", **how}
+    return make_video(
+        str(path), range(len(frames)), SCENE_SIZE, frames=frames, **settings
+    )
 
 
 def make_rich(path: str, covers: bool = True) -> str:

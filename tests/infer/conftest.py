@@ -16,10 +16,11 @@ from endings import COUNT, SIZE, SOURCES
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from infer.__main__ import main
+from sdvsr_jax import nano
 from sdvsr_jax.config import DiffusionConfig
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.weights import load as checkpoint
-from tests.tiny_models import tiny_nano
+from tests.tiny_models import random_params, tiny_nano
 
 CLIPS = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared")) / "data" / "clips"
 
@@ -41,6 +42,25 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
         for path, s in shapes.items()
     }
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    checkpoint.save(path, config, unflatten_dict(params))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def cutting_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small model that forgets at cuts as the shipped one does: its flow is zero
+    before it is refined, so that equal pictures explain each other.
+    """
+    config = dataclasses.replace(
+        tiny_nano(),
+        diffusion=DiffusionConfig(num_steps=2),
+        history=nano().history,
+    )
+    params = flatten_dict(random_params(config))
+    for path, leaf in params.items():
+        if "conv_2" in path and "decoder" in path:
+            params[path] = np.zeros_like(leaf)
+    path = tmp_path_factory.mktemp("model") / "cutting.safetensors"
     checkpoint.save(path, config, unflatten_dict(params))
     return str(path)
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from tests import documents
 
-OTHER_PLACES = ("://", "Jamichsu/", " - ")
-"""Networks, other people's weights, pipes: those have tests of their own."""
+OTHER_PLACES = ("://", "Jamichsu/", " - ", "--workers")
+"""Networks, other people's weights, pipes, workers: those have tests of their own."""
 
 
 def readme_jobs() -> list[tuple[str, ...]]:

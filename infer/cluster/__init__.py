@@ -1,0 +1,1 @@
+"""One video, or many, on several workers: extra `cluster`, engine Ray."""

@@ -1,0 +1,90 @@
+"""Plans of workers: every group is done once, and waiting is worth more than waste."""
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infer.cluster.spans import Film, best_start, describe, forecast
+
+
+@st.composite
+def films(draw: st.DrawFn) -> Film:
+    total = draw(st.integers(0, 400))
+    group = draw(st.integers(1, 60))
+    frames = st.integers(1, max(1, total - 1))
+    cuts = draw(st.sets(frames, max_size=20)) if total > 1 else set()
+    return Film(total, group, tuple(sorted({0, *cuts})))
+
+
+@settings(deadline=None, max_examples=50)
+@given(films())
+def test_groups_share_out_the_frames_and_begin_at_a_cut_before_them(film):
+    counts = [film.count(n, n + 1) for n in range(film.num_groups)]
+    assert sum(counts) == film.total
+    assert all(count > 0 for count in counts)
+    for number in range(film.num_groups):
+        entry = film.entry(number)
+        assert entry in film.cuts
+        assert not [cut for cut in film.cuts if entry < cut <= film.start(number)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(films(), st.integers(1, 9), st.data())
+def test_a_plan_ends_and_is_never_slower_than_one_worker(film, num_workers, data):
+    numbers = st.integers(0, max(0, film.num_groups - 1))
+    done = data.draw(st.sets(numbers)) if film.num_groups else set()
+    plan = forecast(film, num_workers, done)
+    one = forecast(film, 1, done)
+    left = sum(film.count(n, n + 1) for n in range(film.num_groups) if n not in done)
+    assert one.longest == left + one.waste
+    assert plan.longest <= one.longest + max(one.waste, plan.waste)
+    assert plan.longest * num_workers >= left
+
+
+@given(films(), st.integers(2, 9))
+@settings(deadline=None, max_examples=30)
+def test_a_film_without_cuts_is_one_stream_and_nothing_is_computed_twice(film, count):
+    film = film._replace(cuts=(0,))
+    assert forecast(film, count) == (film.total, 0)
+
+
+def test_nobody_begins_where_it_saves_nothing():
+    film = Film(1000, 100)
+    assert best_start(film, busy={3}, finished={0, 1, 2}, num_idle=1) is None
+    # the state after a finished group serves as well as a cut
+    start = best_start(film, busy={3}, finished={0, 1, 2, 5}, num_idle=1)
+    assert start is not None
+    assert (start.number, start.waste) == (6, 0)
+
+
+def test_thirty_scenes_of_any_length_keep_two_to_eight_workers_busy():
+    """Less than a twentieth is computed twice for two and four; eight workers have
+    scenes of their own hardly longer than a group.
+    """
+    for seed in range(6):
+        inner = random.Random(seed).sample(range(1, 3600), 29)
+        film = Film(3600, 60, (0, *sorted(inner)))
+        for num_workers, waste, part in (
+            (2, 0.05, 0.9),
+            (4, 0.05, 0.75),
+            (8, 0.1, 0.5),
+        ):
+            plan = forecast(film, num_workers)
+            assert plan.waste <= waste * film.total
+            assert film.total / plan.longest >= part * num_workers
+
+
+def test_a_worker_of_half_the_speed_is_busy_to_the_end():
+    film = Film(12000, 100, tuple(range(0, 12000, 100)))
+    plan = forecast(film, 2, speeds={1: 0.5})
+    assert plan.longest <= 1.03 * film.total / 1.5
+
+
+def test_the_plan_is_told_before_the_start():
+    (line,) = describe(Film(1000, 100), 4, 0)
+    assert "no scene cut" in line
+    assert "--cut-at" in line
+    first, second = describe(Film(1000, 100, (0, 300, 500)), 2, 1)
+    assert "times as fast as one by 2 cuts" in first
+    assert "1 of --cut-at are no scene cuts" in second

@@ -1,0 +1,268 @@
+"""Whoever does a group of frames, and in which order: the output has the bytes of a
+run without workers.
+"""
+
+import hashlib
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from clips import SCENE_SIZE as SIZE
+from clips import clip_of, make_video, pictures, scenes
+from crews import Crew
+
+from infer.cluster import drive as driver
+from infer.cluster.drive import Job, drive
+from infer.command.options import parse
+from infer.console import Clock
+from infer.errors import JobError
+from infer.jobs.plan import make_plan
+from infer.jobs.work_folder import folder_of
+
+
+def fade(length: int) -> list[np.ndarray]:
+    first, last = (scenes(1, n)[0].astype(float) for n in (1, 2))
+    shares = np.linspace(0, 1, length)
+    return [((1 - s) * first + s * last).astype(np.uint8) for s in shares]
+
+
+def flash(length: int) -> list[np.ndarray]:
+    frames = scenes(length)
+    frames[length // 2] = np.full_like(frames[0], 255)
+    return frames
+
+
+CLIPS: dict[str, tuple[list[np.ndarray], tuple[str, ...]]] = {
+    "cuts": (scenes(5, 9, 4, 3), ()),
+    "one-frame scenes": (scenes(*[1] * 11), ()),
+    "no cut": (scenes(17), ()),
+    "fade": (fade(16), ()),
+    "flash": (flash(13), ()),
+    "chosen cuts": (scenes(17), ("--cut-at", "7", "4", "300")),
+    "part": (scenes(6, 6, 6), ("--start", "3", "--frames", "11")),
+    "tiles": (scenes(4, 5, 4), ("--tile", "16")),
+    "deinterlaced": (scenes(5, 9), ("--deinterlace",)),
+    "half size": (scenes(5, 9), ("--scale", "2")),
+}
+QUICK = ("cuts", "no cut", "chosen cuts")
+"""Those of the default run."""
+
+
+def heavy(*values: object) -> list[Any]:
+    return [pytest.param(value, marks=pytest.mark.heavy(10)) for value in values]
+
+
+def cases() -> list[Any]:
+    return [*QUICK, *heavy(*(name for name in CLIPS if name not in QUICK))]
+
+
+CODECS = ("libx264", "libx265", "ffv1", "prores_ks", "libsvtav1")
+
+
+@pytest.fixture
+def share(cutting_model: str, tmp_path: Path) -> Callable[..., Path]:
+    """Does a job by a crew in this process; returns the output."""
+
+    def call(crew: Crew, *words: object, output: str = "shared.mkv") -> Path:
+        target = tmp_path / output
+        text = [*map(str, words), "-o", str(target), "--model", cutting_model]
+        options = parse(["--workers", str(len(crew.hands)), *text])
+        plan = make_plan(options, options.video[0], options.output)
+        job = Job(options, plan, lambda report: None, Clock(plan.expected_frames))
+        try:
+            drive(crew, [job])  # type: ignore[arg-type]
+        finally:
+            crew.close()
+        if job.error is not None:
+            raise job.error
+        return target
+
+    return call
+
+
+def digest(path: Path) -> str:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    content = b"".join(file.name.encode() + file.read_bytes() for file in files)
+    name = path.name.encode()
+    return hashlib.sha256(content.replace(name, b"")).hexdigest()
+
+
+@pytest.mark.parametrize("name", cases())
+def test_shared_work_has_the_bytes_of_a_single_run(
+    name, share, upscale, tmp_path, cutting_model
+):
+    frames, words = CLIPS[name]
+    source = clip_of(tmp_path / "in.mkv", frames)
+    words = ("--video", source, "--segment", 3, *words)
+    alone = tmp_path / "alone.mkv"
+    status, told = upscale(*words, "-o", alone, model=cutting_model)
+    assert status == 0, told
+    for seed, count in enumerate((1, 3)):
+        shared = share(Crew(count, seed), *words, output=f"{count}.mkv")
+        assert shared.read_bytes() == alone.read_bytes()
+        assert not folder_of(str(shared)).exists()
+
+
+def test_cuts_are_found_where_the_step_forgets(share, tmp_path, monkeypatch):
+    source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    films = []
+    describe = driver.describe
+    monkeypatch.setattr(
+        driver,
+        "describe",
+        lambda film, *rest: films.append(film) or describe(film, *rest),
+    )
+    for count in (1, 3):
+        share(Crew(count), "--video", source, "--segment", 3, output=f"{count}.mkv")
+    assert [film.cuts for film in films] == [(0, 5, 14, 18)] * 2
+
+
+@pytest.mark.heavy(20)
+@pytest.mark.parametrize("codec", CODECS)
+def test_any_codec(codec, share, upscale, tmp_path, cutting_model):
+    source = clip_of(tmp_path / "in.mkv", scenes(4, 4, 4))
+    suffix = ".mov" if codec == "prores_ks" else ".mkv"
+    words = ("--video", source, "--segment", 3, "--codec", codec)
+    alone = tmp_path / f"alone{suffix}"
+    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    shared = share(Crew(3), *words, output=f"shared{suffix}")
+    assert shared.read_bytes() == alone.read_bytes()
+
+
+@pytest.mark.heavy(20)
+def test_pictures_and_a_variable_rate(share, upscale, tmp_path, cutting_model):
+    pts = (0, 3, 4, 9, 10, 11, 17, 20, 21)
+    source = make_video(
+        str(tmp_path / "in.mkv"),
+        pts,
+        SIZE,
+        Fraction(1, 50),
+        "ffv1",
+        "bgr0",
+        frames=scenes(4, 5),
+        audio="aac",
+    )
+    words = ("--video", source, "--segment", 2)
+    for output in ("frames", "film.mkv"):
+        alone = tmp_path / f"alone_{output}"
+        assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+        shared = share(Crew(2), *words, output=output)
+        names = ("",) if output == "film.mkv" else map("{:08d}.png".format, range(9))
+        for name in names:
+            assert (shared / name).read_bytes() == (alone / name).read_bytes()
+
+
+@pytest.mark.heavy(20)
+def test_workers_that_see_no_file_get_it_sent(
+    share, upscale, tmp_path, cutting_model, monkeypatch
+):
+    # As Ray does with references: here parts are bytes.
+    monkeypatch.setattr(driver, "content_of", parts_of)
+    source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, rgb in enumerate(pictures(5, *SIZE)):
+        write_png(folder / f"{number}.png", rgb)
+    for path in (source, folder):
+        words = ("--video", path, "--segment", 3)
+        alone = tmp_path / f"alone_{Path(path).stem}.mkv"
+        assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+        name = f"{Path(path).stem}.mkv" if path == folder else "sent.mkv"
+        shared = share(Crew(2, blind=True), *words, output=name)
+        assert shared.read_bytes() == alone.read_bytes()
+
+
+def parts_of(paths: list[str]) -> Any:
+    for path in paths:
+        content = Path(path).read_bytes()
+        for start in range(0, len(content), 1000):
+            yield Path(path).name, content[start : start + 1000]
+
+
+def write_png(path: Path, rgb: np.ndarray) -> None:
+    with av.open(str(path), "w", format="image2") as output:
+        stream = output.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "rgb24"
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(rgb)))
+        output.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("seed", [0, *heavy(1, 2, 3)])
+def test_workers_may_die_at_any_moment(seed, share, upscale, tmp_path, cutting_model):
+    source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    words = ("--video", source, "--segment", 2)
+    alone = tmp_path / "alone.mkv"
+    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    shared = share(Crew(3, seed, deaths=5), *words)
+    assert shared.read_bytes() == alone.read_bytes()
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL of the driver."""
+
+
+@pytest.mark.parametrize("count", [3, *heavy(1)])
+@pytest.mark.parametrize("limit", [3, *heavy(1, 6)])
+def test_a_killed_driver_goes_on_without_doing_a_group_twice(
+    count, limit, share, upscale, tmp_path, cutting_model
+):
+    source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    words = ("--video", source, "--segment", 2)
+    alone = tmp_path / "alone.mkv"
+    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+
+    class Mortal(Crew):
+        def answers(self, seconds):
+            if self.num_groups >= limit:
+                raise Killed
+            yield from super().answers(seconds)
+
+    first = Mortal(count, seed=limit)
+    with pytest.raises(Killed):
+        share(first, *words)
+    kept = len(list(folder_of(str(tmp_path / "shared.mkv")).glob("[0-9]*.json")))
+    assert kept == limit
+    second = Crew(count, seed=limit)
+    shared = share(second, *words)
+    assert second.num_groups == 11 - limit
+    assert shared.read_bytes() == alone.read_bytes()
+
+
+def test_a_single_run_and_workers_go_on_with_each_others_work(
+    share, upscale, tmp_path, cutting_model
+):
+    source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    words = ("--video", source, "--segment", 2)
+    alone = tmp_path / "alone.mkv"
+    shared = tmp_path / "shared.mkv"
+    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+
+    class Mortal(Crew):
+        def answers(self, seconds):
+            if self.num_groups >= 3:
+                raise Killed
+            yield from super().answers(seconds)
+
+    with pytest.raises(Killed):
+        share(Mortal(1), *words)
+    status, told = upscale(*words, "-o", shared, model=cutting_model)
+    assert status == 0, told
+    assert "going on after 6 finished frames" in told
+    assert shared.read_bytes() == alone.read_bytes()
+    shared.unlink()
+    with pytest.raises(Killed):
+        share(Mortal(3, seed=5), *words)
+    status, told = upscale(*words, "-o", shared, model=cutting_model)
+    assert status == 1
+    assert "--workers" in told
+
+
+def test_a_part_of_which_every_worker_dies_ends_the_job(share, tmp_path):
+    source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    crew = Crew(2, deaths=1000, mortality=1.0)
+    with pytest.raises(JobError, match=r"workers died of the same part.*--tile"):
+        share(crew, "--video", source, "--segment", 2)
