@@ -41,8 +41,14 @@ def serve(
             reply = pack(*answer(kind, content))
         except Exception as error:
             reply = pack(b"E", str(error).encode()[:300])
-        target.write(reply)
-        target.flush()
+        try:
+            target.write(reply)
+            target.flush()
+        except BrokenPipeError:
+            # The server was killed: what is left in the buffer goes nowhere.
+            with open(os.devnull, "wb") as nothing:
+                os.dup2(nothing.fileno(), target.fileno())
+            return
 
 
 class Worker:

@@ -1,0 +1,28 @@
+"""Processes that answer the server."""
+
+import io
+import os
+
+from infer.ui.worker import messages, pack, serve
+
+
+def answer(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
+    if kind == b"X":
+        raise ValueError("no such question")
+    return kind.lower(), content[::-1]
+
+
+def test_questions_are_answered_one_by_one_and_faults_are_sentences() -> None:
+    asked = io.BytesIO(pack(b"A", b"abc") + pack(b"X", b"") + pack(b"B", b""))
+    told = io.BytesIO()
+    serve(asked, told, answer)
+    told.seek(0)
+    expected = [(b"a", b"cba"), (b"E", b"no such question"), (b"b", b"")]
+    assert list(messages(told)) == expected
+
+
+def test_a_helper_whose_server_was_killed_ends_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as target:
+        serve(io.BytesIO(pack(b"A", b"abc")), target, answer)
