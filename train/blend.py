@@ -1,7 +1,7 @@
 """Weights between a model and what it became by further training.
 
-    python -m train.blend nano runs/real/joint/weights.safetensors --share 0.7 \
-        --out nano.safetensors
+    python -m train.blend --start nano --trained runs/real/joint/weights.safetensors \
+        --share 0.7 --out nano.safetensors
 
 On the way from one to the other, what was learned comes faster than what was known
 goes (Wortsman et al. 2022, arXiv 2109.01903): part of the way keeps clean input as
