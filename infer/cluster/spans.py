@@ -188,7 +188,8 @@ def describe(film: Film, num_workers: int, num_chosen: int) -> list[str]:
     if num_cuts == 0 and num_workers > 1:
         lines = [
             f"workers  {num_workers}, of which one can work: no scene cut is known in "
-            f"{film.total} frames; --cut-at FRAME lets others begin there"
+            f"{film.total} frames; --cut-at FRAME lets others begin there, and without "
+            "repair (--restore 0) more cuts may be known"
         ]
     else:
         lines = [

@@ -212,13 +212,14 @@ class _Run:
         """As `Worker.scan`; the frame before the first is looked at, too."""
         engine = self._engine
         threshold = CLEAR * engine.model.config.history.cut_validity
-        begin = max(0, first - 1) if engine.knows_cuts else first
+        knows_cuts = engine.knows_cuts(self._degree)
+        begin = max(0, first - 1) if knows_cuts else first
         state = engine.start(0)
         validities: list[Array] = []
         num_frames = 0
         damage = Damage()
         for frame in self._read(begin, end, damage):
-            if engine.knows_cuts:
+            if knows_cuts:
                 state, validity = engine.look(state, frame.rgb)
                 validities.append(validity)
             num_frames += 1

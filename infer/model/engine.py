@@ -210,13 +210,13 @@ class Engine:
         number = np.full(state.frame_index.shape, index, np.int32)
         return state._replace(frame_index=jax.device_put(number, self.model.device))
 
-    @property
-    def knows_cuts(self) -> bool:
+    def knows_cuts(self, degree: float) -> bool:
         """Whether `look` says where `step` will forget: the model decides on cuts, and
-        by frames as they come.
+        by frames as they come, which no repair (to that degree) has changed.
         """
         config = self.model.config
-        return config.history.cut_validity > 0 and config.restorer is None
+        is_as_it_came = config.restorer is None or degree == 0
+        return config.history.cut_validity > 0 and is_as_it_came
 
     def look(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
         """Returns the state for the next `look`, and the mean validity of the previous

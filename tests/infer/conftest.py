@@ -17,10 +17,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from infer.__main__ import main
 from sdvsr_jax import nano
-from sdvsr_jax.config import DiffusionConfig
+from sdvsr_jax.config import DiffusionConfig, ModelConfig
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.weights import load as checkpoint
-from tests.tiny_models import random_params, tiny_nano
+from tests.tiny_models import random_params, tiny_nano, tiny_restored
 
 CLIPS = Path(os.environ.get("SDVSR_SHARED", ROOT.parent / "shared")) / "data" / "clips"
 
@@ -51,10 +51,18 @@ def cutting_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small model that forgets at cuts as the shipped one does: its flow is zero
     before it is refined, so that equal pictures explain each other.
     """
+    return save_cutting(tiny_nano(), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def repairing_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same with a restorer in front."""
+    return save_cutting(tiny_restored(), tmp_path_factory)
+
+
+def save_cutting(form: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> str:
     config = dataclasses.replace(
-        tiny_nano(),
-        diffusion=DiffusionConfig(num_steps=2),
-        history=nano().history,
+        form, diffusion=DiffusionConfig(num_steps=2), history=nano().history
     )
     params = flatten_dict(random_params(config))
     for path, leaf in params.items():

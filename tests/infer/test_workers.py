@@ -17,6 +17,7 @@ from crews import Crew
 
 from infer.cluster import drive as driver
 from infer.cluster.drive import Job, drive
+from infer.cluster.spans import Film
 from infer.command.options import parse
 from infer.console import Clock
 from infer.errors import JobError
@@ -67,9 +68,14 @@ CODECS = ("libx264", "libx265", "ffv1", "prores_ks", "libsvtav1")
 def share(cutting_model: str, tmp_path: Path) -> Callable[..., Path]:
     """Does a job by a crew in this process; returns the output."""
 
-    def call(crew: Crew, *words: object, output: str = "shared.mkv") -> Path:
+    def call(
+        crew: Crew,
+        *words: object,
+        output: str = "shared.mkv",
+        model: str = cutting_model,
+    ) -> Path:
         target = tmp_path / output
-        text = [*map(str, words), "-o", str(target), "--model", cutting_model]
+        text = [*map(str, words), "-o", str(target), "--model", model]
         options = parse(["--workers", str(len(crew.hands)), *text])
         plan = make_plan(options, options.video[0], options.output)
         job = Job(options, plan, lambda report: None, Clock(plan.expected_frames))
@@ -107,15 +113,35 @@ def test_shared_work_has_the_bytes_of_a_single_run(
         assert not folder_of(str(shared)).exists()
 
 
-def test_cuts_are_found_where_the_step_forgets(share, tmp_path, monkeypatch):
+@pytest.mark.heavy(30)
+@pytest.mark.parametrize(("degree", "cuts"), [("0", (0, 5, 14, 18)), ("auto", (0,))])
+def test_cuts_of_repaired_frames_are_known_only_as_they_come(
+    degree, cuts, share, upscale, tmp_path, repairing_model, films
+):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
-    films = []
+    words = ("--video", source, "--segment", 3, "--restore", degree)
+    alone = tmp_path / "alone.mkv"
+    assert upscale(*words, "-o", alone, model=repairing_model)[0] == 0
+    shared = share(Crew(3), *words, model=repairing_model)
+    assert shared.read_bytes() == alone.read_bytes()
+    assert [film.cuts for film in films] == [cuts]
+
+
+@pytest.fixture
+def films(monkeypatch: pytest.MonkeyPatch) -> list[Film]:
+    """What the driver said about the films that it has shared."""
+    seen: list[Film] = []
     describe = driver.describe
     monkeypatch.setattr(
         driver,
         "describe",
-        lambda film, *rest: films.append(film) or describe(film, *rest),
+        lambda film, *rest: seen.append(film) or describe(film, *rest),
     )
+    return seen
+
+
+def test_cuts_are_found_where_the_step_forgets(share, tmp_path, films):
+    source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     for count in (1, 3):
         share(Crew(count), "--video", source, "--segment", 3, output=f"{count}.mkv")
     assert [film.cuts for film in films] == [(0, 5, 14, 18)] * 2
