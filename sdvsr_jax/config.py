@@ -264,7 +264,10 @@ def stream_diffvsr() -> ModelConfig:
 
 
 def nano() -> ModelConfig:
-    """Our small model, shipped here: at most 90 GFLOP per 1280x720 frame."""
+    """Our small model: at most 90 GFLOP per 1280x720 frame.
+
+    The weights shipped here have a restorer beside it, in a config of their own.
+    """
     return ModelConfig(
         name="nano",
         unet=UNetConfig(
