@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 	$(PY) examples/side_by_side.py examples/nasa_320x180.mp4 demo/nasa_x4.mp4 demo/side_by_side.png
 
 # One worker runs all tests of a file, which share compiled programs; the longest files first.
-PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 20
 TESTS ?= not parity and not heavy and not nightly
 
 test: $(VENV)/.installed

@@ -15,7 +15,12 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import compiled_programs
 import jax
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# The first example compiles a program, which no deadline of the others covers.
+settings.register_profile("compiling", deadline=None)
+settings.load_profile("compiling")
 
 # A shell ignores SIGINT for what it starts in the background, and programs that tests
 # start would inherit that.

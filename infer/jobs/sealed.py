@@ -12,8 +12,10 @@ from infer.errors import JobError
 def read_sealed(path: Path) -> dict[str, Any]:
     """Returns the object in ``path``; JobError if a byte of it has changed."""
     try:
-        body, digest = path.read_text("utf-8").splitlines()
-        if hashlib.sha256(body.encode()).hexdigest() == digest:
+        # no splitlines, for which other characters end a line, too
+        body, digest, rest = path.read_bytes().decode().split("\n")
+        is_whole = hashlib.sha256(body.encode()).hexdigest() == digest
+        if is_whole and not rest:
             return dict(json.loads(body))
     except (OSError, ValueError, TypeError):
         pass

@@ -84,7 +84,8 @@ def split_files(items: list[Any], validation: float) -> dict[str, list[Any]]:
     """
     if not validation or len(items) < 2:
         return {"train": items}
-    stride = max(2, round(1 / validation))
+    # a smaller share has no finite inverse
+    stride = max(2, round(1 / max(validation, 1e-9)))
     held_out = items[stride // 2 :: stride] or items[-1:]
     others = [item for item in items if item not in held_out]
     return {"train": others, "validation": held_out}
