@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from sdvsr_jax.models.restorer import IMAGE_CHANNELS
-from sdvsr_jax.types import Array, Params
+from sdvsr_jax.models.restorer import residual_channels
+from sdvsr_jax.types import Params
 from sdvsr_jax.weights import load as checkpoint
 
 
@@ -40,17 +39,17 @@ def blend(start: Params, trained: Params, share: float) -> Params:
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share:g}, expected a number from 0 to 1")
-    names = trained.keys() - {"restorer"} if "restorer" not in start else trained.keys()
-    if names != start.keys():
+    rest = dict(trained)
+    added = {}
+    if "restorer" not in start and "restorer" in rest:
+        added["restorer"] = weakened(rest.pop("restorer"), share)
+    if rest.keys() != start.keys():
         raise ValueError(
             f"the parts of the models differ ({sorted(start)} and {sorted(trained)}), "
             "expected a model and what was trained from it"
         )
-    rest = {name: trained[name] for name in names}
     blended = jax.tree.map(lambda a, b: (1 - share) * a + share * b, dict(start), rest)
-    if "restorer" in names or "restorer" not in trained:
-        return blended
-    return blended | {"restorer": weakened(trained["restorer"], share)}
+    return blended | added
 
 
 def weakened(restorer: Params, share: float) -> Params:
@@ -58,17 +57,10 @@ def weakened(restorer: Params, share: float) -> Params:
     they were.
     """
     layer = restorer["conv_out"]
-    factors = output_factors(layer["bias"].shape[0], share)
+    is_residual = residual_channels(len(layer["bias"]))
+    factors = np.where(is_residual, np.float32(share), np.float32(1))
     conv_out = {name: np.asarray(values) * factors for name, values in layer.items()}
     return restorer | {"conv_out": conv_out}
-
-
-def output_factors(width: int, share: float) -> Array:
-    """Returns ``share`` where the last layer writes a residual, and 1 elsewhere."""
-    channel = jnp.arange(width)
-    # red, green, blue and amount of each folded pixel, then the memory
-    is_residual = (channel < IMAGE_CHANNELS) & (channel % 4 < 3)
-    return jnp.where(is_residual, share, 1.0)
 
 
 def main(arguments: list[str] | None = None) -> int:

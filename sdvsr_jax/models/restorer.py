@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from sdvsr_jax.config import RestorerConfig
 from sdvsr_jax.models.linear import conv
 from sdvsr_jax.ops.resize import depth_to_space, space_to_depth
-from sdvsr_jax.types import Features, LRFrame, Mask
+from sdvsr_jax.types import Array, Bool, Features, LRFrame, Mask
 
 FOLD = 2
 IMAGE_CHANNELS = 4 * FOLD**2
@@ -72,6 +72,16 @@ class Restorer(nn.Module):
         # bounded, so that the memory cannot grow from frame to frame
         next_memory = jnp.tanh(of_memory)
         return Repair(residual, amount, next_memory)
+
+
+def residual_channels(width: int) -> Bool[Array, " n"]:
+    """Returns which of the ``width`` outputs of `conv_out` are the residual's; the
+    others are its amount and the memory.
+    """
+    channel = jnp.arange(width)
+    of_image = channel < IMAGE_CHANNELS
+    is_color = channel % 4 < 3
+    return of_image & is_color
 
 
 class LeakyBlock(nn.Module):

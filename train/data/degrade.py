@@ -17,6 +17,7 @@ from train.data.batch import Clip
 from train.data.blur import filter_frames, random_kernels, sinc_kernel, walk
 from train.data.codec import compress, random_settings
 from train.data.real import real
+from train.data.resize import resize
 
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BOX, Image.Resampling.BICUBIC)
 CONTEXT = {"blind": 12, "real": 6}
@@ -65,16 +66,6 @@ def bicubic(frames: Clip, scale: int = 4) -> Clip:
 def _bicubic(frames: Clip, rng: np.random.Generator, scale: int = 4) -> Clip:
     del rng
     return bicubic(frames, scale)
-
-
-def resize(frames: Clip, size: tuple[int, int], method: Image.Resampling) -> Clip:
-    """uint8[f,h,w,3] -> uint8[f,*size,3], antialiased."""
-    height, width = size
-    pictures = []
-    for frame in frames:
-        picture = Image.fromarray(frame).resize((width, height), method)
-        pictures.append(np.asarray(picture))
-    return np.stack(pictures)
 
 
 def context_frames(rng: np.random.Generator, kind: str = "blind") -> tuple[int, int]:

@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 from train.data.batch import Clip
 from train.data.codec import any_settings, compress
+from train.data.resize import resize
 
 CLEAN = 0.3
 REDUCTIONS = (
@@ -29,7 +30,7 @@ def real(frames: Clip, rng: np.random.Generator, scale: int = 4) -> Clip:
     """
     size = frames.shape[1] // scale, frames.shape[2] // scale
     if rng.random() < CLEAN:
-        return _resize(frames, size, Image.Resampling.BICUBIC)
+        return resize(frames, size, Image.Resampling.BICUBIC)
     if rng.random() < 0.35:
         frames = blur(frames, rng)
     lr = reduce(frames, size, rng)
@@ -72,12 +73,12 @@ def reduce(frames: Clip, size: tuple[int, int], rng: np.random.Generator) -> Cli
     if rng.random() < 0.2:
         factor = rng.uniform(1.2, 2.5)
         first_size = (round(height * factor), round(width * factor))
-        frames = _resize(frames, first_size, _reduction(rng))
+        frames = resize(frames, first_size, _reduction(rng))
         if rng.random() < 0.5:
             frames = _even(frames)
             settings = any_settings(rng, min(size))
             frames = compress(frames, settings)
-    return _resize(frames, size, _reduction(rng))
+    return resize(frames, size, _reduction(rng))
 
 
 def sharpen(frames: Clip, rng: np.random.Generator) -> Clip:
@@ -176,15 +177,6 @@ def encode(frames: Clip, rng: np.random.Generator) -> Clip:
 def _reduction(rng: np.random.Generator) -> Image.Resampling:
     number = rng.choice(len(REDUCTIONS), p=REDUCTION_SHARES)
     return REDUCTIONS[number]
-
-
-def _resize(frames: Clip, size: tuple[int, int], method: Image.Resampling) -> Clip:
-    height, width = size
-    pictures = []
-    for frame in frames:
-        picture = Image.fromarray(frame).resize((width, height), method)
-        pictures.append(np.asarray(picture))
-    return np.stack(pictures)
 
 
 def _even(frames: Clip) -> Clip:
