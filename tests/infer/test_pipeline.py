@@ -102,12 +102,14 @@ def test_a_frame_that_is_not_finite_stops_before_it_is_written():
 
 def test_reading_ahead_is_bounded_and_stops_with_the_reader():
     source = Numbers(range(1000))
+    threads_before = set(threading.enumerate())
     with Inbox(source, 3) as inbox:
         assert next(inbox.frames()).pts == 0
         time.sleep(0.1)
         # One was taken, three wait, one is in the reader's hand.
         assert len(source.handed_out) <= 5
-    assert not [t for t in threading.enumerate() if t.name == "read"]
+    threads_after = set(threading.enumerate()) - threads_before
+    assert "read" not in {thread.name for thread in threads_after}
 
 
 def test_an_error_while_reading_comes_after_the_frames_before_it():

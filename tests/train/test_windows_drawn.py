@@ -14,6 +14,7 @@ from train.data.codec import (
     _quantiser,
     any_settings,
 )
+from train.data.resize import resize
 
 SEEDS = range(6)
 
@@ -107,6 +108,6 @@ def test_without_fonts_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_reductions_are_pillows() -> None:
     frames = moving_texture(1, 64, 64)
-    small = real._resize(frames, (16, 16), Image.Resampling.BICUBIC)
+    small = resize(frames, (16, 16), Image.Resampling.BICUBIC)
     picture = Image.fromarray(frames[0]).resize((16, 16), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(small[0], np.asarray(picture))
