@@ -1,7 +1,8 @@
 """The README's strips, made anew: python docs/make_pictures.py CLIPS [NAME ...].
 
-CLIPS is a folder with the clips by the names below (the first one lies in examples/).
-`python -m infer` upscales each without loss, examples/side_by_side.py shows it.
+CLIPS is a folder with the clips by the names below (the first one lies in examples/,
+the text is drawn here). `python -m infer` upscales each without loss,
+examples/side_by_side.py shows it.
 """
 
 import runpy
@@ -11,9 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from infer.evaluation.conditions import degrade, parse_condition
+from train.data.rendered import font_files
 
 ROOT = Path(__file__).parents[1]
+SIDE_BY_SIDE = ROOT / "examples" / "side_by_side.py"
 FRAME = 9
 """Late enough for a history, early enough to be made in a minute."""
 
@@ -24,8 +30,10 @@ class Picture(NamedTuple):
     clip: str
     box: str
     origin: str
-    is_original: bool = False
-    """The clip is full size: it is reduced by 4 first, and shown at the end."""
+    condition: str = ""
+    """The clip is full size: it is reduced by 4 and then loses this much, as
+    `evaluate --degrade` says it, and is shown at the end.
+    """
 
 
 PICTURES = {
@@ -48,20 +56,47 @@ PICTURES = {
         "sintel_bandage",
         "0.42,0.3,0.25,0.5",
         "Sintel, (c) Blender Foundation, CC-BY-3.0, cropped",
-        is_original=True,
+        condition="clean",
     ),
+    "face": Picture(
+        "rotate_and_reflect.mp4",
+        "0.36,0.1,0.32,0.75",
+        "Android's media library, Apache-2.0, reduced and cropped",
+        condition="h264:23",
+    ),
+    "text": Picture("text", "0.02,0.15,0.5,0.55", "drawn", condition="h264:28"),
 }
 
 
-def reduce(folder: Path, target: Path) -> None:
-    """Writes a clip of a quarter of the size, by antialiased bicubic."""
+TEXT = """\
+A low-resolution frame goes in,
+a 4x sharper frame comes out,
+at once, for as long as the
+video lasts.  0123456789 (+-*/)"""
+
+
+def draw_text(folder: Path) -> None:
+    """Writes a page of text that rolls upwards by a pixel and a half a frame."""
+    folder.mkdir()
+    bold = next(path for path in font_files() if path.stem == "DejaVuSans-Bold")
+    font = ImageFont.truetype(str(bold), 44)
+    for index in range(FRAME + 1):
+        page = Image.new("RGB", (960, 400), (24, 32, 48))
+        draw = ImageDraw.Draw(page)
+        draw.multiline_text((40, 80 - 1.5 * index), TEXT, fill="white", font=font)
+        page.save(folder / f"{index:04d}.png")
+
+
+def lose(clip: Path, condition: str, target: Path) -> None:
+    """Writes the first frames of a clip of a quarter of the size, damaged."""
     target.mkdir()
-    for number, path in enumerate(sorted(folder.iterdir())):
-        image = Image.open(path).convert("RGB")
-        width = image.width // 4
-        height = image.height // 4
-        small = image.resize((width, height), Image.Resampling.BICUBIC)
-        small.save(target / f"{number:04d}.png")
+    read_frame = runpy.run_path(str(SIDE_BY_SIDE))["frame"]
+    frames = np.stack([read_frame(str(clip), index) for index in range(FRAME + 1)])
+    height = frames.shape[1] // 4 * 4
+    width = frames.shape[2] // 4 * 4
+    dirty = degrade(frames[:, :height, :width], parse_condition(condition), 4)
+    for number, picture in enumerate(dirty.lr):
+        Image.fromarray(picture).save(target / f"{number:04d}.png")
 
 
 def make(picture: Picture, clips: Path, target: Path) -> None:
@@ -70,15 +105,17 @@ def make(picture: Picture, clips: Path, target: Path) -> None:
     clip = bundled if bundled.exists() else clips / picture.clip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if picture.clip == "text":
+            clip = folder / "text"
+            draw_text(clip)
         source = clip
-        if picture.is_original:
+        if picture.condition:
             source = folder / "reduced"
-            reduce(clip, source)
+            lose(clip, picture.condition, source)
         result = folder / ("x4" if source.is_dir() else "x4.mkv")
         upscale(source, result)
-        script = ROOT / "examples" / "side_by_side.py"
-        draw_strip = runpy.run_path(str(script))["main"]
-        original = str(clip) if picture.is_original else ""
+        draw_strip = runpy.run_path(str(SIDE_BY_SIDE))["main"]
+        original = str(clip) if picture.condition else ""
         paths = map(str, (source, result, target))
         draw_strip(*paths, str(FRAME), picture.box, original)
 
