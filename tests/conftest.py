@@ -26,7 +26,7 @@ settings.load_profile("compiling")
 # start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-install_import_hook(["sdvsr_jax"], "beartype.beartype")
+install_import_hook(["sdvsr_jax", "train"], "beartype.beartype")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 ROOT = Path(__file__).parents[1]

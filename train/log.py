@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from train.data.batch import Picture
+
 
 class Log:
     """Numbers by step. Only process 0 writes."""
@@ -51,7 +53,7 @@ class Log:
         speed = self._speed(step) if kind == "train" else ""
         print(f"{kind} {step}/{self._total}  {numbers}{speed}", flush=True)
 
-    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+    def picture(self, step: int, name: str, image: Picture) -> None:
         """uint8[h,w,3] to TensorBoard."""
         if self._is_main and self._board:
             self._board.add_image(name, image, step, dataformats="HWC")

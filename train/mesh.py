@@ -61,7 +61,8 @@ def place(tree: Any, mesh: Mesh) -> Any:
 
     def place_leaf(leaf: Any, sharding: NamedSharding) -> jax.Array:
         def part(index: Any) -> np.ndarray:
-            return np.asarray(leaf)[index]
+            # of a scalar the index is one too, and no array
+            return np.asarray(np.asarray(leaf)[index])
 
         return jax.make_array_from_callback(np.shape(leaf), sharding, part)
 

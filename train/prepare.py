@@ -29,6 +29,7 @@ from rich.progress import (
 from rich.table import Table
 
 from configs import DataConfig, Degradation
+from train.data.batch import Picture
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _report(builder, console: Console) -> None:
         console.print(f"  {name}: {reason}", markup=False)
 
 
-def contact_sheet(data: DataConfig, seed: int, rows: int = 6) -> np.ndarray:
+def contact_sheet(data: DataConfig, seed: int, rows: int = 6) -> Picture:
     """uint8[h,w,3] picture: per row one window, first/middle/last frame as LR (nearest
     x4) beside HR.
     """

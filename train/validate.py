@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from configs import DataConfig, RunConfig
 from sdvsr_jax.metrics.lpips import lpips
@@ -18,6 +19,7 @@ from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Array, LRFrame, Params, Prepared, SRFrame
+from train.data.batch import Picture
 from train.data.source import open_batches
 from train.frames import RandomKey, Video, video_of
 from train.objectives import Context, Result
@@ -30,10 +32,10 @@ class Drift(NamedTuple):
     Each [frames].
     """
 
-    psnr: np.ndarray
-    lpips: np.ndarray
-    bicubic_psnr: np.ndarray
-    sample: np.ndarray
+    psnr: Float[np.ndarray, " f"]
+    lpips: Float[np.ndarray, " f"]
+    bicubic_psnr: Float[np.ndarray, " f"]
+    sample: Picture
     """uint8[H, 3W, 3]: bicubic, ours, truth of the last frame."""
 
 

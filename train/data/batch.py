@@ -18,5 +18,5 @@ class Batch(NamedTuple):
     Without LR frames the device reduces the HR ones.
     """
 
-    hr: np.ndarray
-    lr: np.ndarray | None = None
+    hr: UInt8[np.ndarray, "b f H W 3"]
+    lr: UInt8[np.ndarray, "b f h w 3"] | None = None

@@ -5,6 +5,12 @@ from typing import Any
 import numpy as np
 import scipy.fft
 import scipy.special
+from jaxtyping import Float
+
+from train.data.batch import Clip
+
+Kernel = Float[np.ndarray, "size size"]
+Kernels = Float[np.ndarray, "f size size"]
 
 FAMILIES = {
     "iso": 0.405,
@@ -24,7 +30,7 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def gaussian_family(
     size: int, sigmas: tuple[float, float], angle: float, family: str, beta: float
-) -> np.ndarray:
+) -> Kernel:
     """float[size,size], sum 1; q = x' Sigma^-1 x: exp(-q/2), generalized
     exp(-q^beta/2), plateau 1/(1+q^beta).
     """
@@ -43,7 +49,7 @@ def gaussian_family(
     return kernel / kernel.sum()
 
 
-def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
+def sinc_kernel(size: int, cutoff: float) -> Kernel:
     """float[size,size], sum 1: the circular low-pass cutoff J1(cutoff r) / (2 pi r);
     rings like sharpened video.
     """
@@ -60,7 +66,7 @@ def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
 
 def random_kernels(
     rng: np.random.Generator, sigma_range: tuple[float, float], num_frames: int
-) -> np.ndarray:
+) -> Kernels:
     """float[f,size,size]: one family and angle for the window, sigma in a slow random
     walk over its frames.
     """
@@ -86,7 +92,7 @@ def random_kernels(
 
 def walk(
     rng: np.random.Generator, limits: tuple[float, float], step: float, num_frames: int
-) -> np.ndarray:
+) -> Float[np.ndarray, " f"]:
     """float[f]: uniform start, then uniform steps of at most `step`, kept inside the
     limits.
     """
@@ -95,7 +101,7 @@ def walk(
     return np.clip(np.cumsum(steps), *limits)
 
 
-def filter_frames(frames: np.ndarray, kernels: np.ndarray) -> np.ndarray:
+def filter_frames(frames: Clip, kernels: Kernels) -> Clip:
     """uint8[f,h,w,3] convolved with float[f,k,k], borders mirrored, in 8 bits."""
     _, height, width, _ = frames.shape
     reach = kernels.shape[-1] // 2

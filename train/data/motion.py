@@ -3,6 +3,7 @@ image.
 """
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from train.data.batch import Clip, Picture
@@ -11,7 +12,7 @@ REACH = 1.22
 """Side of the square that a rolled and zoomed view can touch, in view sides."""
 
 
-def camera_path(num_frames: int, rng: np.random.Generator) -> np.ndarray:
+def camera_path(num_frames: int, rng: np.random.Generator) -> Float[np.ndarray, "f 4"]:
     """float[f, 4] = (x, y) offset in pixels, zoom, rotation in radians, all relative to
     the first frame.
 

@@ -66,7 +66,7 @@ def shrink_frame(frame: Picture, factor: float, trim: float = 0.0) -> Picture:
     return np.asarray(small)
 
 
-def read_video(path: Path) -> Iterator[np.ndarray]:
+def read_video(path: Path) -> Iterator[Picture]:
     """Decoded frames, uint8[h,w,3], upright. Raises av.error.FFmpegError where the file
     breaks.
     """
