@@ -3,6 +3,7 @@
 No picture is encoded here; sound only where the plan says so.
 """
 
+import contextlib
 import functools
 import heapq
 import itertools
@@ -289,17 +290,17 @@ class _Tracks:
         """Packets with the time by which they are put among the others."""
         if not self._tracks:
             return
-        try:
+        # A damaged tail: what could be read is there, and the reader has counted the
+        # damage.
+        with contextlib.suppress(av.FFmpegError):
             for number, packet in enumerate(self._demux()):
                 if sample and (number > SAMPLE or self._has_all()):
                     break
                 yield from self._place(packet, timeline)
-            for index, encoder in self._encoders.items():
+        for index, encoder in self._encoders.items():
+            with contextlib.suppress(av.FFmpegError):
                 yield from self._write(index, encoder.finish())
-        except av.FFmpegError:
-            # A damaged tail: what could be read is there, and the reader has counted
-            # the damage.
-            pass
+            self._copies[index].undecodable = encoder.bad_packets
         if sample:
             yield from self._stand_ins()
 

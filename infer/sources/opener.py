@@ -24,6 +24,15 @@ NO_PROTOCOL = "none"
 within."""
 BUFFER = 2**18
 """Bytes of one read: every read waits for Python's lock."""
+TS_PACKET, TS_START = 188, 0x47
+"""Bytes of a packet of MPEG-TS, and the first of them."""
+MIN_PACKETS = 3
+HEAD = 4 * TS_PACKET
+"""Bytes that are looked at to choose a way of opening."""
+LIST_PATIENCE = 20.0
+"""Seconds in which a list must open and each read of it must end: FFmpeg waits for the
+next segment of a list that has no end, as long as the list says.
+"""
 CONCAT_HEAD = b"ffconcat version 1.0"
 HLS_HEADS = (b"#EXTM3U", b"\xef\xbb\xbf#EXTM3U")
 CONCAT_FORMATS = (
@@ -166,7 +175,10 @@ def open_input(path: str, limits: Limits = DEFAULT_LIMITS) -> InputContainer:
 def check_file(path: str) -> None:
     """ValueError or JobError if this is not a file with something in it."""
     if is_network(path):
-        raise ValueError(f"{path}: an address, expected a file here")
+        raise ValueError(
+            f"{path}: an address, expected a file; fetch it first, or give a live "
+            "output, such as out.ts"
+        )
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -186,24 +198,38 @@ def _open(path: str, limits: Limits) -> InputContainer:
     options = {"pattern_type": "none", "max_pixels": str(limits.max_pixels)}
     if limits.trusted:
         return _open_trusted(path, options)
-    opener = Opener(path)
-    guarded = options | {"protocol_whitelist": NO_PROTOCOL}
     try:
-        return av.open(
-            opener.url,
-            options=guarded,
-            metadata_errors="replace",
-            buffer_size=BUFFER,
-            io_open=opener,
-        )
+        return _open_guarded(path, options)
     except av.FFmpegError:
         head = _head(path)
         if head.startswith(HLS_HEADS):
             # FFmpeg refuses lists within lists by itself.
             raise OutsideFolder(path) from None
+        if _is_transport_stream(head):
+            return _open_guarded(path, options, "mpegts")
         if not head.startswith(CONCAT_HEAD):
             raise
     return _open_concat(path, options)
+
+
+def _open_guarded(
+    path: str, options: dict[str, str], name: str | None = None
+) -> InputContainer:
+    """Opens a file whose every access goes through an `Opener`.
+
+    name: of the format, where FFmpeg does not find it.
+    """
+    opener = Opener(path)
+    is_text = b"\0" not in _head(path)
+    return av.open(
+        opener.url,
+        format=name,
+        options=options | {"protocol_whitelist": NO_PROTOCOL},
+        metadata_errors="replace",
+        buffer_size=BUFFER,
+        timeout=LIST_PATIENCE if is_text else None,
+        io_open=opener,
+    )
 
 
 def _open_trusted(path: str, options: dict[str, str]) -> InputContainer:
@@ -221,7 +247,15 @@ def _head(path: str) -> bytes:
     ways of opening that are both kept in the folder, and the words of an error.
     """
     with open(path, "rb") as file:
-        return file.read(len(CONCAT_HEAD))
+        return file.read(HEAD)
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Whether packets of MPEG-TS begin a file: FFmpeg takes short ones, of a few
+    pictures, for another format.
+    """
+    starts = head[::TS_PACKET]
+    return len(starts) >= MIN_PACKETS and set(starts) == {TS_START}
 
 
 def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
@@ -287,5 +321,7 @@ def check_pixels(path: str, width: int, height: int, limits: Limits) -> None:
 
 def reason(error: BaseException) -> str:
     """Returns the words of an FFmpeg error without its number and file name."""
+    if isinstance(error, av.ExitError):
+        return "nothing came in time"
     words: Any = getattr(error, "strerror", None)
     return words or str(error) or type(error).__name__

@@ -133,6 +133,15 @@ def test_the_reported_aspect(upscale: Upscale, tmp_path: Path, field) -> None:
     assert "aspect" in "".join(outcome.warnings)
 
 
+def test_an_aspect_that_pictures_cannot_say_is_told(
+    upscale: Upscale, tmp_path: Path
+) -> None:
+    source = with_aspect(tmp_path / "in.ts", 4, 3)
+    outcome = upscale("--video", source, "-o", tmp_path / "o")
+    outcome.check_done()
+    assert "pixel aspect ratio (4/3)" in outcome.text
+
+
 def test_an_aspect_that_changes_begins_a_file(
     upscale: Upscale, tmp_path: Path, field
 ) -> None:
@@ -141,7 +150,7 @@ def test_an_aspect_that_changes_begins_a_file(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o.mkv", "o_2.mkv"]
 
 
-@pytest.mark.parametrize("words", ["o.mkv", "o.mp4", "frames"])
+@pytest.mark.parametrize("words", ["o.mkv", "o.mp4", "o.ts", "frames"])
 def test_alpha_is_carried_or_told(
     upscale: Upscale, tmp_path: Path, field, words: str
 ) -> None:
