@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -35,6 +36,8 @@ next segment of a list that has no end, as long as the list says.
 """
 CONCAT_HEAD = b"ffconcat version 1.0"
 HLS_HEADS = (b"#EXTM3U", b"\xef\xbb\xbf#EXTM3U")
+LIST_HEADS = (*HLS_HEADS, b"<", b"\xef\xbb\xbf<")
+"""Of formats whose lists may go on while they are read: HLS and DASH."""
 CONCAT_FORMATS = (
     "concat,mov,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,h264,hevc,av1,"
     "obu,ivf,m4v,mp3,aac,wav,flac"
@@ -75,20 +78,21 @@ class Opener:
         self._main = os.path.abspath(path)
         self._folder = os.path.realpath(os.path.dirname(self._main))
         self.url = os.fsencode(self._main).decode("utf-8", "replace")
-        self._has_refused = False
+        self.refusal: Exception | None = None
+        """The first one; FFmpeg does not always hand it on."""
 
     def __call__(self, url: str, flags: int, options: dict[str, str]) -> "OwnFile":
         """Opens a file for FFmpeg; OutsideFolder if it may not be read."""
         if url == self.url:
             return OwnFile(self._main)
-        if self._has_refused:
+        if self.refusal is not None:
             # The first error is on its way through FFmpeg; PyAV would print a second
             # one as lost.
             return OwnFile(os.devnull)
         try:
             return OwnFile(self._allowed(url))
-        except BaseException:
-            self._has_refused = True
+        except Exception as error:
+            self.refusal = error
             raise
 
     def _allowed(self, url: str) -> str:
@@ -220,16 +224,21 @@ def _open_guarded(
     name: of the format, where FFmpeg does not find it.
     """
     opener = Opener(path)
-    is_text = b"\0" not in _head(path)
-    return av.open(
-        opener.url,
-        format=name,
-        options=options | {"protocol_whitelist": NO_PROTOCOL},
-        metadata_errors="replace",
-        buffer_size=BUFFER,
-        timeout=LIST_PATIENCE if is_text else None,
-        io_open=opener,
-    )
+    is_list = _head(path).lstrip().startswith(LIST_HEADS)
+    try:
+        return av.open(
+            opener.url,
+            format=name,
+            options=options | {"protocol_whitelist": NO_PROTOCOL},
+            metadata_errors="replace",
+            buffer_size=BUFFER,
+            timeout=LIST_PATIENCE if is_list else None,
+            io_open=opener,
+        )
+    except av.FFmpegError:
+        if opener.refusal is not None:
+            raise opener.refusal from None
+        raise
 
 
 def _open_trusted(path: str, options: dict[str, str]) -> InputContainer:
@@ -264,9 +273,13 @@ def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
     FFmpeg's own rule keeps names within the folder (``safe``), but follows links.
     """
     main = os.path.abspath(path)
-    link = find_link_out(os.path.dirname(main))
+    folder = os.path.dirname(main)
+    link = find_link_out(folder)
     if link:
         raise OutsideFolder(path, link)
+    node = find_no_file(folder)
+    if node:
+        raise JobError(f"{path}: {node} beside this list is no file; remove it")
     limits = {
         "safe": "1",
         "protocol_whitelist": "file",
@@ -285,17 +298,31 @@ def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
 def find_link_out(folder: str) -> str:
     """Returns the first symbolic link below a folder that leads out of it, or ''."""
     root = os.path.realpath(folder)
-    count = 0
-    for parent, folders, files in os.walk(root):
-        for name in [*folders, *files]:
-            count += 1
-            place = os.path.join(parent, name)
-            is_link = os.path.islink(place)
-            if is_link and not is_inside(os.path.realpath(place), root):
-                return place
-        if count > MAX_CONCAT_FOLDER:
+    for number, place in enumerate(_places(root)):
+        if number >= MAX_CONCAT_FOLDER:
             return f"a folder with more than {MAX_CONCAT_FOLDER} entries"
+        is_link = os.path.islink(place)
+        if is_link and not is_inside(os.path.realpath(place), root):
+            return place
     return ""
+
+
+def find_no_file(folder: str) -> str:
+    """Returns the first pipe, socket or device below a folder, or ''.
+
+    FFmpeg would wait for ever for what a pipe has to say.
+    """
+    for place in _places(folder):
+        is_usual = os.path.isfile(place) or os.path.isdir(place)
+        if os.path.exists(place) and not is_usual:
+            return place
+    return ""
+
+
+def _places(folder: str) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            yield os.path.join(parent, name)
 
 
 def limit_pixels(container: InputContainer, path: str, limits: Limits) -> None:

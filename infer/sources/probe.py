@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import av
 from av.container import InputContainer
+from av.format import Flags
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -210,7 +211,7 @@ def describe(
     limits: Limits = DEFAULT_LIMITS,
 ) -> VideoInfo:
     """Returns facts about an open source, given the first frame of its video stream."""
-    rate = _true_rate(stream)
+    rate = _true_rate(container, stream)
     ticks = stream.time_base if frame.pts is not None else None
     others, left_out = _other_streams(container, stream)
     codec = stream.codec_context.codec.canonical_name
@@ -258,9 +259,16 @@ def _pop_alpha_mode(words: dict[str, str]) -> str | None:
     return max((words.pop(key) for key in keys), default=None)
 
 
-def _true_rate(stream: VideoStream) -> Fraction:
-    """The average rate, or where it makes no sense (raw DV) the rate of the format."""
-    for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate):
+def _true_rate(container: InputContainer, stream: VideoStream) -> Fraction:
+    """The average rate, or where it makes no sense (raw DV) the rate of the format.
+
+    In a bare stream of pictures the average is FFmpeg's default of 25, and the coded
+    pictures know better.
+    """
+    rates = [stream.average_rate, stream.base_rate, stream.guessed_rate]
+    if container.format.flags & Flags.no_timestamps.value:
+        rates.reverse()
+    for rate in rates:
         if rate and 0 < rate <= MAX_RATE:
             return rate
     return stream.average_rate or Fraction(25)

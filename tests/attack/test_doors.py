@@ -165,6 +165,18 @@ def test_no_list_opens_what_is_outside(refusal, place: Path, kind: str) -> None:
     check_shut(outcome, wires, place, before)
 
 
+@pytest.mark.parametrize("text", [hls("#EXTINF:1,", "p.ts"), concat("file p.ts")])
+def test_a_pipe_in_a_list_is_told_at_once(refusal, place: Path, text: str) -> None:
+    """Nobody ever writes to it, and waiting for that would never end."""
+    os.mkfifo(place / "p.ts")
+    path = place / ("l.m3u8" if "EXTM3U" in text else "l.ffconcat")
+    path.write_text(text)
+    (place / "link.ts").unlink()
+    (place / "folder").unlink()
+    outcome = within(60, lambda: refusal("--video", path, "-o", place / "o.mkv"))
+    outcome.check_refused("p.ts", "no file")
+
+
 def test_a_list_without_an_end_is_shut_in_time(
     refusal, place: Path, monkeypatch
 ) -> None:
@@ -219,7 +231,6 @@ def test_a_list_without_an_end_gives_what_it_has(
     outcome = within(60, lambda: upscale("--video", path, "-o", tmp_path / "o.mkv"))
     outcome.check_done()
     assert num_pictures(tmp_path / "o.mkv") == 4
-    assert "nothing came in time" in outcome.text
 
 
 def test_a_list_that_is_trusted_reads_outside(upscale: Upscale, tmp_path: Path):
