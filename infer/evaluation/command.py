@@ -36,6 +36,12 @@ from infer.evaluation.measure import (
     measure,
 )
 from infer.evaluation.methods import Model, Upscalers, bicubic, load_models
+from infer.evaluation.outputs import (
+    check_outputs,
+    pictures_of,
+    write_figure,
+    write_picture,
+)
 from infer.evaluation.report import Results, print_table, write_csv, write_json
 from infer.model import compiled_cache
 from sdvsr_jax.metrics import flow
@@ -103,6 +109,8 @@ class Evaluate:
     """PNG with zoomed strips; beside it <name>_xt.png (x-t slice) and <name>_sheet.png
     (whole frames).
     """
+    overwrite: bool = False
+    """Replace files that are no results of an earlier run, too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -198,6 +206,23 @@ def _check_paths(options: Evaluate) -> None:
     names = [path.stem for path in options.hr + options.lr]
     if len(set(names)) != len(names):
         raise ValueError(f"clips {names}: names must differ, the table is by name")
+    inputs = [*options.hr, *options.lr, *options.sr]
+    check_outputs(_outputs(options, names), inputs, options.overwrite)
+
+
+def _outputs(options: Evaluate, names: list[str]) -> Iterator[tuple[str, Path]]:
+    """Option and name of every file that will be written."""
+    for option in ("json", "csv", "plot"):
+        path = getattr(options, option)
+        if path is not None:
+            yield f"--{option}", path
+    if options.compare is None:
+        return
+    for name in names:
+        for condition in options.degrade or ("",):
+            label = _label(name, condition, options)
+            for path in pictures_of(options.compare, label).values():
+                yield "--compare", path
 
 
 def _offsets(options: Evaluate) -> tuple[int, ...]:
@@ -288,11 +313,10 @@ def _save_pictures(case: Case, label: str, options: Evaluate) -> None:
     last = len(case.lr) - 1
     # the fifth frame has a full history, the last the longest
     frames = sorted({min(5, last), (last + 1) // 2, last})
-    stem = options.compare.stem + label
-    folder = options.compare.parent
-    pictures.strip(columns, frames).save(folder / f"{stem}.png")
-    pictures.time_slice(columns).save(folder / f"{stem}_xt.png")
-    pictures.sheet(columns, frames[-1:]).save(folder / f"{stem}_sheet.png")
+    files = pictures_of(options.compare, label)
+    write_picture(files["strip"], pictures.strip(columns, frames))
+    write_picture(files["time slice"], pictures.time_slice(columns))
+    write_picture(files["sheet"], pictures.sheet(columns, frames[-1:]))
 
 
 def _report(
@@ -307,7 +331,7 @@ def _report(
     extra = {"drift": ages} if ages else {}
     _write_files(options, results, judge, extra)
     if options.plot:
-        curves.draw_curves(results).savefig(options.plot)
+        write_figure(options.plot, curves.draw_curves(results))
 
 
 def _write_files(

@@ -1,6 +1,7 @@
 """Results as a table on the terminal, as JSON and as CSV."""
 
 import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from infer.evaluation.measure import METRICS, PerFrame
+from infer.evaluation.outputs import TABLE_HEAD, write_text
+from infer.targets import REPORT_MARK
 
 Rows = dict[str, PerFrame]
 """Row -> metric -> values per frame."""
@@ -148,8 +151,14 @@ def write_json(
     if "" in results:
         means = means[""]
         clips = clips[""]
-    document = {"protocol": protocol, "mean": means, "clips": clips, **extra}
-    path.write_text(json.dumps(_finite(document), indent=1) + "\n")
+    document = {
+        "written_by": REPORT_MARK,
+        "protocol": protocol,
+        "mean": means,
+        "clips": clips,
+        **extra,
+    }
+    write_text(path, json.dumps(_finite(document), indent=1) + "\n")
 
 
 def _describe_clips(clips: dict[str, Rows]) -> dict[str, Any]:
@@ -177,14 +186,15 @@ def _finite(value: Any) -> Any:
 
 def write_csv(path: Path, results: Results) -> None:
     """One line per condition, clip, row and frame."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["condition", "clip", "row", "frame", *METRICS])
-        for condition, clips in results.items():
-            for clip, rows in clips.items():
-                for row, values in rows.items():
-                    for frame, cells in enumerate(_csv_cells(values)):
-                        writer.writerow([condition, clip, row, frame, *cells])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([*TABLE_HEAD, *METRICS])
+    for condition, clips in results.items():
+        for clip, rows in clips.items():
+            for row, values in rows.items():
+                for frame, cells in enumerate(_csv_cells(values)):
+                    writer.writerow([condition, clip, row, frame, *cells])
+    write_text(path, text.getvalue())
 
 
 def _csv_cells(values: PerFrame) -> list[list[str]]:

@@ -378,6 +378,12 @@ def _warn(plan: Plan, damage: Damage, num_frames: int) -> None:
         )
     for fact in damage.facts():
         say(f"warning  {fact}")
+    if damage.clock_jumps:
+        # no warning: nothing is lost, and joined recordings are meant to be so
+        say(
+            f"note     the source's clock starts anew (count: {damage.clock_jumps}): "
+            "time goes on without the gaps"
+        )
     if damage.repaired_pts:
         say(
             f"warning  {damage.repaired_pts} frames had no usable timestamp and got "

@@ -88,6 +88,8 @@ def image_notes(info: VideoInfo) -> list[str]:
     losses = []
     if info.display_matrix and info.display_matrix[:5] != NOT_TURNED:
         losses.append("rotation")
+    if info.sar not in (None, 1):
+        losses.append(f"pixel aspect ratio ({info.sar})")
     losses += [str(stream) for stream in info.others]
     if info.chapters:
         losses.append(f"{len(info.chapters)} chapters")

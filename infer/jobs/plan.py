@@ -356,7 +356,7 @@ def _ways_into(info: VideoInfo, muxer: str, options: Options) -> dict[int, str]:
             advice.append("--encode-audio (its sound becomes AAC), or ")
         names = ", ".join(map(str, unsupported))
         raise ValueError(
-            f"{SUFFIXES[muxer]} cannot hold {names}: {''.join(advice)}"
+            f"{info.path}: {SUFFIXES[muxer]} cannot hold {names}: {''.join(advice)}"
             "--drop-streams to leave it out"
         )
     return ways

@@ -3,6 +3,7 @@
 No picture is encoded here; sound only where the plan says so.
 """
 
+import contextlib
 import functools
 import heapq
 import itertools
@@ -272,6 +273,8 @@ class _Tracks:
             if not isinstance(track, AttachmentStream):
                 self._tracks[other.index] = track
         self._latest = BEFORE_ALL
+        self._on_screen: dict[int, Packet] = {}
+        """The last subtitle of each track before the output begins."""
 
     def _add_encoder(
         self, output: OutputContainer, other: StreamInfo, way: str
@@ -289,17 +292,17 @@ class _Tracks:
         """Packets with the time by which they are put among the others."""
         if not self._tracks:
             return
-        try:
+        # A damaged tail: what could be read is there, and the reader has counted the
+        # damage.
+        with contextlib.suppress(av.FFmpegError):
             for number, packet in enumerate(self._demux()):
                 if sample and (number > SAMPLE or self._has_all()):
                     break
                 yield from self._place(packet, timeline)
-            for index, encoder in self._encoders.items():
+        for index, encoder in self._encoders.items():
+            with contextlib.suppress(av.FFmpegError):
                 yield from self._write(index, encoder.finish())
-        except av.FFmpegError:
-            # A damaged tail: what could be read is there, and the reader has counted
-            # the damage.
-            pass
+            self._copies[index].undecodable = encoder.bad_packets
         if sample:
             yield from self._stand_ins()
 
@@ -319,11 +322,30 @@ class _Tracks:
             return
         seconds = self._latest if ticks is None else ticks * base
         kind = self._copies[index].kind
+        if kind == "subtitle" and _stays(packet, seconds, timeline):
+            self._on_screen[index] = packet
+            return
         if kind == "subtitle" and _is_shown_at(packet, timeline):
             _cut_beginning(packet, timeline)
             seconds = timeline.origin
         elif kind != "cover" and timeline.is_outside(seconds):
             return
+        if self._on_screen:
+            yield from self._show(timeline)
+        yield from self._copy(packet, seconds, timeline)
+
+    def _show(self, timeline: Timeline) -> Iterator[tuple[Fraction, Packet]]:
+        """Subtitles that are on the screen when the output begins."""
+        on_screen, self._on_screen = self._on_screen, {}
+        for packet in on_screen.values():
+            start = round(timeline.origin / packet.time_base)
+            packet.pts = packet.dts = start
+            yield from self._copy(packet, timeline.origin, timeline)
+
+    def _copy(
+        self, packet: Packet, seconds: Fraction, timeline: Timeline
+    ) -> Iterator[tuple[Fraction, Packet]]:
+        index, base = packet.stream_index, packet.time_base
         shift = round(timeline.origin / base)
         packet.pts = None if packet.pts is None else packet.pts - shift
         packet.dts = None if packet.dts is None else packet.dts - shift
@@ -359,6 +381,14 @@ class _Tracks:
             packet.stream = track
             copy.add(packet)
             yield Fraction(0), packet
+
+
+def _stays(packet: Packet, seconds: Fraction, timeline: Timeline) -> bool:
+    """Whether a subtitle from before the output stays until the track's next one, as
+    pictures do.
+    """
+    is_early = timeline.begins_late and seconds < timeline.origin
+    return is_early and not packet.duration
 
 
 def _is_shown_at(packet: Packet, timeline: Timeline) -> bool:

@@ -24,13 +24,15 @@ class Copied:
     """The contents of one stream of a file: packets, their bytes, and its start.
 
     first: presentation time of its first packet, seconds on the output's clock. The
-    hash goes over all bytes, because demuxers cut PCM and AMR differently.
+    hash goes over all bytes, because demuxers cut PCM and AMR differently. undecodable:
+    packets of a sound that is encoded anew which are not in it.
     """
 
     index: int
     kind: str
     packets: int = 0
     first: Fraction | None = None
+    undecodable: int = 0
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def add_attachment(self, stream: Stream) -> None:

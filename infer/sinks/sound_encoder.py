@@ -1,8 +1,12 @@
 """Sound that no container holds as it is: encoded anew, PCM without loss."""
 
+from collections.abc import Iterator
+
 from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.error import InvalidDataError
 from av.packet import Packet
 from av.stream import Stream
 
@@ -35,6 +39,7 @@ def is_pcm(codec: str) -> bool:
 class SoundEncoder:
     """Decodes packets of a stream and encodes them into a track of ``output``.
 
+    Damaged packets are skipped and counted in ``bad_packets``.
     ValueError if the encoder would lose bits of PCM, or cannot take such sound.
     """
 
@@ -57,20 +62,27 @@ class SoundEncoder:
             track.codec_context.format = "s32" if is_deep else "s16"
         self._source = source
         self.track = track
+        self.bad_packets = 0
 
     def encode(self, packet: Packet) -> list[Packet]:
         """Encoded packets that are ready, on the clock of ``packet``."""
         ready = []
-        for frame in self._source.codec_context.decode(packet):
+        for frame in self._decode(packet):
             ready += self.track.encode(frame)
         return ready
 
     def finish(self) -> list[Packet]:
         """The packets that were held back."""
         ready = []
-        for frame in self._source.codec_context.decode(None):
+        for frame in self._decode(None):
             ready += self.track.encode(frame)
         return ready + self.track.encode(None)
+
+    def _decode(self, packet: Packet | None) -> Iterator[AudioFrame]:
+        try:
+            yield from self._source.codec_context.decode(packet)
+        except InvalidDataError:
+            self.bad_packets += 1
 
 
 def _require_bits(decoder: AudioCodecContext, encoder: str) -> None:

@@ -49,6 +49,8 @@ def _absent(source: LiveSource) -> list[str]:
         names.append("metadata")
     if info.display_matrix:
         names.append("rotation")
+    if info.layout.has_alpha:
+        names.append("the alpha channel")
     return names
 
 

@@ -314,6 +314,8 @@ def _check_copy(
     note = ""
     if drift > 2 * tick:
         note = f"starts {float(drift):.4f} s off the video"
+    if expected.undecodable:
+        note = f"{expected.undecodable} packets of the source cannot be decoded"
     name = f"{expected.kind} {expected.index}"
     is_ok = is_same and not note
     return Check(name, is_ok, _in_words(expected), _in_words(copy), note)

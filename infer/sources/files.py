@@ -30,7 +30,7 @@ from infer.sources.opener import open_input, reason
 from infer.sources.pictures import layout_of
 from infer.sources.probe import choose_stream
 
-ALPHA_DECODERS = {"vp9": "libvpx-vp9"}
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that hand out alpha, where FFmpeg's own leave it alone."""
 
 
@@ -56,11 +56,6 @@ class Damage:
             facts.append(
                 f"the pixel aspect ratio changes: {self.reshaped_frames} frames are "
                 "written with that of the first"
-            )
-        if self.clock_jumps:
-            facts.append(
-                f"the clock starts anew {self.clock_jumps} times: time goes on without "
-                "the gaps"
             )
         if self.cleared_frames:
             facts.append(

@@ -87,7 +87,7 @@ def list_images(folder: str) -> list[str]:
 
 def _counting_order(name: str) -> list[tuple[int, int | str]]:
     parts = re.split(r"(\d+)", name.lower())
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
 def turn_upright(frame: VideoFrame) -> VideoFrame:

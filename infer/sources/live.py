@@ -358,8 +358,6 @@ class Pace:
 
 def explain(error: BaseException) -> str:
     """Returns words for a lost or absent source."""
-    if isinstance(error, av.ExitError):
-        return "nothing came in time"
     if isinstance(error, av.ProtocolNotFoundError):
         return "this build of FFmpeg does not know the protocol"
     return reason(error)

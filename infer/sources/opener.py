@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -24,8 +25,19 @@ NO_PROTOCOL = "none"
 within."""
 BUFFER = 2**18
 """Bytes of one read: every read waits for Python's lock."""
+TS_PACKET, TS_START = 188, 0x47
+"""Bytes of a packet of MPEG-TS, and the first of them."""
+MIN_PACKETS = 3
+HEAD = 4 * TS_PACKET
+"""Bytes that are looked at to choose a way of opening."""
+LIST_PATIENCE = 20.0
+"""Seconds in which a list must open and each read of it must end: FFmpeg waits for the
+next segment of a list that has no end, as long as the list says.
+"""
 CONCAT_HEAD = b"ffconcat version 1.0"
 HLS_HEADS = (b"#EXTM3U", b"\xef\xbb\xbf#EXTM3U")
+LIST_HEADS = (*HLS_HEADS, b"<", b"\xef\xbb\xbf<")
+"""Of formats whose lists may go on while they are read: HLS and DASH."""
 CONCAT_FORMATS = (
     "concat,mov,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,h264,hevc,av1,"
     "obu,ivf,m4v,mp3,aac,wav,flac"
@@ -66,20 +78,21 @@ class Opener:
         self._main = os.path.abspath(path)
         self._folder = os.path.realpath(os.path.dirname(self._main))
         self.url = os.fsencode(self._main).decode("utf-8", "replace")
-        self._has_refused = False
+        self.refusal: Exception | None = None
+        """The first one; FFmpeg does not always hand it on."""
 
     def __call__(self, url: str, flags: int, options: dict[str, str]) -> "OwnFile":
         """Opens a file for FFmpeg; OutsideFolder if it may not be read."""
         if url == self.url:
             return OwnFile(self._main)
-        if self._has_refused:
+        if self.refusal is not None:
             # The first error is on its way through FFmpeg; PyAV would print a second
             # one as lost.
             return OwnFile(os.devnull)
         try:
             return OwnFile(self._allowed(url))
-        except BaseException:
-            self._has_refused = True
+        except Exception as error:
+            self.refusal = error
             raise
 
     def _allowed(self, url: str) -> str:
@@ -166,7 +179,10 @@ def open_input(path: str, limits: Limits = DEFAULT_LIMITS) -> InputContainer:
 def check_file(path: str) -> None:
     """ValueError or JobError if this is not a file with something in it."""
     if is_network(path):
-        raise ValueError(f"{path}: an address, expected a file here")
+        raise ValueError(
+            f"{path}: an address, expected a file; fetch it first, or give a live "
+            "output, such as out.ts"
+        )
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -186,24 +202,43 @@ def _open(path: str, limits: Limits) -> InputContainer:
     options = {"pattern_type": "none", "max_pixels": str(limits.max_pixels)}
     if limits.trusted:
         return _open_trusted(path, options)
-    opener = Opener(path)
-    guarded = options | {"protocol_whitelist": NO_PROTOCOL}
     try:
-        return av.open(
-            opener.url,
-            options=guarded,
-            metadata_errors="replace",
-            buffer_size=BUFFER,
-            io_open=opener,
-        )
+        return _open_guarded(path, options)
     except av.FFmpegError:
         head = _head(path)
         if head.startswith(HLS_HEADS):
             # FFmpeg refuses lists within lists by itself.
             raise OutsideFolder(path) from None
+        if _is_transport_stream(head):
+            return _open_guarded(path, options, "mpegts")
         if not head.startswith(CONCAT_HEAD):
             raise
     return _open_concat(path, options)
+
+
+def _open_guarded(
+    path: str, options: dict[str, str], name: str | None = None
+) -> InputContainer:
+    """Opens a file whose every access goes through an `Opener`.
+
+    name: of the format, where FFmpeg does not find it.
+    """
+    opener = Opener(path)
+    is_list = _head(path).lstrip().startswith(LIST_HEADS)
+    try:
+        return av.open(
+            opener.url,
+            format=name,
+            options=options | {"protocol_whitelist": NO_PROTOCOL},
+            metadata_errors="replace",
+            buffer_size=BUFFER,
+            timeout=LIST_PATIENCE if is_list else None,
+            io_open=opener,
+        )
+    except av.FFmpegError:
+        if opener.refusal is not None:
+            raise opener.refusal from None
+        raise
 
 
 def _open_trusted(path: str, options: dict[str, str]) -> InputContainer:
@@ -221,7 +256,15 @@ def _head(path: str) -> bytes:
     ways of opening that are both kept in the folder, and the words of an error.
     """
     with open(path, "rb") as file:
-        return file.read(len(CONCAT_HEAD))
+        return file.read(HEAD)
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Whether packets of MPEG-TS begin a file: FFmpeg takes short ones, of a few
+    pictures, for another format.
+    """
+    starts = head[::TS_PACKET]
+    return len(starts) >= MIN_PACKETS and set(starts) == {TS_START}
 
 
 def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
@@ -230,9 +273,13 @@ def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
     FFmpeg's own rule keeps names within the folder (``safe``), but follows links.
     """
     main = os.path.abspath(path)
-    link = find_link_out(os.path.dirname(main))
+    folder = os.path.dirname(main)
+    link = find_link_out(folder)
     if link:
         raise OutsideFolder(path, link)
+    node = find_no_file(folder)
+    if node:
+        raise JobError(f"{path}: {node} beside this list is no file; remove it")
     limits = {
         "safe": "1",
         "protocol_whitelist": "file",
@@ -251,17 +298,31 @@ def _open_concat(path: str, options: dict[str, str]) -> InputContainer:
 def find_link_out(folder: str) -> str:
     """Returns the first symbolic link below a folder that leads out of it, or ''."""
     root = os.path.realpath(folder)
-    count = 0
-    for parent, folders, files in os.walk(root):
-        for name in [*folders, *files]:
-            count += 1
-            place = os.path.join(parent, name)
-            is_link = os.path.islink(place)
-            if is_link and not is_inside(os.path.realpath(place), root):
-                return place
-        if count > MAX_CONCAT_FOLDER:
+    for number, place in enumerate(_places(root)):
+        if number >= MAX_CONCAT_FOLDER:
             return f"a folder with more than {MAX_CONCAT_FOLDER} entries"
+        is_link = os.path.islink(place)
+        if is_link and not is_inside(os.path.realpath(place), root):
+            return place
     return ""
+
+
+def find_no_file(folder: str) -> str:
+    """Returns the first pipe, socket or device below a folder, or ''.
+
+    FFmpeg would wait for ever for what a pipe has to say.
+    """
+    for place in _places(folder):
+        is_usual = os.path.isfile(place) or os.path.isdir(place)
+        if os.path.exists(place) and not is_usual:
+            return place
+    return ""
+
+
+def _places(folder: str) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            yield os.path.join(parent, name)
 
 
 def limit_pixels(container: InputContainer, path: str, limits: Limits) -> None:
@@ -287,5 +348,7 @@ def check_pixels(path: str, width: int, height: int, limits: Limits) -> None:
 
 def reason(error: BaseException) -> str:
     """Returns the words of an FFmpeg error without its number and file name."""
+    if isinstance(error, av.ExitError):
+        return "nothing came in time"
     words: Any = getattr(error, "strerror", None)
     return words or str(error) or type(error).__name__

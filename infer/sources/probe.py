@@ -10,11 +10,13 @@ from fractions import Fraction
 
 import av
 from av.container import InputContainer
+from av.format import Flags
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from infer.errors import JobError
+from infer.sources import matroska, quicktime
 from infer.sources.animation import is_animation, probe_animation, size_by_header
 from infer.sources.clock import is_joinable
 from infer.sources.images import (
@@ -26,7 +28,6 @@ from infer.sources.images import (
     turn_upright,
 )
 from infer.sources.info import DEFAULT_LIMITS, Limits, StreamInfo, VideoInfo
-from infer.sources.matroska import crop_of
 from infer.sources.opener import check_pixels, open_input, reason
 from infer.sources.pictures import (
     color_tags,
@@ -179,11 +180,11 @@ def _probe_container(
     info = describe(container, stream, frame, path, limits)
     if is_joinable(container) and os.path.getsize(path) <= COUNTED:
         info = replace(info, num_frames=_count_packets(path, stream.index, limits))
-    crop = crop_of(path)
+    crop = matroska.crop_of(path) or quicktime.crop_of(path)
     if not crop:
         return info
     sides = ", ".join(f"{pixels} {side}" for side, pixels in crop.items())
-    text = f"the crop of Matroska (pixels: {sides}); the whole picture is upscaled"
+    text = f"the crop (pixels: {sides}); the whole picture is upscaled"
     return replace(info, left_out=(*info.left_out, text))
 
 
@@ -210,15 +211,13 @@ def describe(
     limits: Limits = DEFAULT_LIMITS,
 ) -> VideoInfo:
     """Returns facts about an open source, given the first frame of its video stream."""
-    rate = _true_rate(stream)
+    rate = _true_rate(container, stream)
     ticks = stream.time_base if frame.pts is not None else None
     others, left_out = _other_streams(container, stream)
     codec = stream.codec_context.codec.canonical_name
     layout = layout_of(frame, codec)
     words = authored_tags(stream.metadata, container.metadata)
-    # VP9 keeps alpha in a second picture that FFmpeg's decoder leaves alone; a file
-    # without it must not say that it has one.
-    if words.pop("alpha_mode", None) == "1":
+    if _pop_alpha_mode(words) == "1":
         layout = layout.with_alpha(True)
     return VideoInfo(
         path=path,
@@ -248,9 +247,28 @@ def describe(
     )
 
 
-def _true_rate(stream: VideoStream) -> Fraction:
-    """The average rate, or where it makes no sense (raw DV) the rate of the format."""
-    for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate):
+def _pop_alpha_mode(words: dict[str, str]) -> str | None:
+    """Removes what is said about the alpha channel: VP8 and VP9 keep it in a second
+    picture that FFmpeg's own decoders leave alone, and a file without it must not say
+    that it has one.
+
+    Matroska says it in a field, files that FFmpeg was told to mark in a tag, in capital
+    letters.
+    """
+    keys = [key for key in words if key.lower() == "alpha_mode"]
+    return max((words.pop(key) for key in keys), default=None)
+
+
+def _true_rate(container: InputContainer, stream: VideoStream) -> Fraction:
+    """The average rate, or where it makes no sense (raw DV) the rate of the format.
+
+    In a bare stream of pictures the average is FFmpeg's default of 25, and the coded
+    pictures know better.
+    """
+    rates = [stream.average_rate, stream.base_rate, stream.guessed_rate]
+    if container.format.flags & Flags.no_timestamps.value:
+        rates.reverse()
+    for rate in rates:
         if rate and 0 < rate <= MAX_RATE:
             return rate
     return stream.average_rate or Fraction(25)

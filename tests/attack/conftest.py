@@ -19,15 +19,9 @@ from tests.tiny_models import tiny_nano
 
 DATA = Path(__file__).parents[1] / "data"
 NOT_YET = {
-    "test_alarms.py",
-    "test_batches.py",
-    "test_bounds.py",
     "test_facts.py",
     "test_live_faults.py",
     "test_mutants.py",
-    "test_one_clock.py",
-    "test_options.py",
-    "test_sound_laws.py",
 }
 """Files with laws that are not met everywhere yet, or that were never seen to be."""
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from infer.sources import opener
 from tests.attack.conftest import Upscale
-from tests.attack.outcome import first_picture, within
+from tests.attack.outcome import first_picture, num_pictures, within
 from tests.attack.recordings import record
 
 SEGMENT_HEAD = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n"
@@ -164,6 +165,32 @@ def test_no_list_opens_what_is_outside(refusal, place: Path, kind: str) -> None:
     check_shut(outcome, wires, place, before)
 
 
+@pytest.mark.parametrize("text", [hls("#EXTINF:1,", "p.ts"), concat("file p.ts")])
+def test_a_pipe_in_a_list_is_told_at_once(refusal, place: Path, text: str) -> None:
+    """Nobody ever writes to it, and waiting for that would never end."""
+    os.mkfifo(place / "p.ts")
+    path = place / ("l.m3u8" if "EXTM3U" in text else "l.ffconcat")
+    path.write_text(text)
+    (place / "link.ts").unlink()
+    (place / "folder").unlink()
+    outcome = within(60, lambda: refusal("--video", path, "-o", place / "o.mkv"))
+    outcome.check_refused("p.ts", "no file")
+
+
+def test_a_list_without_an_end_is_shut_in_time(
+    refusal, place: Path, monkeypatch
+) -> None:
+    """FFmpeg would read it again and again, as slowly as the list says."""
+    monkeypatch.setattr(opener, "LIST_PATIENCE", 2.0)
+    path = place / "l.m3u8"
+    head = SEGMENT_HEAD.replace("DURATION:1", "DURATION:9999")
+    path.write_text(f"{head}#EXTINF:9999,\n{OUTSIDE}\n")
+    before = set(os.listdir(place))
+    with wired(place) as wires:
+        outcome = within(60, lambda: refusal("--video", path, "-o", place / "o.mkv"))
+    check_shut(outcome, wires, place, before)
+
+
 @pytest.mark.parametrize("kind", ["hls bare map", "hls link", "concat tab"])
 def test_no_list_opens_what_is_outside_live(refusal, place: Path, kind: str) -> None:
     path = write_list(place, kind)
@@ -192,6 +219,18 @@ def test_lists_of_their_own_folder_work(
     path.write_text(text)
     upscale("--video", path, "-o", tmp_path / "o.mkv").check_done()
     assert first_picture(tmp_path / "o.mkv").shape == (192, 256, 3)
+
+
+def test_a_list_without_an_end_gives_what_it_has(
+    upscale: Upscale, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(opener, "LIST_PATIENCE", 2.0)
+    record(tmp_path / "in.ts", "mpegts", "libx264", count=4)
+    path = tmp_path / "list.m3u8"
+    path.write_text(SEGMENT_HEAD + "#EXTINF:1,\nin.ts\n")
+    outcome = within(60, lambda: upscale("--video", path, "-o", tmp_path / "o.mkv"))
+    outcome.check_done()
+    assert num_pictures(tmp_path / "o.mkv") == 4
 
 
 def test_a_list_that_is_trusted_reads_outside(upscale: Upscale, tmp_path: Path):

@@ -133,6 +133,15 @@ def test_the_reported_aspect(upscale: Upscale, tmp_path: Path, field) -> None:
     assert "aspect" in "".join(outcome.warnings)
 
 
+def test_an_aspect_that_pictures_cannot_say_is_told(
+    upscale: Upscale, tmp_path: Path
+) -> None:
+    source = with_aspect(tmp_path / "in.ts", 4, 3)
+    outcome = upscale("--video", source, "-o", tmp_path / "o")
+    outcome.check_done()
+    assert "pixel aspect ratio (4/3)" in outcome.text
+
+
 def test_an_aspect_that_changes_begins_a_file(
     upscale: Upscale, tmp_path: Path, field
 ) -> None:
@@ -141,7 +150,7 @@ def test_an_aspect_that_changes_begins_a_file(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o.mkv", "o_2.mkv"]
 
 
-@pytest.mark.parametrize("words", ["o.mkv", "o.mp4", "frames"])
+@pytest.mark.parametrize("words", ["o.mkv", "o.mp4", "o.ts", "frames"])
 def test_alpha_is_carried_or_told(
     upscale: Upscale, tmp_path: Path, field, words: str
 ) -> None:
@@ -340,19 +349,54 @@ def test_data_tracks_are_told(upscale: Upscale, tmp_path: Path, field, name: str
 def test_a_subtitle_on_screen_at_the_start_stays(
     upscale: Upscale, tmp_path: Path, field, start: int
 ) -> None:
-    """It is shown from 0.04 to 0.30 s, which is frames 1 to 7."""
+    """One is shown from 0.04 to 0.30 s, which is frames 1 to 7, and another from 0.20
+    to 0.28 s.
+    """
     words = ("-o", tmp_path / "o.mkv", "--start", start)
     upscale("--video", field("subtitle_across_start.mkv"), *words).check_done()
     with av.open(str(tmp_path / "o.mkv")) as container:
         lines = [p for p in container.demux(subtitles=0) if p.size]
-    assert len(lines) == 1
-    (line,) = lines
-    begin = line.pts * line.time_base
-    end = begin + line.duration * line.time_base
-    assert begin <= Fraction(1, 50)
+    begins = [line.pts * line.time_base for line in lines]
+    ends = [(line.pts + line.duration) * line.time_base for line in lines]
     shift = Fraction(start, 25)
     # times of Matroska are whole milliseconds
-    assert abs(end - (Fraction(3, 10) - shift)) <= Fraction(2, 1000)
+    slack = Fraction(2, 1000)
+    assert min(begins) <= slack
+    for end, expected in zip(sorted(ends), (0.28, 0.30), strict=True):
+        assert abs(end - (Fraction(expected) - shift)) <= slack
+
+
+LINES = (
+    "1\n00:00:00,000 --> 00:00:00,100\none\n\n2\n00:00:00,080 --> 00:00:01,000\ntwo\n"
+)
+
+
+def test_a_subtitle_that_lasts_until_the_next_stays(
+    upscale: Upscale, tmp_path: Path
+) -> None:
+    """Pictures of discs and broadcasts say no duration."""
+    film = record(tmp_path / "film.mkv", "matroska", "libx264")
+    (tmp_path / "lines.srt").write_text(LINES)
+    source = tmp_path / "in.mkv"
+    with (
+        av.open(str(film)) as pictures,
+        av.open(str(tmp_path / "lines.srt")) as words,
+        av.open(str(source), "w") as output,
+    ):
+        inputs = [pictures.streams[0], words.streams[0]]
+        tracks = [output.add_stream_from_template(stream) for stream in inputs]
+        for stream, track in zip(inputs, tracks, strict=True):
+            for packet in stream.container.demux(stream):
+                if packet.size:
+                    packet.stream = track
+                    packet.duration = 0
+                    output.mux(packet)
+    words = ("--start", 4, "-o", tmp_path / "o.mkv")
+    upscale("--video", source, *words).check_done()
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        lines = [p for p in container.demux(subtitles=0) if p.size]
+    assert [bytes(line) for line in lines] == [b"two"]
+    assert lines[0].pts == 0
 
 
 @pytest.mark.parametrize("size", ["192x256", "96x128"])

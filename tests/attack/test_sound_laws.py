@@ -158,6 +158,23 @@ def test_a_sound_without_a_way_is_encoded_on_request(
     assert abs(sound_seconds(tmp_path / output) - expected) < 0.2
 
 
+def test_a_damaged_packet_does_not_end_the_sound(
+    upscale: Upscale, tmp_path: Path, field
+) -> None:
+    """The rest of a sound that is encoded anew stays, and the loss is told."""
+    data = Path(field(LATM)).read_bytes()
+    packet = first_packets(field(LATM))[5]
+    # the length of the packet stays, or its neighbours would be damaged, too
+    place = data.index(packet[:20]) + 3
+    source = tmp_path / "in.ts"
+    source.write_bytes(data[:place] + b"\xff" * 16 + data[place + 16 :])
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", source, "-o", output, "--encode-audio")
+    outcome.check_done()
+    assert "1 packets of the source cannot be decoded" in "".join(outcome.warnings)
+    assert sound_seconds(output) > sound_seconds(field(LATM)) - 0.2
+
+
 @pytest.mark.parametrize("output", ["o.mkv", "o.mov", "o.mp4"])
 def test_dv_has_its_true_rate(
     upscale: Upscale, tmp_path: Path, field, output: str

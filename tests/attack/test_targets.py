@@ -45,6 +45,36 @@ def test_a_report_replaces_nothing(upscale: Upscale, tmp_path: Path, place: str)
     assert contents(tmp_path) == before
 
 
+RESULTS = {
+    "--json": "thesis.json",
+    "--csv": "thesis.csv",
+    "--plot": "thesis.png",
+    "--compare": "thesis.png",
+}
+
+
+@pytest.mark.parametrize("place", ["input", "stranger", "link", "pipe", "folder"])
+@pytest.mark.parametrize("option", RESULTS)
+def test_results_replace_nothing(
+    refusal, tmp_path: Path, option: str, place: str
+) -> None:
+    source = clip(tmp_path)
+    target = tmp_path / RESULTS[option]
+    if place == "input":
+        source = source.rename(target)
+    elif place == "link":
+        target.symlink_to(source)
+    elif place == "pipe":
+        os.mkfifo(target)
+    elif place == "folder":
+        target.mkdir()
+    else:
+        target.write_bytes(THESIS)
+    before = contents(tmp_path)
+    refusal("evaluate", "--hr", source, option, target).check_refused(option, status=2)
+    assert contents(tmp_path) == before
+
+
 def test_a_report_is_not_the_output(upscale: Upscale, tmp_path: Path) -> None:
     words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4")
     outcome = upscale(*words, "--report", tmp_path / "o.mp4")

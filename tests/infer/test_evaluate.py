@@ -15,6 +15,7 @@ from infer.evaluation.command import main
 from infer.evaluation.curves import draw_curves
 from infer.evaluation.drift import YOUNG, old_frames
 from infer.evaluation.methods import ABLATIONS, bicubic, load_models, variant
+from infer.evaluation.outputs import check_outputs
 from infer.evaluation.pictures import LABEL, richest_window
 from sdvsr_jax.config import nano
 
@@ -55,6 +56,23 @@ def judged(pan):
     arguments += ["--plot", str(out / "plot.png"), "--compare", str(out / "look.png")]
     assert main(arguments) == 0
     return out
+
+
+def test_earlier_results_may_be_replaced(judged):
+    assert len(list(judged.iterdir())) == 6
+    for path in judged.iterdir():
+        check_outputs([("--option", path)], [], False)
+    thesis = judged.parent / "thesis.csv"
+    thesis.write_text("condition,of,the,patient")
+    with pytest.raises(ValueError, match="already exists"):
+        check_outputs([("--csv", thesis)], [], False)
+    check_outputs([("--csv", thesis)], [], True)
+
+
+def test_two_results_need_two_files(tmp_path):
+    one = tmp_path / "r.json"
+    with pytest.raises(ValueError, match="same command"):
+        check_outputs([("--json", one), ("--csv", one)], [], False)
 
 
 def test_the_json_holds_protocol_means_and_frames(judged):

@@ -140,3 +140,27 @@ def test_the_rate_of_raw_dv_is_that_of_television() -> None:
     assert info.rate == Fraction(30_000, 1001)
     first, second = read_frames(info)
     assert (second.pts - first.pts) * info.time_base == 1 / info.rate
+
+
+@pytest.mark.parametrize(
+    ("muxer", "codec"),
+    [("h264", "libx264"), ("hevc", "libx265"), ("mpeg2video", "mpeg2video")],
+)
+@pytest.mark.parametrize("rate", [Fraction(30_000, 1001), Fraction(50)])
+def test_bare_pictures_know_their_rate(
+    tmp_path: Path, muxer: str, codec: str, rate: Fraction
+) -> None:
+    """FFmpeg calls the average rate of a file without a container 25."""
+    path = str(tmp_path / "in")
+    with av.open(path, "w", format=muxer) as output:
+        video = output.add_stream(codec, rate=rate)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number in range(5):
+            picture = np.full((48, 64, 3), 40 * number, np.uint8)
+            output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        output.mux(video.encode(None))
+    info = probe(path)
+    assert info.rate == rate
+    ticks = [frame.pts for frame in FileSource(info).frames()]
+    steps = {(b - a) * info.time_base for a, b in pairwise(ticks)}
+    assert steps == {1 / rate}

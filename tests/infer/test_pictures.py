@@ -1,6 +1,7 @@
 """Orientation, alpha, tiles, crop and fields are facts: applied or told."""
 
 import io
+import struct
 from pathlib import Path
 
 import av
@@ -10,10 +11,11 @@ from PIL import Image, ImageOps
 
 from infer.errors import JobError
 from infer.sources.fields import look_at_fields, with_fields
-from infer.sources.files import read_frames
+from infer.sources.files import FileSource, read_frames
 from infer.sources.images import encode_png, list_images
 from infer.sources.matroska import crop_of
 from infer.sources.probe import for_pictures, probe
+from infer.sources.quicktime import crop_of as clean_aperture
 
 DATA = Path(__file__).parents[1] / "data" / "field"
 EXIF_ORIENTATION = 0x0112
@@ -104,6 +106,28 @@ def test_alpha_is_told_where_it_is_seen(tmp_path: Path) -> None:
     assert "alpha_mode" not in webm.stream_metadata
 
 
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_alpha_beside_the_pictures_is_read(tmp_path: Path, codec: str) -> None:
+    """A tag says that it is there, as FFmpeg's command line writes it."""
+    rgba = np.full((48, 64, 4), 255, np.uint8)
+    rgba[:, :32, 3] = 0
+    path = tmp_path / "in.webm"
+    with av.open(str(path), "w") as output:
+        video = output.add_stream(codec, rate=25, options={"auto-alt-ref": "0"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuva420p"
+        video.metadata["alpha_mode"] = "1"
+        frame = av.VideoFrame.from_ndarray(rgba, format="rgba")
+        output.mux(video.encode(frame.reformat(format="yuva420p")))
+        output.mux(video.encode(None))
+    info = probe(str(path))
+    assert info.layout.has_alpha
+    assert not {key.lower() for key in info.stream_metadata} & {"alpha_mode"}
+    (picture,) = FileSource(info, with_alpha=True).frames()
+    assert picture.alpha is not None
+    assert (picture.alpha[:, :24] == 0).all()
+    assert (picture.alpha[:, 40:] == 255).all()
+
+
 @pytest.mark.parametrize("name", ["data_track.mp4", "data_track_and_chapters.mp4"])
 def test_data_tracks_are_told_beside_chapters(name: str) -> None:
     assert probe(str(DATA / name)).left_out == ("data stream 2 (bin_data)",)
@@ -141,6 +165,43 @@ def test_a_cut_head_has_no_crop(tmp_path: Path) -> None:
     for length in range(len(content)):
         path.write_bytes(content[:length])
         assert crop_of(str(path)) == {}
+
+
+def box(name: str, content: bytes) -> bytes:
+    """A box of MP4."""
+    return (8 + len(content)).to_bytes(4, "big") + name.encode() + content
+
+
+def quicktime(*fractions: int) -> bytes:
+    """A track of 64x48 pictures with this clean aperture, or none."""
+    size = struct.pack(">HH", 64, 48)
+    aperture = box("clap", struct.pack(">8i", *fractions)) if fractions else b""
+    description = box("avc1", bytes(24) + size + bytes(50) + aperture)
+    content = box("stsd", bytes(8) + description)
+    for name in ("stbl", "minf", "mdia", "trak", "moov"):
+        content = box(name, box("free", b"") + content)
+    return box("ftyp", b"isom") + content
+
+
+def test_a_clean_aperture_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(quicktime(112, 2, 40, 1, 2, 1, -1, 1))
+    crop = {"left": 6, "top": 3, "right": 2, "bottom": 5}
+    assert clean_aperture(str(path)) == crop
+    path.write_bytes(quicktime(64, 1, 48, 1, 0, 1, 0, 1))
+    assert clean_aperture(str(path)) == {}
+    path.write_bytes(quicktime())
+    assert clean_aperture(str(path)) == {}
+
+
+def test_a_damaged_box_has_no_clean_aperture(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(quicktime(56, 0, 40, 1, 0, 1, 0, 1))
+    assert clean_aperture(str(path)) == {}
+    content = quicktime(56, 1, 40, 1, 0, 1, 0, 1)
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        assert clean_aperture(str(path)) == {}
 
 
 def moving_bar(path: Path, is_woven: bool) -> str:
