@@ -24,7 +24,7 @@ SAMPLE = 12
 """Frames at most that are encoded to learn the size of the file."""
 SAMPLED_PIXELS = 16e6
 """Pixels of all these frames together: a second of work for the slower encoders."""
-SPEED = ("model", "device", "precision", "steps", "tile")
+SPEED = ("model", "device", "precision", "steps", "tile", "threads", "workers")
 """Options that decide how long a frame takes."""
 
 

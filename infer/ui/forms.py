@@ -45,14 +45,8 @@ LEFT_OUT = {
     "raw_output",
     "timeout",
     "reconnect",
-    # of several workers, and of a process that has not computed yet
-    "workers",
+    # which other machines are asked for help is the server owner's to say
     "cluster",
-    "cut_at",
-    "mixed_workers",
-    "gpu_share",
-    "worker_patience",
-    "threads",
     # of terminals
     "debug",
 }
@@ -131,7 +125,10 @@ def form_model(models: Mapping[str, str]) -> type[BaseModel]:
         if option.name == "model":
             names = tuple(models)
             hint, default = Literal[names], names[0]
-        fields[option.name] = (hint, Field(default, description=option.help))
+        # JSON has lists where Python has tuples; what is in them stays strict
+        strict = False if typing.get_origin(hint) is tuple else None
+        rule = Field(default, description=option.help, strict=strict)
+        fields[option.name] = (hint, rule)
     config = ConfigDict(extra="forbid", strict=True)
     return create_model("JobOptions", __config__=config, **fields)
 
@@ -152,6 +149,8 @@ def command_words(values: Mapping[str, Any], models: Mapping[str, str]) -> list[
             words.append(word)
         elif value is False:
             words.append(word.replace("--", "--no-", 1))
+        elif isinstance(value, tuple):
+            words += [word, *map(str, value)]
         else:
             # one word, so that a value that begins with a dash is no option
             words.append(f"{word}={value}")

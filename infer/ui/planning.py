@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
+from infer.command.options import is_shared
 from infer.errors import JobError
 from infer.sources.probe import probe
 from infer.ui.disk import harmless_name
@@ -40,12 +41,15 @@ def plan_job(
     command line; a Refusal in the command's own words if it would not start.
     """
     # jax comes with the plan, and the server must answer before that is loaded
+    from infer.command.upscale import require_ray
     from infer.jobs.plan import default_output, make_plan
 
     words = command_words(values, models)
     options = parse_words(["--video", entry.path, *words])
     with _one_at_a_time:
         try:
+            if is_shared(options):
+                require_ray()
             info = probe(entry.path, options.stream)
             natural = default_output(info, options, str(folder))
             stem = f"{harmless_name(entry.name)}{_ending(natural, entry.path)}"

@@ -24,6 +24,7 @@ class Predictor:
             XLA_PYTHON_CLIENT_PREALLOCATE="false",
         )
         self._timer: asyncio.TimerHandle | None = None
+        self._threads: list[str] = []
 
     def predict(self, words: list[str], output: str) -> Answer:
         """Returns the fields of `infer.command.plan.Prediction` for a command line."""
@@ -38,6 +39,11 @@ class Predictor:
 
     async def _ask(self, words: list[str], output: str) -> dict[str, Any]:
         self._rest()
+        threads = [word for word in words if word.startswith("--threads=")]
+        if threads != self._threads:
+            # a process has one number of threads for as long as it lives
+            self._worker.end()
+            self._threads = threads
         question = json.dumps({"words": words, "output": output}).encode()
         try:
             return json.loads(await self._worker.ask(b"P", question))

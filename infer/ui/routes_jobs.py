@@ -27,6 +27,8 @@ PREVIEW = 12
 LONGEST_PREVIEW = 250
 OLD_PREVIEWS = 12
 """Finished previews that are kept: one of 12 frames of 1280x720 takes 20 MB of disk."""
+SHARED = ("workers", "mixed_workers", "gpu_share", "worker_patience")
+"""Options of several workers, which decide no pixel."""
 QUIET = 15.0
 """Seconds after which an event stream shows that it is alive: proxies cut others."""
 EVENTS: Answers = {
@@ -129,6 +131,9 @@ def _plan_record(server: Server, wish: Any) -> JobRecord:
     if wish.kind == "preview":
         frames = values.get("frames") or PREVIEW
         values["frames"] = min(frames, LONGEST_PREVIEW)
+        for name in SHARED:
+            # workers begin later, and hand over whole groups of frames
+            values.pop(name, None)
         container = "png"
     folder = server.queue.folder_of("")
     plan, words = plan_job(entry, values, server.models, container, folder)

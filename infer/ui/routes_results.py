@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, StreamingResponse
 
 from infer.ui.archive import zip_of
-from infer.ui.pictures import bicubic, flicker, png, psnr, to_8_bit
+from infer.ui.pictures import bicubic, flicker, png, psnr, ssim, to_8_bit
 from infer.ui.refusal import Refusal
 from infer.ui.routes_inputs import (
     FILE,
@@ -119,7 +119,7 @@ def result_routes(server: Server) -> APIRouter:
         reference: Annotated[str, Query(min_length=1, max_length=64)],
         frame: Annotated[int, Query(ge=0, le=MOST)] = 0,
     ) -> Quality:
-        """PSNR of a frame of the result against the same frame of a reference video."""
+        """How close a frame of the result comes to the same frame of a reference."""
         path = server.inputs.ready(reference).path
         record = queue.record(name)
         return await run_in_threadpool(_quality, server, record, path, frame)
@@ -193,13 +193,15 @@ def _quality(server: Server, record: JobRecord, reference: str, number: int) -> 
     truth = server.library.rgb(reference, file_state(reference), place)
     result = _pixels(server, record, "result", number)
     if truth.shape != result.shape:
-        found, expected = truth.shape[1::-1], result.shape[1::-1]
-        sentence = f"The reference has {found} pixels, the result {expected}."
+        sizes = [f"{frame.shape[1]}x{frame.shape[0]}" for frame in (truth, result)]
+        sentence = "The reference has {} pixels, the result {}.".format(*sizes)
         raise Refusal(409, sentence)
-    plain = _pixels(server, record, "bicubic", number)
-    goal = to_8_bit(truth)
+    goal, ours = to_8_bit(truth), to_8_bit(result)
+    plain = to_8_bit(_pixels(server, record, "bicubic", number))
     return Quality(
         frame=number,
-        psnr=psnr(to_8_bit(result), goal),
-        bicubic_psnr=psnr(to_8_bit(plain), goal),
+        psnr=psnr(ours, goal),
+        bicubic_psnr=psnr(plain, goal),
+        ssim=ssim(ours, goal),
+        bicubic_ssim=ssim(plain, goal),
     )

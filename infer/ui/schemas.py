@@ -188,10 +188,13 @@ class Film(BaseModel):
 
 
 class Quality(BaseModel):
-    """Closeness of one frame to a reference, of the result and of the bicubic source,
-    in dB (higher is closer; null where they are equal).
+    """Closeness of one frame to a reference, of the result and of the bicubic source:
+    PSNR of all colours in dB (null where they are equal) and SSIM of the luma (1 where
+    they are equal, null for tiny pictures). Higher is closer.
     """
 
     frame: int
     psnr: float | None
     bicubic_psnr: float | None
+    ssim: float | None
+    bicubic_ssim: float | None

@@ -31,7 +31,9 @@ def test_types_defaults_and_helps_are_those_of_the_command() -> None:
 
 def test_unknown_options_and_wrong_types_are_refused() -> None:
     form = forms.form_model(MODELS)
-    for values in ({"output": "/etc/x"}, {"crf": "18"}, {"scale": 5}, {"model": "x"}):
+    wrong = [{"output": "/etc/x"}, {"crf": "18"}, {"scale": 5}, {"model": "x"}]
+    lists = [{"cut_at": ["3"]}, {"cut_at": [1.5]}, {"cut_at": 3}]
+    for values in [*wrong, *lists]:
         with pytest.raises(ValidationError):
             form.model_validate(values)
 
@@ -42,6 +44,17 @@ def test_words_are_read_back_by_the_command_as_they_were_meant() -> None:
     options = forms.parse_words(["--video", "a.mp4", *words])
     assert options.model == "/models/mine.safetensors"
     assert {name: getattr(options, name) for name in values} == values
+
+
+def test_a_list_of_numbers_and_workers_reach_the_command() -> None:
+    wish = forms.form_model(MODELS).model_validate(
+        {"cut_at": [3, 40], "workers": 2, "threads": 1}
+    )
+    words = forms.command_words(wish.model_dump(), MODELS)
+    options = forms.parse_words(["--video", "a.mp4", *words])
+    assert (options.cut_at, options.workers, options.threads) == ((3, 40), 2, 1)
+    with pytest.raises(Refusal, match="expected numbers of frames"):
+        forms.parse_words(["--video", "a.mp4", "--cut-at", "-3"])
 
 
 def test_the_first_model_is_the_default() -> None:

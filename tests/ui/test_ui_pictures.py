@@ -19,6 +19,7 @@ from infer.ui.archive import zip_of
 from infer.ui.clips import Library, Reader, describe_file, orientation
 from infer.ui.refusal import Refusal
 from infer.ui.server import file_state
+from sdvsr_jax.metrics.fidelity import ssim_y
 from tests.infer.clips import make_video
 from tests.ui.conftest import CLIP
 
@@ -67,7 +68,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 def test_the_picture_of_a_frame_is_lossless() -> None:
     rgb = Reader(str(CLIP)).rgb(7)
     for frame in (rgb, rgb.astype(np.uint16) * 257 + 3):
-        with av.open(_file(pictures.png(frame))) as container:
+        with av.open(_file(pictures.png(frame)), "r") as container:
             decoded = next(container.decode(video=0))
         kind = "rgb48le" if frame.dtype == np.uint16 else "rgb24"
         np.testing.assert_array_equal(decoded.to_ndarray(format=kind), frame)
@@ -151,6 +152,19 @@ def test_psnr_of_a_constant_difference() -> None:
     # 20 log10(255 / 10)
     assert pictures.psnr(one, one + 10) == pytest.approx(28.13, abs=0.01)
     assert pictures.psnr(one, one) is None
+
+
+def test_ssim_is_that_of_the_library() -> None:
+    rgb = Reader(str(CLIP)).rgb(0)
+    noise = np.random.default_rng(0).normal(0, 20, rgb.shape)
+    other = np.clip(rgb + noise, 0, 255).astype(np.uint8)
+    pair = [frame[None].astype(np.float32) / 127.5 - 1 for frame in (rgb, other)]
+    expected = float(ssim_y(*pair, border=0)[0])
+    assert 0.2 < expected < 0.9
+    # float32 on either side
+    assert pictures.ssim(rgb, other) == pytest.approx(expected, abs=1e-4)
+    assert pictures.ssim(rgb, rgb) == pytest.approx(1, abs=1e-6)
+    assert pictures.ssim(rgb[:10], rgb[:10]) is None
 
 
 def test_a_thumbnail_is_small(tmp_path: Path) -> None:

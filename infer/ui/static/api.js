@@ -80,7 +80,8 @@ export function bytes(number) {
     value /= 1024;
     place += 1;
   }
-  return `${place ? value.toPrecision(3) : value} ${units[place]}`;
+  // a unit stays in the line of its number
+  return `${place ? value.toPrecision(3) : value}\u00a0${units[place]}`;
 }
 
 export function duration(seconds) {

@@ -6,14 +6,13 @@ import { WORDS } from './words.js';
 const WAITING = ['queued', 'running', 'paused'];
 
 export class Jobs {
-  // deeds: {show(job), again(job), fail(problem), tell(sentence)}
+  // deeds: {has(id of an input), show(job), again(job), tell(sentence)}
   constructor(deeds) {
     this.deeds = deeds;
     this.jobs = new Map();
     this.rows = new Map();
     this.queue = document.querySelector('#queue');
     this.history = document.querySelector('#history');
-    this.dragged = null;
   }
 
   update({ jobs, ids }) {
@@ -46,10 +45,11 @@ export class Jobs {
   fill(list, jobs) {
     jobs.forEach((job, place) => {
       let row = this.rows.get(job.id);
-      if (!row || row.list !== list || row.state !== job.state) {
+      const there = this.deeds.has(job.input);
+      if (!row || row.list !== list || row.state !== job.state || row.there !== there) {
         const focused = row?.node.contains(document.activeElement) ? document.activeElement.dataset.deed : null;
         row?.node.remove();
-        row = this.build(job, list);
+        row = this.build(job, list, there);
         this.rows.set(job.id, row);
         if (focused) queueMicrotask(() => (row.node.querySelector(`[data-deed="${focused}"]`) ?? row.node.querySelector('button'))?.focus());
       }
@@ -58,23 +58,30 @@ export class Jobs {
     });
   }
 
-  build(job, list) {
+  // there: whether its video is still on the server
+  build(job, list, there) {
     const details = element('div', { class: 'details' });
-    const actions = element('div', { class: 'actions' }, ...this.actions(job));
-    const picture = element('img', { src: `api/inputs/${job.input}/thumbnail`, alt: '', loading: 'lazy', draggable: 'false' });
+    const fault = element('p', { class: 'fault error', role: 'alert' });
+    const fail = (problem) => {
+      fault.textContent = problem.message;
+    };
+    const actions = element('div', { class: 'actions' }, ...this.actions(job, there, fail));
+    const source = there ? `api/inputs/${job.input}/thumbnail` : 'icon.svg';
+    const picture = element('img', { src: source, alt: '', loading: 'lazy', draggable: 'false' });
     const title = element('div', { class: 'title', title: job.name }, job.output_name);
     const node = element('li', { class: 'job', 'data-id': job.id });
-    if (list === this.queue) node.append(this.grip(job, node));
-    node.append(picture, title, details, actions);
+    if (list === this.queue) node.append(this.grip(job, node, fail));
+    node.append(picture, title, details, actions, fault);
     const refresh = (now) => {
       details.replaceChildren(...this.details(now, details));
     };
-    return { node, list, state: job.state, refresh };
+    return { node, list, state: job.state, there, refresh };
   }
 
   details(job, old) {
     const state = element('span', { class: `state ${job.state}` }, WORDS.states[job.state]);
-    const set = WORDS.asSet(job.words.join(' '));
+    const words = job.words.length ? job.words : [WORDS.defaults];
+    const set = words.flatMap((word) => [' ', element('span', { class: 'word' }, word)]);
     const parts = [];
     const { frames, total, fps, eta, line } = job.progress;
     if (WAITING.includes(job.state)) {
@@ -86,46 +93,66 @@ export class Jobs {
       if (job.state === 'running' && fps) facts.push(WORDS.rate(fps.toPrecision(3)));
       if (job.state === 'running' && eta != null) facts.push(WORDS.eta(duration(eta)));
       if (job.state === 'running' && !fps && line) facts.push(line);
-      parts.push(state, `, ${facts.join(', ')} · ${set}`);
+      parts.push(state, `, ${facts.join(', ')} ·`, ...set);
     } else if (job.state === 'failed') parts.push(state, ': ', element('span', { class: 'error' }, job.error));
-    else parts.push(state, job.size ? `, ${bytes(job.size)}` : '', ` · ${set}`);
+    else parts.push(state, job.size ? `, ${bytes(job.size)}` : '', ' ·', ...set);
+    if (job.state === 'done' && !this.deeds.has(job.input)) parts.push(` · ${WORDS.videoGone}`);
     return parts;
   }
 
-  actions(job) {
-    const button = (deed, act, strong) => element('button', {
-      'data-deed': deed, class: strong ? 'strong' : '', 'aria-label': WORDS.actionFor(WORDS[deed], job.output_name),
-      onclick: () => Promise.resolve(act()).catch(this.deeds.fail),
+  actions(job, there, fail) {
+    const button = (deed, act) => element('button', {
+      'data-deed': deed, 'aria-label': WORDS.actionFor(WORDS[deed], job.output_name),
+      onclick: () => {
+        fail({ message: '' });
+        Promise.resolve(act()).catch(fail);
+      },
     }, WORDS[deed]);
     const change = (action) => () => patch(`api/jobs/${job.id}`, { action });
     const list = [];
     if (['queued', 'running'].includes(job.state)) list.push(button('pause', change('pause')));
-    if (['paused', 'failed'].includes(job.state)) list.push(button('resume', change('resume'), true));
+    if (['paused', 'failed'].includes(job.state)) list.push(button('resume', change('resume')));
     if (WAITING.includes(job.state)) list.push(button('cancel', change('cancel')));
     if (job.state === 'done') {
       // a folder of frames comes as an archive, and is not shown here
       const name = job.clip ? job.output_name : '';
-      if (job.clip) list.push(button('show', () => this.deeds.show(job)));
+      if (job.clip && there) list.push(button('show', () => this.deeds.show(job)));
       list.push(element('a', { class: 'button', href: `api/jobs/${job.id}/download`, download: name,
         'data-deed': 'download', 'aria-label': WORDS.actionFor(WORDS.download, job.output_name) }, WORDS.download));
     }
     if (!WAITING.includes(job.state)) {
-      list.push(button('again', () => this.deeds.again(job)));
+      if (there) list.push(button('again', () => this.deeds.again(job)));
       list.push(button('delete', () => remove(`api/jobs/${job.id}`)));
     }
     return list;
   }
 
-  grip(job, node) {
-    const grip = element('button', { class: 'grip', 'data-deed': 'grip', draggable: 'true', 'aria-label': WORDS.grip(job.output_name) }, '⠿');
-    grip.addEventListener('dragstart', (event) => {
-      this.dragged = job.id;
-      event.dataTransfer.setData('text/plain', job.id);
-      event.dataTransfer.setDragImage(node, 10, 10);
+  // drawn by mouse, pen or finger, or moved by the arrow keys
+  grip(job, node, fail) {
+    const grip = element('button', { class: 'grip', 'data-deed': 'grip', 'aria-label': WORDS.grip(job.output_name) }, '⠿');
+    let before = null; // the row in front of which it would go; '' is the end
+    const mark = (id) => {
+      before = id;
+      for (const row of this.queue.children) row.classList.toggle('over', row.dataset.id === id);
+    };
+    grip.addEventListener('pointerdown', (event) => {
+      if (event.button) return;
+      grip.setPointerCapture(event.pointerId);
+      node.classList.add('dragged');
     });
-    grip.addEventListener('dragend', () => {
-      this.dragged = null;
+    grip.addEventListener('pointermove', (event) => {
+      if (!grip.hasPointerCapture(event.pointerId)) return;
+      const row = [...this.queue.children].find((other) => event.clientY < other.getBoundingClientRect().bottom);
+      mark(row === node ? null : row?.dataset.id ?? '');
     });
+    const release = (moves) => () => {
+      node.classList.remove('dragged');
+      const place = before;
+      mark(null);
+      if (moves && place !== null) this.move(job, place, fail);
+    };
+    grip.addEventListener('pointerup', release(true));
+    grip.addEventListener('pointercancel', release(false));
     grip.addEventListener('keydown', (event) => {
       const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
       if (!step) return;
@@ -134,26 +161,14 @@ export class Jobs {
       const ids = [...this.queue.children].map((row) => row.dataset.id);
       const place = ids.indexOf(job.id) + step;
       if (place < 0 || place >= ids.length) return;
-      this.move(job, step < 0 ? ids[place] : ids[place + 1] ?? '');
-    });
-    node.addEventListener('dragover', (event) => {
-      if (!this.dragged || this.dragged === job.id) return;
-      event.preventDefault();
-      node.classList.add('over');
-    });
-    node.addEventListener('dragleave', () => node.classList.remove('over'));
-    node.addEventListener('drop', (event) => {
-      node.classList.remove('over');
-      if (!this.dragged) return;
-      event.preventDefault();
-      this.move(this.jobs.get(this.dragged), job.id);
+      this.move(job, step < 0 ? ids[place] : ids[place + 1] ?? '', fail);
     });
     return grip;
   }
 
-  move(job, before) {
+  move(job, before, fail) {
     patch(`api/jobs/${job.id}`, { action: 'move', before })
       .then(() => this.deeds.tell(WORDS.moved(job.output_name)))
-      .catch(this.deeds.fail);
+      .catch(fail);
   }
 }

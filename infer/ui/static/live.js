@@ -15,9 +15,15 @@ export class Live {
     this.size = find('#live-size');
     this.facts = find('#live-facts');
     this.status = find('#live-status');
-    this.kind = 'camera';
+    this.hint = find('#live-hint');
     this.socket = null;
+    this.choose('camera');
     this.button.addEventListener('click', () => (this.socket ? this.stop() : this.start()));
+  }
+
+  choose(kind) {
+    this.kind = kind;
+    document.querySelector('#live-title').textContent = WORDS.live[kind];
   }
 
   async start() {
@@ -33,6 +39,8 @@ export class Live {
     }
     this.stream.getVideoTracks()[0].addEventListener('ended', () => this.stop());
     this.video.srcObject = this.stream;
+    this.video.hidden = false;
+    this.hint.hidden = true;
     await this.video.play();
     const [width, height] = this.sizeOf(this.video.videoWidth, this.video.videoHeight);
     this.small = new OffscreenCanvas(width, height);
@@ -105,6 +113,9 @@ export class Live {
     socket.close();
     for (const track of this.stream?.getTracks() ?? []) track.stop();
     this.video.srcObject = null;
+    this.video.hidden = true;
+    // the last sharp frame stays, if there is one
+    this.hint.hidden = this.came > 0;
     this.button.textContent = WORDS.liveStart;
     if (this.status.textContent === '' || this.status.textContent === WORDS.liveLoading) this.status.textContent = WORDS.liveEnded;
   }

@@ -35,9 +35,9 @@ class Page {
     this.player = new Player(this.view);
     this.player.moved = (note) => this.showPlace(note);
     this.jobs = new Jobs({
+      has: (id) => this.inputs.some((entry) => entry.id === id),
       show: (job) => this.showJob(job),
       again: (job) => this.again(job),
-      fail: (problem) => this.tell(problem.message),
       tell: (sentence) => this.tell(sentence),
     });
     this.live = new Live(() => this.form.form.elements.model.value);
@@ -50,6 +50,11 @@ class Page {
   tell(sentence) {
     find('#status').textContent = sentence;
     find('#welcome .small').textContent = sentence || WORDS.stays;
+  }
+
+  // a sentence about the form, below the field that it names, else above the buttons
+  complain(sentence) {
+    this.form.complain(sentence, find('#problem'));
   }
 
   wait(sentence) {
@@ -142,7 +147,8 @@ class Page {
   }
 
   showFacts() {
-    const { clip, size, id } = this.input;
+    const { clip, size, id, name } = this.input;
+    find('#inputs').title = name;
     const times = this.times.get(id) ?? [];
     const steps = times.slice(1).map((time, place) => time - times[place]);
     const varies = steps.length > 1 && Math.max(...steps.slice(0, 5000)) > 1.5 * Math.min(...steps.slice(0, 5000));
@@ -201,16 +207,12 @@ class Page {
       this.watch();
     } catch (problem) {
       this.wait(null);
-      find('#problem').textContent = problem.message;
+      this.complain(problem.message);
     }
   }
 
   async showJob(job) {
     const input = this.inputs.find((entry) => entry.id === job.input);
-    if (!input) {
-      this.tell(`${job.name}: ${WORDS.remove}`);
-      return;
-    }
     this.input = input;
     this.job = job;
     this.wait(null);
@@ -225,13 +227,12 @@ class Page {
     scene.offset = sources[job.options.start ?? 0] ?? 0;
     await this.player.open(scene).catch((problem) => this.tell(problem.message));
     stage.focus();
+    await this.estimate();
   }
 
   again(job) {
     this.form.set(job.options);
-    const input = this.inputs.find((entry) => entry.id === job.input);
-    if (!input) return;
-    this.showInput(input, 'source');
+    this.showInput(this.inputs.find((entry) => entry.id === job.input), 'source');
     find('#form').scrollIntoView({ block: 'nearest' });
     find('#f-scale')?.focus();
   }
@@ -267,8 +268,8 @@ class Page {
     const path = `api/jobs/${this.job.id}/quality?reference=${reference}&frame=${this.player.place}`;
     try {
       const values = await get(path);
-      const word = (number) => (number == null ? '∞' : number.toFixed(2));
-      find('#quality').textContent = WORDS.quality(word(values.psnr), word(values.bicubic_psnr));
+      if (reference !== find('#reference').value) return;
+      find('#quality').textContent = WORDS.quality(values);
     } catch (problem) {
       find('#quality').textContent = problem.message;
     }
@@ -288,14 +289,14 @@ class Page {
       found = await post('api/estimate', this.wish());
     } catch (problem) {
       if (turn === this.turn) {
-        find('#problem').textContent = problem.message;
+        this.complain(problem.message);
         find('#enqueue').disabled = true;
       }
       return;
     }
     if (turn !== this.turn) return;
     if (found.is_pending) setTimeout(() => turn === this.turn && this.estimate(), 700);
-    find('#problem').textContent = '';
+    this.complain('');
     find('#enqueue').disabled = false;
     this.expected = { input: this.input.id, size: [found.width, found.height] };
     const rows = [
@@ -314,10 +315,10 @@ class Page {
 
   async enqueue() {
     try {
-      find('#problem').textContent = '';
+      this.complain('');
       await post('api/jobs', this.wish());
     } catch (problem) {
-      find('#problem').textContent = problem.message;
+      this.complain(problem.message);
     }
   }
 
@@ -331,6 +332,7 @@ class Page {
     const chosen = find('#reference').value;
     find('#reference').replaceChildren(none, ...options());
     find('#reference').value = chosen;
+    this.jobs.draw();
   }
 
   async take(wish) {
@@ -485,7 +487,7 @@ class Page {
     find('#panel-live').hidden = name === 'video';
     find('#panel-live').setAttribute('aria-labelledby', `tab-${name === 'video' ? 'camera' : name}`);
     if (name === 'video' || name !== this.live.kind) this.live.stop();
-    if (name !== 'video') this.live.kind = name;
+    if (name !== 'video') this.live.choose(name);
     if (name !== 'video') this.player.stop();
     this.view.draw();
   }
