@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -97,7 +98,8 @@ def build(settings: Prepare, console: Console) -> None:
         task = progress.add_task("reading")
 
         def show(name: str) -> None:
-            progress.update(task, advance=1, description=name[-40:])
+            # brackets in a file's name are no orders
+            progress.update(task, advance=1, description=escape(name[-40:]))
 
         builder = _builder(settings, show)
         progress.update(task, total=len(builder.items))

@@ -2,12 +2,13 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from rich import table as rich_table
 from rich.live import Live
+from rich.text import Text
 
 from infer.cluster.crew import Hand
 from infer.cluster.drive import Job
@@ -61,7 +62,8 @@ class Table:
             return
         self._told = now
         if console.is_terminal:
-            self._live.update(self._drawing(), refresh=True)
+            drawing = draw(self._summary(), self.rows())
+            self._live.update(drawing, refresh=True)
             return
         say(f"         {self._summary()}")
         for row in self.rows():
@@ -84,11 +86,14 @@ class Table:
         failed = f", {num_failed} of them failed" if num_failed else ""
         return f"{num_over} of {len(self._jobs)} videos are over{failed}"
 
-    def _drawing(self) -> rich_table.Table:
-        drawing = rich_table.Table(title=self._summary())
-        for name in ("worker", "video", "frames", "frames/s"):
-            drawing.add_column(name)
-        for row in self.rows():
-            speed = f"{row.per_second:.2f}"
-            drawing.add_row(row.worker, printable(row.state), str(row.frames), speed)
-        return drawing
+
+def draw(title: str, rows: Iterable[Row]) -> rich_table.Table:
+    """Returns the table of all workers."""
+    drawing = rich_table.Table(title=title)
+    for name in ("worker", "video", "frames", "frames/s"):
+        drawing.add_column(name)
+    for row in rows:
+        state = Text(printable(row.state))  # brackets in a name are no orders
+        speed = f"{row.per_second:.2f}"
+        drawing.add_row(row.worker, state, str(row.frames), speed)
+    return drawing

@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from infer.console import say
+from infer.console import printable, say
 from infer.evaluation import codecs, curves, pictures
 from infer.evaluation.clips import Clip, Size, with_hr, without_hr
 from infer.evaluation.conditions import Condition, degrade, parse_condition
@@ -327,7 +327,7 @@ def _report(
         for row, numbers in rows.items():
             text = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
             line = f"drift of {row} on {clip} (LPIPS): {text}"
-            Console().print(line, highlight=False)
+            Console().print(printable(line), markup=False, highlight=False)
     extra = {"drift": ages} if ages else {}
     _write_files(options, results, judge, extra)
     if options.plot:

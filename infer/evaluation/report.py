@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from infer.console import printable
 from infer.evaluation.measure import METRICS, PerFrame
 from infer.evaluation.outputs import TABLE_HEAD, write_text
 from infer.targets import REPORT_MARK
@@ -100,7 +102,7 @@ def _add_first_frames(table: Table, rows: Rows, columns: list[str]) -> None:
     for row, values in rows.items():
         if row not in BASE and "lpips" in values:
             cells = _cells(first_of(values), columns)
-            table.add_row("", "", f"{row}: frame 0", *cells, style="dim")
+            table.add_row("", "", _plain(f"{row}: frame 0"), *cells, style="dim")
 
 
 def _add_rows(
@@ -108,14 +110,20 @@ def _add_rows(
 ) -> None:
     for index, (row, mean) in enumerate(means.items()):
         left = labels if index == 0 else ("", "")
-        table.add_row(*left, row, *_cells(mean, columns))
+        table.add_row(*map(_plain, (*left, row)), *_cells(mean, columns))
     base = means["bicubic"]
     for row, mean in means.items():
         if row not in BASE:
             cells = [
                 _difference(name, mean.get(name), base.get(name)) for name in columns
             ]
-            table.add_row("", "", f"{row} - bicubic", *cells, style="cyan")
+            name = _plain(f"{row} - bicubic")
+            table.add_row("", "", name, *cells, style="cyan")
+
+
+def _plain(name: str) -> Text:
+    """The name of a file or model as it is: rich would obey brackets in it."""
+    return Text(printable(name))
 
 
 def _cells(means: Means, columns: list[str]) -> list[str]:

@@ -299,6 +299,7 @@ class _Tracks:
                 if sample and (number > SAMPLE or self._has_all()):
                     break
                 yield from self._place(packet, timeline)
+        yield from self._show(timeline)
         for index, encoder in self._encoders.items():
             with contextlib.suppress(av.FFmpegError):
                 yield from self._write(index, encoder.finish())
@@ -330,8 +331,7 @@ class _Tracks:
             seconds = timeline.origin
         elif kind != "cover" and timeline.is_outside(seconds):
             return
-        if self._on_screen:
-            yield from self._show(timeline)
+        yield from self._show(timeline)
         yield from self._copy(packet, seconds, timeline)
 
     def _show(self, timeline: Timeline) -> Iterator[tuple[Fraction, Packet]]:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from infer.console import printable
 from infer.evaluation.report import (
     _difference,
     first_of,
@@ -100,3 +101,15 @@ def test_the_table_has_all_rows(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for word in ("long", "short", "mean", "nano - bicubic", "seed: 3"):
         assert word in text
+
+
+@pytest.mark.parametrize("name", ["[/bold]", "[red]x", "a\x1b[31m", "\x9b2J"])
+def test_names_in_the_table_are_words_and_no_orders(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    rows = next(iter(CLIPS.values()))
+    print_table({"": {name: rows}}, {})
+    text = capsys.readouterr().out
+    assert printable(name) in text
+    assert "\x1b[31m" not in text
+    assert "\x9b" not in text
