@@ -5,16 +5,21 @@ PY := $(VENV)/bin/python
 
 .PHONY: demo test heavy nightly lint clean
 
-$(VENV)/.installed: pyproject.toml
+# What upscales, without the tools of developers.
+$(VENV)/.upscales: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.upscales
 	$(PY) -m pip install --quiet -e '.[dev]'
 	touch $@
 
-# Upscale a real clip (NASA, public domain, 320x180, 2 s) and put bicubic and result side by side.
-demo: $(VENV)/.installed
+# Upscale the first second of a real clip (NASA, public domain, 320x180) and put bicubic and result side by side.
+demo: $(VENV)/.upscales
 	mkdir -p demo
-	$(PY) -m infer --video examples/nasa_320x180.mp4 --output demo/nasa_x4.mp4 --overwrite
+	$(PY) -m infer --video examples/nasa_320x180.mp4 --output demo/nasa_x4.mp4 --frames 24 --overwrite
 	$(PY) examples/side_by_side.py examples/nasa_320x180.mp4 demo/nasa_x4.mp4 demo/side_by_side.png
 
 # One worker runs all tests of a file, which share compiled programs; the longest files first.

@@ -8,17 +8,26 @@ import numpy as np
 
 Result = TypeVar("Result")
 
+# Frames per second of a camera.
+LIVE_RATE = 25
+
 
 class Times(NamedTuple):
     """Seconds of repeated calls, the first apart: it pays for page faults."""
 
     first: float
     rest: tuple[float, ...]
+    cpu: tuple[float, ...]
+    """Seconds of this process on all cores: beside other work a fairer measure."""
 
     @property
     def median(self) -> float:
         # Another process can make a round long, never short: a mean would count it.
         return float(np.median(self.rest))
+
+    @property
+    def cpu_median(self) -> float:
+        return float(np.median(self.cpu))
 
     @property
     def p95(self) -> float:
@@ -38,11 +47,14 @@ def in_turns(
 ) -> dict[str, Times]:
     """Makes every call once as a warm-up, then ``rounds`` times in turns."""
     rows: dict[str, list[float]] = {name: [] for name in calls}
+    used: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(1 + rounds):
         for name, call in calls.items():
+            before = time.process_time()
             _, seconds = timed(call)
             rows[name].append(seconds)
+            used[name].append(time.process_time() - before)
     times = {}
     for name, (first, *rest) in rows.items():
-        times[name] = Times(first, tuple(rest))
+        times[name] = Times(first, tuple(rest), tuple(used[name][1:]))
     return times

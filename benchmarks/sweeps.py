@@ -12,13 +12,11 @@ from benchmarks import clock, report
 from benchmarks.inputs import noise_frame, prepared_params
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.flops import frame_flops
-from sdvsr_jax.stream import Step, compile_step, init_state, reset
+from sdvsr_jax.state import reset
+from sdvsr_jax.stream import Step, compile_step, init_state
 from sdvsr_jax.types import Prepared
 
 Points = list[dict[str, Any]]
-
-# Frames per second of a camera.
-LIVE_RATE = 25
 
 # All 16:9, and 16 times as many pixels at the end.
 SIZES = ("160x90", "320x180", "480x270", "640x360")
@@ -115,7 +113,7 @@ def streams(
             "lr": [width, height],
             "median_ms": 1e3 * median,
             "frames_per_s": rate,
-            "streams_at_25_fps": int(rate / LIVE_RATE),
+            "streams_at_25_fps": int(rate / clock.LIVE_RATE),
             "compiled_again": after - programs,
         }
         points.append(point)

@@ -12,23 +12,17 @@ with Upscaler("nano") as upscaler:
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sdvsr_jax.config import ModelConfig, nano, stream_diffvsr
-from sdvsr_jax.networks import init_params
-from sdvsr_jax.prepare import prepare
-from sdvsr_jax.stream import (
-    StreamState,
-    compile_step,
-    init_state,
-    reset,
-    rollout,
-    step,
-    stream,
-)
-from sdvsr_jax.types import Prepared
-
 if TYPE_CHECKING:
+    from sdvsr_jax.config import ModelConfig, nano, stream_diffvsr
+    from sdvsr_jax.networks import init_params
+    from sdvsr_jax.prepare import prepare
+    from sdvsr_jax.state import StreamState, reset
+    from sdvsr_jax.stream import compile_step, init_state, rollout, step, stream
+    from sdvsr_jax.types import Prepared
     from sdvsr_jax.upscaler import Upscaler
     from sdvsr_jax.weights.load import load, save
 
@@ -53,12 +47,41 @@ __all__ = [
     "stream_diffvsr",
 ]
 
-# Their modules need the weight-file libraries; the model itself works without those,
-# and starts sooner.
-_LATE = {"load": "weights.load", "save": "weights.load", "Upscaler": "upscaler"}
+# Name -> its module, imported when the name is used: a start that reads its compiled
+# program needs no networks, and the model itself no weight-file libraries.
+_HOMES = {
+    "ModelConfig": "config",
+    "Prepared": "types",
+    "StreamState": "state",
+    "Upscaler": "upscaler",
+    "compile_step": "stream",
+    "init_params": "networks",
+    "init_state": "stream",
+    "load": "weights.load",
+    "nano": "config",
+    "prepare": "prepare",
+    "reset": "state",
+    "rollout": "stream",
+    "save": "weights.load",
+    "step": "stream",
+    "stream": "stream",
+    "stream_diffvsr": "config",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATE:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+class _Package(ModuleType):
+    """`prepare` and `stream` are functions here, although modules have these names."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Python would put a module that it has imported in the place of the function.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from sdvsr_jax.stream import StreamState
+from sdvsr_jax.state import StreamState
 
 
 def to_arrays(state: StreamState) -> dict[str, np.ndarray]:

@@ -4,6 +4,8 @@ imports the networks.
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
+
 from sdvsr_jax.types import (
     Degree,
     FrameIndex,
@@ -13,6 +15,9 @@ from sdvsr_jax.types import (
     SRFrame,
     StreamKey,
 )
+
+AUTO = -1.0
+"""Degree of repair that the restorer chooses itself."""
 
 
 class StreamState(NamedTuple):
@@ -36,3 +41,13 @@ class StreamState(NamedTuple):
     has_prev: HasPrev
     frame_index: FrameIndex
     key: StreamKey
+
+
+def reset(state: StreamState, mask: HasPrev) -> StreamState:
+    """Starts the masked streams again at frame 0: their next outputs are those of a
+    fresh state.
+    """
+    return state._replace(
+        has_prev=state.has_prev & ~mask,
+        frame_index=jnp.where(mask, 0, state.frame_index),
+    )

@@ -34,7 +34,7 @@ from sdvsr_jax.networks import Networks, bind, build
 from sdvsr_jax.ops.resize import pad_edges, upsample_bicubic
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.restoration import motion_of_repaired, restore
-from sdvsr_jax.state import StreamState
+from sdvsr_jax.state import AUTO, StreamState
 from sdvsr_jax.types import (
     Array,
     Frames,
@@ -49,9 +49,6 @@ from sdvsr_jax.types import (
     PyTree,
     SRFrame,
 )
-
-AUTO = -1.0
-"""Degree of repair that the restorer chooses itself."""
 
 Step = Callable[[Prepared, StreamState, LRFrame], tuple[StreamState, SRFrame]]
 
@@ -122,16 +119,6 @@ def _empty_memory(lr: LRFrame, config: ModelConfig) -> PyTree:
     batch, height, width, _ = lr.shape
     channels = config.restorer.memory_channels
     return jnp.zeros((batch, height // FOLD, width // FOLD, channels))
-
-
-def reset(state: StreamState, mask: HasPrev) -> StreamState:
-    """Starts the masked streams again at frame 0: their next outputs are those of a
-    fresh state.
-    """
-    return state._replace(
-        has_prev=state.has_prev & ~mask,
-        frame_index=jnp.where(mask, 0, state.frame_index),
-    )
 
 
 def step(

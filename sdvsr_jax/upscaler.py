@@ -27,7 +27,8 @@ from sdvsr_jax.ops.attention import device_kind
 from sdvsr_jax.ops.pixels import from_pixels, to_pixels
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.prepare import prepare
-from sdvsr_jax.stream import AUTO, StreamState, init_state, reset, step
+from sdvsr_jax.state import AUTO, StreamState, reset
+from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Array, Bool, Num, Params, Prepared
 from sdvsr_jax.weights import load as checkpoint
 
@@ -75,9 +76,6 @@ class Upscaler:
     "auto", which leaves clean input alone. Only models with a restorer read it.
     seed: of the noise. Equal seed, stream number and frames give equal output.
     device: a `jax.Device`; JAX's default one without it.
-    graphs: on an NVIDIA GPU, frames as CUDA graphs with the convolutions in them: less
-    time for twice the temporary memory and a second compilation (docs/log.md). Nothing
-    elsewhere.
 
     Frames are numpy arrays [h, w, 3] RGB: uint8 (0 to 255), uint16 (0 to 65535) or
     float (0 to 1). Results are [scale*h, scale*w, 3] of the same type (float32 for
@@ -95,7 +93,6 @@ class Upscaler:
         restore: float | Literal["auto"] = "auto",
         device: Any = None,
         offline: bool = False,
-        graphs: bool = False,
     ) -> None:
         if streams < 1:
             raise ValueError(f"streams={streams}: expected at least 1")
@@ -113,7 +110,7 @@ class Upscaler:
         self._prepared: Prepared | None = prepare(params, self.config)
         self._run = self._jit(graphs=False)
         self._graphs = None
-        if graphs and device_kind(self._device)[0] == "cuda":
+        if device_kind(self._device)[0] == "cuda":
             self._graphs = self._jit(graphs=True)
         self._kind: Kind | None = None
         self._restored_size: tuple[int, int] | None = None
@@ -265,11 +262,27 @@ class Upscaler:
                 self.state = self._fresh_state()
             pixels = self._place(frames, active)
             if self._graphs is not None:
-                # their kernels are loaded by the plain program, run on nothing
-                self._call(pixels, np.zeros_like(active)).block_until_ready()
-                self._run = self._graphs
-                self._graphs = None
+                self._try_graphs(pixels, np.zeros_like(active))
             return self._call(pixels, active)
+
+    def _try_graphs(self, pixels: np.ndarray, nobody: np.ndarray) -> None:
+        """Frames become CUDA graphs with the convolutions in them, less time for twice
+        the temporary memory (docs/log.md), if such graphs run here.
+        """
+        plain = self._run
+        # their kernels are loaded by the plain program, run on nothing
+        self._call(pixels, nobody).block_until_ready()
+        # a run that fails has used up the state
+        state = jax.tree.map(jnp.copy, self.state)
+        self._run = self._graphs
+        self._graphs = None
+        try:
+            # twice, because a graph may be recorded by the second run
+            for _ in range(2):
+                self._call(pixels, nobody).block_until_ready()
+        except jax.errors.JaxRuntimeError:
+            self._run = plain
+            self.state = state
 
     def _check_process(self) -> None:
         """RuntimeError in a forked child: the threads of JAX stay with the parent, and

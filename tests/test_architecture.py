@@ -191,6 +191,23 @@ def test_upscaling_starts_without_what_only_training_needs() -> None:
     assert not TRAINING & set(result.stdout.split())
 
 
+def test_a_start_with_kept_programs_imports_no_networks() -> None:
+    """A file job's modules; an engine imports the networks where it must trace them."""
+    names = ("command.upscale", "jobs.announce", "jobs.file_job", "model.engine")
+    lines = [f"import infer.{name}" for name in names]
+    lines += ["import sys", "print(*{name.split('.')[0] for name in sys.modules})"]
+    result = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=200,
+    )
+    assert result.returncode == 0, result.stderr
+    absent = {"flax", "scipy", "optax", "huggingface_hub", "ray", "starlette"}
+    assert not absent & set(result.stdout.split())
+
+
 def test_models_share_layers_and_never_import_each_other() -> None:
     shared = {"linear", "layers", "blocks", "flow"}
     for path in (ROOT / "sdvsr_jax" / "models").glob("*.py"):

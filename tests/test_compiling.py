@@ -44,6 +44,17 @@ def test_an_unknown_option_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @on_a_cpu
+def test_flags_of_the_process_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    level = "xla_backend_optimization_level"
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    options = compiling.compiler_options() or {}
+    assert options[level] == "1"
+    monkeypatch.setenv("XLA_FLAGS", f"--{level}=0")
+    free = compiling.compiler_options() or {}
+    assert free == {name: value for name, value in options.items() if name != level}
+
+
+@on_a_cpu
 def test_values_behind_a_barrier_are_computed_once() -> None:
     """Without the option XLA of jax 0.10 computes them in every reading loop."""
 

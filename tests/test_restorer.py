@@ -12,7 +12,7 @@ import pytest
 
 from sdvsr_jax import init_state, prepare, step
 from sdvsr_jax.models.restorer import Restorer
-from sdvsr_jax.stream import AUTO
+from sdvsr_jax.state import AUTO
 from tests.tiny_models import compiled, frames, random_params, tiny, tiny_restored
 
 SIZE = (32, 36)

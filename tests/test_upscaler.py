@@ -81,14 +81,31 @@ def test_graphs_begin_behind_the_plain_program_and_change_no_frame(
 ) -> None:
     """On a CPU the options mean nothing, so that the two programs agree exactly."""
     monkeypatch.setattr("sdvsr_jax.ops.xla.CPU_OPTIONS", {})
-    monkeypatch.setattr("sdvsr_jax.upscaler.device_kind", lambda device: ("cuda", 9.0))
     clip_frames = pixels(3)[:, 0]
-    with Upscaler(MODEL) as plain, Upscaler(MODEL, graphs=True) as upscaler:
+    plain = Upscaler(MODEL)
+    monkeypatch.setattr("sdvsr_jax.upscaler.device_kind", lambda device: ("cuda", 9.0))
+    with plain, Upscaler(MODEL) as upscaler:
         first = upscaler._run
         for frame in clip_frames:
             assert np.array_equal(upscaler.push(frame), plain.push(frame))
         assert upscaler._run is not first
         assert upscaler._run._cache_size() == first._cache_size() == 1
+
+
+def test_where_graphs_fail_the_plain_program_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip_frames = pixels(3)[:, 0]
+    plain = Upscaler(MODEL)
+    monkeypatch.setattr("sdvsr_jax.upscaler.device_kind", lambda device: ("cuda", 9.0))
+    # An option that XLA refuses, as it would a graph that it cannot record.
+    refused = {"xla_gpu_no_such_option": "1"}
+    monkeypatch.setattr("sdvsr_jax.ops.xla.GRAPH_OPTIONS", refused)
+    with plain, Upscaler(MODEL) as upscaler:
+        first = upscaler._run
+        for frame in clip_frames:
+            assert np.array_equal(upscaler.push(frame), plain.push(frame))
+        assert upscaler._run is first
 
 
 def test_the_iterator_gives_what_push_gives_whatever_is_in_flight() -> None:

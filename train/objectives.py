@@ -20,7 +20,8 @@ from sdvsr_jax.ops.resize import resize_linear, upsample_bicubic
 from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.prepare import prepare
 from sdvsr_jax.restoration import restore as repair_frame
-from sdvsr_jax.stream import AUTO, decode_latents, init_state
+from sdvsr_jax.state import AUTO
+from sdvsr_jax.stream import decode_latents, init_state
 from sdvsr_jax.types import (
     Array,
     Float,

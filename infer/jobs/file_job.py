@@ -33,7 +33,7 @@ from infer.sinks.verify import Check, check_output
 from infer.sources.files import Damage, FileSource
 from infer.sources.inbox import Inbox
 from sdvsr_jax.atomic import move_into_place, require_regular, sync
-from sdvsr_jax.stream import StreamState
+from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 from sdvsr_jax.weights.checksum import sha256
 

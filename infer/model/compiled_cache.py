@@ -1,27 +1,29 @@
 """Compiled and traced programs kept for the next start, so that a fresh process reads
 a program instead of tracing and compiling the networks again.
 
-Both lie in a folder that only this user can write, because programs are code. Traced
-ones are found by everything that decides them: the computation (``facts``), the shapes
-of their arguments, the device, the versions of the libraries and our own source. A
+They lie in a folder that only this user can write, because programs are code, and are
+found by everything that decides them: the computation (``facts``), the shapes of their
+arguments, the device, the versions of the libraries and our own source. A traced
 program always runs in the form that was (or will be) read back, so its results do not
-depend on which run traced it.
+depend on which run traced it. On a CPU the machine's own code is kept as well: then
+nothing is traced or lowered, and half of JAX is not imported.
 """
 
 import contextlib
 import functools
 import hashlib
+import math
 import os
+import pickle
 import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jaxlib
-from jax import export
 from jax.stages import Compiled, Lowered
 
 from infer.model.versions import versions
@@ -29,6 +31,9 @@ from sdvsr_jax.ops.attention import program_device
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import PerNetwork, Prepared
+
+if TYPE_CHECKING:
+    from jax.export import Exported
 
 SMALLEST_KEPT = 0.05
 """Seconds of compilation. Small programs are kept as well: together they take longer to
@@ -40,12 +45,23 @@ a program.
 """
 UNREADABLE = "Error reading persistent compilation cache entry"
 """The beginning of JAX's warning about a damaged entry."""
+Kept = TypeVar("Kept")
 SEAL = hashlib.sha256().digest_size
 
-for record in (StreamState, Prepared, PerNetwork):
-    export.register_namedtuple_serialization(
-        record, serialized_name=f"sdvsr_jax.{record.__name__}"
-    )
+CPU_FACTS = ("model name", "flags", "Features")
+"""Lines of Linux's list of processors that say which code runs there."""
+
+
+@functools.cache
+def exporter() -> Any:
+    """Returns `jax.export`, which knows our records; many starts do without it."""
+    from jax import export
+
+    for record in (StreamState, Prepared, PerNetwork):
+        export.register_namedtuple_serialization(
+            record, serialized_name=f"sdvsr_jax.{record.__name__}"
+        )
+    return export
 
 
 def folder() -> Path:
@@ -98,16 +114,8 @@ def use() -> None:
 class Program:
     """A traced function of arguments of fixed shapes."""
 
-    def __init__(self, traced: export.Exported) -> None:
+    def __init__(self, traced: "Exported") -> None:
         self._traced = traced
-
-    @property
-    def result_shape(self) -> Any:
-        """Shapes and types of the result."""
-        shapes = [
-            jax.ShapeDtypeStruct(a.shape, a.dtype) for a in self._traced.out_avals
-        ]
-        return self._traced.out_tree.unflatten(shapes)
 
     def compile(self, *arguments: Any, donate: tuple[int, ...] = ()) -> Compiled:
         """Returns the program ready to run.
@@ -119,14 +127,105 @@ class Program:
         with _unreadable_entries_removed():
             return lowered.compile()
 
-    def lower(self, *arguments: Any, donate: tuple[int, ...] = ()) -> Lowered:
+    def compile_anew(
+        self, name: str, *arguments: Any, donate: tuple[int, ...] = ()
+    ) -> Compiled:
+        """The same without JAX's own cache: of a program that was read from there, XLA
+        writes a part of the code only. ``name`` is in no other program's entry.
+        """
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
+        try:
+            return self.lower(*arguments, donate=donate, name=name).compile()
+        finally:
+            jax.config.update(
+                "jax_persistent_cache_min_compile_time_secs", SMALLEST_KEPT
+            )
+
+    def lower(
+        self, *arguments: Any, donate: tuple[int, ...] = (), name: str = "call"
+    ) -> Lowered:
         """Returns the program ready to be compiled."""
+
+        def call(*values: Any) -> Any:
+            return self._traced.call(*values)
+
+        call.__name__ = name
         function = jax.jit(
-            self._traced.call,
-            donate_argnums=donate,
-            compiler_options=compiler_options(),
+            call, donate_argnums=donate, compiler_options=compiler_options()
         )
         return function.lower(*arguments)
+
+
+def compiled(
+    name: str,
+    facts: tuple,
+    make: Callable[[], Callable],
+    arguments: tuple,
+    donate: tuple[int, ...] = (),
+) -> Compiled:
+    """Returns ``make()(*arguments)`` ready to run: the code that an earlier run kept,
+    or the `program` of these arguments compiled.
+
+    The memory of the arguments numbered in ``donate`` is given to the results.
+    """
+    processor = _processor()
+    path = None
+    if processor:
+        shapes = jax.eval_shape(lambda *a: a, *arguments)
+        code_facts = (facts, donate, processor, program_device().id)
+        path = _path(f"{name}-code", code_facts, shapes)
+    if path is not None:
+        earlier = _read(path, _load_code)
+        if earlier is not None:
+            return earlier
+    traced = program(name, facts, make, arguments)
+    if path is None:
+        return traced.compile(*arguments, donate=donate)
+    name = path.stem.replace("-", "_")
+    ready = traced.compile_anew(name, *arguments, donate=donate)
+    _keep_code(path, ready)
+    return ready
+
+
+def result_shape(ready: Compiled) -> Any:
+    """Returns shapes and types of the results, without the places they have now."""
+    return jax.tree.map(
+        lambda result: jax.ShapeDtypeStruct(result.shape, result.dtype), ready.out_info
+    )
+
+
+def _processor() -> str:
+    """Returns what decides the code for this CPU; '' where code is not kept: on GPUs,
+    and where nobody says which CPU this is.
+    """
+    if program_device().platform != "cpu":
+        return ""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    # All cores of a machine run the same code.
+    first, _, _ = text.partition("\n\n")
+    return "\n".join(line for line in first.splitlines() if line.startswith(CPU_FACTS))
+
+
+def _keep_code(path: Path, ready: Compiled) -> None:
+    from jax.experimental import serialize_executable
+
+    # What a version of JAX cannot serialise is compiled in every start.
+    with contextlib.suppress(
+        ValueError, NotImplementedError, jax.errors.JaxRuntimeError
+    ):
+        _write(path, pickle.dumps(serialize_executable.serialize(ready)))
+
+
+def _load_code(data: bytes) -> Compiled:
+    from jax.experimental import serialize_executable
+
+    parts = pickle.loads(data)
+    return serialize_executable.deserialize_and_load(
+        *parts, execution_devices=[program_device()]
+    )
 
 
 def program(
@@ -140,7 +239,7 @@ def program(
     shapes = jax.eval_shape(lambda *a: a, *arguments)
     path = _path(name, facts, shapes)
     if path is not None:
-        earlier = _read(path)
+        earlier = _read(path, read)
         if earlier is not None:
             return earlier
     data = trace(make(), shapes)
@@ -151,6 +250,7 @@ def program(
 
 def trace(function: Callable, shapes: tuple) -> bytearray:
     """Returns the traced ``function(*shapes)`` as bytes for `read`."""
+    export = exporter()
     checks = [export.DisabledSafetyCheck.custom_call(target) for target in UNCHECKED]
     exported = export.export(jax.jit(function), disabled_checks=checks)(*shapes)
     return exported.serialize()
@@ -158,7 +258,7 @@ def trace(function: Callable, shapes: tuple) -> bytearray:
 
 def read(data: bytes | bytearray) -> Program:
     """Returns the program that `trace` wrote."""
-    return Program(export.deserialize(bytearray(data)))
+    return Program(exporter().deserialize(bytearray(data)))
 
 
 def _path(name: str, facts: tuple, shapes: Any) -> Path | None:
@@ -207,8 +307,8 @@ def _setting(name: str) -> Any:
     return getattr(jax.config, name)
 
 
-def _read(path: Path) -> Program | None:
-    """Returns the kept program; None if it is not there or not as it was written."""
+def _read(path: Path, load: Callable[[bytes], Kept]) -> Kept | None:
+    """Returns what is kept; None if it is not there or not as it was written."""
     try:
         # A link in the place of a program is not ours.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
@@ -222,7 +322,7 @@ def _read(path: Path) -> Program | None:
     if hashlib.sha256(data).digest() != seal:
         return None
     try:
-        return read(data)
+        return load(data)
     except Exception:
         # Whatever the reader of another version raises, the program is traced again.
         return None

@@ -14,55 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from infer.model import compiled_cache
-from infer.model.compiled_cache import program
+from infer.model.compiled_cache import compiled, result_shape
 from infer.model.layout import Layout, OnDemand, Whole
 from infer.model.memory import Memory, needs, size_of
 from sdvsr_jax import snapshot
 from sdvsr_jax.config import ModelConfig, RAFTConfig
-from sdvsr_jax.ops.pixels import from_pixels, to_pixels
-from sdvsr_jax.prepare import prepare
-from sdvsr_jax.state import StreamState
-from sdvsr_jax.stream import AUTO, init_state, look, reset, step
+from sdvsr_jax.state import AUTO, StreamState, reset
 from sdvsr_jax.types import Array, Params, Prepared
 from sdvsr_jax.weights import load as checkpoint
 
 Device = Any
 """A `jax.Device`, which type checkers take for a variable."""
-
-
-def upscale_pixels(
-    prepared: Prepared,
-    state: StreamState,
-    pixels: Array,
-    *,
-    config: ModelConfig,
-    size: tuple[int, int],
-) -> tuple[StreamState, Array]:
-    """Returns the next state and the frame [H, W, 3], ``size`` = (W, H).
-
-    pixels: uint8 or uint16 [h, w, 3]. Sizes other than scale x the input are made by an
-    antialiased Lanczos filter on the unclamped float frame, so that there is one
-    rounding only and only the pixels of the output leave the device.
-    """
-    lr = from_pixels(pixels[None])
-    state, sr = step(prepared, state, lr, config=config)
-    return state, to_pixels(of_size(sr[0], size), pixels.dtype)
-
-
-def look_at_pixels(
-    prepared: Prepared, state: StreamState, pixels: Array, *, config: ModelConfig
-) -> tuple[StreamState, Array]:
-    """Returns the state for the next look, and the mean validity, [1]."""
-    state, validity = look(prepared, state, from_pixels(pixels[None]), config=config)
-    return state, validity.mean((1, 2, 3))
-
-
-def of_size(sr: Array, size: tuple[int, int]) -> Array:
-    """Returns the float frame [h, w, 3] at ``size`` = (W, H)."""
-    width, height = size
-    if sr.shape[:2] == (height, width):
-        return sr
-    return jax.image.resize(sr, (height, width, 3), "lanczos3", antialias=True)
 
 
 @jax.jit
@@ -112,14 +74,16 @@ def load_model(
         config = replace(config, diffusion=replace(config.diffusion, num_steps=steps))
     with jax.default_device(target):
         make = functools.partial(_checked_prepare, name, params, config)
-        preparation = program("prepare", (config,), make, (params,))
-        prepared = preparation.compile(params)(params)
+        prepared = compiled("prepare", (config,), make, (params,))(params)
     return Model(name, config, jax.device_put(prepared, target), target)
 
 
 def _checked_prepare(
     name: str, params: Params, config: ModelConfig
 ) -> Callable[[Params], Prepared]:
+    # The networks are imported only where no earlier run has kept the program.
+    from sdvsr_jax.prepare import prepare
+
     checkpoint.check_complete(name, params, config)
     return functools.partial(prepare, config=config)
 
@@ -152,29 +116,33 @@ class Engine:
         with jax.default_device(model.device):
             seed = np.uint32(0)
             facts = (model.config, shape.height, shape.width)
-            start = program("start", facts, self._make_start, (seed,))
-            self.state_shape = start.result_shape
-            self._start = start.compile(seed)
+            self._start = compiled("start", facts, self._make_start, (seed,))
+            self.state_shape = result_shape(self._start)
             self._compile()
 
     def _compile(self) -> None:
         arguments = (self.model.params, self.state_shape, self._pixels)
         facts = (self.model.config, self.size)
-        traced_step = program("step", facts, self._make_step, arguments)
-        self._run = traced_step.compile(*arguments, donate=(1,))
+        self._run = compiled("step", facts, self._make_step, arguments, donate=(1,))
 
     def _make_start(self) -> Callable[[Array], StreamState]:
         config = self.model.config
         height = self._height
         width = self._width
+        from sdvsr_jax.stream import init_state
+
         return lambda seed: init_state(config, 1, height, width, seed=seed)
 
     def _make_step(self) -> Callable:
+        from infer.model.networks import upscale_pixels
+
         return functools.partial(
             upscale_pixels, config=self.model.config, size=self.size
         )
 
     def _make_look(self) -> Callable:
+        from infer.model.networks import look_at_pixels
+
         return functools.partial(look_at_pixels, config=self.model.config)
 
     @property
@@ -230,8 +198,7 @@ class Engine:
         arguments = (self.model.params, self.state_shape, self._pixels)
         facts = (self.model.config,)
         with jax.default_device(self.model.device):
-            traced = program("look", facts, self._make_look, arguments)
-            return traced.compile(*arguments, donate=(1,))
+            return compiled("look", facts, self._make_look, arguments, donate=(1,))
 
     def restart(self, state: StreamState) -> StreamState:
         """Returns the state of a stream whose next frame has no past."""

@@ -5,6 +5,11 @@ The layout decides bytes of the output, so work folders and reports hold it as t
 
 from dataclasses import dataclass
 
+OVERLAP = 48
+"""LR pixels that neighbouring tiles share (docs/limits.md has the measurement behind
+it).
+"""
+
 
 @dataclass(frozen=True)
 class Whole:

@@ -6,19 +6,18 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 
 from infer.model import memory
 from infer.model.engine import Engine, Model, Shape
 from infer.model.engines import Engines
-from infer.model.layout import Layout, OnDemand, Tiles, Whole
-from infer.model.tiled import OVERLAP, TiledEngine
+from infer.model.layout import OVERLAP, Layout, OnDemand, Tiles, Whole
 from sdvsr_jax.config import RAFTConfig
-from sdvsr_jax.memory import peak_bytes
-from sdvsr_jax.models.flow.correlation import VOLUME_LIMIT, volume_bytes
-from sdvsr_jax.stream import init_state, padded_size, step
+
+if TYPE_CHECKING:
+    from infer.model.tiled import TiledEngine
 
 PLAIN = 640 * 360
 """Frames up to this many pixels are not looked at before they are compiled: that costs
@@ -156,6 +155,10 @@ class Estimate(NamedTuple):
 
 def estimate(need: Need, model: Model) -> Estimate:
     """Returns the bytes by the traced step; nothing is computed."""
+    # Most jobs start without a look at the networks.
+    from sdvsr_jax.memory import peak_bytes
+    from sdvsr_jax.stream import init_state, step
+
     config = model.config
     shape = need.shape
     state = jax.eval_shape(lambda: init_state(config, 1, shape.height, shape.width))
@@ -182,6 +185,9 @@ def _has_volume(need: Need, model: Model) -> bool:
         return False
     if flow.correlation == "volume":
         return True
+    from sdvsr_jax.models.flow.correlation import VOLUME_LIMIT, volume_bytes
+    from sdvsr_jax.stream import padded_size
+
     padded = padded_size(need.shape.height, need.shape.width, config)
     height, width = (side * config.scale // 8 for side in padded)
     return volume_bytes(1, height, width) <= VOLUME_LIMIT

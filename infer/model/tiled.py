@@ -8,21 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.stages import Compiled
 
-from infer.model.engine import Engine, Model, Shape, of_size
-from infer.model.layout import Tiles
+from infer.model.engine import Engine, Model, Shape
+from infer.model.layout import OVERLAP, Tiles
 from infer.model.memory import size_of, temporaries
+from infer.model.networks import of_size
 from sdvsr_jax import tiles
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.ops.pixels import from_pixels, to_pixels
 from sdvsr_jax.ops.resize import pad_edges
 from sdvsr_jax.ops.xla import compiler_options
-from sdvsr_jax.stream import StreamState, frame_noise
+from sdvsr_jax.state import StreamState
+from sdvsr_jax.stream import frame_noise
 from sdvsr_jax.types import Array, Prepared
-
-OVERLAP = 48
-"""LR pixels that neighbouring tiles share (docs/limits.md has the measurement behind
-it).
-"""
 
 
 class TiledEngine(Engine):

@@ -17,7 +17,7 @@ from infer.sources.images import encode_png
 from infer.sources.info import VideoInfo
 from sdvsr_jax.atomic import sync
 from sdvsr_jax.snapshot import to_arrays
-from sdvsr_jax.stream import StreamState
+from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
 

@@ -50,11 +50,6 @@ SCHEDULER_REQUIRED = {
 }
 
 
-def is_published(folder: Path) -> bool:
-    """Whether the folder looks like a published (or exported) checkpoint."""
-    return (folder / "unet" / "config.json").is_file()
-
-
 def read(folder: Path, flow_weights: Path | None = None) -> tuple[ModelConfig, Params]:
     """Returns config and float32 numpy parameters. ``flow_weights`` replaces
     ``raft_large/model.safetensors``.

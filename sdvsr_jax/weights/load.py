@@ -10,21 +10,18 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sdvsr_jax import config as configs
 from sdvsr_jax.atomic import atomic_write
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.types import Params
-from sdvsr_jax.weights import diffusers_layout as published
 from sdvsr_jax.weights import hub
 from sdvsr_jax.weights.checksum import sha256, sha256_of_arrays
+from sdvsr_jax.weights.paths import flatten, unflatten
 from sdvsr_jax.weights.torch_names import check
 
 SHIPPED = resources.files("sdvsr_jax") / "weights"
@@ -50,7 +47,10 @@ def load(
     path = locate(model, offline=offline, revision=revision)
     if path.is_dir():
         flow = Path(flow_weights) if flow_weights else None
-        config, params = published.read(path, flow)
+        # Imported for folders alone, since it knows the networks.
+        from sdvsr_jax.weights.diffusers_layout import read as read_folder
+
+        config, params = read_folder(path, flow)
     else:
         config, params = read(path, complete=complete)
     check_finite(str(path), params)
@@ -63,7 +63,7 @@ def locate(model: str, *, offline: bool = False, revision: str | None = None) ->
     """
     # Path.expanduser raises for "~nosuch", where this leaves it as it is.
     path = Path(os.path.expanduser(model))
-    if path.is_dir() and published.is_published(path):
+    if _is_published(path):
         return path
     if path.is_file():
         return path
@@ -79,6 +79,11 @@ def locate(model: str, *, offline: bool = False, revision: str | None = None) ->
         ".safetensors file, a checkpoint folder or a hub id like "
         "Jamichsu/Stream-DiffVSR"
     )
+
+
+def _is_published(folder: Path) -> bool:
+    """Whether the folder looks like a published (or exported) checkpoint."""
+    return (folder / "unet" / "config.json").is_file()
 
 
 def shipped() -> dict[str, str]:
@@ -105,7 +110,7 @@ def read(path: Path, *, complete: bool = True) -> tuple[ModelConfig, Params]:
             )
     try:
         config = configs.from_dict(json.loads(metadata["config"]))
-        params = unflatten_dict(flat)
+        params = unflatten(flat)
     # a damaged file can hold anything: names that contradict each other, numbers of any
     # size, other kinds than expected
     except (
@@ -155,7 +160,7 @@ def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) ->
     """Writes one file of ours, atomically; ``notes`` go to the metadata (training
     command, data, metrics).
     """
-    leaves: dict[tuple[str, ...], Any] = flatten_dict(params)
+    leaves = flatten(params)
     # safetensors writes the memory of an array as it lies, whatever its strides
     flat = {keys: np.asarray(leaf, order="C") for keys, leaf in leaves.items()}
     named = {"/".join(keys): array for keys, array in flat.items()}
@@ -187,7 +192,7 @@ def _verified(name: str) -> Path:
 
 def check_finite(source: str, params: Params) -> None:
     """Raises ValueError if any weight is NaN or infinite; ``source`` is named in it."""
-    leaves: dict[tuple[str, ...], Any] = flatten_dict(params)
+    leaves = flatten(params)
     for keys, leaf in leaves.items():
         if not np.isfinite(leaf).all():
             name = "/".join(keys)
@@ -201,6 +206,8 @@ def check_complete(source: str, params: Params, config: ModelConfig) -> None:
     """Raises ValueError with all faults if names and shapes are not those of the
     config; ``source`` is named in it.
     """
+    from sdvsr_jax.networks import abstract_params
+
     target = _shapes(abstract_params(config))
     shapes = _shapes(params)
     misshaped = [
@@ -217,5 +224,5 @@ def check_complete(source: str, params: Params, config: ModelConfig) -> None:
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
-    leaves: dict[tuple[str, ...], Any] = flatten_dict(params)
+    leaves = flatten(params)
     return {"/".join(path): leaf.shape for path, leaf in leaves.items()}

@@ -9,12 +9,11 @@ leaf is filled, shapes agree, and all faults are reported together.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from sdvsr_jax.types import Params
+from sdvsr_jax.weights.paths import flatten, unflatten
 
 IGNORED = {
     r"class_embedding\.weight": (
@@ -57,7 +56,7 @@ def torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...
 def to_torch(params: Params) -> dict[str, np.ndarray]:
     """Returns one network's parameters as a state dict (contiguous numpy arrays)."""
     state = {}
-    for path, leaf in flatten_dict(params).items():
+    for path, leaf in flatten(params).items():
         array = np.asarray(leaf)
         transposed = array.transpose(_axes(path, array.ndim))
         state[torch_key(path)] = np.asarray(transposed, order="C")
@@ -71,7 +70,7 @@ def from_torch(state: Mapping[str, np.ndarray], target: Params, name: str) -> Pa
     Raises a ValueError that lists all missing, unexpected and mis-shaped keys of the
     network ``name``.
     """
-    leaves: dict[tuple[str, ...], Any] = flatten_dict(target)
+    leaves = flatten(target)
     paths = {torch_key(path): path for path in leaves}
     arrays = {key: array for key, array in state.items() if not is_ignored(key)}
     misshaped = []
@@ -92,7 +91,7 @@ def from_torch(state: Mapping[str, np.ndarray], target: Params, name: str) -> Pa
         array = arrays[key]
         axes = np.argsort(_axes(path, array.ndim))
         flat[path] = np.asarray(array.transpose(axes), np.float32, order="C")
-    return unflatten_dict(flat)
+    return unflatten(flat)
 
 
 def is_ignored(key: str) -> bool:

@@ -15,7 +15,7 @@ import tiny_models
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from infer.model import compiled_cache
-from infer.model.compiled_cache import program
+from infer.model.compiled_cache import compiled, program
 from sdvsr_jax import init_state, step
 
 FACTS = ("sum", 3)
@@ -53,7 +53,7 @@ def test_a_second_process_would_read_the_program_of_the_first(cache: Path) -> No
     expected = first.compile(ONES)(ONES)
     result = second.compile(ONES)(ONES)
     jax.tree.map(np.testing.assert_array_equal, result, expected)
-    assert second.result_shape["twice"].shape == (4,)
+    assert second.lower(ONES).out_info["twice"].shape == (4,)
     (file,) = cache.iterdir()
     assert file.stat().st_mode & 0o077 == 0
     assert cache.stat().st_mode & 0o077 == 0
@@ -68,6 +68,49 @@ def test_every_fact_of_a_program_leads_to_another(cache: Path, change: str) -> N
     dtype = jnp.int32 if change == "type" else jnp.float32
     program(name, facts, sums, (jax.ShapeDtypeStruct((size,), dtype),))
     assert len(list(cache.iterdir())) == 2
+
+
+needs_code = pytest.mark.skipif(
+    not compiled_cache._processor(), reason="code is kept where the CPU is named"
+)
+
+
+@needs_code
+def test_code_for_this_cpu_is_read_without_its_traced_form(cache: Path) -> None:
+    first = compiled("sums", FACTS, sums, (NUMBERS,))
+    for file in cache.glob("sums-*"):
+        assert file.stat().st_mode & 0o077 == 0
+        if not file.name.startswith("sums-code-"):
+            file.unlink()
+    second = compiled("sums", FACTS, never, (NUMBERS,))
+    jax.tree.map(np.testing.assert_array_equal, second(ONES), first(ONES))
+    assert compiled_cache.result_shape(second)["twice"].shape == (4,)
+    with pytest.raises(AssertionError, match="traced"):
+        compiled("sums", FACTS, never, (NUMBERS,), donate=(0,))
+
+
+@needs_code
+def test_code_of_another_cpu_is_not_read(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled("sums", FACTS, sums, (NUMBERS,))
+    monkeypatch.setattr(compiled_cache, "_processor", lambda: "another")
+    assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
+    assert len(list(cache.glob("sums-code-*"))) == 2
+
+
+@needs_code
+@pytest.mark.parametrize("place", [0.0, 0.5, 0.9])
+def test_damaged_code_is_compiled_again(cache: Path, place: float) -> None:
+    compiled("sums", FACTS, sums, (NUMBERS,))
+    (file,) = cache.glob("sums-code-*")
+    damaged = bytearray(file.read_bytes())
+    damaged[int(place * len(damaged))] ^= 4
+    file.write_bytes(damaged)
+    assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
+    assert file.read_bytes() != bytes(damaged)
+    # What another process reads is whole again, and not a part that JAX had kept.
+    assert compiled("sums", FACTS, never, (NUMBERS,))(ONES)["sum"] == 4
 
 
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.9])
@@ -183,6 +226,12 @@ def test_the_step_of_a_model_survives_with_its_state_donated(cache: Path) -> Non
     expected = jax.jit(pure_step)(*arguments)[1]
     program("step", (config,), lambda: pure_step, arguments)
     run = program("step", (config,), never, arguments).compile(*arguments, donate=(1,))
+    compiled("step", (config,), lambda: pure_step, arguments, donate=(1,))
+    for file in cache.glob("step-*"):
+        if not file.name.startswith("step-code-"):
+            file.unlink()
+    if compiled_cache._processor():
+        run = compiled("step", (config,), never, arguments, donate=(1,))
     after, sr = run(*arguments)
     # Two programs of one function may fuse differently: rounding of values up to 1.
     np.testing.assert_allclose(sr, expected, atol=1e-5)

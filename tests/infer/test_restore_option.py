@@ -7,7 +7,7 @@ import pytest
 
 from infer.command.options import Options, check, parse_degree
 from sdvsr_jax import Upscaler, init_state
-from sdvsr_jax.stream import AUTO
+from sdvsr_jax.state import AUTO
 from tests.infer.clips import ROOT
 from tests.tiny_models import random_params, tiny_restored
 
