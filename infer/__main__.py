@@ -21,6 +21,7 @@ COMMANDS = {
     "convert": "infer.command.convert",
     "export": "infer.command.convert",
     "ui": "infer.ui.command",
+    "serve": "infer.command.serve",
 }
 
 

@@ -5,7 +5,9 @@ one summary line.
 import contextlib
 import json
 import os
+import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
@@ -33,10 +35,34 @@ console = Messages(stderr=True, highlight=False, soft_wrap=True)
 SLOW = 10
 
 
+_speaker = threading.local()
+
+
 def say(line: str) -> None:
     """One line, shown as it is; nobody need be there to read it."""
-    with contextlib.suppress(OSError):
-        console.print(printable(line), markup=False, emoji=False)
+    voice()(line)
+
+
+def voice() -> Callable[[str], None]:
+    """Returns `say` with the name of this thread, for other threads of its work."""
+    name = getattr(_speaker, "name", "")
+
+    def speak(line: str) -> None:
+        text = f"{name}: {line}" if name else line
+        with contextlib.suppress(OSError):
+            console.print(printable(text), markup=False, emoji=False)
+
+    return speak
+
+
+@contextlib.contextmanager
+def speaking_as(name: str) -> Iterator[None]:
+    """Puts a name before all lines of this thread."""
+    _speaker.name = name
+    try:
+        yield
+    finally:
+        _speaker.name = ""
 
 
 def printable(text: str) -> str:
@@ -145,6 +171,11 @@ class Clock(AbstractContextManager["Clock"]):
             self._record()
         if not console.is_terminal and not self._quiet:
             self._say_sometimes(speed)
+
+    def take_back(self, count: int) -> None:
+        """So many frames must be done again."""
+        self.frames -= count
+        self._bar.update(self._task, advance=-count)
 
     def _begin(self) -> None:
         self.started = time.perf_counter()

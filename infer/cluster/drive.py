@@ -110,7 +110,11 @@ class Job:
         if self.film is None or self.is_over or number >= self.film.num_groups:
             return None
         assert self._work is not None
-        if number in self._busy or number in self._work.finished:
+        finished = self._work.finished
+        if number in self._busy or number in finished:
+            return None
+        if number - 1 not in finished:
+            # It was begun with a wrong state, which the worker still has.
             return None
         return Call(self, "upscale", self._assignment(number, follows=True))
 
@@ -286,7 +290,8 @@ class Job:
         chosen = {cut - plan.start for cut in plan.cut_at}
         chosen = {cut for cut in chosen if 0 < cut < scan.num_frames}
         cuts = {0, *chosen, *scan.cuts}
-        self.film = Film(scan.num_frames, plan.group, tuple(sorted(cuts)))
+        fresh = frozenset({0, *chosen})
+        self.film = Film(scan.num_frames, plan.group, tuple(sorted(cuts)), fresh)
         num_chosen = len(chosen - {*scan.cuts})
         if not self.title:
             for line in describe(self.film, num_workers, num_chosen):
@@ -309,10 +314,25 @@ class Job:
                 segment = replace(segment, path=str(path))
             else:
                 images.append(name)
-        work.commit(segment, piece.state, images, number=task.number)
+        num_before = work.num_frames + work.num_frames_ahead
+        before: str | None = piece.begins_with
+        if self.options.mixed_workers:
+            # They never agree about a state.
+            before = None
+        elif self.film is not None and task.first in self.film.fresh:
+            before = ""
+        work.commit(segment, piece.state, images, None, task.number, before)
         for _ in segment.pts:
             self.clock.tick()
+        num_frames = work.num_frames + work.num_frames_ahead
+        self._tell_lost(num_before + len(segment.pts) - num_frames)
         self._end_if_complete()
+
+    def _tell_lost(self, count: int) -> None:
+        """Says that a cut was none after all."""
+        if count:
+            self.clock.take_back(count)
+            say(f"note     {count} frames are done again: no cut was before them")
 
     def _end_if_complete(self) -> None:
         assert self.film is not None

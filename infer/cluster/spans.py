@@ -1,10 +1,11 @@
 """Which group of frames a worker does next.
 
 A stream forgets at a scene cut, so a group may be begun at the last cut before it: the
-frames from there to the group are computed for the state alone. A worker that has just
-done the group before has the state already. So workers go on with their own runs of
-groups, and one without a run takes the end of another's, where that saves more time
-than it wastes.
+frames from there to the group are computed for the state alone, at least one, for it is
+by its state that such a worker shows that the cut was one. A worker that has just done
+the group before has the state already. So workers go on with their own runs of groups,
+and one without a run takes the end of another's, where that saves more time than it
+wastes.
 """
 
 import bisect
@@ -15,11 +16,15 @@ from typing import NamedTuple
 
 
 class Film(NamedTuple):
-    """Frames 0 .. total in groups of ``group``; cuts begin with 0, in order."""
+    """Frames 0 .. total in groups of ``group``; cuts begin with 0, in order.
+
+    fresh: frames without a past, whatever was before them.
+    """
 
     total: int
     group: int
     cuts: tuple[int, ...] = (0,)
+    fresh: frozenset[int] = frozenset({0})
 
     @property
     def num_groups(self) -> int:
@@ -35,9 +40,11 @@ class Film(NamedTuple):
         return self.start(end) - self.start(first)
 
     def entry(self, number: int) -> int:
-        """The last cut that is not behind the group's first frame."""
+        """The last cut before the group's first frame; this itself, if it is fresh."""
         start = self.start(number)
-        return self.cuts[bisect.bisect_right(self.cuts, start) - 1]
+        if start in self.fresh:
+            return start
+        return self.cuts[bisect.bisect_left(self.cuts, start) - 1]
 
     def waste(self, number: int) -> int:
         """Frames to be computed for the state alone, if a worker begins there."""
@@ -188,8 +195,7 @@ def describe(film: Film, num_workers: int, num_chosen: int) -> list[str]:
     if num_cuts == 0 and num_workers > 1:
         lines = [
             f"workers  {num_workers}, of which one can work: no scene cut is known in "
-            f"{film.total} frames; --cut-at FRAME lets others begin there, and without "
-            "repair (--restore 0) more cuts may be known"
+            f"{film.total} frames; --cut-at FRAME lets others begin there"
         ]
     else:
         lines = [

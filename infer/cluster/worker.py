@@ -21,6 +21,7 @@ from infer.command.options import Options, parse_degree
 from infer.errors import JobError
 from infer.frame import Frame
 from infer.jobs.plan import Plan
+from infer.jobs.work_folder import state_digest
 from infer.model.engines import Engines
 from infer.model.layout import Layout
 from infer.model.threads import use_threads
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 CLEAR = 0.99
 """Of the validity below which the model forgets: the pass that finds cuts is another
-program than the step, and rounds differently.
+program than the step, and rounds differently. A cut too many costs work, and no bytes:
+`Piece.begins_with` tells it.
 """
 State = dict[str, np.ndarray]
 
@@ -48,7 +50,8 @@ class Absent(Exception):
 class Scan(NamedTuple):
     """A part of a video that was looked at.
 
-    cuts: frames where the model forgets; from 0 at the first frame of the job.
+    cuts: frames where the model will probably forget; from 0 at the first frame of the
+    job.
     """
 
     num_frames: int
@@ -72,12 +75,18 @@ class Assignment(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A finished group. files: bytes of its files, by their names in a work folder."""
+    """A finished group.
+
+    files: bytes of its files, by their names in a work folder. begins_with: digest of
+    the state before it, which must be that after the group before; '' if its first
+    frame has no past.
+    """
 
     segment: Segment
     files: dict[str, bytes]
     state: State
     is_video: bool
+    begins_with: str
 
 
 class Worker:
@@ -203,6 +212,7 @@ class _Run:
         self._frames: Iterator[Frame] = iter(())
         self._next = -1
         self._state: StreamState | None = None
+        self._digest = ""
 
     def close(self) -> None:
         """Ends reading."""
@@ -212,9 +222,9 @@ class _Run:
         """As `Worker.scan`; the frame before the first is looked at, too."""
         engine = self._engine
         threshold = CLEAR * engine.model.config.history.cut_validity
-        knows_cuts = engine.knows_cuts(self._degree)
+        knows_cuts = engine.knows_cuts
         begin = max(0, first - 1) if knows_cuts else first
-        state = engine.start(0)
+        state = engine.start(0, self._degree)
         validities: list[Array] = []
         num_frames = 0
         damage = Damage()
@@ -239,18 +249,21 @@ class _Run:
         elif self._next != task.first:
             raise Absent(f"no state before group {task.number} here")
         if task.first > self._next:
-            self._advance(task.first - self._next, _Blind())
+            self._digest = self._advance(task.first - self._next, _Blind())
         with tempfile.TemporaryDirectory(prefix="sdvsr_") as folder:
             shelf = _Shelf(self._plan, Path(folder))
-            self._advance(task.count, shelf.sink)
-            return shelf.piece(task.number)
+            before = self._digest
+            self._digest = self._advance(task.count, shelf.sink)
+            return shelf.piece(task.number, before)
 
     def _begin(self, task: Assignment, state: State | None) -> None:
         engine = self._engine
         start = task.first if state is not None else task.start
         if state is not None:
             self._state = engine.restore(state)
+            self._digest = state_digest(state)
         else:
+            self._digest = ""
             self._state = engine.begin_at(task.index, self._seed, self._degree)
         self._frames = self._read(start, None, Damage())
         self._next = start
@@ -277,9 +290,12 @@ class _Run:
         inbox = self._closing.enter_context(Inbox(source, READ_AHEAD))
         return itertools.islice(inbox.frames(), lead, None)
 
-    def _advance(self, count: int, sink: "_Blind | Any") -> None:
-        """Moves the stream on by so many frames into a sink."""
+    def _advance(self, count: int, sink: "_Blind | Any") -> str:
+        """Moves the stream on by so many frames into a sink; returns the digest of its
+        state after them.
+        """
         from infer.pipeline import Policy, run
+        from sdvsr_jax.snapshot import to_arrays
 
         assert self._state is not None
         counted = _Counted(sink, self._worker)
@@ -295,8 +311,10 @@ class _Run:
                 f"{self._plan.info.path}: {num_frames} frames from {self._next} on, "
                 f"expected {count}: was it changed while it was read?"
             )
+        assert counted.state is not None
         self._state = counted.state
         self._next += count
+        return state_digest(to_arrays(self._state))
 
 
 LEAD = 2
@@ -367,7 +385,7 @@ class _Shelf:
     ) -> None:
         self._group = (segment, dict(state), tuple(images))
 
-    def piece(self, number: int) -> Piece:
+    def piece(self, number: int, begins_with: str) -> Piece:
         """Returns what was committed."""
         assert self._group is not None
         segment, state, images = self._group
@@ -375,4 +393,5 @@ class _Shelf:
         is_video = bool(segment.path)
         if is_video:
             files[f"{number:06d}.mkv"] = Path(segment.path).read_bytes()
-        return Piece(replace(segment, path=""), files, state, is_video)
+        segment = replace(segment, path="")
+        return Piece(segment, files, state, is_video, begins_with)

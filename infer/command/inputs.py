@@ -16,6 +16,14 @@ NUMBERED = re.compile(r"[0-9]\.[^.]*$")
 # With more numbered images than that for every video a folder is one of frames, and the
 # videos in it are previews of them.
 FRAMES_PER_VIDEO = 10
+SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "memory", "sftp", "webdav", "hdfs")
+"""Of names that fsspec reaches."""
+
+
+def is_remote(path: str | None) -> bool:
+    """Whether a name is that of a file or folder that fsspec reaches."""
+    scheme, mark, _ = (path or "").partition("://")
+    return bool(mark) and scheme in SCHEMES
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from infer.command.inputs import Input, check_kind, find_inputs
+from infer.command.inputs import Input, check_kind, find_inputs, is_remote
 from infer.command.options import Options, is_shared, parse
 from infer.command.report import check_report, write_report
 from infer.model.engines import Engines
@@ -34,6 +34,14 @@ def main(arguments: list[str]) -> int:
     The failure of a single input is raised.
     """
     options = parse(arguments)
+    if any(map(is_remote, (*options.video, options.output))):
+        from infer.command.remote import run_remote
+
+        return run_remote(options, _run)
+    return _run(options)
+
+
+def _run(options: Options) -> int:
     inputs = find_inputs(options.video, options.recursive)
     paths = [item.path for item in inputs]
     if len(options.video) == 1 and paths == list(options.video):

@@ -5,13 +5,12 @@ stops it.
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import jax
-import numpy as np
 
 from infer.command.options import (
     Options,
@@ -20,7 +19,7 @@ from infer.command.options import (
     parse_size,
     rate_of,
 )
-from infer.console import say
+from infer.console import say, voice
 from infer.errors import JobError
 from infer.jobs.fitting import layout_of, load, tell
 from infer.jobs.live_report import Meter
@@ -29,9 +28,10 @@ from infer.jobs.stopping import stopped_by_signals, unless_stopped
 from infer.model.announce import describe_model
 from infer.model.engine import Engine, Shape
 from infer.model.engines import Engines
+from infer.model.layout import Layout
 from infer.model.memory import available
 from infer.model.memory_plan import Need, Planner, predicted
-from infer.pipeline import Policy, run
+from infer.pipeline import Policy, Stepper, run
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.live_encoders import describe_encoder, live_spec
 from infer.sinks.stream import LiveSink
@@ -46,11 +46,29 @@ from infer.sources.address import (
 from infer.sources.inbox import LIVE_DEPTH, Inbox, Overflow
 from infer.sources.live import LiveSettings, LiveSource
 from infer.sources.network import is_network
+from sdvsr_jax.state import StreamState
 
 WRITE_BEHIND = 1
 """Results that wait for the encoder: one is written while the next is computed."""
 GOODBYE = 0.5
 """Seconds that the reader gets to close its connection."""
+
+
+class LiveModel(Stepper, Protocol):
+    """What upscales the frames of a session; `Engine` is one."""
+
+    def start(self, seed: int, degree: float) -> StreamState:
+        """Returns the fresh state of a stream."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """How a frame is made to fit."""
+        ...
+
+
+Prepare = Callable[[LiveSource, VideoSpec], LiveModel]
+"""Returns a model that is ready for the frames of a source."""
 
 
 def run_live(
@@ -61,15 +79,41 @@ def run_live(
     Returns its report. JobError if the source or the output is lost; all that was
     written before is complete and playable.
     """
-    _check_is_there(path)
-    target = find_target(output, options.raw_output)
-    address = find_input(path, _raw_pictures(options), target.immediate)
-    if target.is_file:
-        check_target(target.path, path, options.overwrite)
-    overflow: Overflow = options.live or ("block" if address.waits else "drop")
     stop = threading.Event()
+    session = LiveSession(options, path, output, stop)
     with stopped_by_signals(stop):
-        source = _open_source(options, address, target, overflow, stop)
+        return session.run(partial(prepare_engine, options, engines))
+
+
+class LiveSession:
+    """A stream from its source to its output, until it ends or ``stop`` is set.
+
+    meter: its counters, as soon as both ends are open.
+    """
+
+    def __init__(
+        self, options: Options, path: str, output: str | None, stop: threading.Event
+    ) -> None:
+        _check_is_there(path)
+        target = find_target(output, options.raw_output)
+        address = find_input(path, _raw_pictures(options), target.immediate)
+        if target.is_file:
+            check_target(target.path, path, options.overwrite)
+        self._options = options
+        self._target = target
+        self._address = address
+        self._overflow: Overflow = options.live or (
+            "block" if address.waits else "drop"
+        )
+        self._stop = stop
+        self.meter: Meter | None = None
+
+    def run(self, prepare: Prepare) -> dict[str, Any]:
+        """As `run_live`."""
+        options = self._options
+        target = self._target
+        stop = self._stop
+        source = _open_source(options, self._address, target, self._overflow, stop)
         size = output_size(options, source.info)
         spec = live_spec(wish_of(options), source.info, target, size)
         open_sink = partial(LiveSink, target, spec, source, options.timeout, stop)
@@ -77,25 +121,19 @@ def run_live(
         inbox = Inbox(
             source,
             LIVE_DEPTH,
-            overflow,
+            self._overflow,
             stop,
             skip=options.start,
             count=options.frames,
         )
-        meter = Meter(source, inbox, sink)
+        self.meter = meter = Meter(source, inbox, sink)
         try:
             with _losses_told(target):
-                _describe(source, sink, target, spec, overflow)
-                prepare = partial(_prepare, options, source, spec, engines)
-                engine = unless_stopped(prepare, stop)
+                _describe(source, sink, target, spec, self._overflow)
+                model = unless_stopped(partial(prepare, source, spec), stop)
                 meter.begin()
-                policy = Policy(
-                    write_behind=WRITE_BEHIND,
-                    patience=GOODBYE,
-                    skips_similar=overflow == "skip-similar",
-                )
-                state = engine.start(options.seed, parse_degree(options.restore))
-                run(inbox, meter.timed(engine), state, sink, policy)
+                state = model.start(options.seed, parse_degree(options.restore))
+                run(inbox, meter.timed(model), state, sink, self._policy())
         finally:
             was_interrupted = stop.is_set()
             stop.set()
@@ -103,18 +141,32 @@ def run_live(
             # In a thread: a reader that takes nothing must not keep a signal waiting.
             unless_stopped(sink.close, None)
         meter.say("done    ")
-        if was_interrupted and not address.lasts and path != PIPE:
+        self._tell_interruption(was_interrupted)
+        return {**self._facts(model), **meter.as_dict()}
+
+    def _policy(self) -> Policy:
+        return Policy(
+            write_behind=WRITE_BEHIND,
+            patience=GOODBYE,
+            skips_similar=self._overflow == "skip-similar",
+        )
+
+    def _tell_interruption(self, was_interrupted: bool) -> None:
+        """Raises KeyboardInterrupt if frames are missing that would have come."""
+        address = self._address
+        if was_interrupted and not address.lasts and address.path != PIPE:
             raise KeyboardInterrupt(
-                f"interrupted: {target.path} ends with the frame it had reached"
+                f"interrupted: {self._target.path} ends with the frame it had reached"
             )
-    facts = {
-        "input": path,
-        "output": target.path,
-        "model": options.model,
-        "fit": str(engine.layout),
-        "policy": overflow,
-    }
-    return {**facts, **meter.as_dict()}
+
+    def _facts(self, model: LiveModel) -> dict[str, Any]:
+        return {
+            "input": self._address.path,
+            "output": self._target.path,
+            "model": self._options.model,
+            "fit": str(model.layout),
+            "policy": self._overflow,
+        }
 
 
 def _check_is_there(path: str) -> None:
@@ -150,7 +202,7 @@ def _open_source(
         options.deinterlace,
         is_paced,
     )
-    action = partial(LiveSource, address, settings, stop, say)
+    action = partial(LiveSource, address, settings, stop, voice())
     return unless_stopped(action, stop)
 
 
@@ -194,9 +246,10 @@ def _losses_told(target: Target) -> Iterator[None]:
         ) from None
 
 
-def _prepare(
-    options: Options, source: LiveSource, spec: VideoSpec, engines: Engines
+def prepare_engine(
+    options: Options, engines: Engines, source: LiveSource, spec: VideoSpec
 ) -> Engine:
+    """Loads and compiles what upscales the frames of a source, and runs it once."""
     info = source.info
     model = load(options, engines)
     deep = info.layout.is_deep
@@ -205,9 +258,8 @@ def _prepare(
     planner = Planner(engines, tell)
     engine = planner.fitting_engine(layout_of(options), need, model)
     describe_model(engine.model, predicted(engine, need), available(model.device))
-    blank = np.zeros((info.height, info.width, 3), np.uint16 if deep else np.uint8)
     # Small programs are compiled when they first run, which must not be a live frame.
     state = engine.restart(engine.start(options.seed))
-    state, pixels = engine.step(state, blank)
+    state, pixels = engine.step(state, engine.blank())
     jax.block_until_ready((pixels, engine.is_finite(state)))
     return engine

@@ -5,6 +5,9 @@ group counts once its record NNNNNN.json exists; everything is written, put on t
 and only then renamed, so a job that is killed at any moment goes on from its last
 complete group. Records hold the SHA-256 of their files and of themselves: a change on
 the disk is told, and never becomes part of an output.
+
+A group that was done apart from the one before it is kept as long as it may have begun
+with the state after that one, and dropped if it has not.
 """
 
 import contextlib
@@ -22,7 +25,7 @@ from infer.jobs.sealed import damage_of, read_sealed, sealed
 from infer.jobs.trust import check_trusted, erase, is_own_file
 from infer.sinks.segments import Segment
 from sdvsr_jax.atomic import atomic_write, move_into_place, sync
-from sdvsr_jax.weights.checksum import sha256
+from sdvsr_jax.weights.checksum import sha256, sha256_of_arrays
 
 try:
     import fcntl
@@ -39,6 +42,11 @@ def folder_of(output: str) -> Path:
     """The work folder that belongs to an output."""
     target = Path(os.path.abspath(output))
     return target.with_name(f".{target.name}.parts")
+
+
+def state_digest(state: Mapping[str, np.ndarray]) -> str:
+    """Digest of saved arrays: equal ones make equal frames from there on."""
+    return sha256_of_arrays(sorted(state.items()))
 
 
 def is_published(output: str) -> bool:
@@ -118,6 +126,8 @@ class WorkFolder:
         self._gaps = gaps
         self._lock: int | None = None
         self._digests: dict[str, str] = {}
+        self._ends: dict[int, str | None] = {}
+        """Digests of the states after finished groups."""
 
     def __enter__(self) -> Self:
         self._lock = self._take_lock()
@@ -188,12 +198,15 @@ class WorkFolder:
         images: Iterable[str] = (),
         report: Mapping[str, Any] | None = None,
         number: int | None = None,
+        begins_with: str | None = None,
     ) -> None:
         """Records a complete group: its video (if one file), the state, the record.
 
         images: files of the group that are in the folder already, by their names
         relative to it. report: of a group that is a job of its own. number: of the
-        group, if it is not the next one.
+        group, if it is not the next one. begins_with: digest of the state that it was
+        begun with, if that may have been another than the one after the group before;
+        '' if its first frame has no past. If it was another, the group is dropped.
         """
         if number is None:
             number = len(self.segments)
@@ -209,24 +222,39 @@ class WorkFolder:
         ):
             np.savez(file, allow_pickle=False, **state)
         files = {name: sha256(self.path / name) for name in names}
-        state_digest = sha256(self.path / f"{number:06d}.npz")
         record = {
             "pts": segment.pts,
             "durations": segment.durations,
             "delay": segment.delay,
             "files": files,
-            "state": state_digest,
+            "state": sha256(self._state_of(number)),
+            "ends_with": state_digest(state),
         }
+        if begins_with is not None:
+            record["begins_with"] = begins_with
         if report is not None:
             record["report"] = report
         self._write(f"{number:06d}.json", record)
         self.ahead[number] = record
+        self._ends[number] = record["ends_with"]
         self._close_gaps()
         # A state serves the group behind it alone.
-        finished = self.finished
         for earlier in (number - 1, number):
-            if earlier + 1 in finished and earlier >= 0:
+            if earlier >= 0 and self._is_followed(earlier):
                 self._state_of(earlier).unlink(missing_ok=True)
+
+    def _is_followed(self, number: int) -> bool:
+        """Whether the group behind a group is there, and was begun with its state."""
+        following = number + 1
+        if following < len(self.segments):
+            return True
+        record = self.ahead.get(following)
+        return record is not None and self._continues(record, number)
+
+    def _continues(self, record: Mapping[str, Any], number: int) -> bool:
+        """Whether a group may have been begun with the state after group ``number``."""
+        before = record.get("begins_with")
+        return before in (None, "") or before == self._ends.get(number)
 
     def state(self) -> dict[str, np.ndarray]:
         """The arrays saved with the last group before the first unfinished one."""
@@ -252,9 +280,21 @@ class WorkFolder:
         while len(self.segments) in self.ahead:
             number = len(self.segments)
             record = self.ahead.pop(number)
+            if not self._continues(record, number - 1):
+                self._drop(number, record)
+                return
             video = self.path_of(number)
             is_video = os.path.basename(video) in record["files"]
             self._add(record, video if is_video else "")
+
+    def _drop(self, number: int, record: Mapping[str, Any]) -> None:
+        """Removes a group that was begun with a wrong state."""
+        self._ends.pop(number, None)
+        (self.path / f"{number:06d}.json").unlink()
+        sync(self.path)
+        self._state_of(number).unlink(missing_ok=True)
+        for name in record["files"]:
+            (self.path / name).unlink()
 
     def remember(self, name: str, content: Mapping[str, Any]) -> None:
         """Keeps facts about the source that took work to find."""
@@ -464,6 +504,7 @@ class WorkFolder:
             record = read_sealed(path)
             try:
                 self.ahead[int(path.stem)] = record
+                self._ends[int(path.stem)] = record.get("ends_with")
                 self._close_gaps()
             except (KeyError, TypeError, ValueError):  # of another version
                 raise damage_of(path) from None

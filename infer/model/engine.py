@@ -170,6 +170,10 @@ class Engine:
         degrees = np.full(state.restore.shape, degree, np.float32)
         return state._replace(restore=jax.device_put(degrees, self.model.device))
 
+    def blank(self) -> np.ndarray:
+        """Returns a black frame."""
+        return np.zeros(self._pixels.shape, self._pixels.dtype)
+
     def begin_at(self, index: int, seed: int, degree: float = AUTO) -> StreamState:
         """Returns a state without a past, whose next frame is number ``index`` of the
         stream.
@@ -178,13 +182,10 @@ class Engine:
         number = np.full(state.frame_index.shape, index, np.int32)
         return state._replace(frame_index=jax.device_put(number, self.model.device))
 
-    def knows_cuts(self, degree: float) -> bool:
-        """Whether `look` says where `step` will forget: the model decides on cuts, and
-        by frames as they come, which no repair (to that degree) has changed.
-        """
-        config = self.model.config
-        is_as_it_came = config.restorer is None or degree == 0
-        return config.history.cut_validity > 0 and is_as_it_came
+    @property
+    def knows_cuts(self) -> bool:
+        """Whether the model decides on cuts, so that `look` says where they are."""
+        return self.model.config.history.cut_validity > 0
 
     def look(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
         """Returns the state for the next `look`, and the mean validity of the previous

@@ -1,0 +1,159 @@
+"""/metrics and /healthz of the server of streams."""
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+from infer.errors import JobError
+from infer.jobs.live_pool import STATES, LivePool, Session
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+COUNTERS = {
+    "frames_in": "Frames that came from the source.",
+    "frames": "Frames that left.",
+    "dropped": "Frames dropped because newer ones were there.",
+    "repeated": "Frames that got the picture before.",
+    "reconnections": "Times that the source came back.",
+}
+
+
+class Family(NamedTuple):
+    """Numbers of one name. rows: (labels, value)."""
+
+    name: str
+    kind: str
+    help: str
+    rows: list[tuple[dict[str, str], float]]
+
+
+class Numbers:
+    """Answers in threads of its own, as a context manager. address: host and port that
+    it got.
+    """
+
+    def __init__(self, pool: LivePool, address: tuple[str, int]) -> None:
+        self._pool = pool
+        self.is_draining = False
+        host, port = address
+        try:
+            self._server = ThreadingHTTPServer(address, self._handler())
+        except OSError as error:
+            raise JobError(f"{host}:{port}: cannot listen there ({error})") from None
+        self._server.daemon_threads = True
+        self.address = (host, self._server.server_address[1])
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="numbers", daemon=True
+        )
+
+    def __enter__(self) -> "Numbers":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def health(self) -> dict[str, Any]:
+        """Whether streams are served, and how each is."""
+        streams = {
+            name: {"state": session.state, "reason": session.reason}
+            for name, session in list(self._pool.sessions.items())
+        }
+        status = "draining" if self.is_draining else "ok"
+        return {"status": status, "streams": streams}
+
+    def metrics(self) -> str:
+        """All numbers in Prometheus' text format."""
+        sessions = list(self._pool.sessions.items())
+        families = [*_of_streams(sessions), *_of_device(self._pool)]
+        return "".join(map(_written, families))
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        numbers = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                if path == "/metrics":
+                    self._answer(200, TEXT, numbers.metrics())
+                elif path == "/healthz":
+                    status = 503 if numbers.is_draining else 200
+                    text = json.dumps(numbers.health())
+                    self._answer(status, "application/json", text)
+                else:
+                    self._answer(404, "text/plain", "expected /metrics or /healthz\n")
+
+            def _answer(self, status: int, kind: str, text: str) -> None:
+                content = text.encode()
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *values: object) -> None:
+                """Nothing: a scraper asks every few seconds."""
+
+        return Handler
+
+
+def _of_streams(sessions: list[tuple[str, Session]]) -> Iterator[Family]:
+    states = [
+        ({"stream": name, "state": state}, float(session.state == state))
+        for name, session in sessions
+        for state in STATES
+    ]
+    yield Family("sdvsr_stream_state", "gauge", "1 for the state it is in.", states)
+    reports = [
+        (name, session.meter.as_dict())
+        for name, session in sessions
+        if session.meter is not None
+    ]
+    for key, words in COUNTERS.items():
+        rows = [({"stream": name}, float(facts[key])) for name, facts in reports]
+        yield Family(f"sdvsr_stream_{key}_total", "counter", words, rows)
+    times = {"model": "From a frame's turn asked to its end.", "latency": "In all."}
+    for key, words in times.items():
+        rows = [
+            ({"stream": name, "quantile": str(int(point[1:]) / 100)}, value / 1000)
+            for name, facts in reports
+            for point, value in facts[f"{key}_ms"].items()
+        ]
+        yield Family(f"sdvsr_stream_{key}_seconds", "gauge", words, rows)
+
+
+def _of_device(pool: LivePool) -> Iterator[Family]:
+    turns = pool.turns
+    words = "Share of the device's time that streams were let in for."
+    yield Family("sdvsr_device_load", "gauge", words, [({}, turns.load)])
+    rows = []
+    for one in turns.pools:
+        engine = one.engine
+        height, width, _ = engine.blank().shape
+        size = f"{width}x{height}"
+        rows.append(({"model": engine.model.name, "size": size}, one.seconds))
+    words = "Time of a frame, measured when the pool was made."
+    yield Family("sdvsr_pool_frame_seconds", "gauge", words, rows)
+
+
+def _written(family: Family) -> str:
+    lines = [
+        f"# HELP {family.name} {family.help}",
+        f"# TYPE {family.name} {family.kind}",
+        *(f"{family.name}{_braces(labels)} {value:g}" for labels, value in family.rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _braces(labels: dict[str, str]) -> str:
+    pairs = [f'{name}="{_escaped(value)}"' for name, value in labels.items()]
+    return "{" + ",".join(pairs) + "}" if pairs else ""
+
+
+def _escaped(value: str) -> str:
+    pairs: Iterable[tuple[str, str]] = (("\\", r"\\"), ('"', r"\""), ("\n", r"\n"))
+    for character, escape in pairs:
+        value = value.replace(character, escape)
+    return value

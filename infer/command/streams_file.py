@@ -1,0 +1,169 @@
+"""The file of `python -m infer serve`: which streams there are, as TOML.
+
+listen = "127.0.0.1:9464"
+
+[[stream]]
+name = "door"
+source = "udp://0.0.0.0:5000"
+output = "udp://10.0.0.7:5001"
+size = "1280x720"
+"""
+
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from infer.command.options import Options, check
+from infer.sources.inbox import Overflow
+
+LISTEN = "127.0.0.1:9464"
+LIMIT = 0.9
+"""Of the device's time that streams get: the rest is for what nobody expects."""
+SHARED = ("listen", "limit", "device", "threads", "stream")
+REQUIRED = ("name", "source", "output")
+NUMBER = (int, float)
+TYPES: dict[str, Any] = {
+    "rate": NUMBER,
+    "model": str,
+    "size": str,
+    "scale": int,
+    "seed": int,
+    "restore": str,
+    "precision": str,
+    "steps": int,
+    "tile": str,
+    "live": str,
+    "stream": int,
+    "start": int,
+    "frames": int,
+    "deinterlace": bool,
+    "codec": str,
+    "crf": int,
+    "preset": str,
+    "overwrite": bool,
+    "timeout": NUMBER,
+    "reconnect": NUMBER,
+}
+"""Keys of a stream beside those it must have, as the command's options are called."""
+CHOICES = {
+    "scale": (2, 3, 4),
+    "precision": ("float32", "bfloat16", "float16"),
+    "live": get_args(Overflow),
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A stream that is wanted; rate: frames/s to be let in for, None as the source
+    says.
+    """
+
+    name: str
+    options: Options
+    rate: float | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
+        return self.options.video[0]
+
+
+@dataclass(frozen=True)
+class StreamsFile:
+    """All that the file says. listen: host and port of the numbers."""
+
+    wishes: tuple[Wish, ...]
+    listen: tuple[str, int]
+    limit: float
+
+
+def read_streams(path: str) -> StreamsFile:
+    """Reads the file; ValueError says what is wrong in it, and where."""
+    try:
+        content = tomllib.loads(Path(path).read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no TOML ({error})") from None
+    try:
+        return _streams_of(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _streams_of(content: dict[str, Any]) -> StreamsFile:
+    _require_known(content, SHARED, "the file")
+    limit = _value(content, "limit", NUMBER, LIMIT)
+    if not limit > 0:
+        raise ValueError(f"limit = {limit}: expected more than 0, such as {LIMIT}")
+    common = Options(
+        device=_value(content, "device", str, "auto"),
+        threads=_value(content, "threads", int, None),
+    )
+    tables = _value(content, "stream", list, [])
+    if not all(isinstance(table, dict) for table in tables):
+        raise ValueError("stream: expected tables, each begun by [[stream]]")
+    wishes = [_wish(table, number, common) for number, table in enumerate(tables, 1)]
+    _require_distinct([wish.name for wish in wishes], "names")
+    _require_distinct([str(wish.options.output) for wish in wishes], "outputs")
+    listen = _address(_value(content, "listen", str, LISTEN))
+    return StreamsFile(tuple(wishes), listen, float(limit))
+
+
+def _wish(table: dict[str, Any], number: int, common: Options) -> Wish:
+    place = f"stream {number}"
+    _require_known(table, (*REQUIRED, *TYPES), place)
+    for key in REQUIRED:
+        if not _value(table, key, str, ""):
+            raise ValueError(f"{place}: {key} is missing")
+    name = table["name"]
+    values: dict[str, Any] = {}
+    for key, kind in TYPES.items():
+        value = _value(table, key, kind, None)
+        if value is None:
+            continue
+        if key in CHOICES and value not in CHOICES[key]:
+            choices = ", ".join(map(str, CHOICES[key]))
+            raise ValueError(f"{name}: {key} = {value!r}, expected one of {choices}")
+        values[key] = value
+    rate = values.pop("rate", None)
+    if rate is not None and not rate > 0:
+        raise ValueError(f"{name}: rate = {rate}, expected frames/s, more than 0")
+    options = replace(
+        common, video=(table["source"],), output=table["output"], **values
+    )
+    try:
+        check(options)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return Wish(name, options, rate)
+
+
+def _require_known(table: dict[str, Any], keys: tuple[str, ...], place: str) -> None:
+    unknown = sorted(table.keys() - {*keys})
+    if unknown:
+        names = ", ".join(keys)
+        raise ValueError(f"{place}: unknown key {unknown[0]!r}, expected {names}")
+
+
+def _require_distinct(values: list[str], kind: str) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"two streams with {value!r}: their {kind} must differ")
+
+
+def _value(table: dict[str, Any], key: str, kind: Any, default: Any) -> Any:
+    value = table.get(key, default)
+    # True is an int to Python.
+    is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if key in table and not is_right:
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(one.__name__ for one in kinds)
+        raise ValueError(f"{key} = {value!r}: expected {names}")
+    return value
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, mark, port = text.rpartition(":")
+    if not mark or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"listen = {text!r}: expected HOST:PORT, such as {LISTEN}")
+    return host.strip("[]"), int(port)

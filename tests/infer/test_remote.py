@@ -1,0 +1,161 @@
+"""Videos of a bucket: outputs are stored beside, once, whole, and nobody's are lost."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from clips import make_video
+from crews import Crew
+
+from infer.cluster import film
+
+fsspec = pytest.importorskip("fsspec")
+SIZE = (16, 16)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[str]:
+    """A folder in memory with two videos, one of them further down."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    for name, count in (("a.mp4", 3), ("sub/b.mkv", 5)):
+        path = make_video(str(tmp_path / Path(name).name), range(count), SIZE)
+        system.makedirs(f"/in/{Path(name).parent}", exist_ok=True)
+        system.put_file(path, f"/in/{name}")
+    yield "memory://in/"
+    system.store.clear()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch, private_cache):
+    """Copies lie in a cache of this test; compiled programs in the common one."""
+    from infer.command import remote
+
+    monkeypatch.setattr(remote, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "sdvsr_jax" / "remote"
+
+
+@contextmanager
+def crew(options):
+    hands = Crew(options.workers)
+    yield hands
+    hands.close()
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", 2)])
+def test_a_bucket_is_done_once(workers, bucket, cache, upscale, monkeypatch, tmp_path):
+    monkeypatch.setattr(film, "crew", crew)
+    words = ("--video", bucket, "-o", "memory://out/", "--recursive", *workers)
+    status, told = upscale(*words)
+    assert status == 0, told
+    system = fsspec.filesystem("memory")
+    assert system.find("/out") == ["/out/a_x4.mp4", "/out/sub/b_x4.mkv"]
+    alone = tmp_path / "a_x4.mp4"
+    assert upscale("--video", tmp_path / "a.mp4", "-o", alone)[0] == 0
+    assert system.cat("/out/a_x4.mp4") == alone.read_bytes()
+    assert not [path for name in ("in", "out") for path in cache.rglob(f"{name}/*")]
+    status, told = upscale(*words)
+    assert status == 0
+    assert "2 of 2 inputs" in told
+    # another video under the name is another work, and another's output is not replaced
+    system.pipe("/in/a.mp4", (tmp_path / "b.mkv").read_bytes())
+    status, told = upscale(*words)
+    assert status == 1
+    assert "a_x4.mp4: already exists; give --overwrite" in told
+    assert system.cat("/out/a_x4.mp4") == alone.read_bytes()
+
+
+def test_what_is_not_stored_yet_is_not_done_again(
+    bucket, upscale, monkeypatch, tmp_path
+):
+    from infer.command import remote
+
+    def full(*arguments):
+        raise OSError("the bucket is not there")
+
+    words = ("--video", f"{bucket}a.mp4", "-o", "memory://out/")
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_put", full)
+        status, told = upscale(*words)
+        assert status == 1
+        assert "the bucket is not there" in told
+    status, told = upscale(*words)
+    assert status == 0, told
+    assert "skipped" in told
+    assert "stored   memory:///out/a_x4.mp4" in told
+
+
+def test_a_bad_file_stops_no_other_and_the_longest_is_first(
+    bucket, cache, upscale, tmp_path, monkeypatch
+):
+    from infer.command import remote
+
+    # Room for one copy at a time.
+    monkeypatch.setattr(remote, "SHARE", 0.0)
+    system = fsspec.filesystem("memory")
+    system.pipe("/in/bad.mp4", b"no video" * 5000)
+    report = tmp_path / "r.json"
+    words = ("--video", bucket, "-o", "memory://out/", "--recursive")
+    status, told = upscale(*words, "--report", report)
+    assert status == 1, told
+    assert system.find("/out") == ["/out/a_x4.mp4", "/out/sub/b_x4.mkv"]
+    entries = json.loads(report.read_text("utf-8"))
+    failures = [entry["input"] for entry in entries if "error" in entry]
+    assert failures == ["memory:///in/bad.mp4"]
+    sizes = [system.size(entry["input"]) for entry in entries]
+    assert sizes == sorted(sizes, reverse=True)
+    assert {entry.get("output") for entry in entries} == {
+        None,
+        "memory://out/a_x4.mp4",
+        "memory://out/sub/b_x4.mkv",
+    }
+    # what is stored is not done again, and the bad one is tried
+    status, told = upscale(*words)
+    assert status == 1
+    assert "2 of 3 inputs" in told
+    assert told.count("fetch ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("--video", "memory://in/", "-o", "here"), "expected a remote folder"),
+        (("--video", "memory://in/"), "--output is missing"),
+        (("--video", "a.mp4", "-o", "memory://o/"), "a.mp4: is on this machine"),
+        (("--video", "memory://nothing/", "-o", "memory://o/"), "no video"),
+        (("--video", "gs://in/", "-o", "gs://o/"), "not installed here"),
+    ],
+)
+def test_wrong_use_is_told(words, answer, bucket, upscale):
+    status, told = upscale(*words)
+    assert status == 2
+    assert answer in told
+
+
+@pytest.mark.heavy(60)
+def test_a_real_s3_server(bucket, upscale, monkeypatch, tmp_path):
+    pytest.importorskip("s3fs")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    try:
+        system = fsspec.filesystem("s3")
+        for name in ("in", "out"):
+            system.mkdir(name)
+        system.put_file(str(tmp_path / "a.mp4"), "in/a.mp4")
+        status, told = upscale("--video", "s3://in/", "-o", "s3://out/")
+        assert status == 0, told
+        assert system.ls("out") == ["out/a_x4.mp4"]
+        assert "skipped" in upscale("--video", "s3://in/", "-o", "s3://out/")[1]
+    finally:
+        server.stop()
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
