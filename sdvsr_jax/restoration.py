@@ -33,7 +33,7 @@ def restore(
     """Returns lr + degree * residual; at degree 0 the very same frame.
 
     The degree is ``state.restore``, or per pixel the network's own where that is
-    negative (`stream.AUTO`). Where ``follows`` is False nothing of the state is read.
+    negative (`state.AUTO`). Where ``follows`` is False nothing of the state is read.
     """
     assert nets.restorer is not None
     has_prev = follows[:, None, None, None]

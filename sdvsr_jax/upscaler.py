@@ -269,12 +269,14 @@ class Upscaler:
         """Frames become CUDA graphs with the convolutions in them, less time for twice
         the temporary memory (docs/log.md), if such graphs run here.
         """
+        graphs = self._graphs
+        assert graphs is not None
         plain = self._run
         # their kernels are loaded by the plain program, run on nothing
         self._call(pixels, nobody).block_until_ready()
         # a run that fails has used up the state
         state = jax.tree.map(jnp.copy, self.state)
-        self._run = self._graphs
+        self._run = graphs
         self._graphs = None
         try:
             # twice, because a graph may be recorded by the second run

@@ -23,13 +23,12 @@ from sdvsr_jax.networks import bind
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.ops.warp import warp
 from sdvsr_jax.prepare import prepare
+from sdvsr_jax.state import StreamState, reset
 from sdvsr_jax.stream import (
     Denoised,
-    StreamState,
     advance,
     frame_noise,
     init_state,
-    reset,
 )
 from sdvsr_jax.types import (
     Array,
