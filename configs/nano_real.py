@@ -13,10 +13,10 @@ The restorer learns alone at LR size; then everything behind it, with the LPIPS 
 its start off the pixel grid; then with flicker as a loss; the adversarial stage is for
 machines that have the hours for it.
 
-The weights in the package had 1240 steps of `restore` and the first 390 of `joint`, and
-lie between those and the weights before (clean LPIPS stays):
+The weights in the package had 1240 steps of `restore`, the first 390 of `joint` and all
+of `steady`, and lie between those and the weights before (clean LPIPS stays):
 
-python -m train.blend --start nano --trained runs/real/joint/weights.safetensors \
+python -m train.blend --start nano --trained runs/real/steady/weights.safetensors \
     --share 0.7 --out nano.safetensors
 
 Cost: 0.047 TFLOP a step of `restore`, 0.13 of `joint` and 0.14 of `steady` (LPIPS not
@@ -58,10 +58,10 @@ joint = RunConfig(
     # the restorer stays: driven by the picture's losses it sharpens its own output from
     # frame to frame instead of repairing its input
     trained=("unet/*", "controlnet/*", "vae/decoder/*"),
-    steps=420,
+    steps=480,
     seed=1,
     data=DataConfig(crop=40, batch_size=6, degradation="real", static=0.1),
-    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=20, ema=0.99),
+    optimizer=OptimizerConfig(learning_rate=5e-4, warmup=20, decay="cosine", ema=0.99),
     loss=LossConfig(
         latent=0,
         pixel=1.0,
@@ -89,7 +89,7 @@ joint = RunConfig(
 
 steady = replace(
     joint,
-    steps=200,
+    steps=400,
     seed=2,
     optimizer=replace(joint.optimizer, learning_rate=3e-4, ema=0.98),
     loss=replace(joint.loss, flicker=2.5),

@@ -1,6 +1,6 @@
 """Weights between a model and what it became by further training.
 
-    python -m train.blend --start nano --trained runs/real/joint/weights.safetensors \
+    python -m train.blend --start nano --trained runs/real/steady/weights.safetensors \
         --share 0.7 --out nano.safetensors
 
 On the way from one to the other, what was learned comes faster than what was known

@@ -82,8 +82,8 @@ def image_terms(
         images = (jnp.clip(sr, -1, 1), hr)
         if weights.shift and key is not None:
             images = shifted(key, images, weights.shift)
-        shown, truth = images
-        distances = lpips(context.metric, shown, truth, weights.perceptual_net)
+        picture, truth = images
+        distances = lpips(context.metric, picture, truth, weights.perceptual_net)
         terms["perceptual"] = distances.mean()
     if weights.phase:
         terms["phase"] = losses.phase_pattern(sr, hr)

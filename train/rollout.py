@@ -240,9 +240,9 @@ def flicker_term(
     """
     assert context.metric is not None
     settings = context.run.loss
-    shown = jnp.clip(sr, -1, 1)
+    picture = jnp.clip(sr, -1, 1)
     shown_before = jnp.clip(hop.prev_sr, -1, 1)
-    images = (shown, shown_before, frame.hr, hop.prev_hr)
+    images = (picture, shown_before, frame.hr, hop.prev_hr)
     if settings.shift:
         shift_key = jax.random.fold_in(key, 3)
         images = shifted(shift_key, images, settings.shift)

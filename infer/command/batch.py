@@ -48,7 +48,7 @@ def plan_batch(options: Options, inputs: Sequence[Input]) -> list[Entry]:
         )
     entries = [_entry(options, item) for item in inputs]
     outputs = {os.path.realpath(e.output): e for e in entries if e.output}
-    kept = []
+    entries_to_do = []
     for entry, item in zip(entries, inputs, strict=True):
         maker = outputs.get(os.path.realpath(entry.path))
         if maker is not None:
@@ -56,9 +56,9 @@ def plan_batch(options: Options, inputs: Sequence[Input]) -> list[Entry]:
         elif item.folder and is_output(entry.path):
             say(f"note     left out: {entry.path} is the output of an earlier job")
         else:
-            kept.append(entry)
-    _require_distinct(kept)
-    return kept
+            entries_to_do.append(entry)
+    _require_distinct(entries_to_do)
+    return entries_to_do
 
 
 def _entry(options: Options, item: Input) -> Entry:

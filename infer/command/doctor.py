@@ -157,17 +157,17 @@ def _small_spec(encoder: Encoder) -> VideoSpec:
 
 
 def _decoders() -> Iterator[Finding]:
-    able, missing = [], []
+    able, absent = [], []
     for name in DECODERS:
         try:
             Codec(name, "r")
             able.append(name)
         except UnknownCodecError:
-            missing.append(name)
+            absent.append(name)
     text = ", ".join(able)
-    if missing:
-        text += f"; missing: {', '.join(missing)}"
-    yield Finding("decoders", text, bool(missing))
+    if absent:
+        text += f"; missing: {', '.join(absent)}"
+    yield Finding("decoders", text, bool(absent))
 
 
 def _cache() -> Iterator[Finding]:

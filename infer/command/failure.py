@@ -28,10 +28,10 @@ def one_line(error: BaseException) -> str:
 
     words = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
-        kept = (
+        advice = (
             "interrupted: finished parts are kept, the same command goes on from there"
         )
-        return printable(words or kept)
+        return printable(words or advice)
     if getattr(error, "errno", None) in NO_ROOM:
         return (
             "error: the disk is full; make room and give the same command again, it "

@@ -43,10 +43,10 @@ def find_inputs(paths: Iterable[str], recursive: bool = False) -> list[Input]:
     """
     inputs: dict[str, Input] = {}
     for path in paths:
-        found = [Input(path)]
+        items = [Input(path)]
         if os.path.isdir(path):
-            found = _find_in(path, path, recursive) or found
-        for item in found:
+            items = _find_in(path, path, recursive) or items
+        for item in items:
             inputs.setdefault(os.path.realpath(item.path), item)
     return list(inputs.values())
 

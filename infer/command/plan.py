@@ -132,9 +132,9 @@ def predict(options: Options, plan: Plan, engines: Engines) -> Prediction:
     model = load(options, engines)
     info = plan.info
     seconds = predict_seconds(model.config, info.width, info.height, model.device)
-    whole = estimate(need_of_job(plan), model).whole
+    need = estimate(need_of_job(plan), model).whole
     name = f"{model.device.platform}:{model.device.id}"
-    return Prediction(name, seconds, whole, memory.available(model.device))
+    return Prediction(name, seconds, need, memory.available(model.device))
 
 
 def describe_prediction(plan: Plan, prediction: Prediction) -> list[str]:

@@ -122,7 +122,7 @@ def _do_part(
     plan = replace(plan, place=str(place))
     # Going on and beginning again are decided for the whole; no other job can reach
     # what lies in its folder.
-    own = replace(
+    options_of_part = replace(
         options,
         start=plan.start,
         frames=plan.count,
@@ -139,8 +139,8 @@ def _do_part(
 
     # Committed before its own work folder goes, so that a kill never leaves a part that
     # nobody knows of.
-    engine = engine_for_job(own, plan, model, engines)
-    run_job(own, plan, engine, commit)
+    engine = engine_for_job(options_of_part, plan, model, engines)
+    run_job(options_of_part, plan, engine, commit)
 
 
 def _publish(options: Options, plans: Sequence[Plan], work: WorkFolder) -> "Report":

@@ -83,8 +83,8 @@ def encoder_options(encoder: Encoder, spec: VideoSpec) -> dict[str, str]:
         options["preset"] = preset
     if encoder.name == "prores_ks":
         options["profile"] = "4444" if "444" in spec.pixel_format else "hq"
-    if encoder.params and (own := _own_settings(encoder, spec)):
-        options[encoder.params] = ":".join(own)
+    if encoder.params and (params := _own_settings(encoder, spec)):
+        options[encoder.params] = ":".join(params)
     if encoder.name == "libsvtav1" and spec.hdr:
         options["svtav1-params"] = ":".join(_svt_hdr(spec.hdr))
     return options

@@ -201,9 +201,9 @@ def decode_stream(
     assert isinstance(stream, VideoStream)
     context: VideoCodecContext = stream.codec_context
     if decoder is not None:
-        chosen = VideoCodecContext.create(decoder, "r")
-        assert isinstance(chosen, VideoCodecContext)
-        context = chosen
+        fitting = VideoCodecContext.create(decoder, "r")
+        assert isinstance(fitting, VideoCodecContext)
+        context = fitting
         context.options = stream.codec_context.options
     clock = JoinedClock()
     packets = demux_unbroken(container, [stream], clock)

@@ -82,8 +82,8 @@ def mean_pool(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 
     _, height, width, _ = x.shape
     whole_height = height // factor * factor
     whole_width = width // factor * factor
-    whole = x[:, :whole_height, :whole_width]
-    cells = rearrange(whole, "b (h p) (w q) c -> b h p w q c", p=factor, q=factor)
+    covered = x[:, :whole_height, :whole_width]
+    cells = rearrange(covered, "b (h p) (w q) c -> b h p w q c", p=factor, q=factor)
     return cells.mean((2, 4))
 
 

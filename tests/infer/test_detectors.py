@@ -40,15 +40,15 @@ def test_every_frame_leaves_in_its_size(runs):
 
 
 def test_a_change_makes_a_new_graph() -> None:
-    made = []
+    widths = []
 
     def counting(frame: VideoFrame) -> Graph:
-        made.append(frame.width)
+        widths.append(frame.width)
         return graph_of(frame)
 
     runs = [((32, 32, "rgb24"), 2), ((48, 32, "rgb24"), 1), ((32, 32, "rgb24"), 1)]
     list(detected(frames(runs), counting))
-    assert made == [32, 48, 32]
+    assert widths == [32, 48, 32]
 
 
 def test_still_frames_are_no_fields() -> None:

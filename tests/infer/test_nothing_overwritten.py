@@ -200,10 +200,10 @@ def test_converting_again_leaves_other_files_in_the_folder(weights, tmp_path):
     folder = tmp_path / "published"
     words = ["convert", "--model", str(weights), "-o", str(folder)]
     assert main(words) == 0
-    written = picture_of(folder)
+    picture = picture_of(folder)
     (folder / "notes.txt").write_bytes(PRECIOUS)
     assert main(words) == 2
     assert main([*words, "--overwrite"]) == 0
-    expected = {**written, "notes.txt": (stat.S_IFREG, PRECIOUS)}
+    expected = {**picture, "notes.txt": (stat.S_IFREG, PRECIOUS)}
     assert picture_of(folder) == expected
     assert os.listdir(tmp_path) == ["published"]

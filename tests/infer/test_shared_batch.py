@@ -41,26 +41,26 @@ def folder(tmp_path):
 def test_a_folder_is_done_but_for_its_bad_file(
     folder, crews, upscale, tmp_path, cutting_model
 ):
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    for place in (alone, shared):
+    lone, shared = tmp_path / "alone", tmp_path / "shared"
+    for place in (lone, shared):
         place.mkdir()
     report = tmp_path / "r.json"
     words = ("--video", folder, "--segment", 2)
-    single = upscale(*words, "-o", alone, model=cutting_model)
-    status, told = upscale(
+    single = upscale(*words, "-o", lone, model=cutting_model)
+    status, report = upscale(
         *(*words, "-o", shared, "--workers", 2, "--report", report),
         model=cutting_model,
     )
     assert (single[0], status) == (1, 1)
-    assert "4 inputs: 3 done, 0 skipped, 1 failed" in told
-    assert told.index("begin    " + str(folder / "2.mkv")) < told.index("0.mkv\n")
-    for path in sorted(alone.iterdir()):
+    assert "4 inputs: 3 done, 0 skipped, 1 failed" in report
+    assert report.index("begin    " + str(folder / "2.mkv")) < report.index("0.mkv\n")
+    for path in sorted(lone.iterdir()):
         assert (shared / path.name).read_bytes() == path.read_bytes()
     reports = json.loads(report.read_text("utf-8"))
     assert [("error" in entry) for entry in reports] == [False] * 3 + [True]
-    status, told = upscale(*words, "-o", shared, "--workers", 2, model=cutting_model)
+    status, report = upscale(*words, "-o", shared, "--workers", 2, model=cutting_model)
     assert status == 1
-    assert "4 inputs: 0 done, 3 skipped, 1 failed" in told
+    assert "4 inputs: 0 done, 3 skipped, 1 failed" in report
     assert len(crews) == 1
 
 
@@ -79,7 +79,7 @@ def test_a_video_that_changes_meanwhile_fails_alone(
 
     monkeypatch.setattr(film.Job, "give", give)
     words = ("--video", folder, "-o", place, "--segment", 2, "--workers", 3)
-    status, told = upscale(*words, model=cutting_model)
-    assert status == 1, told
-    assert "3 inputs: 2 done, 0 skipped, 1 failed" in told
+    status, report = upscale(*words, model=cutting_model)
+    assert status == 1, report
+    assert "3 inputs: 2 done, 0 skipped, 1 failed" in report
     assert len(list(place.glob("*.mkv"))) == 2

@@ -16,8 +16,8 @@ def trained_with_a_restorer() -> Params:
 
 
 def without_restorer(params: Params, *, scale: float = 1.0) -> Params:
-    kept = {name: part for name, part in params.items() if name != "restorer"}
-    return jax.tree.map(lambda leaf: scale * leaf, kept)
+    others = {name: part for name, part in params.items() if name != "restorer"}
+    return jax.tree.map(lambda leaf: scale * leaf, others)
 
 
 def test_the_ends_are_the_models() -> None:
@@ -33,8 +33,8 @@ def test_half_way_is_the_mean() -> None:
     middle = blend(without_restorer(trained, scale=3.0), trained, 0.5)
     expected = without_restorer(trained, scale=2.0)
     for path, leaf in jax.tree.leaves_with_path(without_restorer(middle)):
-        wanted = dict(jax.tree.leaves_with_path(expected))[path]
-        np.testing.assert_allclose(leaf, wanted, rtol=1e-6)
+        target = dict(jax.tree.leaves_with_path(expected))[path]
+        np.testing.assert_allclose(leaf, target, rtol=1e-6)
 
 
 def test_a_weakened_restorer_advises_the_same_amount_of_a_smaller_residual() -> None:
@@ -50,10 +50,10 @@ def test_a_weakened_restorer_advises_the_same_amount_of_a_smaller_residual() -> 
         restorer = bind(tree, config).restorer
         assert restorer is not None
         repairs.append(restorer(frame, previous, memory, validity))
-    whole, quarter = repairs
-    np.testing.assert_allclose(quarter.residual, 0.25 * whole.residual, atol=1e-6)
-    np.testing.assert_array_equal(quarter.amount, whole.amount)
-    np.testing.assert_array_equal(quarter.memory, whole.memory)
+    full, quarter = repairs
+    np.testing.assert_allclose(quarter.residual, 0.25 * full.residual, atol=1e-6)
+    np.testing.assert_array_equal(quarter.amount, full.amount)
+    np.testing.assert_array_equal(quarter.memory, full.memory)
 
 
 def test_models_of_other_parts_and_other_shares_are_refused() -> None:

@@ -79,21 +79,23 @@ def test_without_a_crop_everything_is_seen() -> None:
 @pytest.mark.parametrize("conditional", [True, False])
 def test_the_critic_sees_what_is_shown(conditional: bool) -> None:
     gan = GANConfig(conditional=conditional)
-    seen = critic_input(2 * noise(0), noise(1), gan)
-    np.testing.assert_array_equal(seen[..., :3], jnp.clip(2 * noise(0), -1, 1))
-    assert seen.shape[-1] == (6 if conditional else 3)
+    inputs = critic_input(2 * noise(0), noise(1), gan)
+    np.testing.assert_array_equal(inputs[..., :3], jnp.clip(2 * noise(0), -1, 1))
+    assert inputs.shape[-1] == (6 if conditional else 3)
     if conditional:
-        np.testing.assert_array_equal(seen[..., 3:], noise(1))
+        np.testing.assert_array_equal(inputs[..., 3:], noise(1))
 
 
 def test_the_released_form_has_two_ranges() -> None:
     gan = GANConfig(value_range="mixed")
-    seen = critic_input(2 * noise(0), noise(1), gan)
-    picture = np.asarray(seen[..., :3])
+    inputs = critic_input(2 * noise(0), noise(1), gan)
+    picture = np.asarray(inputs[..., :3])
     assert picture.min() == 0
     assert picture.max() == 1
-    alone = GANConfig(value_range="mixed", conditional=False)
-    np.testing.assert_array_equal(critic_input(noise(0), noise(1), alone), noise(0))
+    unconditional = GANConfig(value_range="mixed", conditional=False)
+    np.testing.assert_array_equal(
+        critic_input(noise(0), noise(1), unconditional), noise(0)
+    )
 
 
 def test_texture_is_where_the_truth_has_gradients() -> None:
@@ -126,10 +128,10 @@ def test_a_weight_without_ratio_is_a_weighted_sum() -> None:
         value, metrics = gradient_of(gan)
         assert metrics["adversarial_weight"] == weight
         values.append(value)
-    none, half, whole = values
-    assert none != whole
+    none, half, full = values
+    assert none != full
     # float32 sums of a thousand pixels
-    assert half == pytest.approx((none + whole) / 2, rel=1e-4)
+    assert half == pytest.approx((none + full) / 2, rel=1e-4)
     of_loss, _ = jax.grad(toy_loss, has_aux=True)({"gain": jnp.float32(0.7)})
     assert none == pytest.approx(float(of_loss["gain"]), rel=1e-4)
 
