@@ -171,9 +171,9 @@ def session(words: list[str], log: Path) -> Iterator[subprocess.Popen]:
 
 
 def watch(process: subprocess.Popen, log: Path, seconds: float) -> list[int]:
-    """Resident memory once a second, from the first frame on."""
+    """Resident memory once a second, from the moment when the model is ready."""
     deadline = time.monotonic() + 200
-    while "live     policy" not in log.read_text():
+    while "\nmemory " not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)

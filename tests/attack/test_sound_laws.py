@@ -175,6 +175,7 @@ def test_a_damaged_packet_does_not_end_the_sound(
     assert sound_seconds(output) > sound_seconds(field(LATM)) - 0.2
 
 
+@pytest.mark.heavy(60)  # pictures of 720x480 in many tiles
 @pytest.mark.parametrize("output", ["o.mkv", "o.mov", "o.mp4"])
 def test_dv_has_its_true_rate(
     upscale: Upscale, tmp_path: Path, field, output: str
