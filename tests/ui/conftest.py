@@ -107,6 +107,11 @@ class Server:
         assert answer.is_success, answer.text
         return answer.json()
 
+    def delete(self, path: str) -> None:
+        """Remove what is at a path of the interface."""
+        answer = httpx.delete(self.address + path, timeout=PATIENCE)
+        assert answer.is_success, answer.text
+
     def job(self, name: str) -> Any:
         """One job as the interface tells it."""
         return self.get(f"api/jobs/{name}")
@@ -128,6 +133,17 @@ class Server:
         finally:
             self.process.kill()
             self.process.wait()
+
+
+def by_command(
+    clip: str, model: Path, folder: Path, environment: dict[str, str], *options: str
+) -> bytes:
+    """The bytes of the same job given on the command line."""
+    output = folder / "by_command.mp4"
+    words = ["--video", clip, "--output", str(output), "--model", str(model)]
+    command = [sys.executable, "-m", "infer", *words, *options]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    return output.read_bytes()
 
 
 def wait_until(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:

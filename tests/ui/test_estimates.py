@@ -59,6 +59,9 @@ def test_before_anything_has_run_the_prediction_is_the_commands(
     half = ask(server, entry, frames=6)
     # the time is rounded to a tenth of a second
     assert half["seconds"] == pytest.approx(found["seconds"] / 2, abs=0.06)
+    # a process has one number of threads for as long as it lives
+    single = ask(server, entry, threads=1)
+    assert (single["basis"], single["memory"]) == ("predicted", expected["memory"])
 
 
 def test_afterwards_it_is_what_was_measured(

@@ -4,8 +4,10 @@ import base64
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -14,9 +16,17 @@ from playwright.sync_api import Page, expect
 
 from infer.sources.files import read_frames
 from infer.sources.probe import probe
-from infer.ui.pictures import bicubic
+from infer.ui.pictures import bicubic, flicker, psnr, ssim
 from tests.infer.clips import make_video, real_pictures
-from tests.ui.conftest import PATIENCE, ROOT, Open, Serve, Server, wait_until
+from tests.ui.conftest import (
+    PATIENCE,
+    ROOT,
+    Open,
+    Serve,
+    Server,
+    by_command,
+    wait_until,
+)
 
 pytestmark = pytest.mark.heavy(180)
 
@@ -34,6 +44,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_video(str(folder / "a.mp4"), range(12), (64, 48), frames=frames)
     make_video(str(folder / "vfr.mkv"), VARIABLE, (64, 48), frames=frames)
     make_video(str(folder / "raw.mkv"), VARIABLE, (64, 48), codec="ffv1", frames=frames)
+    truth = real_pictures(12, 192, 144)
+    make_video(str(folder / "truth.mkv"), VARIABLE, (192, 144), frames=truth)
     (folder / "<img src=x onerror=alert(1)>.mp4").write_bytes(b"nothing" * 50)
     return folder
 
@@ -190,7 +202,8 @@ def check_lock(page: Page, plain: np.ndarray, result: np.ndarray) -> None:
 def test_a_job_from_the_form_with_the_keyboard_only(
     server: Server, open_page: Open, clips: Path
 ) -> None:
-    server.post("api/inputs", {"path": str(clips / "vfr.mkv")})
+    for name in ("truth.mkv", "vfr.mkv"):
+        server.post("api/inputs", {"path": str(clips / name)})
     page = open_page(server.address)
     focus_on(page, "f-scale")
     page.keyboard.press("ArrowUp")
@@ -220,6 +233,60 @@ def test_a_job_from_the_form_with_the_keyboard_only(
     np.testing.assert_array_equal(pixels[:, cut:], right[:, cut:])
     left = at_one_to_one(plain, pixels.shape)
     np.testing.assert_array_equal(pixels[:, :cut], left[:, :cut])
+    check_metrics(page, str(clips / "truth.mkv"), plain, result)
+    check_flicker(page, server, str(clips / "vfr.mkv"))
+
+    # the settings come back, and one of them is changed
+    focus_on(page, deed="again")
+    page.keyboard.press("Enter")
+    expect(page.locator("#f-scale")).to_have_value("3")
+    focus_on(page, "f-crf")
+    page.keyboard.type("30")
+    page.keyboard.press("Enter")
+    jobs = wait_until(lambda: server.get("api/jobs"), lambda found: len(found) == 2)
+    again = next(job for job in jobs if job["id"] != name)
+    assert again["options"] == {"scale": 3, "crf": 30}
+
+
+def check_metrics(page: Page, truth: str, plain: Any, result: Any) -> None:
+    """The fourth frame against a reference, as computed here."""
+    goal = list(read_frames(probe(truth)))[3].rgb
+    page.select_option("#reference", label="truth.mkv")
+    (ours, alike), (bicubic_psnr, bicubic_ssim) = (
+        (psnr(side, goal), ssim(side, goal)) for side in (result, plain)
+    )
+    expect(page.locator("#quality")).to_have_text(
+        f"PSNR {ours:.2f} dB (bicubic {bicubic_psnr:.2f}), "
+        f"SSIM {alike:.3f} (bicubic {bicubic_ssim:.3f})"
+    )
+    page.select_option("#reference", "")
+    expect(page.locator("#quality")).to_be_empty()
+
+
+def check_flicker(page: Page, server: Server, source: str) -> None:
+    """A line that is drawn has a row for each frame, of the pixels below it."""
+    page.click("#line")
+    stage = page.locator("#stage").bounding_box()
+    assert stage is not None
+    x, y = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
+    page.mouse.move(x - 60, y - 20)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 30)
+    page.mouse.up()
+    page.wait_for_selector("#flicker-view:not(.waits) img")
+    pairs = [sides(server, source, number) for number in range(12)]
+    for place, name in enumerate(("#flicker-left", "#flicker-right")):
+        address = page.get_attribute(name, "src") or ""
+        asked = parse_qs(urlsplit(address).query)
+        ends = [(float(asked[f"x{n}"][0]), float(asked[f"y{n}"][0])) for n in (0, 1)]
+        # 60 of 192 pixels to the left of the middle, 20 of 144 above it
+        assert ends[0] == pytest.approx((0.5 - 60 / 192, 0.5 - 20 / 144), abs=0.01)
+        expected = flicker(iter([pair[place] for pair in pairs]), *ends)
+        answer = page.request.get(server.address + address)
+        with Image.open(io.BytesIO(answer.body())) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), expected)
+    page.click("#line")
+    expect(page.locator("#flicker-view")).to_be_hidden()
 
 
 def test_what_the_browser_cannot_play_moves_as_a_copy(
@@ -303,17 +370,27 @@ def test_nobody_is_left_out(server: Server, open_page: Open, clips: Path) -> Non
         page.wait_for_selector("#history .job")
         # the page's own policy lets no script in; the test's is put in by the debugger
         page.evaluate(AXE.read_text("utf-8"))
-        report = page.evaluate("axe.run()")
-        serious = [
-            (fault["id"], [node["html"][:120] for node in fault["nodes"]])
-            for fault in report["violations"]
-            if fault["impact"] in ("serious", "critical")
-        ]
-        assert not serious
+        page.click("summary")
+        assert not serious_faults(page)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width
+        page.keyboard.press("?")
+        assert page.locator("#keys").is_visible()
+        assert not serious_faults(page)
+        page.keyboard.press("Escape")
         page.click("#tab-camera")
         assert page.locator("#live-start").is_visible()
+        assert not serious_faults(page)
+
+
+def serious_faults(page: Page) -> list[Any]:
+    """What axe-core finds serious or critical."""
+    report = page.evaluate("axe.run()")
+    return [
+        (fault["id"], [node["html"][:120] for node in fault["nodes"]])
+        for fault in report["violations"]
+        if fault["impact"] in ("serious", "critical")
+    ]
 
 
 def test_faults_are_sentences_in_their_place(
@@ -327,18 +404,57 @@ def test_faults_are_sentences_in_their_place(
     expect(words).to_contain_text("<img src=x onerror=alert(1)>.mp4")
     assert page.locator("#welcome img").count() == 0
 
-    # the connection is lost in the middle, and comes back
+    # there is no connection
     page.context.set_offline(True)
     page.set_input_files("#file", clips / "a.mp4")
     expect(words).to_contain_text("does not answer")
     page.context.set_offline(False)
-    page.set_input_files("#file", clips / "a.mp4")
+    # it is lost in the middle, and the upload goes on by itself
+    page.route(re.compile(r"/content\?"), lambda route: route.abort(), times=1)
+    name = "<b onclick=alert(1)>\"'&amp; .mp4"
+    data = (clips / "a.mp4").read_bytes()
+    clip: Any = {"name": name, "mimeType": "video/mp4", "buffer": data}
+    page.set_input_files("#file", clip)
+    expect(words).to_contain_text("connection is lost")
     page.wait_for_selector("#stage[data-sides]")
+    assert page.locator("#inputs option").all_text_contents() == [name]
+    entry = server.get("api/inputs")[-1]["id"]
+    assert page.request.get(f"{server.address}api/inputs/{entry}/video").body() == data
+    outside = page.request.post(
+        f"{server.address}api/inputs", data={"path": "/etc/passwd"}
+    )
+    assert outside.status == 403
+    assert "--root" in outside.json()["error"]
 
     page.fill("#f-size", "big")
-    problem = page.locator("#problem")
+    # below its field
+    problem = page.locator(".field:has(#f-size) #problem")
     expect(problem).to_contain_text("WIDTHxHEIGHT")
+    assert page.get_attribute("#f-size", "aria-invalid") == "true"
     assert page.locator("#enqueue").is_disabled()
+    page.fill("#f-size", "")
+    expect(page.locator("#problem")).to_be_empty()
+    assert page.get_attribute("#f-size", "aria-invalid") is None
+    # a job whose answer is no answer says so in its row
+    done = server.post("api/jobs", {"input": entry, "options": {"seed": 1}})["id"]
+    row = page.locator(f"[data-id='{done}']")
+    row.locator("[data-deed=pause]").click()
+    resume = row.locator("[data-deed=resume]")
+    expect(resume).to_be_visible()
+    page.route(f"**/jobs/{done}", lambda route: route.abort(), times=1)
+    resume.click()
+    expect(row.locator(".fault")).to_contain_text("does not answer")
+    row.locator("[data-deed=cancel]").click()
+    expect(page.locator("#history .state.cancelled")).to_be_visible()
+    # of a video that is gone nothing is offered that needs it
+    for job in server.get("api/jobs"):
+        if job["kind"] == "preview":
+            server.delete(f"api/jobs/{job['id']}")
+    server.delete(f"api/inputs/{entry}")
+    page.reload()
+    page.wait_for_selector("html[data-ready=yes]")
+    assert page.locator("#history [data-deed=again]").count() == 0
+    assert page.locator("#history [data-deed=delete]").count() == 1
 
     full = serve("--folder", tmp_path / "full", "--spare-space", "1e9")
     other = open_page(full.address, quiet=False)
@@ -348,7 +464,12 @@ def test_faults_are_sentences_in_their_place(
 
 
 def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
-    server: Server, open_page: Open, clips: Path
+    server: Server,
+    open_page: Open,
+    clips: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
 ) -> None:
     entry = server.post("api/inputs", {"path": str(clips / "a.mp4")})["id"]
     pages = [open_page(server.address, quiet=False) for _ in range(2)]
@@ -373,14 +494,28 @@ def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
     expected.insert(1, names[6])
     wait_until(lambda: order_of(pages[0]), lambda order: order == expected)
 
+    # one works while the next one waits, and the server dies in the middle
+    first, second = (pages[0].locator(f"[data-id='{name}']") for name in names[:2])
+    first.locator("[data-deed=resume]").click()
+    expect(first.locator(".state")).to_have_text("running")
+    second.locator("[data-deed=resume]").click()
+    expect(second.locator(".state")).to_have_text("waiting")
+    second.locator("[data-deed=pause]").click()
+    expect(second.locator(".state")).to_have_text("paused")
     server.kill()
     expect(pages[1].locator("#status")).to_contain_text("does not answer")
     server.start()
     expect(pages[1].locator("#status")).not_to_contain_text("does not answer")
     pages[0].reload()
+    expected.remove(names[0])
     wait_until(lambda: order_of(pages[0]), lambda order: order == expected)
-    pages[0].locator(f"[data-id='{names[0]}'] [data-deed=cancel]").click()
-    gone = pages[1].locator(f"#history [data-id='{names[0]}']")
+    expect(first.locator(".state")).to_have_text("done")
+    with pages[0].expect_download() as download:
+        first.locator("[data-deed=download]").click()
+    found = download.value.path().read_bytes()
+    assert found == by_command(str(clips / "a.mp4"), tiny_model, tmp_path, environment)
+    second.locator("[data-deed=cancel]").click()
+    gone = pages[1].locator(f"#history [data-id='{names[1]}']")
     expect(gone).to_have_count(1)
 
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import httpx
 import pytest
 
 from tests.infer.clips import make_video, real_pictures
-from tests.ui.conftest import ROOT, Serve, Server, wait_until
+from tests.ui.conftest import Serve, Server, by_command, wait_until
 
 pytestmark = pytest.mark.nightly
 
@@ -35,15 +33,6 @@ def add_input(server: Server, path: str) -> str:
 def add_job(server: Server, entry: str, **options: Any) -> str:
     wish = {"input": entry, "options": {**OPTIONS, **options}}
     return server.post("api/jobs", wish)["id"]
-
-
-def by_command(clip: str, model: Path, folder: Path, environment: Any) -> bytes:
-    """The bytes of the same job given on the command line."""
-    output = folder / "by_command.mp4"
-    words = ["--video", clip, "--output", str(output), "--model", str(model)]
-    command = [sys.executable, "-m", "infer", *words, "--segment=8", "--scale=2"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-    return output.read_bytes()
 
 
 def is_alive(process: int) -> bool:
@@ -97,7 +86,8 @@ def test_killing_server_and_command_loses_nothing(
         server.patch(f"api/jobs/{second}", {"action": "resume"})
     assert server.wait_for(second, "done", "failed")["state"] == "done"
 
-    expected = by_command(clip, tiny_model, tmp_path, environment)
+    words = ("--segment=8", "--scale=2")
+    expected = by_command(clip, tiny_model, tmp_path, environment, *words)
     for name in (first, second):
         path = f"{server.address}api/jobs/{name}/download"
         assert httpx.get(path).content == expected
@@ -113,6 +103,24 @@ def frames_of(server: Server, name: str) -> int:
 def process_of(journal: Path) -> int:
     """The number of the command's process; 0 if the journal names none."""
     return json.loads(journal.read_text("utf-8"))["process"] or 0
+
+
+def test_a_job_of_workers_and_cuts_is_the_commands(
+    serve: Serve,
+    clip: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    environment: dict[str, str],
+) -> None:
+    pytest.importorskip("ray")
+    server = serve("--root", Path(clip).parent)
+    entry = add_input(server, clip)
+    name = add_job(server, entry, frames=24, cut_at=[8, 16], workers=1)
+    done = server.wait_for(name, "done", "failed")
+    assert done["state"] == "done", done["error"]
+    words = ("--segment=8", "--scale=2", "--frames=24", "--cut-at", "8", "16")
+    expected = by_command(clip, tiny_model, tmp_path, environment, *words)
+    assert httpx.get(f"{server.address}api/jobs/{name}/download").content == expected
 
 
 def test_twenty_jobs_wait_in_their_order_and_can_be_moved(

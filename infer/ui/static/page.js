@@ -15,6 +15,7 @@ const stage = find('#stage');
 function translate() {
   for (const node of document.querySelectorAll('[data-text]')) node.textContent = WORDS[node.dataset.text];
   for (const node of document.querySelectorAll('[data-label]')) node.setAttribute('aria-label', WORDS[node.dataset.label]);
+  for (const node of document.querySelectorAll('button[data-label]')) node.title = WORDS[node.dataset.label];
   for (const node of document.querySelectorAll('[data-alt]')) node.setAttribute('alt', WORDS[node.dataset.alt]);
   find('#theme').textContent = '◐';
   find('#key-list').append(...WORDS.keyHelp.flatMap(([key, text]) => [
@@ -433,7 +434,7 @@ class Page {
   listen() {
     const { view, player } = this;
     const press = (id, act) => find(id).addEventListener('click', act);
-    for (const button of find('#modes').children) button.addEventListener('click', () => this.setMode(button.dataset.mode));
+    for (const button of find('#modes').children) button.addEventListener('click', () => this.press(button.dataset.mode));
     press('#zoom-in', () => view.setZoom(view.scale * 1.25));
     press('#zoom-out', () => view.setZoom(view.scale / 1.25));
     press('#zoom-fit', () => view.setZoom(0));
@@ -442,6 +443,8 @@ class Page {
     press('#forth', () => player.step(1));
     press('#play', () => player.toggle());
     press('#loop', () => this.setLoop(!player.looping));
+    press('#range-in', () => this.setRange('in'));
+    press('#range-out', () => this.setRange('out'));
     press('#line', () => this.setDrawing(!view.drawing));
     press('#preview', () => this.preview());
     press('#keys-button', () => find('#keys').showModal());
@@ -489,6 +492,18 @@ class Page {
     if (name === 'video' || name !== this.live.kind) this.live.stop();
     if (name !== 'video') this.live.choose(name);
     if (name !== 'video') this.player.stop();
+    this.view.draw();
+  }
+
+  // a second press on Flip shows the other side
+  press(mode) {
+    if (mode === 'flip' && this.view.mode === 'flip') this.flip();
+    else this.setMode(mode);
+  }
+
+  flip() {
+    if (this.view.mode !== 'flip') this.setMode('flip');
+    this.view.flipped = !this.view.flipped;
     this.view.draw();
   }
 
@@ -556,11 +571,7 @@ class Page {
       '-': () => view.setZoom(view.scale / 1.25), 0: () => view.setZoom(0), 1: () => view.setZoom(1),
       p: () => this.preview((this.job?.options.start ?? 0) + player.place), '?': () => find('#keys').showModal(),
       i: () => this.setRange('in'), o: () => this.setRange('out'),
-      x: () => {
-        if (view.mode !== 'flip') this.setMode('flip');
-        view.flipped = !view.flipped;
-        view.draw();
-      },
+      x: () => this.flip(),
     };
     const shifted = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
     addEventListener('keydown', (event) => {
