@@ -1,7 +1,7 @@
 """Speed and memory on this machine.
 
 frame     compile time, first and steady frames, arithmetic, memory; forms in turns
-against   PyTorch's equivalent beside it, in turns
+against   what else computes it, or would be picked instead, in turns
 startup   a fresh process to its first frame
 media     a frame in a real file job, by codec
 sizes     cost against the number of pixels
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
-    against_torch,
+    against,
     compile,
     frame,
     gpu,
@@ -33,7 +33,7 @@ from sdvsr_jax.config import PRESETS
 
 PIECES: dict[str, Callable[[argparse.Namespace, report.Results], None]] = {
     "frame": frame.run,
-    "against": against_torch.run,
+    "against": against.run,
     "startup": startup.run,
     "media": startup.run_media,
     "sizes": sweeps.run_sizes,
@@ -82,8 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batches", type=count, nargs="+", help="streams in a batch")
     add("--graphs", action="store_true", help="frame: CUDA graphs as well")
     add("--profile", type=int, default=0, help="frame: frames under a profiler")
-    add("--warm-cache", action="store_true", help="frame: compile a second time")
-    modes = against_torch.MODES
+    modes = against.MODES
     add("--torch", nargs="+", default=["eager", "compiled"], choices=modes)
     add("--codecs", nargs="+", default=["libx264"], help="media: encoders")
     add("--sweep", nargs="+", help="sizes: LR sizes")

@@ -4,15 +4,12 @@ Several forms of a model (sizes of a batch, precisions, CUDA graphs) take turns.
 """
 
 import argparse
-import contextlib
 import functools
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks import clock, machine, profile, report
 from benchmarks.inputs import noise_frame, num_bytes, prepared_params
@@ -50,7 +47,6 @@ def run(options: argparse.Namespace, results: report.Results) -> None:
                 height,
                 options.frames,
                 peaks,
-                warm_cache=options.warm_cache,
                 profile_frames=options.profile,
             )
             results["rows"] += rows
@@ -82,15 +78,14 @@ class Form(NamedTuple):
 class Program:
     """A compiled step with its stream; a call computes one frame and waits for it."""
 
-    def __init__(
-        self, form: Form, width: int, height: int, params: Prepared, twice: bool
-    ) -> None:
+    def __init__(self, form: Form, width: int, height: int, params: Prepared) -> None:
         self.form = form
         self.params = params
         self.lr = noise_frame(width, height, form.batch)
         self.state = init_state(form.config, form.batch, height, width)
         arguments = (params, self.state, self.lr)
-        self.compile_seconds, self.run = compiled(form, arguments, twice)
+        compile_once = functools.partial(compiled, form, arguments)
+        self.run, self.compile_seconds = clock.timed(compile_once)
         self.sr: Any = None
 
     def __call__(self) -> None:
@@ -106,12 +101,10 @@ def measure(
     peaks: machine.Ceilings,
     *,
     params: Prepared | None = None,
-    warm_cache: bool = False,
     profile_frames: int = 0,
 ) -> list[Row]:
     """Returns one row per form, timed in turns; seconds and bytes by default.
 
-    ``warm_cache`` compiles a second time, from the cache that the first time filled.
     ``profile_frames`` more frames run under the profiler for ``operations``. A form
     that the device refuses has a row with ``note``.
     """
@@ -120,7 +113,7 @@ def measure(
     for form in forms:
         weights = prepared_params(form.config) if params is None else params
         try:
-            program = Program(form, width, height, weights, warm_cache)
+            program = Program(form, width, height, weights)
             # Kernels are loaded and graphs recorded by the first call.
             programs[form.name] = program
             program()
@@ -163,6 +156,7 @@ def _row(
     one_frame = frame_flops(form.config, width, height)
     flop = form.batch * one_frame
     rate = flop / times.median
+    frames_per_s = form.batch / times.median
     peak = peaks[form.config.compute_dtype]
     pixels = np.asarray(program.sr)
     analysis: Any = program.run.memory_analysis()
@@ -171,11 +165,12 @@ def _row(
     arrays = arguments + analysis.output_size_in_bytes
     return {
         **_labels(form, width, height),
-        **program.compile_seconds,
+        "compile_s": program.compile_seconds,
         "first_frame_s": times.first,
         "median_ms": 1e3 * times.median,
         "p95_ms": 1e3 * times.p95,
-        "frames_per_s": form.batch / times.median,
+        "frames_per_s": frames_per_s,
+        "live_streams": int(frames_per_s / clock.LIVE_RATE),
         # A fast frame of NaN would be no frame.
         "finite": bool(np.isfinite(pixels).all()),
         "gflop": flop / 1e9,
@@ -204,45 +199,13 @@ def _joules_per_call(programs: dict[str, Program]) -> dict[str, float]:
     return energies
 
 
-def compiled(
-    form: Form, arguments: tuple, twice: bool
-) -> tuple[dict[str, float], Callable[..., Any]]:
-    """Returns the seconds that it takes to get the program, and the program.
-
-    It consumes the state, its second argument.
-    """
+def compiled(form: Form, arguments: tuple) -> Callable[..., Any]:
+    """Returns the program; it consumes the state, its second argument."""
     shapes = jax.eval_shape(lambda *a: a, *arguments)
-    function = functools.partial(step, config=form.config)
-    options = compiler_options(graphs=form.graphs)
-
-    def compile_once() -> Any:
-        # The new state takes the old one's memory, as in every driver of a stream.
-        jitted = jax.jit(function, donate_argnums=1, compiler_options=options)
-        return jitted.lower(*shapes).compile()
-
-    times = {}
-    with empty_cache() if twice else contextlib.nullcontext():
-        program, times["compile_s"] = clock.timed(compile_once)
-        if twice:
-            # Without this, JAX would find the first program in this process.
-            jax.clear_caches()
-            program, times["compile_warm_s"] = clock.timed(compile_once)
-    return times, program
-
-
-@contextlib.contextmanager
-def empty_cache() -> Iterator[None]:
-    """Gives JAX a persistent compile cache, empty at the start, removed at the end."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            jax.config.update("jax_compilation_cache_dir", folder)
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-            # JAX opens a cache once and would go on with the one before.
-            compilation_cache.reset_cache()
-            yield
-        finally:
-            for name, value in before.items():
-                jax.config.update(name, value)
-            compilation_cache.reset_cache()
+    # The new state takes the old one's memory, as in every driver of a stream.
+    run = jax.jit(
+        functools.partial(step, config=form.config),
+        donate_argnums=1,
+        compiler_options=compiler_options(graphs=form.graphs),
+    )
+    return run.lower(*shapes).compile()

@@ -108,7 +108,7 @@ class Upscaler:
         self._device = device or jax.devices()[0]
         params = jax.device_put(params, self._device)
         self._prepared: Prepared | None = prepare(params, self.config)
-        self._run = self._jit(graphs=False)
+        self._run: Any = self._jit(graphs=False)
         self._graphs = None
         if device_kind(self._device)[0] == "cuda":
             self._graphs = self._jit(graphs=True)

@@ -21,13 +21,6 @@ ROOT = Path(__file__).parents[1]
 PEAKS = {"float32": 1e9}
 
 
-def test_a_program_from_a_warm_cache_is_ready_sooner() -> None:
-    config, params = tiny_models.tiny("nano")
-    forms = [frame.Form(config)]
-    (row,) = frame.measure(forms, 20, 16, 1, PEAKS, params=params, warm_cache=True)
-    assert row["compile_warm_s"] < row["compile_s"]
-
-
 def test_forms_of_a_model_take_turns() -> None:
     config, params = tiny_models.tiny("nano")
     forms = [frame.Form(config), frame.Form(config, batch=2)]

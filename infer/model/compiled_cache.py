@@ -6,13 +6,13 @@ found by everything that decides them: the computation (``facts``), the shapes o
 arguments, the device, the versions of the libraries and our own source. A traced
 program always runs in the form that was (or will be) read back, so its results do not
 depend on which run traced it. On a CPU the machine's own code is kept as well: then
-nothing is traced or lowered, and half of JAX is not imported.
+nothing is traced or lowered. Not in a folder of JAX's variable, which machines may
+share.
 """
 
 import contextlib
 import functools
 import hashlib
-import math
 import os
 import pickle
 import tempfile
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jaxlib
+from jax import monitoring
 from jax.stages import Compiled, Lowered
 
 from infer.model.versions import versions
@@ -48,6 +49,8 @@ UNREADABLE = "Error reading persistent compilation cache entry"
 Kept = TypeVar("Kept")
 SEAL = hashlib.sha256().digest_size
 
+HIT = "/jax/compilation_cache/cache_hits"
+"""JAX's name of the event."""
 CPU_FACTS = ("model name", "flags", "Features")
 """Lines of Linux's list of processors that say which code runs there."""
 
@@ -127,31 +130,12 @@ class Program:
         with _unreadable_entries_removed():
             return lowered.compile()
 
-    def compile_anew(
-        self, name: str, *arguments: Any, donate: tuple[int, ...] = ()
-    ) -> Compiled:
-        """The same without JAX's own cache: of a program that was read from there, XLA
-        writes a part of the code only. ``name`` is in no other program's entry.
-        """
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf)
-        try:
-            return self.lower(*arguments, donate=donate, name=name).compile()
-        finally:
-            jax.config.update(
-                "jax_persistent_cache_min_compile_time_secs", SMALLEST_KEPT
-            )
-
-    def lower(
-        self, *arguments: Any, donate: tuple[int, ...] = (), name: str = "call"
-    ) -> Lowered:
+    def lower(self, *arguments: Any, donate: tuple[int, ...] = ()) -> Lowered:
         """Returns the program ready to be compiled."""
-
-        def call(*values: Any) -> Any:
-            return self._traced.call(*values)
-
-        call.__name__ = name
         function = jax.jit(
-            call, donate_argnums=donate, compiler_options=compiler_options()
+            self._traced.call,
+            donate_argnums=donate,
+            compiler_options=compiler_options(),
         )
         return function.lower(*arguments)
 
@@ -169,8 +153,10 @@ def compiled(
     The memory of the arguments numbered in ``donate`` is given to the results.
     """
     processor = _processor()
+    is_own = _setting("jax_compilation_cache_dir") == str(folder())
+    is_shared = "JAX_COMPILATION_CACHE_DIR" in os.environ
     path = None
-    if processor:
+    if processor and is_own and not is_shared:
         shapes = jax.eval_shape(lambda *a: a, *arguments)
         code_facts = (facts, donate, processor, program_device().id)
         path = _path(f"{name}-code", code_facts, shapes)
@@ -179,12 +165,29 @@ def compiled(
         if earlier is not None:
             return earlier
     traced = program(name, facts, make, arguments)
-    if path is None:
-        return traced.compile(*arguments, donate=donate)
-    name = path.stem.replace("-", "_")
-    ready = traced.compile_anew(name, *arguments, donate=donate)
-    _keep_code(path, ready)
+    # Tries the options out, with a program that JAX may have kept.
+    compiler_options()
+    hits = _hits()
+    num_hits = len(hits)
+    ready = traced.compile(*arguments, donate=donate)
+    # Of a program that JAX read from its own cache XLA writes a part of the code only.
+    is_whole = len(hits) == num_hits
+    if path is not None and is_whole:
+        _keep_code(path, ready)
     return ready
+
+
+@functools.cache
+def _hits() -> list[str]:
+    """Returns a list that grows by one with each program from JAX's own cache."""
+    hits: list[str] = []
+
+    def note(event: str, **_: Any) -> None:
+        if event == HIT:
+            hits.append(event)
+
+    monitoring.register_event_listener(note)
+    return hits
 
 
 def result_shape(ready: Compiled) -> Any:

@@ -57,7 +57,7 @@ def resize_nearest(
             x = jax.lax.slice_in_dim(doubled, 0, size, axis=axis)
         elif old != size:
             index = np.arange(size) * old // size
-            x = jnp.take(x, index, axis)
+            x = jnp.take(x, index, axis=axis)
     return x
 
 
@@ -167,7 +167,7 @@ def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
     positions = np.arange(-half, size + half)
     # the edge pixels repeated
     positions = np.clip(positions, 0, size - 1)
-    padded = jnp.take(x, positions, axis)
+    padded = jnp.take(x, positions, axis=axis)
     taps = []
     for first in range(num_taps):
         stop = first + size

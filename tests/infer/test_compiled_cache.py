@@ -3,6 +3,7 @@ write.
 """
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,19 @@ def cache(tmp_path: Path) -> Iterator[Path]:
     before = getattr(jax.config, name)
     jax.config.update(name, str(tmp_path))
     yield tmp_path / "traced"
+    jax.config.update(name, before)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that is used where JAX's variable names none; JAX keeps nothing."""
+    monkeypatch.setattr(compiled_cache, "SMALLEST_KEPT", math.inf)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    name = "jax_compilation_cache_dir"
+    before = getattr(jax.config, name)
+    compiled_cache.use()
+    yield compiled_cache.folder() / "traced"
     jax.config.update(name, before)
 
 
@@ -76,9 +90,9 @@ needs_code = pytest.mark.skipif(
 
 
 @needs_code
-def test_code_for_this_cpu_is_read_without_its_traced_form(cache: Path) -> None:
+def test_code_for_this_cpu_is_read_without_its_traced_form(own_cache: Path) -> None:
     first = compiled("sums", FACTS, sums, (NUMBERS,))
-    for file in cache.glob("sums-*"):
+    for file in own_cache.glob("sums-*"):
         assert file.stat().st_mode & 0o077 == 0
         if not file.name.startswith("sums-code-"):
             file.unlink()
@@ -91,26 +105,51 @@ def test_code_for_this_cpu_is_read_without_its_traced_form(cache: Path) -> None:
 
 @needs_code
 def test_code_of_another_cpu_is_not_read(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled("sums", FACTS, sums, (NUMBERS,))
     monkeypatch.setattr(compiled_cache, "_processor", lambda: "another")
     assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
-    assert len(list(cache.glob("sums-code-*"))) == 2
+    assert len(list(own_cache.glob("sums-code-*"))) == 2
+
+
+def test_no_code_is_kept_in_a_folder_that_machines_may_share(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = str(compiled_cache.folder())
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", shared)
+    assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
+    assert list(own_cache.glob("sums-*"))
+    assert not list(own_cache.glob("sums-code-*"))
 
 
 @needs_code
 @pytest.mark.parametrize("place", [0.0, 0.5, 0.9])
-def test_damaged_code_is_compiled_again(cache: Path, place: float) -> None:
+def test_damaged_code_is_compiled_again(own_cache: Path, place: float) -> None:
     compiled("sums", FACTS, sums, (NUMBERS,))
-    (file,) = cache.glob("sums-code-*")
+    (file,) = own_cache.glob("sums-code-*")
     damaged = bytearray(file.read_bytes())
     damaged[int(place * len(damaged))] ^= 4
     file.write_bytes(damaged)
     assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
     assert file.read_bytes() != bytes(damaged)
-    # What another process reads is whole again, and not a part that JAX had kept.
     assert compiled("sums", FACTS, never, (NUMBERS,))(ONES)["sum"] == 4
+
+
+@needs_code
+def test_code_of_a_program_from_jaxs_own_cache_is_not_kept(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written again it would lack functions."""
+    monkeypatch.setattr(compiled_cache, "SMALLEST_KEPT", 0.0)
+    jax_cache.reset_cache()
+    compiled("sums", FACTS, sums, (NUMBERS,))
+    (file,) = own_cache.glob("sums-code-*")
+    file.unlink()
+    jax.clear_caches()
+    assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
+    assert not file.exists()
+    jax_cache.reset_cache()
 
 
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.9])
@@ -217,7 +256,7 @@ def test_compiled_programs_that_cannot_be_unpacked_are_removed(
     jax_cache.reset_cache()
 
 
-def test_the_step_of_a_model_survives_with_its_state_donated(cache: Path) -> None:
+def test_the_step_of_a_model_survives_with_its_state_donated(own_cache: Path) -> None:
     config, params = tiny_models.tiny("nano")
     frame = jnp.asarray(tiny_models.frames(1)[0])
     state = init_state(config, 1, *frame.shape[1:3])
@@ -227,7 +266,7 @@ def test_the_step_of_a_model_survives_with_its_state_donated(cache: Path) -> Non
     program("step", (config,), lambda: pure_step, arguments)
     run = program("step", (config,), never, arguments).compile(*arguments, donate=(1,))
     compiled("step", (config,), lambda: pure_step, arguments, donate=(1,))
-    for file in cache.glob("step-*"):
+    for file in own_cache.glob("step-*"):
         if not file.name.startswith("step-code-"):
             file.unlink()
     if compiled_cache._processor():

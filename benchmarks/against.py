@@ -1,7 +1,8 @@
-"""Our step and its PyTorch equivalent in one run: the same weights, noise and frames.
+"""Our step beside what else computes it, in one run: the same weights, noise and
+frames; on a CPU also beside a network that a user might pick instead.
 
-An implementation is a `Stream`; all of them take turns, and each one's frames are
-compared with our float32 ones.
+An implementation is a `Stream`; all of them take turns, and the frames of each that
+computes our step are compared with our float32 ones.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import clock, report
+from benchmarks import clock, report, runtimes
 from benchmarks.frame import Row
 from benchmarks.inputs import noise_frame, prepared_params, random_params
 from benchmarks.machine import absent_packages
@@ -38,8 +39,11 @@ def run(options: argparse.Namespace, results: report.Results) -> None:
     path = options.out / "results.json"
     for model in options.models:
         config = PRESETS[model]()
+        modes = options.torch
         if lacking := packages_lacking(config):
             print(f"{model} not compared: {', '.join(lacking)} not installed")
+            modes = []
+        if not modes and not _runs_elsewhere(config, options.precision):
             continue
         for size in options.sizes:
             rows = compare(
@@ -47,7 +51,7 @@ def run(options: argparse.Namespace, results: report.Results) -> None:
                 Size(*report.size_of(size)),
                 options.frames,
                 precisions=options.precision,
-                modes=options.torch,
+                modes=modes,
                 keep=lambda rows: report.write_json(
                     path, {**results, "rows": results["rows"] + rows}
                 ),
@@ -86,11 +90,18 @@ class Size(NamedTuple):
 
 
 def packages_lacking(config: ModelConfig) -> list[str]:
-    """Returns packages that the comparison needs and that are not installed."""
+    """Returns packages that PyTorch's forms need and that are not installed."""
     # The published model's networks are those of the two libraries.
     if isinstance(config.flow, FlowNetConfig):
         return absent_packages("torch")
     return absent_packages("torch", "torchvision", "diffusers")
+
+
+def _runs_elsewhere(config: ModelConfig, precisions: list[str]) -> bool:
+    """Whether other runtimes are asked: for the small model, on a CPU."""
+    is_small = isinstance(config.flow, FlowNetConfig)
+    on_cpu = jax.default_backend() == "cpu"
+    return is_small and on_cpu and "float32" in precisions
 
 
 def compare(
@@ -131,15 +142,19 @@ def compare(
                 continue
             # A few rounds: these rows only count if the run is stopped.
             times = clock.in_turns({name: streams[name]}, min(rounds, 3))
-            figures = _figures(times[name], streams[name], reference)
+            figures = _figures(what, times[name], streams[name], reference)
             rows.append(labels[name] | figures | {"note": TIMED_ALONE})
             keep(rows)
     failed = [row for row in rows if row["note"] != TIMED_ALONE]
     times = clock.in_turns(streams, rounds)
     together = [
-        labels[name] | _figures(times[name], stream, reference)
+        labels[name] | _figures(labels[name]["what"], times[name], stream, reference)
         for name, stream in streams.items()
     ]
+    for row in together:
+        # The first is ours.
+        row["of_ours"] = row["median_ms"] / together[0]["median_ms"]
+        row["cpu_of_ours"] = row["cpu_ms"] / together[0]["cpu_ms"]
     return together + failed
 
 
@@ -156,6 +171,13 @@ def _makers(
     for mode in modes:
         # Bound here, because the makers are called after the loop.
         makers[f"torch {mode}"] = lambda mode=mode: theirs(config, raw, size, mode)
+    if _runs_elsewhere(config, [precision]):
+        for name, make in runtimes.EXPORTED.items():
+            makers[name] = lambda make=make: Stream(
+                make(config, raw, *size), np.asarray
+            )
+        for name, make in runtimes.COMPACT.items():
+            makers[name] = lambda make=make: Stream(make(*size), np.asarray)
     return makers
 
 
@@ -177,13 +199,17 @@ def _labels(config: ModelConfig, what: str, precision: str, size: Size) -> Row:
     }
 
 
-def _figures(times: clock.Times, stream: Stream, reference: Stream) -> Row:
-    return {
+def _figures(what: str, times: clock.Times, stream: Stream, reference: Stream) -> Row:
+    figures = {
         "median_ms": 1e3 * times.median,
         "p95_ms": 1e3 * times.p95,
         "frames_per_s": 1 / times.median,
-        "error": stream.error(reference),
+        "cpu_ms": 1e3 * times.cpu_median,
     }
+    # Another network's frames are other frames.
+    if what not in runtimes.COMPACT:
+        figures["error"] = stream.error(reference)
+    return figures
 
 
 def ours(
