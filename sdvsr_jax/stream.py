@@ -312,30 +312,20 @@ def look(
     """Returns the state that lets the next frame be compared with this one, and how far
     the previous frame explains this one, as `frame_validity`.
 
-    So a pass over the frames finds the cuts without upscaling any: frames are repaired,
-    where the model has a restorer, because it compares repaired ones.
+    So a pass over the frames finds the cuts without upscaling any. Frames are compared
+    as they came, also for a model with a restorer, whose step compares repaired ones.
     """
     _check(prepared, state, lr_frame, config)
     nets = bind(prepared.params, config)
     lr = pad_frame(lr_frame, config)
     up = upsample_bicubic(lr, config.scale)
     motion = estimate_motion(nets, state, lr, up, config)
-    validity = motion.validity
-    memory = state.memory
-    if nets.restorer is not None:
-        follows = same_scene(motion, state, config, None)
-        restored = restore(nets, motion, state, lr, follows)
-        lr = restored.lr
-        memory = restored.repair.memory
-        up = upsample_bicubic(lr, config.scale)
-        motion = motion_of_repaired(nets, motion, state, lr, up, config)
     new_state = state._replace(
         prev_lr=lr,
         flow_features=motion.features,
-        memory=memory,
         has_prev=jnp.ones_like(state.has_prev),
     )
-    return new_state, validity
+    return new_state, motion.validity
 
 
 def _check(

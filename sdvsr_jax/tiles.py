@@ -213,20 +213,17 @@ def look_at_tile(
     grid: Grid,
     config: ModelConfig,
 ) -> tuple[StreamState, Float[Array, " b"]]:
-    """As `stream.look` for one tile: returns ``total`` with all that the tile sees of
-    the frame, and its part of the mean validity, as `tile_validity`.
-
-    A restorer looks back by the validity of the tile alone, which is not yet known for
-    the whole frame.
+    """As `stream.look` for one tile: returns ``total`` with the tile's features, and
+    its part of the mean validity, as `tile_validity`.
     """
     tile = window(state, origin, grid)
     new, validity = look(prepared, tile, _cut(lr, origin, grid), config=config)
     add = functools.partial(_add, origin=origin, bounds=bounds, grid=grid)
-    images = images_of(new._replace(prev_sr=jnp.zeros_like(new.prev_sr)))
+    features = jax.tree.map(add, total.flow_features, new.flow_features)
     weights = _weights(origin, bounds, grid.tile, 1.0)
     height, width = grid.frame
     share = (validity * weights).sum((1, 2, 3)) / (height * width)
-    return total._replace(**jax.tree.map(add, images_of(total), images)), share
+    return total._replace(flow_features=features), share
 
 
 def _add(

@@ -221,7 +221,7 @@ class _Run:
     def scan(self, first: int, end: int | None) -> Scan:
         """As `Worker.scan`; the frame before the first is looked at, too."""
         engine = self._engine
-        threshold = CLEAR * engine.model.config.history.cut_validity
+        threshold = self._threshold()
         knows_cuts = engine.knows_cuts
         begin = max(0, first - 1) if knows_cuts else first
         state = engine.start(0, self._degree)
@@ -241,6 +241,16 @@ class _Run:
             if value < threshold and number >= max(first, 1)
         )
         return Scan(max(0, num_frames - (first - begin)), cuts, damage)
+
+    def _threshold(self) -> float:
+        """The mean validity below which a frame is taken for a cut."""
+        config = self._engine.model.config
+        threshold = config.history.cut_validity
+        if config.restorer is not None and self._degree != 0:
+            # Between two frames as they came noise counts twice, between one of them
+            # and a repaired one once; validity falls exponentially with it.
+            threshold = threshold**2
+        return CLEAR * threshold
 
     def upscale(self, task: Assignment, state: State | None) -> Piece:
         """As `Worker.upscale`."""

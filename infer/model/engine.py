@@ -184,7 +184,7 @@ class Engine:
 
     @property
     def knows_cuts(self) -> bool:
-        """Whether the model decides on cuts, so that `look` says where they are."""
+        """Whether the model decides on cuts, so that `look` says where they may be."""
         return self.model.config.history.cut_validity > 0
 
     def look(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
