@@ -149,13 +149,14 @@ def test_a_real_s3_server(bucket, upscale, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     try:
         system = fsspec.filesystem("s3")
-        for name in ("in", "out"):
+        for name in ("films-in", "films-out"):
             system.mkdir(name)
-        system.put_file(str(tmp_path / "a.mp4"), "in/a.mp4")
-        status, told = upscale("--video", "s3://in/", "-o", "s3://out/")
+        system.put_file(str(tmp_path / "a.mp4"), "films-in/a.mp4")
+        words = ("--video", "s3://films-in/", "-o", "s3://films-out/")
+        status, told = upscale(*words)
         assert status == 0, told
-        assert system.ls("out") == ["out/a_x4.mp4"]
-        assert "skipped" in upscale("--video", "s3://in/", "-o", "s3://out/")[1]
+        assert system.ls("films-out") == ["films-out/a_x4.mp4"]
+        assert "skipped" in upscale(*words)[1]
     finally:
         server.stop()
     shutil.rmtree(tmp_path / "cache", ignore_errors=True)
