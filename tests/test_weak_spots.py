@@ -186,22 +186,12 @@ def test_quality_does_not_drift(drift_report: dict[str, float]) -> None:
 
 
 @pytest.mark.heavy(20)
-@pytest.mark.xfail(
-    strict=True,
-    reason="the weights for compressed video lose 3.4 % (those before 1.9 %): "
-    "their stage 'steady' has not been trained yet",
-)
 def test_a_frozen_frame_does_not_drift(drift_report: dict[str, float]) -> None:
     """Fed 300 times: within 2 % in LPIPS."""
     assert drift_report["frozen, change %"] < 2
 
 
 @pytest.mark.nightly
-@pytest.mark.xfail(
-    strict=True,
-    reason="the weights for compressed video settle, up to 5.2 % worse: their stage "
-    "'steady' has not been trained yet",
-)
 def test_frozen_frames_settle_and_are_as_good_as_before() -> None:
     """Four photographs fed 300 times: each at most 2 % worse in LPIPS, and still from
     frame 100 on.
