@@ -127,6 +127,37 @@ def test_resume_with_other_workers_is_refused(dataset):
     batches.close()
 
 
+def test_another_number_of_processes_goes_on_with_the_same_windows(dataset):
+    data = DataConfig(path=str(dataset), frames=2, crop=8, batch_size=4)
+    single = GrainBatches(data, 3)
+    expected = take(single, 4)
+    parts = [GrainBatches(data, 3, k, 2) for k in range(2)]
+    for part in parts:
+        take(part, 2)
+    resumed = GrainBatches(data, 3)
+    resumed.set_state(json.loads(json.dumps(parts[1].get_state())))
+    np.testing.assert_array_equal(take(resumed, 2), expected[2:])
+    single.set_state(parts[0].get_state())
+    halves = [GrainBatches(data, 3, k, 2) for k in range(2)]
+    for half in halves:
+        half.set_state(single.get_state())
+    mixed = np.stack([next(half).hr for half in halves], 1).reshape(expected[2].shape)
+    np.testing.assert_array_equal(mixed, expected[2])
+    for batches in (single, resumed, *parts, *halves):
+        batches.close()
+
+
+def test_workers_bind_a_run_to_its_processes(dataset):
+    data = DataConfig(path=str(dataset), crop=8, batch_size=4)
+    batches = GrainBatches(data, 3)
+    cursor = batches.get_state() | {"num_processes": 2, "num_workers": 1}
+    batches.close()
+    batches = GrainBatches(dataclasses.replace(data, num_workers=1), 3)
+    with pytest.raises(ValueError, match="written by 2"):
+        batches.set_state(cursor)
+    batches.close()
+
+
 def test_processes_share_the_stream(dataset, packed):
     for path in (str(dataset), str(packed)):
         data = DataConfig(path=path, frames=2, crop=8, batch_size=4)

@@ -152,6 +152,7 @@ class GrainBatches:
         if config.num_workers:
             dataset = _with_workers(dataset, config.num_workers)
         self._num_workers = config.num_workers
+        self._num_processes = process_count
         self._iterator = iter(dataset)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -162,12 +163,16 @@ class GrainBatches:
         return Batch(hr=batch["hr"], lr=batch["lr"])
 
     def get_state(self) -> dict[str, Any]:
-        """JSON-ready cursor."""
-        return {"num_workers": self._num_workers, "grain": self._iterator.get_state()}
+        """JSON-ready cursor, the same in every process."""
+        return {
+            "num_workers": self._num_workers,
+            "num_processes": self._num_processes,
+            "grain": self._iterator.get_state(),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue where `get_state` was called; the number of workers must be the
-        same.
+        same, and with workers that of processes.
         """
         if state["num_workers"] != self._num_workers:
             raise ValueError(
@@ -176,7 +181,25 @@ class GrainBatches:
                 "the order of windows depends on it, use "
                 f"--data.num-workers={state['num_workers']}"
             )
-        self._iterator.set_state(state["grain"])
+        before = state.get("num_processes", self._num_processes)
+        cursor = state["grain"]
+        if before != self._num_processes:
+            cursor = self._cursor_of(cursor, before)
+        self._iterator.set_state(cursor)
+
+    def _cursor_of(self, cursor: dict[str, Any], before: int) -> dict[str, Any]:
+        """The cursor of one of ``before`` processes, for one of those that there are
+        now.
+        """
+        if self._num_workers:
+            raise ValueError(
+                f"there are {self._num_processes} processes, the checkpoint was "
+                f"written by {before}: with --data.num-workers the order of windows "
+                "depends on it, use as many, or --data.num-workers=0 from the start"
+            )
+        # each process counts its own windows
+        number = cursor["next_index"] * before
+        return {"next_index": number // self._num_processes}
 
     def close(self) -> None:
         close = getattr(self._iterator, "close", None)
