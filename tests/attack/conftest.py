@@ -18,8 +18,6 @@ from tests.attack.outcome import Outcome
 from tests.tiny_models import tiny_nano
 
 DATA = Path(__file__).parents[1] / "data"
-NOT_YET = {"test_live_faults.py"}
-"""Files with laws that are not met everywhere yet, or that were never seen to be."""
 CHEAP = {"test_doors.py", "test_options.py"}
 """Files whose laws need no model: all their cases run always."""
 CASES = 2
@@ -28,15 +26,11 @@ CASES = 2
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Some laws are not met yet and may fail; of many cases some wait for the night."""
+    """Of many cases of a law most wait for the night."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.path.parent != Path(__file__).parent:
             continue
-        if item.path.name in NOT_YET:
-            item.add_marker(pytest.mark.xfail(reason="not met everywhere yet"))
-            # a law that may fail says nothing to a run that must pass
-            item.add_marker(pytest.mark.nightly)
         if item.path.name not in CHEAP:
             law = item.nodeid.partition("[")[0]
             cases.setdefault(law, []).append(item)
