@@ -176,7 +176,7 @@ def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
     phases = [_weighted_sum(weights, taps) for weights in kernel]
     shape = list(x.shape)
     shape[axis] = size * num_phases
-    interleaved = jnp.stack(phases, axis + 1)
+    interleaved = jnp.stack(phases, axis=axis + 1)
     return interleaved.reshape(shape)
 
 
