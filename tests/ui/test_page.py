@@ -435,7 +435,18 @@ def test_faults_are_sentences_in_their_place(
     page.fill("#f-size", "")
     expect(page.locator("#problem")).to_be_empty()
     assert page.get_attribute("#f-size", "aria-invalid") is None
-    # a job whose answer is no answer says so in its row
+    check_rows(page, server, entry)
+
+    full = serve("--folder", tmp_path / "full", "--spare-space", "1e9")
+    other = open_page(full.address, quiet=False)
+    other.set_input_files("#file", clips / "a.mp4")
+    words = other.locator("#welcome .small")
+    expect(words).to_contain_text("disk is full")
+
+
+def check_rows(page: Page, server: Server, entry: str) -> None:
+    """A fault of a job stands in its row, and what needs a removed video is gone."""
+    # the server does not answer
     done = server.post("api/jobs", {"input": entry, "options": {"seed": 1}})["id"]
     row = page.locator(f"[data-id='{done}']")
     row.locator("[data-deed=pause]").click()
@@ -455,12 +466,6 @@ def test_faults_are_sentences_in_their_place(
     page.wait_for_selector("html[data-ready=yes]")
     assert page.locator("#history [data-deed=again]").count() == 0
     assert page.locator("#history [data-deed=delete]").count() == 1
-
-    full = serve("--folder", tmp_path / "full", "--spare-space", "1e9")
-    other = open_page(full.address, quiet=False)
-    other.set_input_files("#file", clips / "a.mp4")
-    words = other.locator("#welcome .small")
-    expect(words).to_contain_text("disk is full")
 
 
 def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
@@ -482,17 +487,7 @@ def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
         names.append(name)
     for page in pages:
         expect(page.locator("#queue .job")).to_have_count(20)
-    row = pages[0].locator(f"[data-id='{names[5]}'] .grip")
-    row.focus()
-    pages[0].keyboard.press("ArrowUp")
-    expected = [*names[:4], names[5], names[4], *names[6:]]
-    wait_until(lambda: order_of(pages[1]), lambda order: order == expected)
-    # by drag: the seventh in front of the second
-    seventh = pages[1].locator(f"[data-id='{names[6]}'] .grip")
-    seventh.drag_to(pages[1].locator(f"[data-id='{names[1]}'] .title"))
-    expected.remove(names[6])
-    expected.insert(1, names[6])
-    wait_until(lambda: order_of(pages[0]), lambda order: order == expected)
+    expected = check_order(pages, names)
 
     # one works while the next one waits, and the server dies in the middle
     first, second = (pages[0].locator(f"[data-id='{name}']") for name in names[:2])
@@ -517,6 +512,22 @@ def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
     second.locator("[data-deed=cancel]").click()
     gone = pages[1].locator(f"#history [data-id='{names[1]}']")
     expect(gone).to_have_count(1)
+
+
+def check_order(pages: list[Page], names: list[str]) -> list[str]:
+    """Move two jobs, by keys and by drag, as both tabs see; returns the new order."""
+    row = pages[0].locator(f"[data-id='{names[5]}'] .grip")
+    row.focus()
+    pages[0].keyboard.press("ArrowUp")
+    expected = [*names[:4], names[5], names[4], *names[6:]]
+    wait_until(lambda: order_of(pages[1]), lambda order: order == expected)
+    # by drag: the seventh in front of the second
+    seventh = pages[1].locator(f"[data-id='{names[6]}'] .grip")
+    seventh.drag_to(pages[1].locator(f"[data-id='{names[1]}'] .title"))
+    expected.remove(names[6])
+    expected.insert(1, names[6])
+    wait_until(lambda: order_of(pages[0]), lambda order: order == expected)
+    return expected
 
 
 def order_of(page: Page) -> Any:
