@@ -9,6 +9,7 @@ good as it was.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ import numpy as np
 from sdvsr_jax.models.restorer import residual_channels
 from sdvsr_jax.types import Params
 from sdvsr_jax.weights import load as checkpoint
+from train import command
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
     import tyro
 
     settings = tyro.cli(Settings, args=arguments, prog="python -m train.blend")
+    return command.run(partial(_write, settings))
+
+
+def _write(settings: Settings) -> None:
+    command.require_new(settings.out, "--out")
     _, start = checkpoint.load(settings.start)
     config, trained = checkpoint.load(settings.trained)
     params = blend(start, trained, settings.share)
     checkpoint.save(settings.out, config, params)
-    return 0
 
 
 if __name__ == "__main__":

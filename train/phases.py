@@ -17,6 +17,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from configs import DataConfig
 from sdvsr_jax.config import ModelConfig
@@ -25,6 +26,7 @@ from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import StreamState, init_state, step
 from sdvsr_jax.types import Array, Float, LRFrame, Params, Prepared, SRFrame
 from sdvsr_jax.weights import load as checkpoint
+from train import command
 from train.data.source import open_batches
 from train.frames import Video, video_of
 
@@ -35,7 +37,7 @@ PASSES = 2
 class Settings:
     """Which weights, where to, and the windows to measure on."""
 
-    weights: str
+    weights: tyro.conf.Positional[str]
     out: Path
     data: DataConfig = field(default_factory=DataConfig)
     windows: int = 16
@@ -78,9 +80,12 @@ def centred(params: Params, pattern: Float[Array, "p q 3"]) -> Params:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the pattern's deviation before each pass and after the last, in levels."""
-    import tyro
-
     settings = tyro.cli(Settings, args=arguments, prog="python -m train.phases")
+    return command.run(functools.partial(_write, settings))
+
+
+def _write(settings: Settings) -> None:
+    command.require_new(settings.out, "--out")
     config, params = checkpoint.load(settings.weights)
     data = dataclasses.replace(settings.data, batch_size=settings.windows, frames=8)
     batches = open_batches(data)
@@ -93,7 +98,6 @@ def main(arguments: list[str] | None = None) -> int:
     pattern = mean_pattern(params, video, config)
     _print_deviation(pattern)
     checkpoint.save(settings.out, config, params)
-    return 0
 
 
 def _print_deviation(pattern: Array) -> None:

@@ -11,8 +11,8 @@ LR/HR pairs to look at.
 
 import dataclasses
 import logging
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +30,7 @@ from rich.progress import (
 from rich.table import Table
 
 from configs import DataConfig, Degradation
+from train import command
 from train.data.batch import Picture
 
 
@@ -235,22 +236,20 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m train.prepare",
         description=__doc__,
     )
+    return command.run(partial(_prepare, settings))
+
+
+def _prepare(settings: Prepare) -> None:
     console = Console()
-    try:
-        if settings.source is not None:
-            build(settings, console)
-            draw_sheet(settings, console)
-        if settings.pack:
-            pack(settings, console)
-        if settings.source is None and not settings.pack:
-            draw_sheet(settings, console)
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 1
-    return 0
+    if settings.pack:
+        command.require_new(settings.pack, "--pack")
+    if settings.source is not None:
+        build(settings, console)
+        draw_sheet(settings, console)
+    if settings.pack:
+        pack(settings, console)
+    if settings.source is None and not settings.pack:
+        draw_sheet(settings, console)
 
 
 if __name__ == "__main__":
