@@ -5,18 +5,12 @@ repository are found here.
 import os
 import signal
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 # Most of the time of a test is compilation, and tiny models run as fast without LLVM's
-# optimisations. The older emitters of loops compile in half of the time; a jaxlib that
-# does not know them would end the process.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0"
-    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
-)
+# optimisations.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import compiled_programs
 import jax
@@ -32,7 +26,7 @@ settings.load_profile("compiling")
 # start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-install_import_hook(["sdvsr_jax", "train"], "beartype.beartype")
+install_import_hook(["sdvsr_jax", "train"], "type_checks.check")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 ROOT = Path(__file__).parents[1]

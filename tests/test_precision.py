@@ -49,6 +49,7 @@ def run(
     return np.stack([np.asarray(sr) for sr in outputs])
 
 
+@pytest.mark.heavy(40)
 def test_the_published_form_in_bfloat16_is_near_float32() -> None:
     config = dataclasses.replace(
         tiny_models.tiny_published(), flow=tiny_models.tiny_nano().flow
@@ -63,7 +64,9 @@ def test_the_published_form_in_bfloat16_is_near_float32() -> None:
     assert 0 < error < PUBLISHED_ERROR
 
 
-@pytest.mark.parametrize("form", tiny_models.TINY)
+@pytest.mark.parametrize(
+    "form", [pytest.param("published", marks=pytest.mark.heavy(40)), "nano", "restored"]
+)
 def test_kernels_in_the_order_of_a_gpu_give_the_same_frames(form: str) -> None:
     config = dataclasses.replace(
         tiny_models.TINY[form](), flow=tiny_models.tiny_nano().flow

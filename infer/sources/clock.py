@@ -1,5 +1,6 @@
 """Unbroken clocks for the output, whatever the source's timestamps do."""
 
+import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
@@ -17,6 +18,8 @@ JOINABLE = ("flv",)
 """Formats that are joined although FFmpeg does not say so."""
 MAX_STEP_BACK = Fraction(1, 10)
 """Seconds by which packets of a stream may overlap where two files were joined."""
+SHORTEST = Fraction(1, 1000)
+"""Seconds between frames to which the source gives one time: Matroska has no less."""
 MAX_B_FRAMES = 4
 """Frames by which times of display run back in common streams."""
 
@@ -35,6 +38,8 @@ class Clock:
         self._offset: int | None = None
         self._last: int | None = None
         self._gap = frame_ticks
+        shortest = math.ceil(SHORTEST / base)
+        self._shortest = max(1, min(shortest, frame_ticks))
         self.num_jumps = 0
         self.num_repaired = 0
 
@@ -55,7 +60,7 @@ class Clock:
         ticks = self._next() if time is None else self._continued(time)
         self.num_repaired += time is None
         if self._last is not None and ticks <= self._last:
-            ticks = self._last + 1
+            ticks = self._last + self._shortest
             self.num_repaired += 1
         self._last = ticks
         return ticks

@@ -88,6 +88,7 @@ def test_resume_needs_something_to_resume(upscale, source):
     assert upscale("--video", source, "--resume", "--restart")[0] == 2
 
 
+@pytest.mark.heavy(60)
 def test_seams_of_the_shipped_model_stay_within_rounding(tmp_path):
     clip, outputs = str(ROOT / "examples" / "nasa_320x180.mp4"), []
     for tile in ("off", "160"):

@@ -53,6 +53,17 @@ def test_the_distance_of_two_frames_is_the_sources(
     assert clock.num_jumps == clock.num_repaired == 0
 
 
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=50))
+def test_frames_of_one_time_stay_apart_in_a_file_of_milliseconds(
+    repetitions: list[int],
+) -> None:
+    """As a network that sends packets twice gives them, 25 frames/s."""
+    clock = Clock(BASE, FRAME)
+    times = [clock.ticks(seconds(FRAME * (count // 20))) for count in repetitions]
+    milliseconds = [round(1000 * seconds(ticks)) for ticks in times]
+    assert all(a < b for a, b in pairwise(milliseconds))
+
+
 def test_two_days_of_ntsc_frames_do_not_drift_and_pass_the_wraps_of_mpeg_ts() -> None:
     frame, wrap = 3003, 2**33
     clock = Clock(BASE, frame)

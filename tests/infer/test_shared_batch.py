@@ -44,11 +44,11 @@ def test_a_folder_is_done_but_for_its_bad_file(
     lone, shared = tmp_path / "alone", tmp_path / "shared"
     for place in (lone, shared):
         place.mkdir()
-    report = tmp_path / "r.json"
+    results = tmp_path / "r.json"
     words = ("--video", folder, "--segment", 2)
     single = upscale(*words, "-o", lone, model=cutting_model)
     status, report = upscale(
-        *(*words, "-o", shared, "--workers", 2, "--report", report),
+        *(*words, "-o", shared, "--workers", 2, "--report", results),
         model=cutting_model,
     )
     assert (single[0], status) == (1, 1)
@@ -56,7 +56,7 @@ def test_a_folder_is_done_but_for_its_bad_file(
     assert report.index("begin    " + str(folder / "2.mkv")) < report.index("0.mkv\n")
     for path in sorted(lone.iterdir()):
         assert (shared / path.name).read_bytes() == path.read_bytes()
-    reports = json.loads(report.read_text("utf-8"))
+    reports = json.loads(results.read_text("utf-8"))
     assert [("error" in entry) for entry in reports] == [False] * 3 + [True]
     status, report = upscale(*words, "-o", shared, "--workers", 2, model=cutting_model)
     assert status == 1

@@ -79,7 +79,11 @@ def test_thirty_scenes_of_any_length_keep_two_to_eight_workers_busy():
 def test_a_worker_of_half_the_speed_is_busy_to_the_end():
     film = Film(12000, 100, tuple(range(0, 12000, 100)))
     plan = forecast(film, 2, speeds={1: 0.5})
-    assert plan.longest <= 1.03 * film.total / 1.5
+    # where a group begins at a cut, the scene before it is computed for its state: a
+    # group each time that one worker takes from the other, three times here
+    assert plan.waste <= 3 * film.group
+    # at the end the slow one may still be at its last group
+    assert plan.longest <= (film.total + plan.waste) / 1.5 + film.group / 0.5
 
 
 def test_the_plan_is_told_before_the_start():
