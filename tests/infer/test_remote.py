@@ -138,9 +138,9 @@ def test_wrong_use_is_told(words, answer, bucket, upscale):
 @pytest.mark.heavy(60)
 def test_a_real_s3_server(bucket, upscale, monkeypatch, tmp_path):
     pytest.importorskip("s3fs")
-    from moto.server import ThreadedMotoServer
+    moto = pytest.importorskip("moto.server")
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
