@@ -16,8 +16,8 @@ machines that have the hours for it.
 The weights in the package had 1240 steps of `restore`, the first 390 of `joint` and all
 of `steady`, and lie between those and the weights before (clean LPIPS stays):
 
-python -m train.blend --start nano --trained runs/real/steady/weights.safetensors \
-    --share 0.7 --out nano.safetensors
+python -m train.blend --start before.safetensors \
+    --trained runs/real/steady/weights.safetensors --share 0.7 --out nano.safetensors
 
 Cost: 0.047 TFLOP a step of `restore`, 0.13 of `joint` and 0.14 of `steady` (LPIPS not
 counted).

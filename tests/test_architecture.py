@@ -165,6 +165,20 @@ def is_excused(name: str, other: str) -> bool:
     )
 
 
+def packages_after(lines: list[str]) -> set[str]:
+    """The packages that a fresh process has imported when it has run these lines."""
+    ends = ["import sys", "print(*{name.split('.')[0] for name in sys.modules})"]
+    result = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines + ends)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=200,
+    )
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
 def test_upscaling_starts_without_what_only_training_needs() -> None:
     """Every module of the library and the command, imported in a fresh process."""
     rooms = ("sdvsr_jax", "infer")
@@ -176,36 +190,18 @@ def test_upscaling_starts_without_what_only_training_needs() -> None:
         if not name.startswith(("ui", "cluster"))
     ]
     lines = [
-        "import importlib, sys",
+        "import importlib",
         f"for name in {names}: importlib.import_module(name)",
-        "print(*{name.split('.')[0] for name in sys.modules})",
     ]
-    result = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=200,
-    )
-    assert result.returncode == 0, result.stderr
-    assert not TRAINING & set(result.stdout.split())
+    assert not TRAINING & packages_after(lines)
 
 
 def test_a_start_with_kept_programs_imports_no_networks() -> None:
     """A file job's modules; an engine imports the networks where it must trace them."""
     names = ("command.upscale", "jobs.announce", "jobs.file_job", "model.engine")
     lines = [f"import infer.{name}" for name in names]
-    lines += ["import sys", "print(*{name.split('.')[0] for name in sys.modules})"]
-    result = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=200,
-    )
-    assert result.returncode == 0, result.stderr
     absent = {"flax", "scipy", "optax", "huggingface_hub", "ray", "starlette"}
-    assert not absent & set(result.stdout.split())
+    assert not absent & packages_after(lines)
 
 
 def test_models_share_layers_and_never_import_each_other() -> None:

@@ -240,9 +240,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _prepare(settings: Prepare) -> None:
+    from train.data.packed import lr_path
+
     console = Console()
     if settings.pack:
-        command.require_new(settings.pack, "--pack")
+        # the second one is written for degradations other than bicubic
+        for path in (settings.pack, lr_path(settings.pack)):
+            command.require_new(path, "--pack")
     if settings.source is not None:
         build(settings, console)
         draw_sheet(settings, console)

@@ -34,6 +34,17 @@ def test_no_output_takes_the_place_of_a_file(
     assert target.read_bytes() == PRECIOUS
 
 
+def test_the_second_file_of_a_pack_takes_no_place_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody names the file of LR frames beside it."""
+    beside = tmp_path / "real.lr.npy"
+    beside.write_bytes(PRECIOUS)
+    assert prepare.main(["--pack", str(tmp_path / "real.npy")]) == 1
+    assert str(beside) in capsys.readouterr().err
+    assert beside.read_bytes() == PRECIOUS
+
+
 def test_a_link_that_leads_nowhere_is_a_file_too(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "nowhere")
