@@ -1,5 +1,5 @@
 r"""Real video: a restorer in front of the shipped `nano`, and the chain behind it
-trained on what people have.
+trained on the video that people have.
 
 python -m train.prepare ~/clips --out data/train --trim 0.05 --validation 0.06 \
     --max-frames 40

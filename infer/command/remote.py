@@ -70,7 +70,7 @@ class Copy:
 
     @property
     def record(self) -> Path:
-        """What was stored of it, and the identity of that."""
+        """The stored output of a video, and its identity."""
         return self.root / f"{self.name}.json"
 
 
@@ -125,7 +125,7 @@ class Errand:
         self.has_failed = False
 
     def do(self, portion: Sequence[Copy]) -> None:
-        """Fetches videos, does them, and stores what is finished, however they end."""
+        """Fetches videos, does them, and stores finished outputs, however it ends."""
         _keep_only(self._root / "in", portion)
         fetched = [copy for copy in portion if self._try(_fetch, copy)]
         if not fetched:
@@ -269,7 +269,7 @@ def _fetch(copy: Copy, options: Options) -> None:
 
 
 def _store(copy: Copy, options: Options) -> None:
-    """Writes finished outputs back, and removes what is here of them."""
+    """Writes finished outputs back, and removes their local copies."""
     finished = [p for p in copy.results.glob("*") if not p.name.startswith(".")]
     if not finished:
         return

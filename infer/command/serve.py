@@ -108,7 +108,7 @@ class Watch:
 
 
 class Commands:
-    """What signals ask for: ends (SIGTERM, SIGINT) and reads (SIGHUP). A second signal
+    """Requests by signals: ends (SIGTERM, SIGINT) and reads (SIGHUP). A second signal
     to end ends at once.
     """
 

@@ -79,7 +79,7 @@ class StreamsFile:
 
 
 def read_streams(path: str) -> StreamsFile:
-    """Reads the file; ValueError says what is wrong in it, and where."""
+    """Reads the file; ValueError names the fault and its place."""
     try:
         content = tomllib.loads(Path(path).read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -53,9 +53,9 @@ def no_delivery(report: Report) -> None:
 
 
 class Means(NamedTuple):
-    """What computes the frames: an engine here, or workers elsewhere.
+    """The maker of the frames: an engine here, or workers elsewhere.
 
-    identity: what must be equal for a job to go on. report: for people.
+    identity: must be equal for a job to go on. report: for people.
     """
 
     identity: dict[str, Any]

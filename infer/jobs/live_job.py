@@ -55,7 +55,7 @@ GOODBYE = 0.5
 
 
 class LiveModel(Stepper, Protocol):
-    """What upscales the frames of a session; `Engine` is one."""
+    """A model that upscales the frames of a session; `Engine` is one."""
 
     def start(self, seed: int, degree: float) -> StreamState:
         """Returns the fresh state of a stream."""
@@ -249,7 +249,7 @@ def _losses_told(target: Target) -> Iterator[None]:
 def prepare_engine(
     options: Options, engines: Engines, source: LiveSource, spec: VideoSpec
 ) -> Engine:
-    """Loads and compiles what upscales the frames of a source, and runs it once."""
+    """Loads and compiles the engine for the frames of a source, and runs it once."""
     info = source.info
     model = load(options, engines)
     deep = info.layout.is_deep

@@ -128,7 +128,7 @@ class LivePool:
                 del self.sessions[name]
 
     def look_after(self) -> None:
-        """Gives back what streams had that are over."""
+        """Gives back the places of streams that are over."""
         for session in self.sessions.values():
             if session.is_over:
                 self._leave(session)

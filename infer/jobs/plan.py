@@ -46,7 +46,7 @@ class Plan:
 
     spec: None for PNG frames. notes: said to the user before the start. place: where
     the output is put, if its final name is not given to it yet. cut_at: frames of the
-    source at which the stream forgets what was before.
+    source at which the stream forgets all before.
     """
 
     info: VideoInfo

@@ -301,7 +301,7 @@ class WorkFolder:
         self._write(f"{name}.facts", content)
 
     def recall(self, name: str) -> dict[str, Any] | None:
-        """Returns what an earlier run has kept under this name."""
+        """Returns the value that an earlier run has stored under this name."""
         try:
             return read_sealed(self.path / f"{name}.facts")
         except JobError:

@@ -198,8 +198,8 @@ def result_shape(ready: Compiled) -> Any:
 
 
 def _processor() -> str:
-    """Returns what decides the code for this CPU; '' where code is not kept: on GPUs,
-    and where nobody says which CPU this is.
+    """Returns the properties of this CPU that decide its code; '' where code is not
+    kept: on GPUs, and where nobody says which CPU this is.
     """
     if program_device().platform != "cpu":
         return ""
@@ -311,7 +311,7 @@ def _setting(name: str) -> Any:
 
 
 def _read(path: Path, load: Callable[[bytes], Kept]) -> Kept | None:
-    """Returns what is kept; None if it is not there or not as it was written."""
+    """Returns the stored program; None if there is none or its bytes have changed."""
     try:
         # A link in the place of a program is not ours.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))

@@ -42,8 +42,8 @@ TURNING = (0, 1, 3, 4)
 class Check:
     """One property of the output.
 
-    ok: it is as expected. found: its value. note: why it may differ. what: the
-    part of it that is not as expected, where it has parts.
+    ok: it is as expected. found: its value. note: why it may differ. what: its
+    part that differs, where it has parts.
     """
 
     name: str

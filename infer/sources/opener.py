@@ -310,7 +310,7 @@ def find_link_out(folder: str) -> str:
 def find_no_file(folder: str) -> str:
     """Returns the first pipe, socket or device below a folder, or ''.
 
-    FFmpeg would wait for ever for what a pipe has to say.
+    FFmpeg would wait for ever for the writer of a pipe.
     """
     for place in _places(folder):
         is_usual = os.path.isfile(place) or os.path.isdir(place)

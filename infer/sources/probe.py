@@ -248,7 +248,7 @@ def describe(
 
 
 def _pop_alpha_mode(words: dict[str, str]) -> str | None:
-    """Removes what is said about the alpha channel: VP8 and VP9 keep it in a second
+    """Removes the statements about an alpha channel: VP8 and VP9 keep it in a second
     picture that FFmpeg's own decoders leave alone, and a file without it must not say
     that it has one.
 

@@ -63,7 +63,7 @@ def _add_server_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/api/about", tags=["server"], operation_id="about")
     async def get_about() -> About:
-        """What the page needs to draw itself, the form of the options among it."""
+        """Facts for the page to draw itself from, the form of options among them."""
         return About(
             version=program_version(),
             demo=DEMO.exists(),

@@ -29,13 +29,13 @@ class _Sent:
         return len(data)
 
     def flush(self) -> None:
-        """What is written is taken by `take`."""
+        """Nothing is left here: `take` gives the bytes."""
 
     def close(self) -> None:
         """Nothing is open."""
 
     def take(self) -> bytes:
-        """Returns what was written since the last call."""
+        """Returns the bytes since the last call."""
         data = b"".join(self._parts)
         self._parts.clear()
         return data

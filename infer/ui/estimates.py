@@ -1,5 +1,5 @@
-"""Time, memory and file size of a job before it starts: from what has run here before,
-else from the prediction of `sdvsr plan`.
+"""Time, memory and file size of a job before it starts: from earlier runs here, else
+from the prediction of `sdvsr plan`.
 """
 
 import os
@@ -39,7 +39,7 @@ class Speed(NamedTuple):
 
 
 def estimate(server: Server, entry: str, plan: "Plan", words: list[str]) -> Estimate:
-    """Returns what the planned job will take, as far as it is known now. While a
+    """Returns the cost of the planned job, as far as it is known now. While a
     preview of the video works nothing is begun: its own report will tell more, and its
     first frame is waited for.
     """
@@ -64,7 +64,7 @@ def estimate(server: Server, entry: str, plan: "Plan", words: list[str]) -> Esti
 
 
 def _facts(plan: "Plan") -> Estimate:
-    """Returns what the plan itself says."""
+    """Returns the plan's own figures."""
     width, height = plan.size
     return Estimate(
         width=width,

@@ -1,4 +1,4 @@
-"""Answers that take seconds: a request gets what is there, and asks again."""
+"""Answers that take seconds: a request gets the state so far, and asks again."""
 
 import asyncio
 import logging
@@ -35,7 +35,7 @@ class Later:
         return Answer(None, True)
 
     async def close(self) -> None:
-        """Give up what is not finished."""
+        """Give up all unfinished work."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -59,7 +59,7 @@ class Later:
 
 
 class Answer(NamedTuple):
-    """What is known of a question. value: None also where it cannot be answered."""
+    """The state of a question. value: None also where it cannot be answered."""
 
     value: Any
     is_pending: bool

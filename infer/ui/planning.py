@@ -1,4 +1,4 @@
-"""What a job will do, decided before it is queued, by the command's own plan."""
+"""The plan of a job before it is queued, by the command's own code."""
 
 import os
 import threading
@@ -26,7 +26,7 @@ _one_at_a_time = threading.Lock()
 
 
 def load_planning() -> None:
-    """Import what plans need; a second call is quick."""
+    """Import the modules that plans need; a second call is quick."""
     import infer.jobs.plan  # noqa: F401
 
 

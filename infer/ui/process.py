@@ -64,7 +64,7 @@ class Process:
         return alive
 
     def stop(self) -> None:
-        """Ask it to end; what is finished stays in its work folder."""
+        """Ask it to end; finished segments stay in its work folder."""
         if self._asked is None:
             self._asked = time.monotonic()
             self._send(signal.SIGTERM)

@@ -121,7 +121,7 @@ class Queue:
         shutil.rmtree(self.folder_of(name), ignore_errors=True)
 
     def tick(self) -> None:
-        """Look after the processes and start what may start; called often."""
+        """Look after the processes and start jobs that may start; called often."""
         for name, process in list(self._processes.items()):
             record = self._records[name]
             if process.is_alive():

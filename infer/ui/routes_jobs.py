@@ -60,7 +60,7 @@ def job_routes(server: Server) -> APIRouter:
 
     @routes.post("/estimate", operation_id="estimateJob")
     async def estimate_job(wish: new_job) -> Estimate:  # type: ignore[valid-type]
-        """What a job would take, and whether it would start."""
+        """The cost of a job, and whether it would start."""
         entry = server.inputs.ready(wish.input)
         values, folder = _values(wish), server.folder / "jobs"
         plan, words = await run_in_threadpool(

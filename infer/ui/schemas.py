@@ -1,4 +1,4 @@
-"""What the interface says and takes, as types: the OpenAPI document is written from
+"""Requests and answers of the interface, as types: the OpenAPI document is written from
 them, requests are checked by them, and the journals on disk hold them.
 """
 
@@ -108,7 +108,7 @@ class Job(BaseModel):
 
 
 class JobRecord(BaseModel):
-    """The journal of a job, with what the page does not see."""
+    """The journal of a job, with the fields that the page does not see."""
 
     job: Job
     source: str
@@ -128,7 +128,7 @@ class JobChange(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What a job will take, as far as it can be told before. basis of time and memory:
+    """The cost of a job, as far as it can be told before. basis of time and memory:
     an earlier run with the same or another size, or predicted as by `sdvsr plan`, which
     can be wrong by a factor of two or three. bytes_basis: which frames were encoded to
     learn the size of the file; the enlarged source gives a smaller one than sharp
@@ -158,7 +158,7 @@ class Health(BaseModel):
 
 
 class About(BaseModel):
-    """What the page needs to draw itself."""
+    """Facts for the page to draw itself from."""
 
     version: str
     demo: bool

@@ -1,4 +1,4 @@
-"""Who may talk to the server: one middleware in front of everything else."""
+"""Access to the server: one middleware in front of everything else."""
 
 import hmac
 import json

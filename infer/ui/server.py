@@ -42,7 +42,7 @@ class Metrics:
 
 
 class Server:
-    """Inputs, queue and what is shared by all requests."""
+    """Inputs, queue and all else that requests share."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -97,7 +97,7 @@ class Server:
         return counts
 
     def update_metrics(self) -> None:
-        """Fill in what is only known when somebody asks."""
+        """Fill in the values that are only known when somebody asks."""
         for state in ("queued", "running", "paused", "done", "failed", "cancelled"):
             self.metrics.jobs.labels(state=state).set(self.count().get(state, 0))
         self.metrics.free.set(free_space(self.folder))

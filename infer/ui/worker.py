@@ -53,7 +53,7 @@ def serve(
 
 class Worker:
     """The server's end. The process starts with the first question and stays, so that
-    what it has loaded is there for the next one.
+    its programs are there for the next one.
     """
 
     def __init__(self, module: str, **environment: str) -> None:
