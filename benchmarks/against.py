@@ -6,6 +6,7 @@ computes our step are compared with our float32 ones.
 """
 
 import argparse
+import functools
 from collections.abc import Callable
 
 import jax
@@ -131,8 +132,11 @@ def _makers(
     is_small = isinstance(config.flow, FlowNetConfig)
     on_cpu = jax.default_backend() == "cpu"
     if is_small and on_cpu and config.compute_dtype == "float32":
+        graph = functools.cache(lambda: runtimes.export(config, raw, lr))
         for name, load in runtimes.GRAPHS.items():
-            makers[name] = lambda load=load: runtimes.exported(load, config, raw, lr)
+            makers[name] = lambda load=load: runtimes.run_graph(
+                load, graph(), config, lr
+            )
         for name, make in runtimes.COMPACT.items():
             makers[name] = lambda make=make: make(lr)
     return makers

@@ -9,6 +9,7 @@ try out which algorithm is fastest, so a real device's program is a little diffe
 import argparse
 import collections
 import functools
+import os
 import re
 from typing import Any
 
@@ -21,6 +22,7 @@ from sdvsr_jax.networks import init_params
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
+from sdvsr_jax.types import Params
 
 # XLA asks this of a device before it decides how to tile and fuse; the figures are from
 # the vendor's data sheets.
@@ -79,6 +81,9 @@ def run(options: argparse.Namespace) -> int:
 
 def absent_device(name: str) -> Any:
     """Returns a device that programs can be compiled for, and nothing else."""
+    # The libraries that only run programs need not be there.
+    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    # It may load the plugin.
     from jax.experimental import topologies
 
     target = TARGETS[name]
@@ -140,9 +145,9 @@ def measure(config: ModelConfig, lr: report.Size, device: Any) -> Row:
 
 
 def _compiled(config: ModelConfig, lr: report.Size, device: Any) -> Any:
-    key = jax.random.key(0)
-    # Shapes alone: the published model's weights need not exist.
-    params = jax.eval_shape(lambda: prepare(init_params(key, config), config))
+    # Shapes alone: nothing runs on a device that is not there, and the published
+    # model's weights need not exist.
+    params = jax.eval_shape(lambda: prepare(_new_params(config), config))
     state = jax.eval_shape(lambda: init_state(config, 1, lr.height, lr.width))
     frame = jax.ShapeDtypeStruct((1, lr.height, lr.width, 3), "float32")
     place = jax.sharding.SingleDeviceSharding(device)
@@ -154,6 +159,10 @@ def _compiled(config: ModelConfig, lr: report.Size, device: Any) -> Any:
         compiler_options=compiler_options(),
     )
     return run.lower(params, state, frame).compile()
+
+
+def _new_params(config: ModelConfig) -> Params:
+    return init_params(jax.random.key(0), config)
 
 
 def kernels(program: str) -> Counts:

@@ -57,8 +57,11 @@ def run_sizes(options: argparse.Namespace, results: report.Results) -> None:
     # One size after the other: on a CPU small frames pay for pages that large ones
     # gave back.
     rows = _measure_all(options, results, options.sweep or SWEEP, [1])
-    for name in options.models:
-        points = [row for row in rows if row["model"] == name and "median_ms" in row]
+    curves: dict[str, list[Row]] = {}
+    for row in rows:
+        name = f"{row['model']} {row['precision']}"
+        curves.setdefault(name, []).append(row)
+    for name, points in curves.items():
         print(f"{name}: ms = a * pixels ** {exponent(points):.3f} (1: linear)")
 
 
@@ -110,11 +113,13 @@ def _show(rows: list[Row]) -> None:
 
 def exponent(points: list[Row]) -> float:
     """Returns b of ms = a * pixels**b by least squares: 1 is linear."""
-    if len(points) < 2:
+    # A size that the device refused has no time.
+    timed = [point for point in points if "median_ms" in point]
+    if len(timed) < 2:
         return float("nan")
     # A power is a straight line between logarithms.
-    pixels = np.log([np.prod(point["lr"]) for point in points])
-    times = np.log([point["median_ms"] for point in points])
+    pixels = np.log([np.prod(point["lr"]) for point in timed])
+    times = np.log([point["median_ms"] for point in timed])
     slope, _ = np.polyfit(pixels, times, 1)
     return float(slope)
 
@@ -168,7 +173,7 @@ def measure(
     programs: dict[str, Program] = {}
     rows: list[Row] = []
     for number, form in enumerate(forms):
-        weights = prepared_params(form.config) if params is None else params
+        weights = _weights(form.config) if params is None else params
         try:
             program = Program(form, lr, weights)
             # Kernels are loaded and graphs recorded by the first call.
@@ -186,6 +191,10 @@ def measure(
             row["operations"] = profile.operations(program.run, program, profile_frames)
         rows.append(row)
     return rows
+
+
+# Of the large model they take longer to draw than a frame to compute.
+_weights = functools.lru_cache(maxsize=1)(prepared_params)
 
 
 def form_row(

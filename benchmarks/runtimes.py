@@ -97,16 +97,13 @@ def torch_step(config: ModelConfig, raw: Params, lr: Size, mode: str) -> Stream:
     return Stream(lambda index: run(*inputs[index % NUM_INPUTS]), to_numpy)
 
 
-def exported(
-    load: Callable[[Path], Graph], config: ModelConfig, raw: Params, lr: Size
-) -> Stream:
-    """Returns our step in the runtime that ``load`` reads an ONNX graph with.
+def export(config: ModelConfig, raw: Params, lr: Size) -> bytes:
+    """Returns our step as an ONNX graph: state, frame, noise -> state, frame.
 
     The noise is an input, because graphs have no random numbers like JAX's.
     """
-    inputs = step_inputs(config, lr)
-    state = init_state(config, 1, lr.height, lr.width)
-    leaves, tree = jax.tree.flatten(state._replace(key=None))
+    to_onnx = importlib.import_module("jax2onnx").to_onnx
+    state, leaves, tree = _flat_state(config, lr)
     params = prepared_params(config, raw)
 
     def flat_step(*arrays: jax.Array) -> tuple[jax.Array, ...]:
@@ -116,7 +113,31 @@ def exported(
         after, sr = step(params, before, frame, config=config, noise=noise)
         return (*jax.tree.leaves(after._replace(key=None)), sr)
 
-    run = load_graph(load, flat_step, [*leaves, *inputs[0]])
+    arrays = [*leaves, *step_inputs(config, lr)[0]]
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
+    graph = to_onnx(flat_step, inputs=shapes, model_name="step")
+    return graph.SerializeToString()
+
+
+def _flat_state(config: ModelConfig, lr: Size) -> tuple[StreamState, list, Any]:
+    """The state with its key, which a graph does not take; the arrays of the rest, and
+    how they hang together.
+    """
+    state = init_state(config, 1, lr.height, lr.width)
+    leaves, tree = jax.tree.flatten(state._replace(key=None))
+    return state, leaves, tree
+
+
+def run_graph(
+    load: Callable[[Path], Graph], graph: bytes, config: ModelConfig, lr: Size
+) -> Stream:
+    """Returns the step of `export` in the runtime that ``load`` reads it with."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "step.onnx"
+        path.write_bytes(graph)
+        run = load(path)
+    inputs = step_inputs(config, lr)
+    _, leaves, _ = _flat_state(config, lr)
     carried = [np.asarray(leaf) for leaf in leaves]
 
     def advance(index: int) -> np.ndarray:
@@ -125,19 +146,6 @@ def exported(
         return sr
 
     return Stream(advance)
-
-
-def load_graph(
-    load: Callable[[Path], Graph], function: Callable, arrays: list[jax.Array]
-) -> Graph:
-    """Returns the function as an ONNX graph in a runtime."""
-    to_onnx = importlib.import_module("jax2onnx").to_onnx
-    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
-    graph = to_onnx(function, inputs=shapes, model_name="step")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "step.onnx"
-        path.write_bytes(graph.SerializeToString())
-        return load(path)
 
 
 def onnxruntime_graph(path: Path) -> Graph:

@@ -51,7 +51,8 @@ def test_another_implementation_is_judged_by_its_frames(
 
     frames = {"same": right, "wrong": [0 * frame for frame in right]}
     monkeypatch.setattr(runtimes, "GRAPHS", {name: name for name in frames})
-    monkeypatch.setattr(runtimes, "exported", lambda name, *_: shown(frames[name]))
+    monkeypatch.setattr(runtimes, "export", lambda *_: b"")
+    monkeypatch.setattr(runtimes, "run_graph", lambda name, *_: shown(frames[name]))
     monkeypatch.setattr(runtimes, "COMPACT", {"refuses": refuse})
     rows = against.compare(config, LR, 2, modes=[], raw=raw)
     first, same, wrong, refused = rows
@@ -71,7 +72,8 @@ def test_the_step_with_its_state_goes_to_another_runtime(name: str) -> None:
     config, _ = tiny_models.tiny("nano")
     raw = random_params(config)
     ours = runtimes.ours(config, raw, LR)
-    theirs = runtimes.exported(runtimes.GRAPHS[name], config, raw, LR)
+    graph = runtimes.export(config, raw, LR)
+    theirs = runtimes.run_graph(runtimes.GRAPHS[name], graph, config, LR)
     assert theirs.error(ours) <= against.TOLERANCE
 
 
