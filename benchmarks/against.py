@@ -1,5 +1,5 @@
-"""Our step beside what else computes it, in one run: the same weights, noise and
-frames; on a CPU also beside a network that a user might pick instead.
+"""Our step beside other implementations of it, in one run: the same weights, noise
+and frames; on a CPU also beside a network that a user might pick instead.
 
 Each implementation takes turns with our plain program, and the frames of each that
 computes our step are compared with our float32 ones.
@@ -88,8 +88,8 @@ def compare(
         exact = report.in_precision(config, "float32")
         reference = runtimes.ours(exact, raw, lr)
     labels = Form(config).labels | {"lr": lr}
-    alone = clock.in_turns({"ours": plain}, rounds)["ours"]
-    first = labels | alone.figures() | {"error": plain.error(reference)}
+    times = clock.in_turns({"ours": plain}, rounds)
+    first = labels | times["ours"].figures() | {"error": plain.error(reference)}
     rows: list[Row] = [first]
     for name, make in _makers(config, raw, lr, modes).items():
         row = labels | {"what": name}

@@ -152,6 +152,8 @@ def onnxruntime_graph(path: Path) -> Graph:
     """Reads a graph with ONNX Runtime."""
     onnxruntime = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
+    # Errors alone: of constants that the exporter left over it tells one by one.
+    options.log_severity_level = 3
     # Its threads would wait for work in a loop, at the cost of whose turn it is.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])

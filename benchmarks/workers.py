@@ -71,11 +71,11 @@ def measure(options: argparse.Namespace) -> None:
         film = Path(folder) / "film.mkv"
         write_film(film, options)
         words = f"--video {film} --segment {options.segment} --threads 1 --device cpu"
-        alone = Path(folder) / "alone.mkv"
-        shared = Path(folder) / "shared.mkv"
-        one = seconds_of(f"{words} -o {alone}", 1)
-        many = seconds_of(f"{words} -o {shared} --workers {workers}", workers)
-        is_same = alone.read_bytes() == shared.read_bytes()
+        single = Path(folder) / "single.mkv"
+        joint = Path(folder) / "joint.mkv"
+        one = seconds_of(f"{words} -o {single}", 1)
+        many = seconds_of(f"{words} -o {joint} --workers {workers}", workers)
+        is_same = single.read_bytes() == joint.read_bytes()
     print(f"one core            {one:8.1f} s")
     print(f"{workers} workers and cores {many:8.1f} s")
     print(f"share               {many / one:8.2f}")
@@ -129,7 +129,7 @@ def print_plan(options: argparse.Namespace) -> None:
     print(f"{film.total} frames, {len(film.cuts)} scenes")
     print("| workers | hours | times as fast as one | frames computed twice |")
     print("|---:|---:|---:|---:|")
-    alone = film.total * options.frame
+    one = film.total * options.frame
     for count in options.workers:
         plan = forecast(film, count)
         looking = film.total * options.look / count
@@ -139,7 +139,7 @@ def print_plan(options: argparse.Namespace) -> None:
         working = max(plan.longest * options.frame, committing)
         seconds = options.start + looking + working
         hours = seconds / 3600
-        gain = alone / seconds
+        gain = one / seconds
         print(f"| {count} | {hours:.2f} | {gain:.1f} | {plan.waste / film.total:.2%} |")
 
 

@@ -117,12 +117,16 @@ def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask
     """
     squares = jnp.square(lr - warp(prev_lr, flow))
     error = squares.mean(-1, keepdims=True)
-    padded = error
+    # read nine times, and without a barrier warped as often
+    padded = jax.lax.optimization_barrier(error)
     for axis in (1, 2):
         padded = repeat_edges(padded, axis, 1, 1)
-    window = (1, 3, 3, 1)
-    strides = (1, 1, 1, 1)
-    total = jax.lax.reduce_window(padded, 0.0, jax.lax.add, window, strides, "valid")
+    _, height, width, _ = error.shape
+    total = jnp.zeros_like(error)
+    for top in range(3):
+        rows = padded[:, top : top + height]
+        for left in range(3):
+            total += rows[:, :, left : left + width]
     local = total / 9
     likeness = jnp.exp(-local / sigma**2)
     return likeness * inside(flow)
