@@ -133,12 +133,13 @@ def measure(config: ModelConfig, lr: report.Size, device: Any) -> Row:
             return row | {"note": report.one_line(error)}
     memory: Any = program.memory_analysis()
     costs = program.cost_analysis() or {}
+    # Not every version tells it; XLA counts the body of the sampling loop once.
+    moved = costs.get("bytes accessed")
     kinds = kernels(program.as_text() or "")
     return row | {
         "compile_s": seconds,
         "kernels": sum(kinds.values()),
-        # XLA counts the body of the sampling loop once.
-        "moved GB": costs.get("bytes accessed", float("nan")) / 1e9,
+        "moved GB": moved and moved / 1e9,
         "held MB": memory.argument_size_in_bytes / 1e6,
         "temporary MB": memory.temp_size_in_bytes / 1e6,
     }
