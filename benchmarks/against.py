@@ -14,7 +14,6 @@ import jax
 from benchmarks import clock, report, runtimes
 from benchmarks.frame import Form, Row
 from benchmarks.inputs import random_params
-from benchmarks.machine import absent_packages
 from benchmarks.runtimes import Stream
 from sdvsr_jax.config import PRESETS, FlowNetConfig, ModelConfig
 from sdvsr_jax.ops.attention import device_kind
@@ -42,27 +41,15 @@ def run(options: argparse.Namespace, results: report.Results) -> None:
 
     for model in options.models:
         config = PRESETS[model]()
-        modes = options.torch
-        if lacking := packages_lacking(config):
-            print(f"{model} without PyTorch: {', '.join(lacking)} not installed")
-            modes = []
         for size in options.sizes:
             lr = report.size_of(size)
             for precision in options.precision:
                 form = report.in_precision(config, precision)
                 before = before + compare(
-                    form, lr, options.frames, modes=modes, keep=keep
+                    form, lr, options.frames, modes=options.torch, keep=keep
                 )
                 keep([])
     print(report.table(before), flush=True)
-
-
-def packages_lacking(config: ModelConfig) -> list[str]:
-    """Returns packages that PyTorch's forms need and that are not installed."""
-    # The published model's networks are those of the two libraries.
-    if isinstance(config.flow, FlowNetConfig):
-        return absent_packages("torch")
-    return absent_packages("torch", "torchvision", "diffusers")
 
 
 def compare(
@@ -95,7 +82,7 @@ def compare(
         row = labels | {"what": name}
         try:
             stream = make()
-        # Of another library's compiler, say; the rest is still worth having.
+        # Not installed, or its compiler gave up; the rest is still worth having.
         except Exception as error:
             rows.append(row | {"note": report.one_line(error)})
             continue

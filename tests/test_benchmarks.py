@@ -233,13 +233,15 @@ def test_the_gpu_command_needs_little_more_than_jax_and_flax(tmp_path: Path) -> 
     results = json.loads((out / "results.json").read_text("utf-8"))
     assert results["not_measured"] == {}
     rows = results["rows"]
-    # nano at both batches; ours alone, because no PyTorch is there; both sizes.
-    assert [row["batch"] for row in rows] == [1, 2, 1, 1, 1, 1, 1]
+    pieces = ["nano"] * 2 + ["nano_torch"] * 2 + ["sizes"] * 4
+    assert [row["piece"] for row in rows] == pieces
+    assert [row["batch"] for row in rows[:2]] == [1, 2]
     assert all(row["finite"] for row in rows if "finite" in row)
     sources = [source for _, source, _, _ in results["rows"][0]["operations"]]
     assert any(source.endswith("conv_general_dilated") for source in sources)
     assert [row["lr"] for row in rows[-2:]] == [[20, 16], [32, 16]]
-    assert "nano without PyTorch: torch not installed" in output
+    assert rows[3]["what"] == "PyTorch graphs"
+    assert "No module named 'torch'" in rows[3]["note"]
     assert "media not measured: av, tyro, safetensors not installed" in output
 
 
