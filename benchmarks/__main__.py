@@ -19,16 +19,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import (
-    against,
-    compile,
-    frame,
-    gpu,
-    machine,
-    report,
-    startup,
-    sweeps,
-)
+from benchmarks import against, compile, frame, gpu, machine, report, startup
 from sdvsr_jax.config import PRESETS
 
 PIECES: dict[str, Callable[[argparse.Namespace, report.Results], None]] = {
@@ -36,8 +27,8 @@ PIECES: dict[str, Callable[[argparse.Namespace, report.Results], None]] = {
     "against": against.run,
     "startup": startup.run,
     "media": startup.run_media,
-    "sizes": sweeps.run_sizes,
-    "streams": sweeps.run_streams,
+    "sizes": frame.run_sizes,
+    "streams": frame.run_streams,
 }
 COMMANDS = {"compile": compile.run, "gpu": gpu.run}
 # Not against, which needs PyTorch, nor the two that need a GPU or its compiler.
@@ -88,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--sweep", nargs="+", help="sizes: LR sizes")
     add("--device", default="h200", choices=sorted(compile.TARGETS), help="compile")
     add("--only", nargs="+", help="gpu: names of its pieces")
+    add("--trees", type=Path, nargs="+", default=[], help="gpu: checkouts to compare")
     add("--published", default="stream_diffvsr", help="gpu: the large model")
     add("--budget", type=float, default=gpu.BUDGET_SECONDS, help="gpu: seconds")
     add("--out", type=Path, default=Path("runs/benchmarks"))

@@ -11,6 +11,9 @@ Result = TypeVar("Result")
 # Frames per second of a camera.
 LIVE_RATE = 25
 
+NUM_INPUTS = 3
+"""LR frames that every stream goes through again and again."""
+
 
 class Times(NamedTuple):
     """Seconds of repeated calls, the first apart: it pays for page faults."""
@@ -29,9 +32,14 @@ class Times(NamedTuple):
     def cpu_median(self) -> float:
         return float(np.median(self.cpu))
 
-    @property
-    def p95(self) -> float:
-        return float(np.percentile(self.rest, 95))
+    def figures(self, batch: int = 1) -> dict[str, float]:
+        """Returns a row's columns of time; a call computes ``batch`` frames."""
+        return {
+            "median_ms": 1e3 * self.median,
+            "p95_ms": 1e3 * float(np.percentile(self.rest, 95)),
+            "frames_per_s": batch / self.median,
+            "cpu_ms": 1e3 * self.cpu_median,
+        }
 
 
 def timed(call: Callable[[], Result]) -> tuple[Result, float]:
@@ -46,15 +54,15 @@ def in_turns(
     calls: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, Times]:
     """Makes every call once as a warm-up, then ``rounds`` times in turns."""
-    rows: dict[str, list[float]] = {name: [] for name in calls}
+    spans: dict[str, list[float]] = {name: [] for name in calls}
     used: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(1 + rounds):
         for name, call in calls.items():
             before = time.process_time()
             _, seconds = timed(call)
-            rows[name].append(seconds)
+            spans[name].append(seconds)
             used[name].append(time.process_time() - before)
     times = {}
-    for name, (first, *rest) in rows.items():
+    for name, (first, *rest) in spans.items():
         times[name] = Times(first, tuple(rest), tuple(used[name][1:]))
     return times

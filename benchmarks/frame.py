@@ -5,7 +5,6 @@ Several forms of a model (sizes of a batch, precisions, CUDA graphs) take turns.
 
 import argparse
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,6 @@ import numpy as np
 
 from benchmarks import clock, machine, profile, report
 from benchmarks.inputs import noise_frame, num_bytes, prepared_params
-from benchmarks.report import in_precision
 from sdvsr_jax.config import PRESETS, ModelConfig
 from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.ops.attention import device_kind
@@ -24,42 +22,12 @@ from sdvsr_jax.types import Prepared
 Row = dict[str, Any]
 """One line of the table; a figure that was not measured is absent or None."""
 
+# All 16:9, and 16 times as many pixels at the end.
+SWEEP = ("160x90", "320x180", "480x270", "640x360")
+BATCHES = (1, 2, 4, 8)
 
-def run(options: argparse.Namespace, results: report.Results) -> None:
-    """The piece 'frame': precisions, batches and graphs of a model take turns."""
-    peaks = machine.ceilings(options.precision)
-    results["peaks"] = peaks
-    on_gpu = device_kind()[0] == "cuda"
-    graphs = [False, True] if options.graphs and on_gpu else [False]
-    for model in options.models:
-        config = PRESETS[model]()
-        forms = [
-            Form(in_precision(config, precision), batch, graph)
-            for precision in options.precision
-            for batch in options.batches or [1]
-            for graph in graphs
-        ]
-        for size in options.sizes:
-            width, height = report.size_of(size)
-            rows = measure(
-                forms,
-                width,
-                height,
-                options.frames,
-                peaks,
-                profile_frames=options.profile,
-            )
-            results["rows"] += rows
-            report.write_json(options.out / "results.json", results)
-            _show(rows)
-
-
-def _show(rows: list[Row]) -> None:
-    print(report.table(rows), flush=True)
-    for row in rows:
-        if row.get("operations"):
-            table = profile.table(row["operations"], row["median_ms"])
-            print(f"\n{row['what']} x{row['batch']}:\n{table}")
+# The counter of energy moves in steps of about 20 ms of power.
+CALLS_OF_ENERGY = 20
 
 
 class Form(NamedTuple):
@@ -70,35 +38,129 @@ class Form(NamedTuple):
     graphs: bool = False
 
     @property
-    def name(self) -> str:
-        graphs = " graphs" if self.graphs else ""
-        return f"{self.config.compute_dtype} x{self.batch}{graphs}"
+    def labels(self) -> Row:
+        return {
+            "what": "sdvsr_jax graphs" if self.graphs else "sdvsr_jax",
+            "model": self.config.name,
+            "batch": self.batch,
+            "precision": self.config.compute_dtype,
+        }
+
+
+def run(options: argparse.Namespace, results: report.Results) -> None:
+    """The piece 'frame': precisions, batches and graphs of a model take turns."""
+    _measure_all(options, results, options.sizes, options.batches or [1])
+
+
+def run_sizes(options: argparse.Namespace, results: report.Results) -> None:
+    """The piece 'sizes': time must be linear in the number of pixels."""
+    # One size after the other: on a CPU small frames pay for pages that large ones
+    # gave back.
+    rows = _measure_all(options, results, options.sweep or SWEEP, [1])
+    curves: dict[str, list[Row]] = {}
+    for row in rows:
+        name = f"{row['model']} {row['precision']}"
+        curves.setdefault(name, []).append(row)
+    for name, points in curves.items():
+        print(f"{name}: ms = a * pixels ** {exponent(points):.3f} (1: linear)")
+
+
+def run_streams(options: argparse.Namespace, results: report.Results) -> None:
+    """The piece 'streams': frames/s of all streams together, by size of the batch."""
+    batches = options.batches or BATCHES
+    _measure_all(options, results, options.sizes[:1], batches)
+
+
+def _measure_all(
+    options: argparse.Namespace,
+    results: report.Results,
+    sizes: list[str] | tuple[str, ...],
+    batches: list[int] | tuple[int, ...],
+) -> list[Row]:
+    """Adds the rows to the results, which are on disk after every size."""
+    peaks = machine.product_rates(options.precision)
+    results["peaks"] = peaks
+    on_gpu = device_kind()[0] == "cuda"
+    graphs = [False, True] if options.graphs and on_gpu else [False]
+    new: list[Row] = []
+    for model in options.models:
+        config = PRESETS[model]()
+        forms = [
+            Form(report.in_precision(config, precision), batch, graph)
+            for precision in options.precision
+            for batch in batches
+            for graph in graphs
+        ]
+        for size in sizes:
+            lr = report.size_of(size)
+            rows = measure(
+                forms, lr, options.frames, peaks, profile_frames=options.profile
+            )
+            new += rows
+            results["rows"] += rows
+            report.write_json(options.out / "results.json", results)
+            _show(rows)
+    return new
+
+
+def _show(rows: list[Row]) -> None:
+    print(report.table(rows), flush=True)
+    for row in rows:
+        if row.get("operations"):
+            table = profile.table(row["operations"], row["median_ms"])
+            print(f"\n{row['what']} x{row['batch']}:\n{table}")
+
+
+def exponent(points: list[Row]) -> float:
+    """Returns b of ms = a * pixels**b by least squares: 1 is linear."""
+    # A size that the device refused has no time.
+    timed = [point for point in points if "median_ms" in point]
+    if len(timed) < 2:
+        return float("nan")
+    # A power is a straight line between logarithms.
+    pixels = np.log([np.prod(point["lr"]) for point in timed])
+    times = np.log([point["median_ms"] for point in timed])
+    slope, _ = np.polyfit(pixels, times, 1)
+    return float(slope)
 
 
 class Program:
     """A compiled step with its stream; a call computes one frame and waits for it."""
 
-    def __init__(self, form: Form, width: int, height: int, params: Prepared) -> None:
+    def __init__(self, form: Form, lr: report.Size, params: Prepared) -> None:
         self.form = form
         self.params = params
-        self.lr = noise_frame(width, height, form.batch)
-        self.state = init_state(form.config, form.batch, height, width)
-        arguments = (params, self.state, self.lr)
-        compile_once = functools.partial(compiled, form, arguments)
+        self.frames = [
+            noise_frame(lr, form.batch, seed) for seed in range(clock.NUM_INPUTS)
+        ]
+        self.index = 0
+        self.state = init_state(form.config, form.batch, lr.height, lr.width)
+        arguments = (params, self.state, self.frames[0])
+        # The new state takes the old one's memory, as in every driver of a stream.
+        traced = jax.jit(
+            functools.partial(step, config=form.config),
+            donate_argnums=1,
+            compiler_options=compiler_options(graphs=form.graphs),
+        )
+        compile_once = functools.partial(_compiled, traced, arguments)
         self.run, self.compile_seconds = clock.timed(compile_once)
-        self.sr: Any = None
 
-    def __call__(self) -> None:
-        self.state, self.sr = self.run(self.params, self.state, self.lr)
-        jax.block_until_ready(self.sr)
+    def __call__(self) -> jax.Array:
+        frame = self.frames[self.index % len(self.frames)]
+        self.index += 1
+        self.state, sr = self.run(self.params, self.state, frame)
+        return jax.block_until_ready(sr)
+
+
+def _compiled(traced: Any, arguments: tuple) -> Any:
+    return traced.lower(*arguments).compile()
 
 
 def measure(
     forms: list[Form],
-    width: int,
-    height: int,
+    lr: report.Size,
     frames: int,
-    peaks: machine.Ceilings,
+    peaks: machine.Rates,
     *,
     params: Prepared | None = None,
     profile_frames: int = 0,
@@ -109,103 +171,68 @@ def measure(
     that the device refuses has a row with ``note``.
     """
     programs: dict[str, Program] = {}
-    refused: list[Row] = []
-    for form in forms:
-        weights = prepared_params(form.config) if params is None else params
+    rows: list[Row] = []
+    for number, form in enumerate(forms):
+        weights = _weights(form.config) if params is None else params
         try:
-            program = Program(form, width, height, weights)
+            program = Program(form, lr, weights)
             # Kernels are loaded and graphs recorded by the first call.
-            programs[form.name] = program
             program()
         except jax.errors.JaxRuntimeError as error:
-            programs.pop(form.name, None)
-            note = " ".join(str(error).split())[:200]
-            refused.append(_labels(form, width, height) | {"note": note})
-    # Frames of their own: in turns the counter could not tell the forms apart.
-    energies = _joules_per_call(programs)
+            rows.append(form.labels | {"lr": lr, "note": report.one_line(error)})
+            continue
+        programs[str(number)] = program
     times = clock.in_turns(programs, frames)
-    rows = []
     for name, program in programs.items():
-        row = _row(program, times[name], width, height, peaks)
-        row["joules_per_frame"] = energies.get(name)
+        row = form_row(program, times[name], lr, peaks)
+        # Frames of their own: in turns the counter could not tell the forms apart.
+        row["joules_per_frame"] = _joules_per_frame(program)
         if profile_frames:
             row["operations"] = profile.operations(program.run, program, profile_frames)
         rows.append(row)
-    return rows + refused
+    return rows
 
 
-def _labels(form: Form, width: int, height: int) -> Row:
-    return {
-        "what": "sdvsr_jax graphs" if form.graphs else "sdvsr_jax",
-        "model": form.config.name,
-        "lr": [width, height],
-        "batch": form.batch,
-        "precision": form.config.compute_dtype,
-        "steps": form.config.diffusion.num_steps,
-    }
+# Of the large model they take longer to draw than a frame to compute.
+_weights = functools.lru_cache(maxsize=1)(prepared_params)
 
 
-def _row(
-    program: Program,
-    times: clock.Times,
-    width: int,
-    height: int,
-    peaks: machine.Ceilings,
+def form_row(
+    program: Program, times: clock.Times, lr: report.Size, peaks: machine.Rates
 ) -> Row:
+    """Returns the figures of a form, all streams of its batch together."""
     form = program.form
-    one_frame = frame_flops(form.config, width, height)
-    flop = form.batch * one_frame
+    flop = form.batch * frame_flops(form.config, lr.width, lr.height)
     rate = flop / times.median
     frames_per_s = form.batch / times.median
-    peak = peaks[form.config.compute_dtype]
-    pixels = np.asarray(program.sr)
+    pixels = np.asarray(program())
     analysis: Any = program.run.memory_analysis()
     # The new state takes the place of the old one, which is counted twice.
     arguments = analysis.argument_size_in_bytes - analysis.alias_size_in_bytes
     arrays = arguments + analysis.output_size_in_bytes
     return {
-        **_labels(form, width, height),
+        **form.labels,
+        "lr": lr,
         "compile_s": program.compile_seconds,
         "first_frame_s": times.first,
-        "median_ms": 1e3 * times.median,
-        "p95_ms": 1e3 * times.p95,
-        "frames_per_s": frames_per_s,
+        **times.figures(form.batch),
         "live_streams": int(frames_per_s / clock.LIVE_RATE),
         # A fast frame of NaN would be no frame.
         "finite": bool(np.isfinite(pixels).all()),
         "gflop": flop / 1e9,
-        "share_of_peak": rate / peak,
+        "share_of_peak": rate / peaks[form.config.compute_dtype],
         "params_bytes": num_bytes(program.params),
-        "temp_bytes": analysis.temp_size_in_bytes,
         "step_bytes": arrays + analysis.temp_size_in_bytes,
         "peak_device_bytes": machine.peak_device_bytes(),
         "peak_host_bytes": machine.peak_host_bytes(),
     }
 
 
-def _joules_per_call(programs: dict[str, Program]) -> dict[str, float]:
-    """Returns the energy of a frame of every program; empty where it is not counted."""
-    # The counter moves in steps of about 20 ms of power.
-    calls = 20
-    energies = {}
-    for name, program in programs.items():
-        before = machine.joules()
-        if before is None:
-            return {}
-        for _ in range(calls):
-            program()
-        used = (machine.joules() or before) - before
-        energies[name] = used / (calls * program.form.batch)
-    return energies
-
-
-def compiled(form: Form, arguments: tuple) -> Callable[..., Any]:
-    """Returns the program; it consumes the state, its second argument."""
-    shapes = jax.eval_shape(lambda *a: a, *arguments)
-    # The new state takes the old one's memory, as in every driver of a stream.
-    run = jax.jit(
-        functools.partial(step, config=form.config),
-        donate_argnums=1,
-        compiler_options=compiler_options(graphs=form.graphs),
-    )
-    return run.lower(*shapes).compile()
+def _joules_per_frame(program: Program) -> float | None:
+    before = machine.joules()
+    if before is None:
+        return None
+    for _ in range(CALLS_OF_ENERGY):
+        program()
+    used = (machine.joules() or before) - before
+    return used / (CALLS_OF_ENERGY * program.form.batch)

@@ -20,11 +20,10 @@ from benchmarks import report
 # Ten minutes, less the time to begin and to write.
 BUDGET_SECONDS = 580
 
-
 # 16 rows of nano fill the device.
 BATCHES = (1, 4, 16)
 # From 480x270 on the published model looks its correlation up on demand.
-SWEEP = ("320x180", "480x270", "640x360", "1280x720")
+SWEEP = ("480x270", "640x360", "1280x720")
 
 
 class Piece(NamedTuple):
@@ -34,46 +33,39 @@ class Piece(NamedTuple):
     words: str
     limit: float
     least: float
+    tree: Path | None = None
+    """Another checkout, whose command it is."""
 
 
 def plan(options: argparse.Namespace) -> list[Piece]:
-    """Returns the pieces the most important first."""
-    precision = "--precision bfloat16"
-    nano = f"--models nano --sizes {options.sizes[0]} {precision}"
-    published = f"--models {options.published} --sizes {options.sizes[0]} {precision}"
+    """Returns the pieces, the most important first."""
+    size = f"--sizes {options.sizes[0]} --precision bfloat16"
+    nano = f"--models nano {size}"
+    published = f"--models {options.published} {size}"
     batches = " ".join(map(str, options.batches or BATCHES))
-    sweep = " ".join(options.sweep or SWEEP)
+    sweep = (
+        f"--precision bfloat16 --frames 6 --sweep {' '.join(options.sweep or SWEEP)}"
+    )
+    timed = "--graphs --profile 3"
+    frame = f"frame {published} {timed} --frames 30"
+    pieces = [
+        Piece("nano", f"frame {nano} --batches {batches} {timed} --frames 50", 110, 30),
+        Piece("published", frame, 150, 60),
+    ]
+    # Beside the program that it is compared with, while the device is as warm.
+    for tree in options.trees:
+        name = f"published_{tree.resolve().name}"
+        pieces.append(Piece(name, frame, 100, 60, tree))
+    # torch.compile makes every network twice: for the first frame, and for frames with
+    # a history.
+    torch = f"against {published} --torch graphs --frames 8"
     return [
-        Piece(
-            "nano",
-            f"frame {nano} --batches {batches} --graphs --frames 50 --profile 3",
-            limit=110,
-            least=30,
-        ),
-        Piece(
-            "published",
-            f"frame {published} --graphs --frames 30 --profile 3",
-            limit=150,
-            least=60,
-        ),
+        *pieces,
         Piece("media", "media --frames 48 --codecs libx264 h264_nvenc", 90, 30),
         Piece("nano_torch", f"against {nano} --torch graphs --frames 20", 120, 60),
-        Piece(
-            "sizes",
-            f"sizes --models nano {options.published} {precision} --frames 6 "
-            f"--sweep {sweep}",
-            limit=200,
-            least=60,
-        ),
-        # torch.compile makes every network twice: for the first frame, and for frames
-        # with a history.
-        Piece(
-            "published_torch",
-            f"against {published} --torch graphs --frames 8",
-            300,
-            200,
-        ),
-        Piece("startup", "startup", limit=90, least=40),
+        Piece("sizes", f"sizes --models nano {options.published} {sweep}", 200, 60),
+        Piece("published_torch", torch, 300, 200),
+        Piece("startup", "startup", 90, 40),
     ]
 
 
@@ -88,15 +80,18 @@ def run(options: argparse.Namespace) -> int:
     for piece in pieces:
         if options.only and piece.name not in options.only:
             continue
+        figures = out / piece.name / "results.json"
+        # An earlier run's would pass for this one's.
+        figures.unlink(missing_ok=True)
         rest = end - time.monotonic()
         reason = "no time left"
         # One that cannot finish would only take the time of shorter ones behind it.
         if rest >= piece.least:
             limit = min(piece.limit, rest)
-            reason = _run_piece(piece, limit, out)
+            reason = _run_piece(piece, limit, out.resolve())
         if reason:
             missed[piece.name] = reason
-        _merge(merged, out / piece.name / "results.json")
+        _merge(merged, figures, piece)
         merged["not_measured"] = missed
         report.write_json(out / "results.json", merged)
     report.finish(out, merged)
@@ -112,24 +107,27 @@ def _run_piece(piece: Piece, limit: float, out: Path) -> str:
     environment = os.environ | {
         # Both frameworks share the device, and the peak is to be what was needed.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "JAX_COMPILATION_CACHE_DIR": str((out / "cache").resolve()),
+        "JAX_COMPILATION_CACHE_DIR": str(out / "cache"),
     }
-    folder = str(out / piece.name)
     try:
         process = subprocess.run(
-            [*command, "--out", folder], env=environment, timeout=limit
+            [*command, "--out", str(out / piece.name)],
+            cwd=piece.tree,
+            env=environment,
+            timeout=limit,
         )
     except subprocess.TimeoutExpired:
         return f"stopped after {limit:.0f} s"
     return f"exit status {process.returncode}" if process.returncode else ""
 
 
-def _merge(merged: report.Results, path: Path) -> None:
-    """Adds the results that a piece has written so far."""
+def _merge(merged: report.Results, path: Path, piece: Piece) -> None:
+    """Adds the results that a piece has written so far, its rows with its name."""
     if not path.is_file():
         return
-    for key, value in json.loads(path.read_text("utf-8")).items():
-        if isinstance(value, list):
-            merged[key] = merged.get(key, []) + value
-        else:
-            merged[key] = merged.get(key, {}) | value
+    results = json.loads(path.read_text("utf-8"))
+    rows = merged.get("rows", [])
+    for row in results.pop("rows", []):
+        rows.append({"piece": piece.name, **row})
+    merged |= results
+    merged["rows"] = rows

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from benchmarks.report import Size
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import abstract_params
 from sdvsr_jax.prepare import prepare
@@ -53,9 +54,9 @@ def prepared_params(config: ModelConfig, raw: Params | None = None) -> Prepared:
     return jax.block_until_ready(prepare(weights, config))
 
 
-def noise_frame(width: int, height: int, batch: int = 1, seed: int = 0) -> jax.Array:
-    """Returns an LR frame [batch, height, width, 3] of uniform noise in [-1, 1]."""
-    shape = (batch, height, width, 3)
+def noise_frame(lr: Size, batch: int = 1, seed: int = 0) -> jax.Array:
+    """Returns LR frames [batch, height, width, 3] of uniform noise in [-1, 1]."""
+    shape = (batch, lr.height, lr.width, 3)
     key = jax.random.key(seed)
     return jax.random.uniform(key, shape, jnp.float32, -1)
 

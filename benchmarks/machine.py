@@ -1,4 +1,4 @@
-"""The machine of a run: its ceilings, versions, memory and energy."""
+"""The machine of a run: its rates, versions, memory and energy."""
 
 import contextlib
 import functools
@@ -7,7 +7,6 @@ import importlib.util
 import os
 import resource
 import sys
-import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-Ceilings = dict[str, float]
-"""'float32', 'bfloat16', ... -> FLOP/s of a large matrix product; 'copy' -> bytes/s,
-read and written.
-"""
+from benchmarks import clock
+
+Rates = dict[str, float]
+"""'float32', 'bfloat16', ... -> FLOP/s of a large matrix product."""
 
 
 def stand_in_for_jaxtyping() -> None:
@@ -63,52 +62,23 @@ def describe() -> dict[str, Any]:
     }
 
 
-def ceilings(precisions: list[str]) -> Ceilings:
-    """Returns the best of several measurements on the default device; takes seconds."""
-    on_cpu = jax.default_backend() == "cpu"
+def product_rates(precisions: list[str]) -> Rates:
+    """Returns the best of several products on the default device; takes seconds."""
     # Large enough that a call takes milliseconds: launches then do not matter.
-    size = 1024 if on_cpu else 8192
-    repeats = 4 if on_cpu else 20
-    peaks = {}
+    size = 1024 if jax.default_backend() == "cpu" else 8192
+    product = jax.jit(jnp.matmul)
+    rates = {}
     for precision in precisions:
-        shape = (size, size)
         dtype = jnp.dtype(precision)
-        matrix = jax.random.normal(jax.random.key(0), shape, dtype)
-        product = functools.partial(jax.jit(jnp.matmul), matrix, matrix)
-        seconds = _best_of(product, repeats)
-        peaks[precision] = 2 * size**3 / seconds
-    # Larger than every cache.
-    elements = 2**26 if on_cpu else 2**30
-    peaks["copy"] = _copy_rate(elements, repeats)
-    return peaks
+        matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
+        call = functools.partial(_finish, product, matrix)
+        times = clock.in_turns({"product": call}, rounds=12)
+        rates[precision] = 2 * size**3 / min(times["product"].rest)
+    return rates
 
 
-def _best_of(run: Callable[[], jax.Array], repeats: int) -> float:
-    """Returns seconds of one call, of the best of three rounds."""
-    jax.block_until_ready(run())
-    rounds = []
-    # Two more rounds than one: another process may have taken the first.
-    for _ in range(3):
-        start = time.perf_counter()
-        for _ in range(repeats):
-            result = run()
-        jax.block_until_ready(result)
-        rounds.append((time.perf_counter() - start) / repeats)
-    return min(rounds)
-
-
-def _copy_rate(elements: int, repeats: int) -> float:
-    # Adding 1 reads and writes every element; in place, because a fresh array would
-    # time the system's page faults.
-    add = jax.jit(lambda x: x + 1, donate_argnums=0)
-    x = jnp.zeros(elements, jnp.float32)
-    rounds = []
-    # The first three compile, touch fresh pages and settle.
-    for _ in range(3 + repeats):
-        start = time.perf_counter()
-        x = jax.block_until_ready(add(x))
-        rounds.append(time.perf_counter() - start)
-    return 2 * x.nbytes / min(rounds)
+def _finish(product: Callable[..., jax.Array], matrix: jax.Array) -> jax.Array:
+    return jax.block_until_ready(product(matrix, matrix))
 
 
 def peak_device_bytes() -> int | None:

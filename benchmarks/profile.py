@@ -65,16 +65,15 @@ def operations(
     except (RuntimeError, ValueError) as error:
         print(f"no profile: {error}")
         return []
-    times: dict[str, list[float]] = defaultdict(list)
+    spans: dict[str, list[float]] = defaultdict(list)
     for name, seconds in _events(trace):
-        times[name].append(seconds)
+        spans[name].append(seconds)
     rows = []
-    for name, spans in times.items():
+    for name, times in spans.items():
         source = sources.get(_kernel_name(name), name)
-        calls = len(spans) / frames
-        seconds = sum(spans) / frames
-        rows.append(Operation(name, source, calls, seconds))
-    return sorted(rows, key=lambda operation: -operation.seconds)
+        row = Operation(name, source, len(times) / frames, sum(times) / frames)
+        rows.append(row)
+    return sorted(rows, key=lambda row: -row.seconds)
 
 
 def _trace(frame: Callable[[], object], frames: int) -> Any:
@@ -117,42 +116,20 @@ def _kernel_name(instruction: str) -> str:
 
 
 def table(rows: list[Operation], frame_ms: float) -> str:
-    """Returns shares by network and primitive, and the longest operations."""
-    busy_ms = sum(row.seconds for row in rows) * 1e3
-    total = f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"
-    networks = _shares(rows, "network")
-    primitives = _shares(rows, "primitive")
-    longest = [_cells(row) for row in rows[:LONGEST]]
-    tables = map(report.plain_table, (networks, primitives, longest))
-    return "\n\n".join([total, *tables])
-
-
-def _cells(row: Operation) -> dict[str, Any]:
-    return {
-        "operation": row.name,
-        "source": row.source,
-        "calls": row.calls,
-        "ms": 1e3 * row.seconds,
-    }
-
-
-def _shares(rows: list[Operation], key: str) -> list[dict[str, Any]]:
-    """Returns calls and time by network or primitive, the longest first."""
-    calls: dict[str, float] = defaultdict(float)
-    seconds: dict[str, float] = defaultdict(float)
-    for row in rows:
-        name = getattr(row, key)
-        calls[name] += row.calls
-        seconds[name] += row.seconds
-    busy = sum(seconds.values())
-    order = sorted(seconds, key=lambda name: -seconds[name])
-    shares = []
-    for name in order[:LONGEST]:
-        share = {
-            key: name,
-            "calls": calls[name],
-            "ms": 1e3 * seconds[name],
-            "share %": 100 * seconds[name] / busy,
-        }
-        shares.append(share)
-    return shares
+    """Returns shares by network, by primitive and by operation, the longest first."""
+    busy_ms = 1e3 * sum(row.seconds for row in rows)
+    parts = [f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"]
+    for key in ("network", "primitive", "source"):
+        totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for row in rows:
+            total = totals[getattr(row, key)]
+            total[0] += row.calls
+            total[1] += 1e3 * row.seconds
+        order = sorted(totals, key=lambda name: -totals[name][1])
+        shares = []
+        for name in order[:LONGEST]:
+            calls, ms = totals[name]
+            share = 100 * ms / busy_ms
+            shares.append({key: name, "calls": calls, "ms": ms, "share %": share})
+        parts.append(report.table(shares))
+    return "\n\n".join(parts)

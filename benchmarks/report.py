@@ -1,11 +1,11 @@
-"""Results as Markdown and JSON."""
+"""Results as Markdown and JSON, and the words of the command that pieces share."""
 
 import argparse
 import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sdvsr_jax.atomic import atomic_write
 from sdvsr_jax.config import PRESETS, ModelConfig
@@ -18,6 +18,7 @@ Results = dict[str, Any]
 # Key of a row -> heading and format, in the table's order. GFLOP are convolutions and
 # products, exactly.
 COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "piece": ("piece", str),
     "what": ("what", str),
     "model": ("model", str),
     "lr": ("LR -> SR", lambda v: f"{v[0]}x{v[1]} -> {4 * v[0]}x{4 * v[1]}"),
@@ -37,66 +38,23 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "joules_per_frame": ("J/frame", lambda v: f"{v:.3g}"),
     "of_ours": ("of ours", lambda v: f"{v:.2f}"),
     "cpu_ms": ("CPU ms", lambda v: f"{v:.4g}"),
-    "cpu_of_ours": ("of ours", lambda v: f"{v:.2f}"),
+    "cpu_of_ours": ("CPU of ours", lambda v: f"{v:.2f}"),
     "error": ("error", lambda v: f"{v:.1e}"),
     "note": ("note", str),
 }
+# In the file alone: long, or of interest only where they are wrong.
+UNSEEN = ("operations", "finite", "params_bytes")
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Returns one Markdown table; columns that no row fills are left out."""
-    keys = []
-    for key in COLUMNS:
-        values = [row.get(key) for row in rows]
-        # A column of nothing would only push the others apart.
-        if any(value is not None for value in values):
-            keys.append(key)
-    headings = [COLUMNS[key][0] for key in keys]
-    lines = []
-    for row in rows:
-        cells = [_formatted(key, row.get(key)) for key in keys]
-        lines.append(cells)
-    return _markdown(headings, lines)
+class Size(NamedTuple):
+    """Of an LR frame, in pixels."""
+
+    width: int
+    height: int
 
 
-def _markdown(headings: list[str], rows: list[list[str]]) -> str:
-    rule = "|" + "---|" * len(headings)
-    lines = [_line(headings), rule, *map(_line, rows)]
-    return "\n".join(lines)
-
-
-def _formatted(key: str, value: Any) -> str:
-    _, show = COLUMNS[key]
-    return "" if value is None else show(value)
-
-
-def plain_table(rows: list[dict[str, Any]]) -> str:
-    """Returns Markdown of rows with keys of their own, numbers to four digits."""
-    # A dict keeps the order in which keys came.
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    lines = []
-    for row in rows:
-        cells = [_cell(row.get(key)) for key in keys]
-        lines.append(cells)
-    return _markdown(keys, lines)
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple):
-        return "x".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
-
-
-def size_of(text: str) -> tuple[int, int]:
-    """Returns (width, height) of '320x180'."""
+def size_of(text: str) -> Size:
+    """Returns the size of '320x180'."""
     width, _, height = text.partition("x")
     # isdecimal, because int() takes signs, spaces and underscores as well.
     is_size = width.isdecimal() and height.isdecimal()
@@ -104,7 +62,7 @@ def size_of(text: str) -> tuple[int, int]:
         raise ValueError(
             f"size {text}: expected WIDTHxHEIGHT of the LR frame, such as 320x180"
         )
-    return int(width), int(height)
+    return Size(int(width), int(height))
 
 
 def in_precision(config: ModelConfig, precision: str) -> ModelConfig:
@@ -112,13 +70,52 @@ def in_precision(config: ModelConfig, precision: str) -> ModelConfig:
     return dataclasses.replace(config, compute_dtype=precision)
 
 
-def configs(options: argparse.Namespace) -> dict[str, ModelConfig]:
-    """Returns every model in every precision that was asked for, by a name."""
-    return {
-        f"{model} {precision}": in_precision(PRESETS[model](), precision)
+def configs(options: argparse.Namespace) -> list[ModelConfig]:
+    """Returns every model in every precision that was asked for."""
+    return [
+        in_precision(PRESETS[model](), precision)
         for model in options.models
         for precision in options.precision
-    }
+    ]
+
+
+def one_line(error: Exception) -> str:
+    """Returns the beginning of an error's text, for a cell of a table."""
+    words = str(error).split()
+    return " ".join(words)[:200]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Returns one Markdown table: known columns first, then others as they come.
+
+    Columns that no row fills are left out: they would only push the others apart.
+    """
+    keys = dict.fromkeys(COLUMNS)
+    for row in rows:
+        keys |= dict.fromkeys(row)
+    full = []
+    for key in keys:
+        values = [row.get(key) for row in rows]
+        if key not in UNSEEN and any(value is not None for value in values):
+            full.append(key)
+    headings = [COLUMNS[key][0] if key in COLUMNS else key for key in full]
+    lines = [_line(headings), "|" + "---|" * len(full)]
+    for row in rows:
+        cells = [_cell(key, row.get(key)) for key in full]
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if key in COLUMNS:
+        return COLUMNS[key][1](value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def write_json(path: Path, results: Results) -> None:
@@ -133,24 +130,14 @@ def finish(out: Path, results: Results) -> None:
     """Prints the one table with the machine below, and writes both files."""
     rows = results.get("rows", [])
     text = table(rows) if rows else ""
-    facts = _facts(results.get("machine", {}))
-    peaks = results.get("peaks", {})
-    rates = []
-    for key, rate in peaks.items():
-        rates.append(f"{key} {rate / 1e9:.4g} G/s")
-    ceilings = ", ".join(rates) or "not measured"
-    page = f"{text}\n\n{facts}; ceilings: {ceilings}\n"
+    machine = results.get("machine", {})
+    # A setting that is empty says nothing.
+    facts = [f"{name} {value}" for name, value in machine.items() if value]
+    for precision, rate in results.get("peaks", {}).items():
+        facts.append(f"products in {precision} {rate / 1e9:.4g} GFLOP/s")
+    page = f"{text}\n\n{', '.join(facts)}\n"
     print(f"\n{page}")
     write_json(out / "results.json", results)
     path = out / "results.md"
     path.write_text(page, "utf-8")
     print(f"written to {out}")
-
-
-def _facts(machine: dict[str, Any]) -> str:
-    facts = []
-    for name, value in machine.items():
-        # A setting that is empty says nothing.
-        if value not in ("", None):
-            facts.append(f"{name} {value}")
-    return ", ".join(facts)

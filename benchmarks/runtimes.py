@@ -1,14 +1,12 @@
-"""What a user might pick instead, on a CPU: our step exported with its state for other
-runtimes, and Real-ESRGAN's compact network at the same output size.
+"""Streams: our step in JAX, in PyTorch and, exported with its state, in other runtimes;
+and Real-ESRGAN's compact network, which a user might pick instead.
 """
 
-import functools
 import importlib
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,78 +14,146 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.clock import NUM_INPUTS
+from benchmarks.frame import Form, Program
 from benchmarks.inputs import noise_frame, prepared_params
-from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.stream import StreamState, frame_noise, init_state, step
-from sdvsr_jax.types import Params
+from benchmarks.report import Size, in_precision
+from sdvsr_jax.config import FlowNetConfig, ModelConfig
+from sdvsr_jax.stream import StreamState, frame_noise, init_state, padded_size, step
+from sdvsr_jax.types import Params, Prepared
 
 Arrays = list[np.ndarray]
-Session = Callable[[Arrays], Arrays]
+Graph = Callable[[Arrays], Arrays]
 """Inputs in the order of the graph -> its outputs."""
-Advance = Callable[[int], np.ndarray]
-"""Number of a frame -> the frame, upscaled."""
+Advance = Callable[[int], Any]
+"""Number of a frame -> the frame, upscaled and finished."""
 
 COMPACT_CHANNELS = 64
 COMPACT_CONVS = 32
 """Layer sizes of Real-ESRGAN's general x4 video network (SRVGGNetCompact)."""
 
 
-def exported(
-    load: Callable[[Path], Session],
-    config: ModelConfig,
-    raw: Params,
-    width: int,
-    height: int,
-) -> Advance:
-    """Returns our step in the runtime that ``load`` reads a graph with.
+class Stream:
+    """A video stream that is driven one frame per call and waits for the result."""
+
+    def __init__(
+        self, advance: Advance, to_numpy: Callable[[Any], np.ndarray] = np.asarray
+    ) -> None:
+        self._advance = advance
+        self._index = 0
+        # Compilers run and kernels are loaded in these.
+        self.outputs = [to_numpy(self()) for _ in range(NUM_INPUTS)]
+
+    def __call__(self) -> Any:
+        self._index += 1
+        return self._advance(self._index - 1)
+
+    def error(self, reference: "Stream") -> float:
+        """Returns the largest relative difference of a frame from the reference's."""
+        pairs = zip(self.outputs, reference.outputs)
+        norm = np.linalg.norm
+        return max(float(norm(a - b) / norm(b)) for a, b in pairs)
+
+
+def ours(config: ModelConfig, raw: Params, lr: Size, *, graphs: bool = False) -> Stream:
+    """Returns our step."""
+    params: Any = prepared_params(config, raw)
+    program = Program(Form(config, graphs=graphs), lr, params)
+    return Stream(lambda index: program())
+
+
+def step_inputs(config: ModelConfig, lr: Size) -> list[tuple[jax.Array, jax.Array]]:
+    """Returns LR frame and noise of the first frames, as our step takes them.
+
+    A stream goes through them again and again: only the first ones are compared.
+    """
+    state = init_state(config, 1, lr.height, lr.width)
+    grid = padded_size(lr.height, lr.width, config)
+    pairs = []
+    for index in range(NUM_INPUTS):
+        counted = state._replace(frame_index=jnp.full(1, index))
+        noise = frame_noise(counted, grid, config)
+        pairs.append((noise_frame(lr, seed=index), noise))
+    return pairs
+
+
+def torch_step(config: ModelConfig, raw: Params, lr: Size, mode: str) -> Stream:
+    """Returns PyTorch's form of our step: 'eager', 'compiled' or 'graphs'."""
+    grid = (lr.height, lr.width)
+    if grid != padded_size(*grid, config):
+        raise ValueError(
+            f"{lr.width}x{lr.height} is padded by our step, which PyTorch's form "
+            "does not do: give a size that needs no padding, such as 320x180"
+        )
+    # The oracles are in the repository, not in the package.
+    from tests.oracles import torch_stream
+
+    # nano's form takes what `prepare` precomputes, the published one needs nothing.
+    weights: Params | Prepared = raw
+    if isinstance(config.flow, FlowNetConfig):
+        weights = prepared_params(in_precision(config, "float32"), raw)
+    run, to_numpy = torch_stream.runner(config, weights, mode)
+    inputs = step_inputs(config, lr)
+    return Stream(lambda index: run(*inputs[index % NUM_INPUTS]), to_numpy)
+
+
+def export(config: ModelConfig, raw: Params, lr: Size) -> bytes:
+    """Returns our step as an ONNX graph: state, frame, noise -> state, frame.
 
     The noise is an input, because graphs have no random numbers like JAX's.
     """
-    state = init_state(config, 1, height, width)
-    numbers = state._replace(key=None)
-    leaves, tree = jax.tree.flatten(numbers)
+    to_onnx = importlib.import_module("jax2onnx").to_onnx
+    state, leaves, tree = _flat_state(config, lr)
     params = prepared_params(config, raw)
 
     def flat_step(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        *old, lr, noise = arrays
+        *old, frame, noise = arrays
         before: StreamState = jax.tree.unflatten(tree, old)
         before = before._replace(key=state.key)
-        after, sr = step(params, before, lr, config=config, noise=noise)
+        after, sr = step(params, before, frame, config=config, noise=noise)
         return (*jax.tree.leaves(after._replace(key=None)), sr)
 
-    noise = frame_noise(state, (height, width), config)
-    shapes = [*leaves, noise_frame(width, height), noise]
-    run = load_graph(load, flat_step, shapes)
-    held = [np.asarray(leaf) for leaf in leaves]
-
-    def advance(index: int) -> np.ndarray:
-        counted = state._replace(frame_index=jnp.full(1, index))
-        lr = noise_frame(width, height, seed=index % 3)
-        noise = frame_noise(counted, (height, width), config)
-        *held[:], sr = run([*held, np.asarray(lr), np.asarray(noise)])
-        return sr
-
-    return advance
-
-
-def load_graph(
-    load: Callable[[Path], Session], function: Callable, arrays: list[jax.Array]
-) -> Session:
-    """Returns the function as ONNX in a runtime."""
-    to_onnx = importlib.import_module("jax2onnx").to_onnx
-
+    arrays = [*leaves, *step_inputs(config, lr)[0]]
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
-    graph = to_onnx(function, inputs=shapes, model_name="step")
+    graph = to_onnx(flat_step, inputs=shapes, model_name="step")
+    return graph.SerializeToString()
+
+
+def _flat_state(config: ModelConfig, lr: Size) -> tuple[StreamState, list, Any]:
+    """The state with its key, which a graph does not take; the arrays of the rest, and
+    how they hang together.
+    """
+    state = init_state(config, 1, lr.height, lr.width)
+    leaves, tree = jax.tree.flatten(state._replace(key=None))
+    return state, leaves, tree
+
+
+def run_graph(
+    load: Callable[[Path], Graph], graph: bytes, config: ModelConfig, lr: Size
+) -> Stream:
+    """Returns the step of `export` in the runtime that ``load`` reads it with."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "step.onnx"
-        path.write_bytes(graph.SerializeToString())
-        return load(path)
+        path.write_bytes(graph)
+        run = load(path)
+    inputs = step_inputs(config, lr)
+    _, leaves, _ = _flat_state(config, lr)
+    carried = [np.asarray(leaf) for leaf in leaves]
+
+    def advance(index: int) -> np.ndarray:
+        arrays = [np.asarray(array) for array in inputs[index % NUM_INPUTS]]
+        *carried[:], sr = run([*carried, *arrays])
+        return sr
+
+    return Stream(advance)
 
 
-def _onnxruntime(path: Path) -> Session:
+def onnxruntime_graph(path: Path) -> Graph:
+    """Reads a graph with ONNX Runtime."""
     onnxruntime = importlib.import_module("onnxruntime")
-
     options = onnxruntime.SessionOptions()
+    # Errors alone: of constants that the exporter left over it tells one by one.
+    options.log_severity_level = 3
     # Its threads would wait for work in a loop, at the cost of whose turn it is.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
@@ -95,78 +161,71 @@ def _onnxruntime(path: Path) -> Session:
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 
 
-def _openvino(path: Path) -> Session:
+def openvino_graph(path: Path) -> Graph:
+    """Reads a graph with OpenVINO."""
     openvino = importlib.import_module("openvino")
-
-    core = openvino.Core()
     # bfloat16 would be its choice on some CPUs.
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    compiled = core.compile_model(path, "CPU", options)
-    return lambda arrays: [np.array(out) for out in compiled(arrays).values()]
+    graph = openvino.Core().compile_model(path, "CPU", options)
+    return lambda arrays: [np.array(out) for out in graph(arrays).values()]
 
 
-def compact_torch(width: int, height: int) -> Advance:
-    """Returns the compact network with random weights in PyTorch: number -> frame."""
+def compact_torch(lr: Size) -> Stream:
+    """Returns the compact network with random weights in PyTorch."""
     torch = importlib.import_module("torch")
-
-    network = _compact(torch).to(memory_format=torch.channels_last)
+    nn = torch.nn
+    width = COMPACT_CHANNELS
+    layers = [nn.Conv2d(3, width, 3, 1, 1), nn.PReLU(width)]
+    for _ in range(COMPACT_CONVS):
+        layers += [nn.Conv2d(width, width, 3, 1, 1), nn.PReLU(width)]
+    layers += [nn.Conv2d(width, 48, 3, 1, 1), nn.PixelShuffle(4)]
+    body = nn.Sequential(*layers).eval().to(memory_format=torch.channels_last)
+    frames = _planes(lr)
 
     def advance(index: int) -> np.ndarray:
-        frame = np.asarray(noise_frame(width, height, seed=index % 3))
         with torch.no_grad():
-            x = torch.from_numpy(frame.transpose(0, 3, 1, 2))
-            return network(x.contiguous(memory_format=torch.channels_last)).numpy()
-
-    return advance
-
-
-def _compact(torch: Any) -> Any:
-    """Convolutions of 3x3 with PReLU, sub-pixel shuffling, the enlarged input added."""
-    nn = torch.nn
-
-    class Compact(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            width = COMPACT_CHANNELS
-            body = [nn.Conv2d(3, width, 3, 1, 1), nn.PReLU(width)]
-            for _ in range(COMPACT_CONVS):
-                body += [nn.Conv2d(width, width, 3, 1, 1), nn.PReLU(width)]
-            body += [nn.Conv2d(width, 48, 3, 1, 1), nn.PixelShuffle(4)]
-            self.body = nn.Sequential(*body)
-
-        def forward(self, x: Any) -> Any:
+            x = torch.from_numpy(frames[index % NUM_INPUTS])
+            x = x.contiguous(memory_format=torch.channels_last)
             enlarged = nn.functional.interpolate(x, scale_factor=4, mode="nearest")
-            return self.body(x) + enlarged
+            return (body(x) + enlarged).numpy()
 
-    return Compact().eval()
+    return Stream(advance)
 
 
-def compact_ncnn(width: int, height: int) -> Advance:
-    """Returns the same layers in ncnn, written as its own graph with random weights."""
+def compact_ncnn(lr: Size) -> Stream:
+    """Returns the same layers in ncnn."""
     ncnn = importlib.import_module("ncnn")
-
-    with _ncnn_files() as (graph, weights):
-        net = ncnn.Net()
+    net = ncnn.Net()
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "compact.param"
+        weights = Path(folder) / "compact.bin"
+        _write_ncnn(graph, weights)
         net.load_param(str(graph))
         net.load_model(str(weights))
+    frames = _planes(lr)
 
     def advance(index: int) -> np.ndarray:
-        frame = np.asarray(noise_frame(width, height, seed=index % 3))
         with net.create_extractor() as extractor:
-            planes = np.ascontiguousarray(frame[0].transpose(2, 0, 1))
+            (planes,) = frames[index % NUM_INPUTS]
             extractor.input("in", ncnn.Mat(planes))
             _, sr = extractor.extract("out")
             return np.array(sr)
 
-    return advance
+    return Stream(advance)
 
 
-@contextmanager
-def _ncnn_files() -> Iterator[tuple[Path, Path]]:
-    """Yields ncnn's text of the layers and its file of weights."""
+def _planes(lr: Size) -> list[np.ndarray]:
+    """The LR frames, channels first."""
+    frames = [noise_frame(lr, seed=seed) for seed in range(NUM_INPUTS)]
+    planes = [np.asarray(frame).transpose(0, 3, 1, 2) for frame in frames]
+    return [np.ascontiguousarray(array) for array in planes]
+
+
+def _write_ncnn(graph: Path, weights: Path) -> None:
+    """Writes ncnn's text of the layers, and random weights in the same order."""
     rng = np.random.default_rng(0)
     layers = ["Input in 0 1 in", "Split split 1 2 in x0 kept"]
-    weights = []
+    blobs: list[np.ndarray] = []
     widths = [3, *[COMPACT_CHANNELS] * (COMPACT_CONVS + 1), 48]
     for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         size = 9 * inputs * outputs
@@ -175,32 +234,22 @@ def _ncnn_files() -> Iterator[tuple[Path, Path]]:
         )
         kernel = rng.standard_normal(size, np.float32) / math.sqrt(9 * inputs)
         # A tag of zero says that float32 follows.
-        weights += [np.zeros(1, np.float32), kernel, np.zeros(outputs, np.float32)]
+        blobs += [np.zeros(1, np.float32), kernel, np.zeros(outputs, np.float32)]
         if outputs == COMPACT_CHANNELS:
             layers.append(f"PReLU act{i} 1 1 y{i} x{i + 1} 0={outputs}")
-            weights.append(np.full(outputs, 0.25, np.float32))
+            blobs.append(np.full(outputs, 0.25, np.float32))
     last = len(widths) - 2
     layers += [
         f"PixelShuffle shuffle 1 1 y{last} shuffled 0=4",
         "Interp enlarge 1 1 kept enlarged 0=1 1=4.0 2=4.0",
         "BinaryOp add 2 1 shuffled enlarged out 0=0",
     ]
-    blobs = len(layers) + 1
-    with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / "compact.param"
-        lines = ["7767517", f"{len(layers)} {blobs}", *layers]
-        graph.write_text("\n".join(lines) + "\n", "ascii")
-        file = graph.with_suffix(".bin")
-        file.write_bytes(b"".join(array.tobytes() for array in weights))
-        yield graph, file
+    # A number that says which format this is; layers, and blobs between them.
+    lines = ["7767517", f"{len(layers)} {len(layers) + 1}", *layers]
+    graph.write_text("\n".join(lines) + "\n", "ascii")
+    weights.write_bytes(b"".join(blob.tobytes() for blob in blobs))
 
 
-EXPORTED: dict[str, Callable[..., Advance]] = {
-    "ONNX Runtime": functools.partial(exported, _onnxruntime),
-    "OpenVINO": functools.partial(exported, _openvino),
-}
-COMPACT: dict[str, Callable[[int, int], Advance]] = {
-    "compact in PyTorch": compact_torch,
-    "compact in ncnn": compact_ncnn,
-}
+GRAPHS = {"ONNX Runtime": onnxruntime_graph, "OpenVINO": openvino_graph}
+COMPACT = {"compact in PyTorch": compact_torch, "compact in ncnn": compact_ncnn}
 """Real-ESRGAN's compact network."""

@@ -1,4 +1,5 @@
-"""A fresh process up to its first frame, with empty and with filled caches.
+"""A fresh process up to its first frame, with empty and with filled caches; and a frame
+in the middle of a file job.
 
 As a program, `python -m benchmarks.startup VIDEO OUT` is that process: it begins a file
 job, ends with its first frame, and prints when each part was over.
@@ -7,6 +8,7 @@ job, ends with its first frame, and prints when each part was over.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,18 +21,22 @@ from benchmarks import machine, report
 
 CLIP = Path(__file__).parents[1] / "examples" / "nasa_320x180.mp4"
 
+# Others only ever add time, so the best of some counts.
+WARM_RUNS = 3
+TIMEOUT = 600
+
 Parts = dict[str, float]
 """Part of the start -> seconds; 'total' is from the start of the process to its first
-frame.
+frame, 'cpu' the seconds on all cores.
 """
 
 
 def run(options: argparse.Namespace, results: report.Results) -> None:
     """The piece 'startup'."""
     if _has_media("startup"):
-        results["startup"] = measure()
-        rows = [{"start": name, **parts} for name, parts in results["startup"].items()]
-        print(report.plain_table(rows), flush=True)
+        rows = measure()
+        results["startup"] = rows
+        print(report.table(rows), flush=True)
 
 
 def run_media(options: argparse.Namespace, results: report.Results) -> None:
@@ -44,7 +50,7 @@ def run_media(options: argparse.Namespace, results: report.Results) -> None:
         except RuntimeError as error:
             rows.append({"codec": codec, "note": str(error)})
     results["media"] = rows
-    print(report.plain_table(rows), flush=True)
+    print(report.table(rows), flush=True)
 
 
 def _has_media(piece: str) -> bool:
@@ -54,39 +60,48 @@ def _has_media(piece: str) -> bool:
     return not lacking
 
 
-def measure(warm_runs: int = 3) -> dict[str, Parts]:
-    """Returns 'cold' (an empty cache) and 'warm' (the best of several, filled)."""
-    settings = ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
+def measure() -> list[dict[str, Any]]:
+    """Returns a row for 'cold' (an empty cache) and one for 'warm' (a full one)."""
     with tempfile.TemporaryDirectory() as folder:
-        # A setting of the caller's must not reach the child: its cache is its own.
-        environment = dict(os.environ)
-        for name in settings:
-            environment.pop(name, None)
-        environment["XDG_CACHE_HOME"] = folder
-        cold = _start(environment, folder)
-        warm = [_start(environment, folder) for _ in range(warm_runs)]
-    # The best: other processes only ever add time.
-    return {"cold": cold, "warm": min(warm, key=lambda parts: parts["total"])}
+        cold = _start(folder)
+        warm = [_start(folder) for _ in range(WARM_RUNS)]
+    best = min(warm, key=lambda parts: parts["total"])
+    return [{"start": "cold", **cold}, {"start": "warm", **best}]
 
 
-def _start(environment: dict[str, str], folder: str) -> Parts:
+def _start(folder: str) -> Parts:
     """Returns the parts of one start; times of day compare between processes."""
     output = os.path.join(folder, "out.mp4")
+    # A setting of the caller's must not reach the child: its cache is its own.
+    surroundings = os.environ | {"XDG_CACHE_HOME": folder}
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS"):
+        surroundings.pop(name, None)
     command = [sys.executable, "-m", "benchmarks.startup", str(CLIP), output]
+    before = _cpu_seconds()
     began = time.time()
-    process = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=600
-    )
-    if process.returncode:
-        # The command ends with one line that says why.
-        reason = process.stderr.strip().splitlines()[-1]
-        raise RuntimeError(f"{' '.join(command)}: {reason}")
-    marks = json.loads(process.stdout.splitlines()[-1])
+    printed = _output_of(command, surroundings)
+    marks = json.loads(printed.splitlines()[-1])
     moments = [began, *marks.values()]
     spans = [end - start for start, end in pairwise(moments)]
     parts: Parts = dict(zip(marks, spans))
-    parts["total"] = sum(spans)
-    return parts
+    return parts | {"total": sum(spans), "cpu": _cpu_seconds() - before}
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that this one has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _output_of(command: list[str], surroundings: dict[str, str] | None = None) -> str:
+    process = subprocess.run(
+        command, env=surroundings, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    if process.returncode:
+        # Commands end with one line that says why.
+        reason = process.stderr.strip().splitlines()[-1]
+        raise RuntimeError(f"{' '.join(command)}: {reason}")
+    return process.stdout
 
 
 def first_frame(video: str, output: str) -> None:
@@ -132,15 +147,11 @@ def media(frames: int, codec: str) -> dict[str, Any]:
 
 
 def _job_seconds(folder: str, frames: int, codec: str) -> float:
-    report = os.path.join(folder, "report.json")
+    path = Path(folder) / "report.json"
     words = f"--video {CLIP} --output {folder}/out.mp4 --overwrite --frames {frames}"
     command = [sys.executable, "-m", "infer", *words.split()]
-    command += ["--codec", codec, "--report", report]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if process.returncode:
-        raise RuntimeError(process.stderr.strip().splitlines()[-1])
-    text = Path(report).read_text("utf-8")
-    return json.loads(text)["seconds"]
+    _output_of([*command, "--codec", codec, "--report", str(path)])
+    return json.loads(path.read_text("utf-8"))["seconds"]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def bars(axes: Axes, entry: dict[str, Any]) -> None:
         is_ours = name.startswith("ours")
         colours.append(OURS if is_ours else OTHERS)
     container = axes.barh(names, values, color=colours, height=0.6)
-    axes.bar_label(container, fmt="%.0f", padding=4)
+    axes.bar_label(container, fmt="%.3g", padding=4)
     axes.invert_yaxis()
     # Room for the label of the longest.
     right = 1.12 * max(values)

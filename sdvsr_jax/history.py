@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import Networks
-from sdvsr_jax.ops.resize import mean_pool, resize_linear
+from sdvsr_jax.ops.resize import mean_pool, repeat_edges, resize_linear
 from sdvsr_jax.ops.warp import inside, warp
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array, Bool, Flow, HasPrev, LRFrame, Mask, PyTree, SRFrame
@@ -117,12 +117,16 @@ def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask
     """
     squares = jnp.square(lr - warp(prev_lr, flow))
     error = squares.mean(-1, keepdims=True)
-    none = (0, 0)
-    one = (1, 1)
-    padded = jnp.pad(error, (none, one, one, none), mode="edge")
-    window = (1, 3, 3, 1)
-    strides = (1, 1, 1, 1)
-    total = jax.lax.reduce_window(padded, 0.0, jax.lax.add, window, strides, "valid")
+    # read nine times, and without a barrier warped as often
+    padded = jax.lax.optimization_barrier(error)
+    for axis in (1, 2):
+        padded = repeat_edges(padded, axis, 1, 1)
+    _, height, width, _ = error.shape
+    total = jnp.zeros_like(error)
+    for top in range(3):
+        rows = padded[:, top : top + height]
+        for left in range(3):
+            total += rows[:, :, left : left + width]
     local = total / 9
     likeness = jnp.exp(-local / sigma**2)
     return likeness * inside(flow)
@@ -157,7 +161,7 @@ def warp_history(
     """
     has_prev = state.has_prev[:, None, None, None]
     follows = follows[:, None, None, None]
-    validity = jnp.where(follows, motion.validity, 0)
+    validity = jnp.where(follows, motion.validity, 0.0)
     prev_sr = jnp.where(has_prev, state.prev_sr, up)
     warped = warp(prev_sr, motion.flow, stretch=config.quirks.warp_stretch)
     validity_sr = validity

@@ -39,15 +39,15 @@ def restore(
     has_prev = follows[:, None, None, None]
     prev_lr = jnp.where(has_prev, state.prev_lr, lr)
     map_shape = (*lr.shape[:3], 1)
-    validity = jnp.where(has_prev, motion.validity, 0)
+    validity = jnp.where(has_prev, motion.validity, 0.0)
     validity = jnp.broadcast_to(validity, map_shape)
     previous = warp(prev_lr, motion.flow_lr)
     previous = jnp.where(has_prev, previous, lr)
     half_flow = mean_pool(motion.flow_lr, FOLD) / FOLD
     # before and behind the warp: a NaN of an unused state would pass its weights
-    memory = jnp.where(has_prev, state.memory, 0)
+    memory = jnp.where(has_prev, state.memory, 0.0)
     memory = warp(memory, half_flow)
-    memory = jnp.where(has_prev, memory, 0)
+    memory = jnp.where(has_prev, memory, 0.0)
     repair = nets.restorer(lr, previous, memory, validity)
     degree = state.restore[:, None, None, None]
     # in the state and not in the config: one program serves all degrees

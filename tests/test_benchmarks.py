@@ -9,22 +9,25 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import tiny_models
 
-from benchmarks import clock, compile, frame, gpu, profile, report, sweeps
+from benchmarks import against, clock, compile, frame, gpu, profile, report, runtimes
 from benchmarks.__main__ import PIECES, build_parser
 from benchmarks.__main__ import main as command
+from benchmarks.inputs import random_params
 
 ROOT = Path(__file__).parents[1]
 # A round figure, so that a share of it is a rate in GFLOP/s.
 PEAKS = {"float32": 1e9}
+LR = report.Size(20, 16)
 
 
 def test_forms_of_a_model_take_turns() -> None:
     config, params = tiny_models.tiny("nano")
     forms = [frame.Form(config), frame.Form(config, batch=2)]
-    rows = frame.measure(forms, 20, 16, 2, PEAKS, params=params)
+    rows = frame.measure(forms, LR, 2, PEAKS, params=params)
     assert [row["batch"] for row in rows] == [1, 2]
     for row in rows:
         assert row["finite"]
@@ -33,18 +36,52 @@ def test_forms_of_a_model_take_turns() -> None:
         assert row["share_of_peak"] == pytest.approx(rate)
 
 
-def test_streams_join_and_leave_without_another_program() -> None:
-    config, params = tiny_models.tiny("nano")
-    points = sweeps.streams(config, [1, 3], 20, 16, 2, params)
-    again = [(point["batch"], point["compiled_again"]) for point in points]
-    assert again == [(1, 0), (3, 0)]
+def test_another_implementation_is_judged_by_its_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, _ = tiny_models.tiny("nano")
+    raw = random_params(config)
+    right = runtimes.ours(config, raw, LR).outputs
+
+    def shown(frames: list[np.ndarray]) -> runtimes.Stream:
+        return runtimes.Stream(lambda index: frames[index % len(frames)])
+
+    def refuse(lr: report.Size) -> runtimes.Stream:
+        raise RuntimeError(f"no such\noperator for {lr.width}x{lr.height}")
+
+    frames = {"same": right, "wrong": [0 * frame for frame in right]}
+    monkeypatch.setattr(runtimes, "GRAPHS", {name: name for name in frames})
+    monkeypatch.setattr(runtimes, "export", lambda *_: b"")
+    monkeypatch.setattr(runtimes, "run_graph", lambda name, *_: shown(frames[name]))
+    monkeypatch.setattr(runtimes, "COMPACT", {"refuses": refuse})
+    rows = against.compare(config, LR, 2, modes=[], raw=raw)
+    first, same, wrong, refused = rows
+    assert first["error"] == same["error"] == 0
+    assert same["note"] is None
+    # Showing a frame that is there takes less time than computing it.
+    assert same["of_ours"] < 0.5
+    assert wrong["error"] == 1
+    assert wrong["note"] == "other frames than ours"
+    assert refused["note"] == "no such operator for 20x16"
+
+
+@pytest.mark.parametrize("name", ["ONNX Runtime", "OpenVINO"])
+def test_the_step_with_its_state_goes_to_another_runtime(name: str) -> None:
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip(name.replace(" ", "").lower())
+    config, _ = tiny_models.tiny("nano")
+    raw = random_params(config)
+    ours = runtimes.ours(config, raw, LR)
+    graph = runtimes.export(config, raw, LR)
+    theirs = runtimes.run_graph(runtimes.GRAPHS[name], graph, config, LR)
+    assert theirs.error(ours) <= against.TOLERANCE
 
 
 @pytest.mark.parametrize("power", [1, 2])
 def test_the_exponent_of_a_law(power: int) -> None:
     pixels = (100, 400, 1600)
-    points = [{"pixels": n, "median_ms": 3e-4 * n**power} for n in pixels]
-    assert sweeps.exponent(points) == pytest.approx(power)
+    points = [{"lr": (n, 1), "median_ms": 3e-4 * n**power} for n in pixels]
+    assert frame.exponent(points) == pytest.approx(power)
 
 
 def test_the_profile_has_every_operation_by_its_source() -> None:
@@ -119,7 +156,7 @@ def test_results_become_one_table_and_two_files(tmp_path: Path) -> None:
     line = "| torch eager | nano | 320x180 -> 1280x720 | float32 | 900 | 1.0e-06 |"
     text = (tmp_path / "results.md").read_text("utf-8")
     assert line in text
-    assert "device cpu; ceilings: float32 100 G/s" in text
+    assert "device cpu, products in float32 100 GFLOP/s" in text
     assert json.loads((tmp_path / "results.json").read_text("utf-8")) == results
 
 
@@ -195,12 +232,16 @@ def test_the_gpu_command_needs_little_more_than_jax_and_flax(tmp_path: Path) -> 
     )
     results = json.loads((out / "results.json").read_text("utf-8"))
     assert results["not_measured"] == {}
-    assert [row["batch"] for row in results["rows"]] == [1, 2]
-    assert all(row["finite"] for row in results["rows"])
+    rows = results["rows"]
+    pieces = ["nano"] * 2 + ["nano_torch"] * 2 + ["sizes"] * 4
+    assert [row["piece"] for row in rows] == pieces
+    assert [row["batch"] for row in rows[:2]] == [1, 2]
+    assert all(row["finite"] for row in rows if "finite" in row)
     sources = [source for _, source, _, _ in results["rows"][0]["operations"]]
     assert any(source.endswith("conv_general_dilated") for source in sources)
-    assert len(results["sizes"]["nano bfloat16"]) == 2
-    assert "nano not compared: torch not installed" in output
+    assert [row["lr"] for row in rows[-2:]] == [[20, 16], [32, 16]]
+    assert rows[3]["what"] == "PyTorch graphs"
+    assert "No module named 'torch'" in rows[3]["note"]
     assert "media not measured: av, tyro, safetensors not installed" in output
 
 

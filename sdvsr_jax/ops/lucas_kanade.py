@@ -43,7 +43,7 @@ def refine_flow(
     yy = yy + ridge
     determinant = xx * yy - xy * xy
 
-    def iterate(_, correction: Array) -> Array:
+    def iterate(correction: Array, _: None) -> tuple[Array, None]:
         warped = warp(other, flow + correction)
         # read twice, and without a barrier warped twice on a CPU
         dt = jax.lax.optimization_barrier(warped - image)
@@ -55,10 +55,11 @@ def refine_flow(
         # an error of the start is within reach of a gradient, or nothing can be found
         # here
         moved = correction + jnp.clip(step, -1, 1)
-        return jnp.clip(moved, -MAX_CORRECTION, MAX_CORRECTION)
+        return jnp.clip(moved, -MAX_CORRECTION, MAX_CORRECTION), None
 
     start = jnp.zeros_like(flow)
-    correction = jax.lax.fori_loop(0, num_iterations, iterate, start)
+    # exporters take a scan whose body reads arrays from around it, not a fori_loop
+    correction, _ = jax.lax.scan(iterate, start, length=num_iterations)
     # steps of neighbouring windows differ by noise: a pixel of blur takes it out
     return gaussian_blur(flow + correction, 1.0)
 

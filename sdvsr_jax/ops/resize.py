@@ -102,10 +102,20 @@ def pad_edges(
 ) -> Float[Array, "b h2 w2 c"]:
     """Grows to height x width at the bottom and right by repeating the edge pixels."""
     _, old_height, old_width, _ = x.shape
-    rows = (0, height - old_height)
-    columns = (0, width - old_width)
-    none = (0, 0)
-    return jnp.pad(x, (none, rows, columns, none), mode="edge")
+    x = repeat_edges(x, 1, 0, height - old_height)
+    return repeat_edges(x, 2, 0, width - old_width)
+
+
+def repeat_edges(x: Float[Array, "*b"], axis: int, before: int, after: int) -> Array:
+    """Repeats the first and the last entries of an axis so many times."""
+    # not jnp.pad: it also repeats every other axis 0 times, and exporters stumble over
+    # arrays of nothing
+    if before == after == 0:
+        return x
+    size = x.shape[axis]
+    positions = np.arange(-before, size + after)
+    nearest = np.clip(positions, 0, size - 1)
+    return jnp.take(x, nearest, axis=axis)
 
 
 def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
@@ -164,10 +174,7 @@ def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
     size = x.shape[axis]
     num_phases, num_taps = kernel.shape
     half = num_taps // 2
-    positions = np.arange(-half, size + half)
-    # the edge pixels repeated
-    positions = np.clip(positions, 0, size - 1)
-    padded = jnp.take(x, positions, axis=axis)
+    padded = repeat_edges(x, axis, half, half)
     taps = []
     for first in range(num_taps):
         stop = first + size

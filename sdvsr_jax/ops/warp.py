@@ -73,7 +73,7 @@ def sample_bilinear(
             taps = _gather(pixels, index)
             within = _is_inside(tap_x, width) & _is_inside(tap_y, height)
             weight = _share(x, tap_x) * _share(y, tap_y)
-            weight = jnp.where(within, weight, 0)[..., None]
+            weight = jnp.where(within, weight, 0.0)[..., None]
             total = total + taps * weight.astype(image.dtype)
     return total
 
