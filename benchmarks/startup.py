@@ -107,8 +107,8 @@ def _output_of(command: list[str], surroundings: dict[str, str] | None = None) -
 def first_frame(video: str, output: str) -> None:
     """Prints the time of day at which each part of a start was done."""
     # Imports stand where a file job has them: their time belongs to its part.
-    from infer.command.options import parse
     from infer.jobs.plan import make_plan
+    from infer.options import parse
 
     marks = {"python and imports": time.time()}
     options = parse(["--video", video, "--output", output])

@@ -6,6 +6,7 @@ instructions in it: every kind of machine has a folder of its own here.
 """
 
 import hashlib
+import mmap
 import os
 import platform
 import shutil
@@ -15,11 +16,40 @@ from pathlib import Path
 import jax
 import jaxlib
 
+FLAGS = (
+    # tiny models run as fast without LLVM's optimisations
+    ("xla_backend_optimization_level", "0"),
+    # the older emitter of loops compiles a step in half the time
+    ("xla_cpu_use_fusion_emitters", "false"),
+)
+"""Flags of XLA for tests, most of whose time is compilation."""
+
 LIMIT_BYTES = 2**30
 """Two full runs write about a third of this."""
 
 MAX_AGE_SECONDS = 30 * 24 * 3600
 """Folders of other machines and versions go after a month without use."""
+
+
+def compiler_flags() -> str:
+    """Returns `XLA_FLAGS` for tests: the flags that this version of XLA knows.
+
+    An unknown flag aborts the process, so the library is searched for its name.
+    """
+    return " ".join(f"--{name}={value}" for name, value in FLAGS if _is_known(name))
+
+
+def _is_known(flag: str) -> bool:
+    libraries = Path(jaxlib.__file__).parent.glob("*jax_common*")
+    return any(_holds(library, flag.encode()) for library in libraries)
+
+
+def _holds(path: Path, word: bytes) -> bool:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        return content.find(word) >= 0
 
 
 def root() -> Path:

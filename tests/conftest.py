@@ -8,15 +8,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-# Most of the time of a test is compilation, and tiny models run as fast without LLVM's
-# optimisations.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-
 import compiled_programs
 import jax
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# XLA reads them when the first program is compiled.
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = compiled_programs.compiler_flags()
 
 # The first example compiles a program, which no deadline of the others covers.
 settings.register_profile("compiling", deadline=None)

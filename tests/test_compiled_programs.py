@@ -27,6 +27,16 @@ def test_another_version_machine_or_flag_has_another_folder(
     assert {path.parent for path in folders if path} == {root}
 
 
+def test_a_flag_that_this_version_does_not_know_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would abort the process."""
+    known = ("xla_backend_optimization_level", "0")
+    flags = (known, ("xla_cpu_no_such_flag", "1"))
+    monkeypatch.setattr(compiled_programs, "FLAGS", flags)
+    assert compiled_programs.compiler_flags() == "--xla_backend_optimization_level=0"
+
+
 def test_a_folder_in_which_others_can_write_is_not_used(root: Path) -> None:
     folder = compiled_programs.folder()
     assert folder is not None

@@ -96,7 +96,7 @@ def parse_module(name: str, words: list[str]) -> None:
 
 
 def subcommand(module: Any, words: list[str]) -> Any:
-    """Returns what parses the words of a module, without its way of telling errors."""
+    """Returns the parser of a module's words, without its way of telling errors."""
     commands = getattr(module, "COMMANDS", {})
     is_infer = module.__name__ == "infer.__main__"
     if not is_infer:

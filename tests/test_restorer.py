@@ -4,13 +4,14 @@ frame.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdvsr_jax import init_state, prepare, step
+from sdvsr_jax import init_state, prepare
 from sdvsr_jax.models.restorer import Restorer
 from sdvsr_jax.state import AUTO
 from tests.tiny_models import compiled, frames, random_params, tiny, tiny_restored
@@ -42,7 +43,6 @@ def test_at_degree_0_the_output_is_that_of_the_model_without_a_restorer() -> Non
     plain_config = dataclasses.replace(config, restorer=None)
     plain_params = {name: params[name] for name in params if name != "restorer"}
     clip = frames(3)
-    run = jax.jit(step, static_argnames="config")
     plain, faithful = [], []
     for model, weights, outputs in (
         (plain_config, plain_params, plain),
@@ -51,7 +51,7 @@ def test_at_degree_0_the_output_is_that_of_the_model_without_a_restorer() -> Non
         prepared = prepare(weights, model)
         state = init_state(model, 1, *SIZE, restore=0.0)
         for frame in clip:
-            state, sr = run(prepared, state, frame, config=model)
+            state, sr = compiled(model)(prepared, state, frame)
             outputs.append(np.asarray(sr))
     # two programs of the same arithmetic: XLA fuses them differently
     np.testing.assert_allclose(np.stack(faithful), np.stack(plain), atol=2e-5)
@@ -74,21 +74,16 @@ def test_degrees_scale_the_repair_and_auto_stays_between_none_and_all() -> None:
 def test_one_program_serves_all_degrees_and_each_stream_has_its_own() -> None:
     config, params = tiny("restored")
     clip = frames(2, batch=2)
-    traces = []
-
-    def counted(params, state, frame):
-        traces.append(1)
-        return step(params, state, frame, config=config)
-
-    run = jax.jit(counted)
+    faithful, _ = drive(clip, 0.0)
+    run: Any = compiled(config)
+    programs = run._cache_size()
     outputs = {}
     for degrees in ((0.0, 1.0), (1.0, AUTO)):
         state = init_state(config, 2, *SIZE)._replace(restore=jnp.array(degrees))
         for frame in clip:
             state, sr = run(params, state, frame)
         outputs[degrees] = np.asarray(sr)
-    assert len(traces) == 1
-    faithful, _ = drive(clip, 0.0)
+    assert run._cache_size() == programs
     full, _ = drive(clip, 1.0)
     auto, _ = drive(clip, AUTO)
     np.testing.assert_allclose(outputs[0.0, 1.0][0], faithful[-1, 0], atol=1e-5)

@@ -25,8 +25,11 @@ from sdvsr_jax.tiles import (
 from sdvsr_jax.types import Prepared
 from tests.tiny_models import frames, random_params, tiny, tiny_nano
 
+weights_of = jax.jit(_weights, static_argnums=(2, 3))
+"""Compiled whole: every example has a size of its own."""
 
-@settings(max_examples=30, deadline=None)
+
+@settings(max_examples=20, deadline=None)
 @given(
     size=st.tuples(*[st.integers(1, 300)] * 2),
     tile=st.tuples(*[st.integers(1, 200)] * 2),
@@ -42,10 +45,9 @@ def test_tiles_cover_every_frame_once(size, tile, overlap):
         assert top % step_size == column % step_size == 0
         assert top + grid.tile[0] <= grid.frame[0]
         assert column + grid.tile[1] <= grid.frame[1]
-        weights = _weights(jnp.array(origin), jnp.array(bounds), grid.tile, 1.0)[..., 0]
-        total[top : top + grid.tile[0], column : column + grid.tile[1]] += np.asarray(
-            weights
-        )
+        weights = weights_of(np.array(origin), np.array(bounds), grid.tile, 1.0)
+        part = total[top : top + grid.tile[0], column : column + grid.tile[1]]
+        part += np.asarray(weights)[..., 0]
     np.testing.assert_allclose(total, 1, atol=1e-4)
 
 
@@ -104,7 +106,7 @@ def test_a_frame_in_tiles_is_the_frame():
     """With noise, history and a scene cut, within one of 255 levels; other noise
     changes far more than that.
     """
-    clip = np.concatenate([frames(3, 1, 96, 112), frames(2, 1, 96, 112, seed=5)])
+    clip = np.concatenate([frames(2, 1, 96, 112), frames(1, 1, 96, 112, seed=5)])
     expected = whole(clip)
     assert np.abs(in_tiles(clip, 32) - expected).max() < 2 / 255
     assert np.abs(whole(clip, seed=1) - expected).max() > 20 / 255

@@ -24,10 +24,10 @@ from ray.exceptions import (
 )
 
 from infer.cluster.worker import Worker
-from infer.command.options import Options
 from infer.console import say
 from infer.errors import JobError
 from infer.model.threads import num_threads
+from infer.options import Options
 
 DEATHS = (ActorDiedError, ActorUnavailableError, RayActorError, OutOfMemoryError)
 MAX_RESTARTS = 1000

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from infer.cluster.crew import Crew, Hand, WorkerDied, content_of
 from infer.cluster.spans import Film, best_start, describe
 from infer.cluster.worker import Absent, Assignment, Piece, Scan
-from infer.command.options import Options
 from infer.console import Clock, in_words, say
 from infer.errors import JobError
 from infer.jobs.file_job import (
@@ -35,6 +34,7 @@ from infer.jobs.fitting import layout_of_job
 from infer.jobs.plan import Plan
 from infer.jobs.work_folder import WorkFolder
 from infer.model.layout import Layout, parse_layout
+from infer.options import Options
 from infer.sources.files import Damage
 from sdvsr_jax.atomic import sync
 

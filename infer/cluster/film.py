@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from infer.cluster.crew import crew
 from infer.cluster.drive import Job, drive
 from infer.cluster.table import Table
-from infer.command.options import Options
 from infer.console import Clock
 from infer.jobs.file_job import Report, no_delivery
 from infer.jobs.plan import Plan
+from infer.options import Options
 
 
 def run_film(options: Options, plan: Plan, deliver: Callable[[Report], None]) -> Report:

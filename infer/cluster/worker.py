@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from infer.command.options import Options, parse_degree
 from infer.errors import JobError
 from infer.frame import Frame
 from infer.jobs.plan import Plan
@@ -25,6 +24,7 @@ from infer.jobs.work_folder import state_digest
 from infer.model.engines import Engines
 from infer.model.layout import Layout
 from infer.model.threads import use_threads
+from infer.options import Options, parse_degree
 from infer.sinks.segments import Segment
 from infer.sources.files import Damage, FileSource
 from infer.sources.inbox import Inbox

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from infer.command.failure import one_line
 from infer.command.inputs import Input, check_kind
-from infer.command.options import Options, limits_of, rate_of
 from infer.console import say
 from infer.errors import JobError
 from infer.jobs.finished import is_output, is_output_of
 from infer.jobs.plan import default_output
 from infer.jobs.work_folder import is_published
+from infer.options import Options, limits_of, rate_of
 from infer.sources.address import is_live
 from infer.sources.probe import probe
 

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from infer.command.inputs import check_kind, find_inputs
-from infer.command.options import Options, parse
 from infer.command.report import check_report, write_report
 from infer.console import in_words, say
 from infer.jobs.announce import describe_plan
 from infer.jobs.fitting import load, need_of_job
 from infer.jobs.plan import Plan, make_plan
 from infer.model.engines import Engines
+from infer.options import Options, parse
 from infer.sources.address import is_live
 from infer.sources.info import VideoInfo
 from infer.sources.inspection import Inspection, inspect_source

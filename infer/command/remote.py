@@ -20,10 +20,10 @@ from typing import Any
 
 from infer.command.failure import one_line
 from infer.command.inputs import is_remote
-from infer.command.options import Options
 from infer.command.report import check_report, write_report
 from infer.console import say
 from infer.errors import JobError
+from infer.options import Options
 from sdvsr_jax.atomic import atomic_write
 from sdvsr_jax.video_names import VIDEO_SUFFIXES
 from sdvsr_jax.weights.hub import cache_folder

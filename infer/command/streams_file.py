@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from infer.command.options import Options, check
+from infer.options import Options, check
 from infer.sources.inbox import Overflow
 
 LISTEN = "127.0.0.1:9464"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from infer.command.inputs import Input, check_kind, find_inputs, is_remote
-from infer.command.options import Options, is_shared, parse
 from infer.command.report import check_report, write_report
 from infer.model.engines import Engines
+from infer.options import Options, is_shared, parse
 
 if TYPE_CHECKING:
     from infer.jobs.file_job import Report

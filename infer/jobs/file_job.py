@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from infer.command.options import Options, parse_degree
 from infer.console import Clock, in_words, rate_in_words, say
 from infer.errors import JobError
 from infer.frame import Frame, Sink
@@ -24,6 +23,7 @@ from infer.model.memory import Memory, available
 from infer.model.memory_plan import predicted
 from infer.model.threads import num_threads
 from infer.model.versions import versions
+from infer.options import Options, parse_degree
 from infer.pipeline import READ_AHEAD, Policy, run
 from infer.sinks.files import PNGSink, SegmentSink
 from infer.sinks.mux import join

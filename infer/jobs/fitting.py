@@ -2,7 +2,6 @@
 that fits the memory.
 """
 
-from infer.command.options import Options, parse_tile
 from infer.console import say
 from infer.errors import JobError
 from infer.jobs.plan import Plan
@@ -12,6 +11,7 @@ from infer.model.engines import Engines
 from infer.model.layout import Layout, Tiles, Whole, parse_layout
 from infer.model.memory_plan import Need, Planner
 from infer.model.threads import use_threads
+from infer.options import Options, parse_tile
 from infer.pipeline import READ_AHEAD, WRITE_BEHIND
 
 

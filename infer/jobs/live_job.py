@@ -12,13 +12,6 @@ from typing import Any, Protocol
 
 import jax
 
-from infer.command.options import (
-    Options,
-    limits_of,
-    parse_degree,
-    parse_size,
-    rate_of,
-)
 from infer.console import say, voice
 from infer.errors import JobError
 from infer.jobs.fitting import layout_of, load, tell
@@ -31,6 +24,13 @@ from infer.model.engines import Engines
 from infer.model.layout import Layout
 from infer.model.memory import available
 from infer.model.memory_plan import Need, Planner, predicted
+from infer.options import (
+    Options,
+    limits_of,
+    parse_degree,
+    parse_size,
+    rate_of,
+)
 from infer.pipeline import Policy, Stepper, run
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sinks.live_encoders import describe_encoder, live_spec

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from infer.command.options import Options
 from infer.console import say, speaking_as
 from infer.errors import JobError
 from infer.jobs.live_job import LiveSession, prepare_engine
@@ -14,6 +13,7 @@ from infer.latency import now
 from infer.model.engine import Shape
 from infer.model.engines import Engines
 from infer.model.pool import Member, Refused, Turns
+from infer.options import Options
 from infer.sinks.encoder_spec import VideoSpec
 from infer.sources.live import LiveSource
 

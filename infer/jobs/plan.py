@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from infer.command.options import Options, limits_of, parse_size, rate_of
 from infer.errors import JobError
 from infer.jobs.notes import encoder_notes, image_notes, sound_notes, source_notes
 from infer.jobs.work_folder import is_published
+from infer.options import Options, limits_of, parse_size, rate_of
 from infer.sinks.containers import (
     COPY,
     SUFFIXES,

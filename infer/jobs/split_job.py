@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infer.command.options import Options, limits_of, rate_of
 from infer.console import say
 from infer.errors import JobError
 from infer.jobs.announce import describe_plan
 from infer.jobs.plan import Plan, check_target, default_output, make_plan
 from infer.jobs.work_folder import WorkFolder
 from infer.model.engines import Engines
+from infer.options import Options, limits_of, rate_of
 from infer.sinks.segments import Segment
 from infer.sources.probe import probe
 from infer.sources.size_changes import size_runs

@@ -1,6 +1,6 @@
 """The options of a job on the page and in the interface: those of the command line.
 
-The only source is `infer.command.options.Options`; a new option of the command appears
+The only source is `infer.options.Options`; a new option of the command appears
 here by itself, with its type, default and help.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from infer.command.options import Options, parse
+from infer.options import Options, parse
 from infer.ui.refusal import Refusal
 
 LEFT_OUT = {

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
-from infer.command.options import is_shared
 from infer.errors import JobError
+from infer.options import is_shared
 from infer.sources.probe import probe
 from infer.ui.disk import harmless_name
 from infer.ui.forms import command_words, parse_words

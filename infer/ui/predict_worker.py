@@ -7,10 +7,10 @@ Message in: P (JSON with words of the command line, output). Out: R (JSON).
 import json
 import sys
 
-from infer.command.options import parse
 from infer.command.plan import predict
 from infer.jobs.plan import make_plan
 from infer.model.engines import Engines
+from infer.options import parse
 from infer.ui.worker import serve
 
 

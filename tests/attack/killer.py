@@ -2,8 +2,8 @@
 
     python -m tests.attack.killer FOLDER NUMBER COMMAND...
 
-Python's own audit events say what a process is about to do. What FFmpeg does to files
-between two of them is killed with the process, as a loss of power would.
+Python's own audit events announce each operation of a process. Writes of FFmpeg between
+two of them are killed with the process, as by a loss of power.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a command left: its status, its words, and the media files that it wrote."""
+"""The outcome of a command: its status, its words, and its media files."""
 
 import itertools
 import threading

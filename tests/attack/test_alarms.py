@@ -1,5 +1,5 @@
-"""No false alarm and no program's fault: what is in order is not called damaged, and
-what is odd gets its line.
+"""No false alarm and no program's fault: a file in order is not called damaged, and
+an odd one gets its line.
 """
 
 import contextlib

@@ -75,7 +75,7 @@ def test_a_folder_twice_upscales_nothing_twice(
 def test_an_output_of_another_input_is_not_skipped(
     upscale: Upscale, tmp_path: Path, sample: Path
 ) -> None:
-    """What lies at the place of the output belongs to another source of that name."""
+    """The file at the place of the output belongs to another source of that name."""
     one, other = tmp_path / "a/clip.mp4", tmp_path / "b/clip.mp4"
     place(sample, one, other, tmp_path / "a/second.mp4", tmp_path / "b/third.mp4")
     out = tmp_path / "out"

@@ -401,7 +401,7 @@ def test_a_subtitle_that_lasts_until_the_next_stays(
 
 @pytest.mark.parametrize("size", ["192x256", "96x128"])
 def test_a_size_is_as_seen(upscale: Upscale, tmp_path: Path, field, size: str) -> None:
-    words = ("--size", size, "-o", tmp_path / "o.mp4")
+    words = ("--size", size, "-o", tmp_path / "o.mp4", "--frames", 2)
     upscale("--video", field("phone_portrait.mp4"), *words).check_done()
     with av.open(str(tmp_path / "o.mp4")) as container:
         stream = container.streams.video[0]

@@ -36,7 +36,7 @@ class Death(BaseException):
 
 
 class Job(NamedTuple):
-    """Words of a command within a folder, and what the folder holds before it."""
+    """Words of a command within a folder, and the content of the folder before it."""
 
     words: tuple[str, ...]
     prepare: Callable[[Path], None]
@@ -174,7 +174,7 @@ def release_locks(folder: Path) -> None:
 
 
 def check_again(folder: Path, status: int, text: str, expected: dict) -> None:
-    """The second run of the command has left what an undisturbed one leaves."""
+    """The second run of the command has left the files of an undisturbed one."""
     assert status == 0, text
     assert contents(folder) == expected, text
     report = json.loads((folder / "r.json").read_text("utf-8"))
@@ -187,7 +187,7 @@ def check_again(folder: Path, status: int, text: str, expected: dict) -> None:
 def place(
     request, tmp_path: Path, tiny_model: str, monkeypatch
 ) -> tuple[Place, int, dict]:
-    """The job of that name, its number of operations, and what it leaves."""
+    """The job of that name, its number of operations, and the files it leaves."""
     place = Place(tmp_path / "jobs", request.param, tiny_model)
     folder = place.fresh()
     monkeypatch.chdir(folder)

@@ -1,4 +1,4 @@
-"""Nothing is lost: no option overwrites what it did not make, a full disk is told, and
+"""Nothing is lost: no option overwrites files of others, a full disk is told, and
 a planted work folder is not trusted.
 """
 
@@ -204,7 +204,7 @@ TRAPS = ["folder link", "open to others", "lock", "job.json", "joined.unfinished
 def test_a_planted_work_folder_is_not_followed(
     upscale: Upscale, tmp_path: Path, kind: str
 ) -> None:
-    """Refused, or done without touching what the links point to."""
+    """Refused, or done without touching the targets of the links."""
     if kind == "of another user" and os.getuid() != 0:
         pytest.skip("only root can give a folder to another user")
     victim = planted(tmp_path, kind)

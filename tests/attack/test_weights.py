@@ -66,7 +66,7 @@ JOB = "import sys; from infer.__main__ import main; sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def job_with_cache(tiny_model: str, tmp_path: Path) -> Callable[[], str]:
-    """Run a job in a process with a cache of its own; returns what it said."""
+    """Run a job in a process with a cache of its own; returns its messages."""
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     words = ["--video", str(source), "-o", str(tmp_path / "o.mp4"), "--overwrite"]

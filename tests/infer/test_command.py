@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from clips import make_video, pictures
 
-from infer.command.options import Options, parse, parse_fps, parse_size
 from infer.console import rate_in_words
 from infer.jobs.plan import make_plan
+from infer.options import Options, parse, parse_fps, parse_size
 from infer.sources.files import read_frames
 from infer.sources.images import encode_png, list_images
 from infer.sources.probe import probe

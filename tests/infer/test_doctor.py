@@ -1,5 +1,5 @@
-"""`doctor` sees what is there, runs the shipped model, and tells each fault in one
-line.
+"""`doctor` sees the parts of a machine, runs the shipped model, and tells each fault in
+one line.
 """
 
 import json

@@ -13,13 +13,13 @@ from clips import ROOT, make_video, stopped_before
 from PIL import Image
 
 from infer.__main__ import main
-from infer.command.options import parse
 from infer.jobs.fitting import engine_for_job, need_of_job
 from infer.jobs.plan import make_plan
 from infer.model import memory
 from infer.model import memory_plan as fit
 from infer.model.engine import Engine, Shape, load_model
 from infer.model.engines import Engines
+from infer.options import parse
 from infer.sources.files import read_frames
 from infer.sources.probe import probe
 
@@ -41,44 +41,50 @@ def source(tmp_path):
     return make_video(str(tmp_path / "in.mkv"), range(6), SIZE)
 
 
+@pytest.fixture
+def wide(tmp_path):
+    """Low, so that two tiles side by side are a frame."""
+    return make_video(str(tmp_path / "wide.mkv"), range(4), (160, 24))
+
+
 def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(
-    upscale, source, tmp_path, monkeypatch
+    upscale, wide, tmp_path, monkeypatch
 ):
     """And a job begun in tiles goes on in tiles, whatever the memory is by then."""
     monkeypatch.setattr(fit, "PLAIN", 0)
-    monkeypatch.setattr(memory, "available", lambda device: 60 * 2**20)
+    monkeypatch.setattr(memory, "available", lambda device: 10 * 2**20)
     stopped = tmp_path / ".o.mkv.parts"
     with stopped_before("000001.json"):
         status, message = upscale(
-            "--video", source, "-o", tmp_path / "o.mkv", "--segment", 2
+            "--video", wide, "-o", tmp_path / "o.mkv", "--segment", 2
         )
     assert status == 130
-    assert "fit      tiles of 128x128" in message
+    assert "fit      tiles of 128x24" in message
     assert (stopped / "000000.json").exists()
     monkeypatch.setattr(memory, "available", lambda device: 2**40)
     status, message = upscale(
-        "--video", source, "-o", tmp_path / "o.mkv", "--segment", 2, "--resume"
+        "--video", wide, "-o", tmp_path / "o.mkv", "--segment", 2, "--resume"
     )
     assert status == 0, message
     assert "going on after 2 finished frames" in message
     assert (
         upscale(
-            "--video", source, "-o", tmp_path / "p.mkv", "--segment", 2, "--tile", 128
+            "--video", wide, "-o", tmp_path / "p.mkv", "--segment", 2, "--tile", 128
         )[0]
         == 0
     )
     assert (tmp_path / "o.mkv").read_bytes() == (tmp_path / "p.mkv").read_bytes()
-    assert upscale("--video", source, "-o", tmp_path / "q.mkv", "--segment", 2)[0] == 0
+    assert upscale("--video", wide, "-o", tmp_path / "q.mkv", "--segment", 2)[0] == 0
     assert frames_of(tmp_path / "q.mkv").shape == frames_of(tmp_path / "p.mkv").shape
 
 
-def test_other_tiles_do_not_resume(upscale, source):
-    words = "--video", source, "--segment", 2, "--tile"
+def test_other_tiles_do_not_resume(upscale, wide):
+    words = "--video", wide, "--segment", 2, "--tile"
     with stopped_before("000001.json"):
         assert upscale(*words, 128)[0] == 130
     status, message = upscale(*words, "off")
     assert status == 2
-    assert "fit was '128x128', is 'off'" in message
+    assert "fit was '128x24', is 'off'" in message
 
 
 def test_resume_needs_something_to_resume(upscale, source):

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from infer.command.options import parse
 from infer.jobs.plan import make_plan
 from infer.jobs.work_folder import WorkFolder
+from infer.options import parse
 from infer.sinks.mux import join
 from infer.sinks.segments import SegmentWriter
 from infer.sinks.timeline import Timeline

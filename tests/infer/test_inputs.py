@@ -8,8 +8,8 @@ from clips import make_video
 
 from infer.command.batch import plan_batch
 from infer.command.inputs import check_kind, find_inputs
-from infer.command.options import parse
 from infer.jobs.finished import is_output, is_output_of, remember
+from infer.options import parse
 from infer.sources.probe import probe
 from sdvsr_jax.video_names import VIDEO_SUFFIXES
 

@@ -1,4 +1,4 @@
-"""What goes through the media layer comes out as it went in: times, sound, tags,
+"""The media layer changes nothing on the way: times, sound, tags,
 rotation, shape, depth.
 """
 

@@ -1,5 +1,5 @@
-"""What a file says beside its pictures is kept where the container can, and told before
-the job where it cannot.
+"""Tags, sound and chapters of a file are kept where the container can, and losses are
+told before the job.
 """
 
 from fractions import Fraction
@@ -11,8 +11,8 @@ from clips import make_rich, make_video, png
 from test_join import copy_through
 
 from infer.__main__ import main
-from infer.command.options import parse
 from infer.jobs.plan import make_plan
+from infer.options import parse
 from infer.sources.info import ColorTags
 from infer.sources.probe import probe
 from infer.tags import authored_tags, missing_tags

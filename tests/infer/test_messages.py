@@ -8,9 +8,9 @@ import pytest
 from clips import ROOT
 
 from infer.command.failure import one_line, status
-from infer.command.options import LIMITS, Options, check, parse_size, parse_tile
 from infer.console import printable
 from infer.errors import JobError
+from infer.options import LIMITS, Options, check, parse_size, parse_tile
 from infer.sinks.encoder_spec import Wish, encoder_spec
 from infer.sinks.encoders import ENCODERS
 

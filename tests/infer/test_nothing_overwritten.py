@@ -1,4 +1,4 @@
-"""No option overwrites what it did not make: a target is new, or ours by its mark, or
+"""No option overwrites files of others: a target is new, or ours by its mark, or
 named by --overwrite and a regular file.
 """
 

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from infer.__main__ import main
-from infer.command.options import Options
 from infer.command.plan import (
     Prediction,
     command_line,
@@ -17,6 +16,7 @@ from infer.command.plan import (
     propose,
 )
 from infer.jobs.plan import make_plan
+from infer.options import Options
 from infer.sources.files import read_frames
 from infer.sources.info import reduced
 from infer.sources.inspection import Inspection

@@ -1,14 +1,12 @@
 """`--restore`: its values, and that it reaches the stream."""
 
-import subprocess
-
 import numpy as np
 import pytest
 
-from infer.command.options import Options, check, parse_degree
+from infer.options import Options, check, parse_degree
 from sdvsr_jax import Upscaler, init_state
 from sdvsr_jax.state import AUTO
-from tests.infer.clips import ROOT
+from tests.infer.clips import make_video
 from tests.tiny_models import random_params, tiny_restored
 
 
@@ -41,13 +39,13 @@ def test_an_upscaler_repairs_to_the_degree_it_was_given() -> None:
         Upscaler(model, restore=2.0)
 
 
-def test_a_model_without_a_restorer_says_so(command, tmp_path) -> None:
-    source = ROOT / "examples" / "nasa_320x180.mp4"
-    words = command("--video", source, "-o", tmp_path / "o.mkv", "--restore", "0.5")
-    process = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert process.returncode == 2
-    assert "has no restorer" in process.stderr.splitlines()[-1]
-    assert list(tmp_path.iterdir()) == []
+def test_a_model_without_a_restorer_says_so(upscale, tmp_path) -> None:
+    source = make_video(str(tmp_path / "in.mkv"))
+    output = tmp_path / "o.mkv"
+    status, stderr = upscale("--video", source, "-o", output, "--restore", "0.5")
+    assert status == 2
+    assert "has no restorer" in stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
 def test_a_fresh_state_decides_itself() -> None:

@@ -19,11 +19,11 @@ from infer.cluster import drive as driver
 from infer.cluster import worker
 from infer.cluster.drive import Job, drive
 from infer.cluster.spans import Film
-from infer.command.options import parse
 from infer.console import Clock
 from infer.errors import JobError
 from infer.jobs.plan import make_plan
 from infer.jobs.work_folder import folder_of
+from infer.options import parse
 
 
 def fade(length: int) -> list[np.ndarray]:

@@ -193,8 +193,8 @@ def _compiled_step(config: ModelConfig) -> Callable:
 
 
 def _step(config: ModelConfig, prepared: Prepared, state: StreamState, lr, noise):
-    """`stream.step` itself, and beside it the same parts once more for what it does not
-    return.
+    """`stream.step` itself, and beside it the same parts once more for the values
+    between them.
     """
     nets, prompt = bind(prepared.params, config), prepared.prompt
     up = upsample_bicubic(lr, config.scale)

@@ -1,4 +1,4 @@
-"""Between a model and what it became lies a line with both at its ends."""
+"""Between a model before and after training lies a line with both at its ends."""
 
 import jax
 import jax.numpy as jnp

@@ -37,12 +37,21 @@ def init(tiny, tmp_path_factory) -> str:
     return str(path)
 
 
+def shared_programs() -> dict[str, str]:
+    """Settings with which a process takes the programs of this one, and it theirs."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+        "JAX_DEFAULT_MATMUL_PRECISION": str(jax.config.jax_default_matmul_precision),
+    }
+
+
 def run_process(spec: dict, **environment: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "tests.train.run_once", json.dumps(spec)]
     return subprocess.Popen(
         command,
         cwd=ROOT,
-        env=os.environ | environment,
+        env=os.environ | shared_programs() | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

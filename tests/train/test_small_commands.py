@@ -1,4 +1,4 @@
-"""Commands beside `python -m train`: one line for what is wrong, nothing replaced."""
+"""Commands beside `python -m train`: one line for each fault, nothing replaced."""
 
 from collections.abc import Callable
 from pathlib import Path

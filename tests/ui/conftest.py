@@ -83,7 +83,7 @@ class Server:
         self.link = match[1]
 
     def said(self) -> str:
-        """What it printed so far."""
+        """Its output so far."""
         return self._log.read_text("utf-8") if self._log.exists() else ""
 
     @property
@@ -108,7 +108,7 @@ class Server:
         return answer.json()
 
     def delete(self, path: str) -> None:
-        """Remove what is at a path of the interface."""
+        """Remove the thing at a path of the interface."""
         answer = httpx.delete(self.address + path, timeout=PATIENCE)
         assert answer.is_success, answer.text
 
@@ -181,8 +181,8 @@ def serve(
         for job in _jobs_of(server):
             httpx.delete(f"{server.address}api/jobs/{job['id']}", timeout=PATIENCE)
         server.end()
-        said = server.said()
-        assert "Traceback" not in said, said
+        text = server.said()
+        assert "Traceback" not in text, text
 
 
 def _jobs_of(server: Server) -> list[Any]:

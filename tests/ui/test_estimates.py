@@ -1,4 +1,4 @@
-"""What a job will take, told before it starts."""
+"""The time and memory of a job, told before it starts."""
 
 import json
 import subprocess
@@ -49,16 +49,16 @@ def test_before_anything_has_run_the_prediction_is_the_commands(
 ) -> None:
     server = serve("--root", tmp_path)
     entry = server.post("api/inputs", {"path": clip})["id"]
-    found = ask(server, entry)
+    prediction = ask(server, entry)
     expected = by_command(clip, tiny_model, tmp_path, environment)
-    assert found["basis"] == "predicted"
-    assert found["memory"] == expected["memory"]
+    assert prediction["basis"] == "predicted"
+    assert prediction["memory"] == expected["memory"]
     # a probe of the machine's speed, which other programs slow down
-    assert 0.2 < found["seconds"] / (12 * expected["seconds_per_frame"]) < 5
-    assert found["bytes_basis"] == "enlarged source"
+    assert 0.2 < prediction["seconds"] / (12 * expected["seconds_per_frame"]) < 5
+    assert prediction["bytes_basis"] == "enlarged source"
     half = ask(server, entry, frames=6)
     # the time is rounded to a tenth of a second
-    assert half["seconds"] == pytest.approx(found["seconds"] / 2, abs=0.06)
+    assert half["seconds"] == pytest.approx(prediction["seconds"] / 2, abs=0.06)
     # a process has one number of threads for as long as it lives
     single = ask(server, entry, threads=1)
     assert (single["basis"], single["memory"]) == ("predicted", expected["memory"])
@@ -78,7 +78,7 @@ def test_afterwards_it_is_what_was_measured(
 
     preview = server.post("api/jobs", {**wish, "kind": "preview"})["id"]
     server.wait_for(preview, "done", "failed")
-    told = ask(server, entry)
-    assert told["bytes_basis"] == "preview"
+    measurement = ask(server, entry)
+    assert measurement["bytes_basis"] == "preview"
     # all frames of the clip were in the sample; the container's own bytes were not
-    assert told["bytes"] == pytest.approx(server.job(name)["size"], rel=0.2)
+    assert measurement["bytes"] == pytest.approx(server.job(name)["size"], rel=0.2)

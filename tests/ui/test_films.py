@@ -1,4 +1,4 @@
-"""Films for motion: the frames, the times and the shape of what they copy."""
+"""Films for motion: the frames, the times and the shape of the clips they copy."""
 
 from pathlib import Path
 
@@ -40,9 +40,9 @@ def test_a_film_has_the_frames_and_the_times_of_what_it_copies(tmp_path: Path) -
     film = film_of(path)
     seconds = Reader(film).seconds
     np.testing.assert_allclose(seconds, Reader(path).seconds, atol=1e-6)
-    shown = [frame.rgb for frame in read_frames(probe(film))]
-    assert len(shown) == 12
-    for one, other in zip(shown, frames):
+    film_frames = [frame.rgb for frame in read_frames(probe(film))]
+    assert len(film_frames) == 12
+    for one, other in zip(film_frames, frames):
         # 4:2:0 of small, busy pictures; the next frame is below 25 dB
         assert psnr_of(one, other) > 34
     assert Path(f"{path}.count").read_text("ascii") == "12"
@@ -66,9 +66,9 @@ def test_a_turned_clip_of_odd_size_becomes_upright_and_even(tmp_path: Path) -> N
     assert (info.width, info.height) == (48, 64)
     assert info.display_matrix is None
     upright = np.rot90(frames[0], -1)
-    shown = next(read_frames(info)).rgb
+    film_frame = next(read_frames(info)).rgb
     expected = pictures.bicubic(np.ascontiguousarray(upright), (48, 64))
-    assert psnr_of(shown, expected) > 30
+    assert psnr_of(film_frame, expected) > 30
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
@@ -77,11 +77,11 @@ def test_pictures_are_turned_as_players_turn_them(
     rotation: int, mirrored: bool
 ) -> None:
     one = np.arange(6).reshape(2, 3, 1)
-    turned = film_worker.turn(one, rotation, mirrored)
+    rotated = film_worker.turn(one, rotation, mirrored)
     # the top left pixel goes to the corner that players show it in
     corners = {0: (0, 0), 90: (0, -1), 180: (-1, -1), 270: (-1, 0)}
     first = one[0, -1] if mirrored else one[0, 0]
-    assert turned[corners[rotation]] == first
+    assert rotated[corners[rotation]] == first
 
 
 def test_an_hdr_clip_becomes_the_picture_of_the_paused_view(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_an_hdr_clip_becomes_the_picture_of_the_paused_view(tmp_path: Path) -> N
     assert describe(probe(path)).hdr == "PQ"
     film = film_of(path)
     paused = pictures.tone_map(Reader(path).rgb(1), "PQ")
-    shown = Reader(film).rgb(1)
+    film_frame = Reader(film).rgb(1)
     # few pixels of saturated colours, in 4:2:0
-    assert psnr_of(shown, paused) > 27
-    assert psnr_of(shown, pictures.to_8_bit(Reader(path).rgb(1))) < 20
+    assert psnr_of(film_frame, paused) > 27
+    assert psnr_of(film_frame, pictures.to_8_bit(Reader(path).rgb(1))) < 20
     assert describe(probe(film)).hdr == ""
 
 
@@ -122,10 +122,10 @@ def test_films_are_made_once_and_the_oldest_are_forgotten(tmp_path: Path) -> Non
     try:
         state = file_state(path)
         assert films.want(path, state, 6).state == "working"
-        done = wait_until(
+        result = wait_until(
             lambda: films.want(path, state, 6), lambda film: film.state != "working"
         )
-        assert done.state == "ready"
+        assert result.state == "ready"
         assert probe(str(films.path_of(path, state))).num_frames == 6
         for number in range(KEPT):
             (folder / f"{number}.mp4").write_bytes(b"a film")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pydantic import ValidationError
 
-from infer.command.options import Options
+from infer.options import Options
 from infer.ui import forms
 from infer.ui.refusal import Refusal
 

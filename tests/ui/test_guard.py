@@ -1,4 +1,4 @@
-"""Who may talk to the server: laws of the guard in front of it."""
+"""Laws of the guard in front of the server: whose requests it lets in."""
 
 from pathlib import Path
 
@@ -16,9 +16,11 @@ TOKEN = "a secret of this test"
 
 def client_of(folder: Path, token: str = "", **settings: object) -> TestClient:
     """A client of an application without a network."""
-    chosen = Settings(folder=str(folder), **settings)  # type: ignore[arg-type]
+    overrides = Settings(folder=str(folder), **settings)  # type: ignore[arg-type]
     base = "http://127.0.0.1:8320"
-    return TestClient(build_app(chosen, token), base_url=base, follow_redirects=False)
+    return TestClient(
+        build_app(overrides, token), base_url=base, follow_redirects=False
+    )
 
 
 def test_another_name_of_the_server_is_refused(tmp_path: Path) -> None:
@@ -42,8 +44,8 @@ def test_requests_of_other_pages_are_refused(tmp_path: Path) -> None:
     for headers in foreign:
         answer = client.post("/api/inputs", json={"demo": True}, headers=headers)
         assert answer.status_code == 403, headers
-    own = {"origin": "http://127.0.0.1:8320", "sec-fetch-site": "same-origin"}
-    assert client.post("/api/inputs", json={}, headers=own).status_code == 400
+    same_origin = {"origin": "http://127.0.0.1:8320", "sec-fetch-site": "same-origin"}
+    assert client.post("/api/inputs", json={}, headers=same_origin).status_code == 400
 
 
 def test_a_websocket_of_another_page_is_refused(tmp_path: Path) -> None:

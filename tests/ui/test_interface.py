@@ -102,11 +102,11 @@ def test_an_estimate_tells_size_and_name_and_notes(tmp_path: Path) -> None:
     client = client_of(tmp_path)
     entry = send(client, "clip.mp4", CLIP.read_bytes())["id"]
     wish = {"input": entry, "options": {"scale": 2, "frames": 10}, "container": "mkv"}
-    found = client.post("/api/estimate", json=wish).json()
-    assert (found["width"], found["height"], found["frames"]) == (640, 360, 10)
-    assert found["output_name"] == "clip_x2.mkv"
+    estimate = client.post("/api/estimate", json=wish).json()
+    assert (estimate["width"], estimate["height"], estimate["frames"]) == (640, 360, 10)
+    assert estimate["output_name"] == "clip_x2.mkv"
     # nothing has run here yet, and a guess would be no measurement
-    assert found["seconds"] is None
+    assert estimate["seconds"] is None
 
 
 def test_the_page_of_the_manual_is_what_its_script_writes() -> None:

@@ -67,14 +67,14 @@ def check(page: Page, name: str) -> None:
     """Compare the page with its kept picture, or write that."""
     page.evaluate("document.activeElement.blur()")
     page.wait_for_timeout(100)
-    seen = blocks(page.screenshot())
+    picture = blocks(page.screenshot())
     path = KEPT / f"{name}.png"
     if os.environ.get("SDVSR_LOOK") == "write":
         KEPT.mkdir(exist_ok=True)
-        Image.fromarray(np.rint(seen).astype(np.uint8)).save(path, optimize=True)
-    kept = kept_picture(name)
-    found = distance(seen, kept)
-    assert found < TOLERANCE, f"{found:.1f}: look at it, then write {path.name} anew"
+        Image.fromarray(np.rint(picture).astype(np.uint8)).save(path, optimize=True)
+    expected = kept_picture(name)
+    gap = distance(picture, expected)
+    assert gap < TOLERANCE, f"{gap:.1f}: look at it, then write {path.name} anew"
 
 
 def kept_picture(name: str) -> np.ndarray:
@@ -105,10 +105,10 @@ def test_the_page_looks_as_it_was_meant_to(server: Server, open_page: Open) -> N
 
 
 def check_measure(page: Page) -> None:
-    """The measure sees what it is there to see."""
+    """The measure sees the fault that it is for."""
     size = page.viewport_size
     assert size is not None
-    kept = kept_picture(f"video_{size['width']}_light")
+    expected = kept_picture(f"video_{size['width']}_light")
     for name, rule in BREAKS.items():
         # the page's own policy lets no style in; sheets made by script are not asked
         page.evaluate(
@@ -119,4 +119,4 @@ def check_measure(page: Page) -> None:
             }""",
             rule,
         )
-        assert distance(blocks(page.screenshot()), kept) > TOLERANCE, name
+        assert distance(blocks(page.screenshot()), expected) > TOLERANCE, name

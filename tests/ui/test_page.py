@@ -59,7 +59,7 @@ def canvas(page: Page) -> np.ndarray:
 
 
 def at_one_to_one(rgb: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """What a canvas of that shape shows of a picture in its middle, black around it."""
+    """The middle of a picture on a canvas of that shape, black around it."""
     height, width = shape[:2]
     room = np.zeros((height + 2 * rgb.shape[0], width + 2 * rgb.shape[1], 3), np.uint8)
     # JavaScript rounds halves up
@@ -103,14 +103,14 @@ def test_a_clip_becomes_sharp_and_every_pixel_is_the_files(
     page = open_page(server.address)
     page.set_input_files("#file", clips / "a.mp4")
     page.wait_for_selector(BOTH)
-    shown = page.evaluate("Date.now() / 1000")
+    page_time = page.evaluate("Date.now() / 1000")
     job = server.get("api/jobs")[0]
     folder = Path(server.folder) / "jobs" / job["id"]
     first = next(folder.rglob("00000000.png"))
     # The command's own time lies between the two files. What the page adds is a second
     # at most; three where the machine is busy with other tests.
     begin = (folder / "lock").stat().st_mtime - job["created"]
-    added = begin + shown - first.stat().st_mtime
+    added = begin + page_time - first.stat().st_mtime
     assert added < (3 if os.getloadavg()[0] > 2 else 1), added
 
     expect(page.locator("#waiting")).to_be_hidden(timeout=1000 * PATIENCE)
@@ -170,7 +170,7 @@ def set_wipe(page: Page, share: float) -> None:
 
 
 def settle(page: Page) -> None:
-    """Wait until what was asked for is drawn: the next frame but one."""
+    """Wait until the last change is drawn: the next frame but one."""
     once = "requestAnimationFrame(() => requestAnimationFrame(done))"
     page.evaluate(f"new Promise((done) => {once})")
 
@@ -309,18 +309,18 @@ def test_what_the_browser_cannot_play_moves_as_a_copy(
     settle(page)
     pixels = canvas(page)
     number = int(page.get_attribute("#stage", "data-frame") or -1)
-    shown = np.stack(
+    canvases = np.stack(
         [
             sides_at_one_to_one(server, clips / "raw.mkv", n, page, pixels)
             for n in range(12)
         ]
     )
-    errors = np.square(shown - pixels.astype(float)).mean(axis=(1, 2, 3))
-    found = int(errors.argmin())
+    errors = np.square(canvases - pixels.astype(float)).mean(axis=(1, 2, 3))
+    nearest = int(errors.argmin())
     # it moves on between the two looks
-    assert abs(found - number) <= 2
+    assert abs(nearest - number) <= 2
     drawn = (pixels > 0).any(axis=-1).mean()
-    assert 10 * np.log10(255**2 * drawn / errors[found]) > 28
+    assert 10 * np.log10(255**2 * drawn / errors[nearest]) > 28
     # the clip takes 1.6 s: it begins again, and goes on
     page.wait_for_timeout(2500)
     places = set()
@@ -348,8 +348,8 @@ def focus_on(page: Page, name: str = "", deed: str = "") -> None:
     look = "[document.activeElement.id, document.activeElement.dataset.deed ?? '']"
     for _ in range(150):
         page.keyboard.press("Tab")
-        found = page.evaluate(look)
-        if (name and found[0] == name) or (deed and found[1] == deed):
+        names = page.evaluate(look)
+        if (name and names[0] == name) or (deed and names[1] == deed):
             return
     raise AssertionError(f"Tab never comes to {name or deed}")
 
@@ -384,7 +384,7 @@ def test_nobody_is_left_out(server: Server, open_page: Open, clips: Path) -> Non
 
 
 def serious_faults(page: Page) -> list[Any]:
-    """What axe-core finds serious or critical."""
+    """The faults that axe-core calls serious or critical."""
     report = page.evaluate("axe.run()")
     return [
         (fault["id"], [node["html"][:120] for node in fault["nodes"]])
@@ -445,14 +445,14 @@ def test_faults_are_sentences_in_their_place(
 
 
 def check_rows(page: Page, server: Server, entry: str) -> None:
-    """A fault of a job stands in its row, and what needs a removed video is gone."""
+    """A fault of a job stands in its row, and everything of a removed video is gone."""
     # the server does not answer
-    done = server.post("api/jobs", {"input": entry, "options": {"seed": 1}})["id"]
-    row = page.locator(f"[data-id='{done}']")
+    job = server.post("api/jobs", {"input": entry, "options": {"seed": 1}})["id"]
+    row = page.locator(f"[data-id='{job}']")
     row.locator("[data-deed=pause]").click()
     resume = row.locator("[data-deed=resume]")
     expect(resume).to_be_visible()
-    page.route(f"**/jobs/{done}", lambda route: route.abort(), times=1)
+    page.route(f"**/jobs/{job}", lambda route: route.abort(), times=1)
     resume.click()
     expect(row.locator(".fault")).to_contain_text("does not answer")
     row.locator("[data-deed=cancel]").click()
@@ -507,11 +507,13 @@ def test_two_tabs_see_one_queue_and_a_killed_server_comes_back(
     expect(first.locator(".state")).to_have_text("done")
     with pages[0].expect_download() as download:
         first.locator("[data-deed=download]").click()
-    found = download.value.path().read_bytes()
-    assert found == by_command(str(clips / "a.mp4"), tiny_model, tmp_path, environment)
+    content = download.value.path().read_bytes()
+    assert content == by_command(
+        str(clips / "a.mp4"), tiny_model, tmp_path, environment
+    )
     second.locator("[data-deed=cancel]").click()
-    gone = pages[1].locator(f"#history [data-id='{names[1]}']")
-    expect(gone).to_have_count(1)
+    row = pages[1].locator(f"#history [data-id='{names[1]}']")
+    expect(row).to_have_count(1)
 
 
 def check_order(pages: list[Page], names: list[str]) -> list[str]:

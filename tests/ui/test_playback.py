@@ -1,4 +1,4 @@
-"""Shape and colours of what the browser shows, compared with the file's pixels."""
+"""Shape and colours of the picture in the browser, compared with the file's pixels."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -69,14 +69,14 @@ def test_shape_and_colours_are_the_files(
     serve: Serve, open_page: Open, tmp_path: Path
 ) -> None:
     server = serve("--root", tmp_path)
-    turned = make_clip(tmp_path, "turned.mov", matrix=TURNED)
+    source = make_clip(tmp_path, "source.mov", matrix=TURNED)
     # the slowest part is a ring that turns: not for those who asked for rest
-    page = open_source(server, open_page, turned, reduced_motion="reduce")
+    page = open_source(server, open_page, source, reduced_motion="reduce")
     still = "getComputedStyle(document.querySelector('.ring')).animationName"
     assert page.evaluate(still) == "none"
     expect(page.locator("#facts")).to_contain_text("turned by 90°")
     pixels = canvas(page)
-    upright = np.rot90(enlarged(turned), -1)
+    upright = np.rot90(enlarged(source), -1)
     np.testing.assert_array_equal(pixels, at_one_to_one(upright, pixels.shape))
 
     wide = make_clip(tmp_path, "wide.mp4", sar=Fraction(3, 2))

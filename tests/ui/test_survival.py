@@ -73,8 +73,8 @@ def test_killing_server_and_command_loses_nothing(
     if is_alive(number):
         os.kill(number, 9)
     server.start()
-    done = server.wait_for(first, "done", "failed")
-    assert done["state"] == "done", done["error"]
+    job = server.wait_for(first, "done", "failed")
+    assert job["state"] == "done", job["error"]
 
     # a pause keeps the finished groups, and going on makes the same bytes
     wait_until(lambda: frames_of(server, second), lambda count: count >= 8)
@@ -116,8 +116,8 @@ def test_a_job_of_workers_and_cuts_is_the_commands(
     server = serve("--root", Path(clip).parent)
     entry = add_input(server, clip)
     name = add_job(server, entry, frames=24, cut_at=[8, 16], workers=1)
-    done = server.wait_for(name, "done", "failed")
-    assert done["state"] == "done", done["error"]
+    job = server.wait_for(name, "done", "failed")
+    assert job["state"] == "done", job["error"]
     words = ("--segment=8", "--scale=2", "--frames=24", "--cut-at", "8", "16")
     expected = by_command(clip, tiny_model, tmp_path, environment, *words)
     assert httpx.get(f"{server.address}api/jobs/{name}/download").content == expected

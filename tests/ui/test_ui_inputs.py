@@ -1,4 +1,4 @@
-"""Uploads and files of the server: what arrives, what is refused, what survives."""
+"""Uploads and files of the server: which arrive, which are refused, which survive."""
 
 import os
 from pathlib import Path

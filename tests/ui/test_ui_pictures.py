@@ -125,17 +125,17 @@ def test_facts_of_an_anamorphic_clip(tmp_path: Path) -> None:
 def test_tone_mapping_keeps_order_black_and_white(kind: str) -> None:
     ramp = np.linspace(0, 65535, 512).astype(np.uint16)
     grey = np.repeat(ramp[None, :, None], 3, axis=2)
-    shown = pictures.tone_map(grey, kind).astype(int)
-    assert shown[0, 0].tolist() == [0, 0, 0]
-    assert (np.diff(shown[0, :, 1]) >= 0).all()
+    grey_levels = pictures.tone_map(grey, kind).astype(int)
+    assert grey_levels[0, 0].tolist() == [0, 0, 0]
+    assert (np.diff(grey_levels[0, :, 1]) >= 0).all()
     # grey stays grey: the matrix's rows add up to 1 but for its four digits
-    assert np.ptp(shown, axis=-1).max() <= 1
+    assert np.ptp(grey_levels, axis=-1).max() <= 1
     # HLG's full signal is 1000 cd/m2, and PQ has it at 75 % of the signal
     white = ramp.size - 1 if kind == "HLG" else round(0.752 * ramp.size)
-    assert shown[0, white].min() >= 253
+    assert grey_levels[0, white].min() >= 253
     # diffuse white, 203 cd/m2, keeps 58 % of the light: 0.58^(1/2.4) = 80 %
     diffuse = round((0.75 if kind == "HLG" else 0.58) * ramp.size)
-    assert 195 <= shown[0, diffuse, 0] <= 212
+    assert 195 <= grey_levels[0, diffuse, 0] <= 212
 
 
 def test_a_flicker_view_has_a_row_for_each_frame() -> None:
@@ -186,8 +186,8 @@ def test_a_folder_of_frames_is_sent_as_an_archive(tmp_path: Path) -> None:
     assert len(parts) == 6
     with zipfile.ZipFile(_file(b"".join(parts))) as archive:
         assert archive.testzip() is None
-        found = {name: archive.read(name) for name in archive.namelist()}
-    assert found == {f"frames/{name}": data for name, data in contents.items()}
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert files == {f"frames/{name}": data for name, data in contents.items()}
 
 
 def _file(data: bytes) -> io.BytesIO:

@@ -20,7 +20,7 @@ class Reader(HTMLParser):
         self.words: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what an element says."""
+        """Note the words of an element."""
         for name, value in attrs:
             if name in NAMED and value:
                 self.keys.add(value)

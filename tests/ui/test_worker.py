@@ -14,11 +14,11 @@ def answer(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
 
 def test_questions_are_answered_one_by_one_and_faults_are_sentences() -> None:
     asked = io.BytesIO(pack(b"A", b"abc") + pack(b"X", b"") + pack(b"B", b""))
-    told = io.BytesIO()
-    serve(asked, told, answer)
-    told.seek(0)
+    answers = io.BytesIO()
+    serve(asked, answers, answer)
+    answers.seek(0)
     expected = [(b"a", b"cba"), (b"E", b"no such question"), (b"b", b"")]
-    assert list(messages(told)) == expected
+    assert list(messages(answers)) == expected
 
 
 def test_a_helper_whose_server_was_killed_ends_quietly() -> None:
