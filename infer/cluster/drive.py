@@ -206,8 +206,9 @@ class Job:
         if self.num_deaths[place, str(number)] > MAX_DEATHS:
             raise JobError(
                 f"{self.plan.info.path}: {MAX_DEATHS + 1} workers died of the same "
-                "part, perhaps for lack of memory: try --tile; finished parts are "
-                "kept, the same command goes on from there"
+                "part, perhaps for lack of memory: try --tile, or make room in Ray's "
+                "object store and on the disk behind it (`ray memory`); finished parts "
+                "are kept, the same command goes on from there"
             )
 
     def _send(self, crew: Crew, hand: Hand, call: Call, absent: Absent) -> None:
