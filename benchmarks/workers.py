@@ -1,11 +1,12 @@
 """What several workers bring (docs/cluster.md).
 
-python -m benchmarks.workers run            one worker with one core, then two of them
+python -m benchmarks.workers run            a core, a worker with one, two of them
 python -m benchmarks.workers plan           the plan for a long film, by given costs
 
 `run` upscales a film of thirty scenes with real processes and prints how long each
-command took. `plan` plays the plan of a film through, whose scenes have random lengths,
-and adds what the start, the first pass and the way of the results take.
+command took, and what the plan says. `plan` plays the plan of a film through, whose
+scenes have random lengths, and adds what the start, the first pass and the way of the
+results take.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--scenes", type=int, default=30)
     run.add_argument("--frames", type=int, default=20, help="of a scene")
     run.add_argument("--segment", type=int, default=20)
-    run.add_argument("--workers", type=int, default=2)
+    run.add_argument("--workers", type=int, nargs="+", default=[2])
     plan = commands.add_parser("plan")
     plan.set_defaults(do=tell_plan)
     plan.add_argument("--hours", type=float, default=2.0)
@@ -65,23 +66,36 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Runs the command once on one core, and once with workers of one core each."""
+    """Runs the command on one core without and with a worker, then with workers of one
+    core each. A short film before lets nobody compile.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / "film.mkv"
+        place = Path(folder)
+        brief = argparse.Namespace(**{**vars(options), "scenes": 2, "frames": 4})
+        make_film(place / "brief.mkv", brief)
+        for words in ([], ["--workers", "1"]):
+            seconds_of(place / "brief.mkv", words, options, 1)
+        film = place / "film.mkv"
         make_film(film, options)
-        words = ["--video", str(film), "--segment", str(options.segment)]
-        words += ["--threads", "1", "--device", "cpu"]
-        alone = Path(folder) / "alone.mkv"
-        shared = Path(folder) / "shared.mkv"
-        one = seconds_of([*words, "-o", str(alone)], cores={0})
-        cores = set(range(options.workers))
-        more = ["-o", str(shared), "--workers", str(options.workers)]
-        many = seconds_of([*words, *more], cores)
-        is_same = alone.read_bytes() == shared.read_bytes()
-    print(f"one core            {one:8.1f} s")
-    print(f"{options.workers} workers, {len(cores)} cores  {many:8.1f} s")
-    print(f"share               {many / one:8.2f}")
-    print(f"same bytes          {is_same!s:>8}")
+        plain, content = seconds_of(film, [], options, 1)
+        print(f"one core                {plain:8.1f} s")
+        for count in dict.fromkeys((1, *options.workers)):
+            words = ["--workers", str(count)]
+            seconds, shared = seconds_of(film, words, options, count)
+            expected = plain * share_of(options, count)
+            print(
+                f"{count} workers, {count} cores    {seconds:8.1f} s"
+                f"  {seconds / plain:5.2f} of one core, the plan's part of it "
+                f"{expected:.1f} s; same bytes {shared == content}"
+            )
+
+
+def share_of(options: argparse.Namespace, num_workers: int) -> float:
+    """The plan's part of a film: what so many workers take, one taking 1."""
+    total = options.scenes * options.frames
+    cuts = tuple(range(0, total, options.frames))
+    film = Film(total, options.segment, cuts)
+    return forecast(film, num_workers).longest / total
 
 
 def make_film(path: Path, options: argparse.Namespace) -> None:
@@ -107,15 +121,21 @@ def make_film(path: Path, options: argparse.Namespace) -> None:
         output.mux(stream.encode(None))
 
 
-def seconds_of(words: list[str], cores: set[int]) -> float:
-    """Runs the command on these cores."""
-    begin = time.perf_counter()
+def seconds_of(
+    film: Path, words: list[str], options: argparse.Namespace, num_cores: int
+) -> tuple[float, bytes]:
+    """Runs the command on so many cores; returns its time, and its output."""
+    output = film.with_name("output.mkv")
     # In the child alone: this process may go on where it likes.
-    pin = f"import os, sys; os.sched_setaffinity(0, {cores}); "
+    pin = f"import os; os.sched_setaffinity(0, {set(range(num_cores))}); "
     code = pin + "import runpy; runpy.run_module('infer', run_name='__main__')"
+    common = ["--segment", str(options.segment), "--threads", "1", "--device", "cpu"]
+    files = ["--video", str(film), "-o", str(output), "--overwrite"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", code, *words], env=environment, check=True)
-    return time.perf_counter() - begin
+    command = [sys.executable, "-c", code, *files, *common, *words]
+    begin = time.perf_counter()
+    subprocess.run(command, env=environment, check=True)
+    return time.perf_counter() - begin, output.read_bytes()
 
 
 def tell_plan(options: argparse.Namespace) -> None:

@@ -340,12 +340,15 @@ def _difference(facts: dict[str, Any], others: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def content_of(paths: list[str], size: int = 2**26) -> Iterator[tuple[str, Any]]:
-    """Yields the files' bytes in parts, (base name, reference to bytes)."""
+def content_of(paths: list[str], size: int = 2**26) -> Iterator[tuple[str, Any, int]]:
+    """Yields the files' bytes in parts: (base name, reference to bytes, time of change
+    of the file).
+    """
     for path in paths:
+        changed = os.stat(path).st_mtime_ns
         with open(path, "rb") as file:
             while part := file.read(size):
-                yield os.path.basename(path), _stored(part)
+                yield os.path.basename(path), _stored(part), changed
 
 
 def _stored(content: bytes) -> Any:
