@@ -127,8 +127,8 @@ class Place:
     """A stream and where it is; post: None as long as no device can take it.
 
     facts: None before the first. tried: devices that have refused it. final: how it
-    ended, if it is begun nowhere any more. gap: when its last frame left, if it has not
-    gone on since.
+    ended, if it is begun nowhere any more. gap: when the last frame that left had come,
+    if it has not gone on since.
     """
 
     wish: Any

@@ -39,9 +39,10 @@ class StreamFacts(NamedTuple):
     """How a stream is.
 
     state: one of `STATES`; reason: why it has failed. counters: as a report has them,
-    None before it is open. since_first, since_last: seconds since its first and its
-    last frame, None before them. device: where it is, '' where there is one. outages,
-    lost: times that it was begun elsewhere, and frames that nobody has seen by that.
+    None before it is open. since_first, since_last: seconds since the first and the
+    last frame that have left had come, None before them. device: where it is, '' where
+    there is one. outages, lost: times that it was begun elsewhere, and frames that
+    nobody has seen by that.
     """
 
     state: str

@@ -31,12 +31,12 @@ class Meter:
 
     @property
     def first(self) -> float | None:
-        """When the first frame left."""
+        """When the first frame that left had come."""
         return self._sink.first
 
     @property
     def last(self) -> float | None:
-        """When the last frame so far left."""
+        """When the last frame so far that left had come."""
         return self._sink.last
 
     def since(self, moment: float | None) -> float | None:

@@ -59,7 +59,7 @@ class LiveSink:
 
     Its clock starts at the first frame. The source's sound is copied as it is, where
     the container takes it. lost: the parts of the source that are not in the stream, in
-    words. first, last: when the first and the last frame have left.
+    words. first, last: when the first and the last frame that have left had come.
     """
 
     def __init__(
@@ -203,9 +203,9 @@ class LiveSink:
         else:
             self._send_evenly(picture, frame.pts - self._origin)
         self.num_frames += 1
-        self.last = now()
+        self.last = frame.arrived
         self.first = self.first or self.last
-        self.latency.add(self.last - frame.arrived)
+        self.latency.add(now() - frame.arrived)
 
     def _send_evenly(self, frame: VideoFrame, ticks: int) -> None:
         """Without timestamps frames follow at a fixed rate: gaps are filled, frames too

@@ -255,25 +255,60 @@ def test_streams_on_several_devices_have_the_bytes_of_their_own_sessions(
         assert shared == (tmp_path / name / "x.ts").read_bytes()
 
 
+FPS = 3
+
+
+class Crowd:
+    """Tiny streams over loopback, some of which are in the file of the server."""
+
+    def __init__(self, folder: Path, model: str, stack: ExitStack) -> None:
+        self._folder = folder
+        self._how = {"model": model, "codec": "libx264", "rate": FPS, "timeout": 5}
+        self._stack = stack
+        self._tables: dict[str, str] = {}
+        self.senders: dict[str, Sender] = {}
+
+    def add(self, *names: str, **values: object) -> None:
+        for name in names:
+            url = f"udp://127.0.0.1:{free_port()}"
+            output = self._folder / f"{name}.ts"
+            how = {**self._how, **values}
+            self._tables[name] = table(name, f"{url}?{UDP_IN}", output, **how)
+            self.senders[name] = self._stack.enter_context(Sender(url, FPS))
+
+    def remove(self, name: str) -> None:
+        del self._tables[name]
+
+    def save(self) -> Path:
+        file = self._folder / "s.toml"
+        words = {"limit": 1000.0, "workers": 2, "device": "cpu"}
+        return write(file, *self._tables.values(), **words)
+
+    def parts(self, name: str) -> list[list[int]]:
+        """Numbers of the frames in each output of a stream."""
+        paths = [self._folder / f"{name}.ts", *self._folder.glob(f"{name}.*.ts")]
+        present = [str(path) for path in paths if path.exists()]
+        return [[number for number, _ in numbers_in(path)] for path in present]
+
+
+def rises(numbers: list[int]) -> bool:
+    """Whether these go up; pictures tell their number modulo 1024."""
+    steps = [later - number for number, later in itertools.pairwise(numbers)]
+    half = 2 ** (BITS - 1)
+    return bool(numbers) and all(0 < step % (2 * half) < half for step in steps)
+
+
 @pytest.mark.heavy(180)
 @pytest.mark.timeout(500)
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a process is killed")
 def test_streams_of_a_dead_device_go_on_at_another(serve, tmp_path, tiny_model):
     pytest.importorskip("ray")
     names = "abcd"
-    rate = 4
-    urls = {name: f"udp://127.0.0.1:{free_port()}" for name in names}
-    how = {"model": tiny_model, "codec": "libx264", "rate": rate}
-    tables = [
-        table(name, f"{url}?{UDP_IN}", tmp_path / f"{name}.ts", **how)
-        for name, url in urls.items()
-    ]
-    file = write(tmp_path / "s.toml", *tables, limit=1000.0, workers=2, device="cpu")
     frames, outages = "sdvsr_stream_frames_total", "sdvsr_stream_outages_total"
     with ExitStack() as stack:
-        served = stack.enter_context(serve(file))
-        for url in urls.values():
-            stack.enter_context(Sender(url, rate))
+        crowd = Crowd(tmp_path, tiny_model, stack)
+        crowd.add(*names)
+        served = stack.enter_context(serve(crowd.save()))
         wait_for(lambda: served.states() == dict.fromkeys(names, "runs"), 300)
         wait_for(lambda: len(served.numbers(frames)) == 4, 60)
         wait_for(lambda: min(served.numbers(frames).values()) > 10, 200)
@@ -289,65 +324,39 @@ def test_streams_of_a_dead_device_go_on_at_another(serve, tmp_path, tiny_model):
         assert served.process.wait(60) == 0, served.told
     assert "is gone; its streams begin elsewhere: " in served.told
     for name in names:
-        parts = [tmp_path / f"{name}.ts", tmp_path / f"{name}.2.ts"]
-        assert parts[1].exists() == (name in moved)
-        seen = [number for number, _ in numbers_in(str(parts[name in moved]))]
-        assert len(seen) > 0
-        assert seen == sorted(seen)
+        parts = crowd.parts(name)
+        assert len(parts) == 1 + (name in moved)
+        assert all(map(rises, parts)), parts
         if name not in moved:
             assert lost[name] == 0
-            assert seen[-1] - seen[0] > len(seen) / 2
             continue
-        last = numbers_in(str(parts[0]))[-1][0]
-        # what is told is what is missing between the two parts, but for frames that
-        # the dead process had not said, or not written, and for one look
-        assert abs(seen[0] - last - 1 - lost[name]) <= 2 * rate
-        assert 0 < lost[name] <= (seconds + 2) * rate
+        # The first new frame waits until the model is ready, and those behind it are
+        # dropped. The dead process had frames that it had not said or not written.
+        begun_again = parts[1][:4]
+        between = range(parts[0][-1] + 1, begun_again[-1])
+        missing = len(set(between) - set(begun_again))
+        assert abs(missing - lost[name]) <= 2 * FPS
+        assert 0 < lost[name] <= (seconds + 2) * FPS
 
 
 SOAK = 60 * float(os.environ.get("SOAK_MINUTES", 1))
 """Seconds; the first streams must run before it begins."""
-FPS = 2
 
 
-class Crowd:
-    """Tiny streams over loopback, some of which are in the file of the server."""
-
-    def __init__(self, folder: Path, model: str, stack: ExitStack) -> None:
-        self.folder = folder
-        self._how = {"model": model, "codec": "libx264", "rate": FPS, "timeout": 5}
-        self._stack = stack
-        self._tables: dict[str, str] = {}
-        self.senders: dict[str, Sender] = {}
-
-    def add(self, *names: str, **values: object) -> None:
-        for name in names:
-            url = f"udp://127.0.0.1:{free_port()}"
-            output = self.folder / f"{name}.ts"
-            how = {**self._how, **values}
-            self._tables[name] = table(name, f"{url}?{UDP_IN}", output, **how)
-            self.senders[name] = self._stack.enter_context(Sender(url, FPS))
-
-    def remove(self, name: str) -> None:
-        del self._tables[name]
-
-    def save(self) -> Path:
-        file = self.folder / "s.toml"
-        words = {"limit": 1000.0, "workers": 2, "device": "cpu"}
-        return write(file, *self._tables.values(), **words)
-
-    def parts(self, name: str) -> list[list[int]]:
-        """Numbers of the frames in each output of a stream."""
-        paths = sorted(self.folder.glob(f"{name}.*ts"), key=lambda path: len(path.name))
-        return [[number for number, _ in numbers_in(str(path))] for path in paths]
-
-
-def rises(numbers: list[int]) -> bool:
-    """Whether these go up; pictures tell their number modulo 1024."""
-    pairs = itertools.pairwise(numbers)
-    return all(
-        0 < (later - number) % 2**BITS < 2 ** (BITS - 1) for number, later in pairs
-    )
+def rest(served: Served, states: dict[str, str]) -> None:
+    """Waits for these states, and then some time, in which nothing but the numbers of
+    frames may change.
+    """
+    frames = "sdvsr_stream_frames_total"
+    wait_for(lambda: served.states() == states)
+    before = served.numbers(frames)
+    deadline = time.monotonic() + SOAK / 5
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        assert served.states() == states, served.told
+    after = served.numbers(frames)
+    for name in before.keys() & after.keys():
+        assert (after[name] != before[name]) == (states[name] == "runs"), name
 
 
 @pytest.mark.nightly
@@ -360,60 +369,41 @@ def test_many_streams_go_on_and_on(serve, tmp_path, tiny_model):
         SOAK_MINUTES=10 python -m pytest -m nightly tests/infer/test_serve.py
     """
     pytest.importorskip("ray")
-    frames = "sdvsr_stream_frames_total"
     with ExitStack() as stack:
         crowd = Crowd(tmp_path, tiny_model, stack)
         crowd.add(*"abcde")
-        crowd.add("mortal", reconnect=0)
-        crowd.add("never", reconnect=0)
+        crowd.add("mortal", "never", reconnect=0)
         crowd.senders["never"].stop.set()
         served = stack.enter_context(serve(crowd.save()))
-        running = [*"abcde", "mortal"]
-        states = dict.fromkeys(running, "runs") | {"never": "failed"}
+        states = dict.fromkeys([*"abcde", "mortal"], "runs") | {"never": "failed"}
         wait_for(lambda: served.states() == states, 300)
-        wait_for(lambda: served.numbers(frames).keys() >= set(running))
-
-        def rest() -> None:
-            """Some time, in which nothing but the numbers of frames may change."""
-            wait_for(lambda: served.states() == states)
-            before = served.numbers(frames)
-            deadline = time.monotonic() + SOAK / 5
-            while time.monotonic() < deadline:
-                time.sleep(1)
-                assert served.states() == states, served.told
-            after = served.numbers(frames)
-            for name in before.keys() & after.keys():
-                is_running = states.get(name) == "runs"
-                assert (after[name] != before[name]) == is_running, name
-
-        rest()
+        rest(served, states)
         crowd.add(*"gh")
         crowd.save()
         states |= dict.fromkeys("gh", "runs")
-        rest()
+        rest(served, states)
         os.kill(actors(os.getpid(), "Station")[0], signal.SIGKILL)
         wait_for(lambda: served.told.count("begin    worker") == 3, 200)
-        rest()
+        rest(served, states)
         crowd.senders["mortal"].stop.set()
         crowd.remove("b")
         crowd.save()
         del states["b"]
         states["mortal"] = "failed"
-        rest()
+        rest(served, states)
         crowd.add("late")
         crowd.save()
         states["late"] = "runs"
-        rest()
+        rest(served, states)
         outages = served.numbers("sdvsr_stream_outages_total")
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(60) == 0, served.told
-    assert sum(outages.values()) >= 3
-    assert set(outages.values()) <= {0, 1}
-    # a program for each process, whoever joins
+    # Half of eight streams but for those that have gone since.
+    assert sum(outages.values()) >= 2
+    # A program for each process, whoever joins.
     assert served.told.count("model    ") <= 3
     for name in [*"acdegh", "late"]:
         parts = crowd.parts(name)
         assert len(parts) == 1 + outages[name]
         assert all(map(rises, parts)), parts
-        assert sum(map(len, parts)) > 5
     assert crowd.parts("never") == []
