@@ -1,11 +1,12 @@
 """Several workers beside one (docs/cluster.md).
 
-python -m benchmarks.workers run            one worker with one core, then two of them
+python -m benchmarks.workers run            a core, a worker with one, two of them
 python -m benchmarks.workers plan           the plan for a long film, by given costs
 
 `run` upscales a film of thirty scenes with real processes and prints how long each
-command took. `plan` plays the plan of a film through, whose scenes have random lengths,
-and adds the time of the start, the first pass and the way of the results.
+command took, and what the plan says. `plan` plays the plan of a film through, whose
+scenes have random lengths, and adds the time of the start, the first pass and the way
+of the results.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--scenes", type=int, default=30)
     add("--frames", type=int, default=20, help="of a scene")
     add("--segment", type=int, default=20)
-    add("--workers", type=int, default=2)
+    add("--workers", type=int, nargs="+", default=[2])
     plan = commands.add_parser("plan")
     plan.set_defaults(do=print_plan)
     add = plan.add_argument
@@ -65,21 +66,36 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Runs the command once on one core, and once with workers of one core each."""
-    workers = options.workers
+    """Runs the command on one core without and with a worker, then with workers of one
+    core each. A short film before lets nobody compile.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / "film.mkv"
+        place = Path(folder)
+        brief = argparse.Namespace(**{**vars(options), "scenes": 2, "frames": 4})
+        write_film(place / "brief.mkv", brief)
+        for words in ([], ["--workers", "1"]):
+            seconds_of(place / "brief.mkv", words, options, 1)
+        film = place / "film.mkv"
         write_film(film, options)
-        words = f"--video {film} --segment {options.segment} --threads 1 --device cpu"
-        single = Path(folder) / "single.mkv"
-        joint = Path(folder) / "joint.mkv"
-        one = seconds_of(f"{words} -o {single}", 1)
-        many = seconds_of(f"{words} -o {joint} --workers {workers}", workers)
-        is_same = single.read_bytes() == joint.read_bytes()
-    print(f"one core            {one:8.1f} s")
-    print(f"{workers} workers and cores {many:8.1f} s")
-    print(f"share               {many / one:8.2f}")
-    print(f"same bytes          {is_same!s:>8}")
+        plain, content = seconds_of(film, [], options, 1)
+        print(f"one core                {plain:8.1f} s")
+        for count in dict.fromkeys((1, *options.workers)):
+            words = ["--workers", str(count)]
+            seconds, shared = seconds_of(film, words, options, count)
+            expected = plain * share_of(options, count)
+            print(
+                f"{count} workers, {count} cores    {seconds:8.1f} s"
+                f"  {seconds / plain:5.2f} of one core, the plan's part of it "
+                f"{expected:.1f} s; same bytes {shared == content}"
+            )
+
+
+def share_of(options: argparse.Namespace, num_workers: int) -> float:
+    """The share of one worker's time that the plan gives to so many."""
+    total = options.scenes * options.frames
+    cuts = tuple(range(0, total, options.frames))
+    film = Film(total, options.segment, cuts)
+    return forecast(film, num_workers).longest / total
 
 
 def write_film(path: Path, options: argparse.Namespace) -> None:
@@ -110,17 +126,21 @@ def _pictures(
             yield np.ascontiguousarray(picture)
 
 
-def seconds_of(words: str, num_cores: int) -> float:
-    """Runs the command on the first cores."""
+def seconds_of(
+    film: Path, words: list[str], options: argparse.Namespace, num_cores: int
+) -> tuple[float, bytes]:
+    """Runs the command on so many cores; returns its time, and its output."""
+    output = film.with_name("output.mkv")
     # In the child alone: this process may go on where it likes.
-    code = (
-        f"import os, runpy; os.sched_setaffinity(0, range({num_cores})); "
-        "runpy.run_module('infer', run_name='__main__')"
-    )
-    command = [sys.executable, "-c", code, *words.split()]
+    pin = f"import os; os.sched_setaffinity(0, {set(range(num_cores))}); "
+    code = pin + "import runpy; runpy.run_module('infer', run_name='__main__')"
+    common = ["--segment", str(options.segment), "--threads", "1", "--device", "cpu"]
+    files = ["--video", str(film), "-o", str(output), "--overwrite"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    _, seconds = timed(partial(subprocess.run, command, env=environment, check=True))
-    return seconds
+    command = [sys.executable, "-c", code, *files, *common, *words]
+    run = partial(subprocess.run, command, env=environment, check=True)
+    _, seconds = timed(run)
+    return seconds, output.read_bytes()
 
 
 def print_plan(options: argparse.Namespace) -> None:

@@ -262,7 +262,7 @@ def check(options: Options) -> None:
     _check_seconds("timeout", options.timeout)
     if options.reconnect:
         _check_seconds("reconnect", options.reconnect)
-    _check_cluster(options)
+    check_crew(options)
     rate_of(options)
     if not SMALLEST_PRESCALE <= options.prescale <= 1:
         raise ValueError(
@@ -282,7 +282,12 @@ def check(options: Options) -> None:
         )
 
 
-def _check_cluster(options: Options) -> None:
+def check_crew(options: Options) -> None:
+    """Raises ValueError for numbers of workers, and how they are found, that no machine
+    could make right.
+    """
+    _check_limits("workers", options.workers)
+    _check_limits("threads", options.threads)
     _check_seconds("worker-patience", options.worker_patience)
     for frame in options.cut_at:
         if frame < 0:

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
+    ObjectStoreFullError,
+    OutOfDiskError,
     OutOfMemoryError,
     RayActorError,
     RaySystemError,
@@ -221,7 +223,7 @@ class Crew:
 @contextmanager
 def crew(options: Options) -> Iterator[Crew]:
     """Starts workers, and ends them when the block is left."""
-    with _ray(options):
+    with connected(options):
         hands = _hands(options)
         try:
             yield Crew(hands, options)
@@ -242,7 +244,7 @@ def _end(hands: list[Hand]) -> None:
 
 
 @contextmanager
-def _ray(options: Options) -> Iterator[None]:
+def connected(options: Options) -> Iterator[None]:
     """Connects to Ray, or starts it on this machine for as long as the block runs."""
     # Nothing is told to anybody about the use.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -283,7 +285,16 @@ def _connect(options: Options) -> None:
         ) from None
 
 
-def _hands(options: Options) -> list[Hand]:
+class Places(NamedTuple):
+    """Where workers go. needs: what Ray keeps free for each; threads: of each."""
+
+    count: int
+    needs: dict[str, Any]
+    threads: int
+
+
+def find_places(options: Options) -> Places:
+    """Returns how many workers there are to be, and what each takes."""
     total = ray.cluster_resources()
     num_gpus = total.get("GPU", 0)
     wants_gpu = options.device != "cpu" and num_gpus > 0
@@ -300,18 +311,22 @@ def _hands(options: Options) -> list[Hand]:
         share = max(1, min(int(num_cpus / count), int(least)))
         needs = {"num_cpus": share, "num_gpus": 0}
     # As many as a run without workers takes here, whose bytes are to come out.
-    threads = options.threads or num_threads()
+    return Places(count, needs, options.threads or num_threads())
+
+
+def _hands(options: Options) -> list[Hand]:
+    places = find_places(options)
     # Ray's types do not know this option.
     remote: Any = ray.remote
     actor_class = remote(concurrency_groups={WATCH: 1})(Worker).options(
-        **needs,
+        **places.needs,
         max_restarts=MAX_RESTARTS,
         max_task_retries=0,
         scheduling_strategy="SPREAD",
     )
     return [
-        Hand(f"worker {number}", actor_class.remote(threads))
-        for number in range(1, count + 1)
+        Hand(f"worker {number}", actor_class.remote(places.threads))
+        for number in range(1, places.count + 1)
     ]
 
 
@@ -325,9 +340,22 @@ def _difference(facts: dict[str, Any], others: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def content_of(paths: list[str], size: int = 2**26) -> Iterator[tuple[str, Any]]:
-    """Yields the files' bytes in parts, (base name, reference to bytes)."""
+def content_of(paths: list[str], size: int = 2**26) -> Iterator[tuple[str, Any, int]]:
+    """Yields the files' bytes in parts: (base name, reference to bytes, time of change
+    of the file).
+    """
     for path in paths:
+        changed = os.stat(path).st_mtime_ns
         with open(path, "rb") as file:
             while part := file.read(size):
-                yield os.path.basename(path), ray.put(part)
+                yield os.path.basename(path), _stored(part), changed
+
+
+def _stored(content: bytes) -> Any:
+    try:
+        return ray.put(content)
+    except (ObjectStoreFullError, OutOfDiskError):
+        raise JobError(
+            "Ray's object store is full, and the disk behind it (`ray memory` tells of "
+            "what): make room; finished parts are kept, the same command goes on"
+        ) from None

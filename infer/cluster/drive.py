@@ -73,7 +73,8 @@ class Job:
         self.clock = clock
         self.report: Report | None = None
         self.error: BaseException | None = None
-        self.num_deaths: Counter[Any] = Counter()
+        self.num_deaths: Counter[tuple[str, int]] = Counter()
+        self._num_sent: Counter[str] = Counter()
         self._deliver = deliver
         self.key = secrets.token_hex(8)
         self.title = title
@@ -81,7 +82,7 @@ class Job:
         self._means: Means | None = None
         self._work: WorkFolder | None = None
         self._closing = ExitStack()
-        self._is_being_taken = False
+        self._num_taking = 0
         self._parts: dict[int, tuple[int, int | None]] = {}
         self._scans: dict[int, Scan] = {}
         self._scanning: set[int] = set()
@@ -101,7 +102,12 @@ class Job:
     @property
     def is_new(self) -> bool:
         """Whether no worker has begun with it."""
-        return self._means is None and not self._is_being_taken
+        return self._means is None and not self._num_taking
+
+    @property
+    def is_being_met(self) -> bool:
+        """Whether workers load what it needs, and none has done so yet."""
+        return self._means is None and self._num_taking > 0 and not self.is_over
 
     # What there is to do.
 
@@ -161,9 +167,10 @@ class Job:
             crew.ask(hand, call, "upscale", self.key, task, self._state_for(task))
 
     def _let_take(self, crew: Crew, hand: Hand) -> None:
-        self._is_being_taken = True
+        self._num_taking += 1
         arguments = (self.options, self._sent_plan, self._identity, self._layout)
-        crew.ask(hand, Call(self, "take"), "take", self.key, *arguments)
+        call = Call(self, "take", self._layout)
+        crew.ask(hand, call, "take", self.key, *arguments)
 
     def _state_for(self, task: Assignment) -> Any:
         """The state that the work folder has before a group, if the worker needs it."""
@@ -195,19 +202,18 @@ class Job:
         elif call.kind == "upscale":
             self._busy.discard(call.subject.number)
         else:
-            self._is_being_taken = False
+            self._num_taking -= 1
 
     def _count_death(self, hand: Hand, call: Call) -> None:
-        subject = call.subject
-        number = subject.number if isinstance(subject, Assignment) else subject
-        place = call.kind if call.kind != "send" else "take"
-        self.num_deaths[place, str(number)] += 1
+        part = _part_of(call)
+        self.num_deaths[part] += 1
         say(f"warning  {hand.name} died; another one does its part")
-        if self.num_deaths[place, str(number)] > MAX_DEATHS:
+        if self.num_deaths[part] > MAX_DEATHS:
             raise JobError(
                 f"{self.plan.info.path}: {MAX_DEATHS + 1} workers died of the same "
-                "part, perhaps for lack of memory: try --tile; finished parts are "
-                "kept, the same command goes on from there"
+                "part, perhaps for lack of memory: try --tile, or make room in Ray's "
+                "object store and on the disk behind it (`ray memory`); finished parts "
+                "are kept, the same command goes on from there"
             )
 
     def _send(self, crew: Crew, hand: Hand, call: Call, absent: Absent) -> None:
@@ -216,9 +222,11 @@ class Job:
             hand.key = ""
             return
         info = self.plan.info
-        if self.num_deaths["send", hand.name] > MAX_DEATHS:
+        if file_identity(info) != self._identity:
+            raise JobError(f"{info.path}: was changed while it was read: try again")
+        if self._num_sent[hand.name] > MAX_DEATHS:
             raise JobError(str(absent))
-        self.num_deaths["send", hand.name] += 1
+        self._num_sent[hand.name] += 1
         if any(name in info.container for name in LISTS):
             raise JobError(
                 f"{absent}, and it names other files: put all on a disk that the "
@@ -231,14 +239,14 @@ class Job:
         if part is None:
             self._let_take(crew, hand)
         else:
-            self._is_being_taken = True
+            self._num_taking += 1
             crew.ask(hand, Call(self, "send", parts), "receive", self.key, *part)
 
     def _keep(self, crew: Crew, hand: Hand, call: Call, answer: Any) -> None:
         if call.kind == "send":
             self._send_next(crew, hand, call.subject)
         elif call.kind == "take":
-            self._meet(crew, hand, answer)
+            self._meet(crew, hand, answer, call.subject)
         elif call.kind == "scan":
             self._scans[call.subject] = answer
             if len(self._scans) == len(self._parts):
@@ -246,10 +254,18 @@ class Job:
         else:
             self._commit(hand, call.subject, answer)
 
-    def _meet(self, crew: Crew, hand: Hand, means: Means) -> None:
-        """A worker has the video; the first one says what computes it."""
+    def _meet(
+        self, crew: Crew, hand: Hand, means: Means, layout: Layout | None
+    ) -> None:
+        """A worker has the video; the first one says what computes it.
+
+        layout: what the worker was told of that; one that was told nothing and fits
+        frames in its own way takes the video again.
+        """
         if self._means is None:
             self._open(means, crew)
+        elif layout is None and means.identity["fit"] != self._means.identity["fit"]:
+            return
         elif means.identity != self._means.identity and not self.options.mixed_workers:
             raise JobError(
                 f"{hand.name} would compute other bytes than the first worker: its "
@@ -277,8 +293,13 @@ class Job:
             scan = Scan(known["num_frames"], tuple(known["cuts"]), damage)
             self._know(scan, len(crew.hands))
             return
-        num_parts = 1 + sum(other.is_idle for other in crew.hands)
-        self._parts = dict(enumerate(_parts_of(self.plan, num_parts)))
+        num_parts = sum(self._has_time(other) for other in crew.hands)
+        self._parts = dict(enumerate(_parts_of(self.plan, max(1, num_parts))))
+
+    def _has_time(self, hand: Hand) -> bool:
+        """Whether a worker can look for cuts, now or when it has the video."""
+        is_taking = hand.call is not None and hand.call.job is self
+        return hand.is_idle or is_taking
 
     def _know(self, scan: Scan, num_workers: int) -> None:
         """The cuts are known: the work can be shared."""
@@ -368,6 +389,15 @@ class Job:
         self._closing.__exit__(type(error), error, error.__traceback__)
 
 
+def _part_of(call: Call) -> tuple[str, int]:
+    """What a worker may die of: a group, a part of the first pass, or the video."""
+    if call.kind == "upscale":
+        return call.kind, call.subject.number
+    if call.kind == "scan":
+        return call.kind, call.subject
+    return "take", 0
+
+
 def no_look() -> None:
     """Nobody watches."""
 
@@ -415,7 +445,7 @@ def choose(jobs: Sequence[Job], key: str, num_idle: int) -> Call | None:
     """The next call for a worker without a run, that has the video ``key``.
 
     First what somebody must do, then videos that nobody has begun, in their order, then
-    the end of another worker's run.
+    the end of another worker's run, then to load what the next video needs.
     """
     # The video that the worker has comes first.
     order = sorted(jobs, key=lambda job: job.key != key)
@@ -430,7 +460,10 @@ def choose(jobs: Sequence[Job], key: str, num_idle: int) -> Call | None:
     new = next((job for job in jobs if job.is_new and not job.is_over), None)
     if new is not None:
         return Call(new, "take")
-    return max(starts, key=lambda start: start[0], default=(0.0, None))[1]
+    if starts:
+        return max(starts, key=lambda start: start[0])[1]
+    met = next((job for job in jobs if job.is_being_met and job.key != key), None)
+    return None if met is None else Call(met, "take")
 
 
 def _parts_of(plan: Plan, count: int) -> Iterator[tuple[int, int | None]]:

@@ -117,13 +117,18 @@ class Worker:
 
         return surroundings(device)
 
-    def receive(self, key: str, name: str, content: bytes) -> None:
-        """Takes the next bytes of a file of the source, where this worker sees none."""
+    def receive(self, key: str, name: str, content: bytes, changed: int) -> None:
+        """Takes the next bytes of a file of the source, where this worker sees none.
+
+        changed: when the file was, in ns; part of the identity of a big one.
+        """
         if self._folder is None or self._key != key:
             self._leave(key)
             self._folder = tempfile.TemporaryDirectory(prefix="sdvsr_")
-        with open(Path(self._folder.name) / name, "ab") as file:
+        path = Path(self._folder.name) / name
+        with open(path, "ab") as file:
             file.write(content)
+        os.utime(path, ns=(changed, changed))
 
     def take(
         self,

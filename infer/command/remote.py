@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from infer.command.bucket_lock import BucketLock
 from infer.command.failure import one_line
 from infer.command.inputs import is_remote
 from infer.command.report import check_report, write_report
@@ -83,6 +84,14 @@ def run_remote(options: Options, run: Run) -> int:
     if options.report:
         check_report(options.report, options.overwrite, [])
     copies = list(_find(options))
+    system, place = _open(str(options.output))
+    with BucketLock(system, place, _root_of(options).name) as lock:
+        return _run_locked(options, run, copies, lock)
+
+
+def _run_locked(
+    options: Options, run: Run, copies: Sequence[Copy], lock: BucketLock
+) -> int:
     waiting = [copy for copy in copies if not _is_stored(copy, options)]
     num_skipped = len(copies) - len(waiting)
     if num_skipped:
@@ -90,7 +99,7 @@ def run_remote(options: Options, run: Run) -> int:
     root = _root_of(options)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     _keep_only(root / "out", waiting)
-    errand = Errand(options, root, run)
+    errand = Errand(options, root, run, lock)
     while waiting:
         portion = _next_portion(waiting, root)
         waiting = [copy for copy in waiting if copy not in portion]
@@ -117,10 +126,13 @@ def _require_remote(options: Options) -> None:
 class Errand:
     """The work of one command, portion by portion. reports: for --report."""
 
-    def __init__(self, options: Options, root: Path, run: Run) -> None:
+    def __init__(
+        self, options: Options, root: Path, run: Run, lock: BucketLock
+    ) -> None:
         self._options = options
         self._root = root
         self._run = run
+        self._lock = lock
         self.reports: list[dict[str, Any]] = []
         self.has_failed = False
 
@@ -146,8 +158,12 @@ class Errand:
         finally:
             self._take(report, fetched)
             for copy in fetched:
-                self._try(_store, copy)
+                self._try(self._store, copy)
         _keep_only(self._root / "in", [])
+
+    def _store(self, copy: Copy, options: Options) -> None:
+        self._lock.require()
+        _store(copy, options)
 
     def _try(self, action: Callable[[Copy, Options], None], copy: Copy) -> bool:
         """Whether an action went well; a failure stops no other video."""

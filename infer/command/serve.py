@@ -3,15 +3,21 @@
 import os
 import signal
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import tyro
 
-from infer.command.streams_file import StreamsFile, read_streams
+from infer.command.streams_file import StreamsFile, Wish, read_streams
+from infer.command.upscale import require_ray
 from infer.console import say
 from infer.errors import JobError
+
+if TYPE_CHECKING:
+    from infer.jobs.live_pool import DeviceFacts, StreamFacts
 
 arg = tyro.conf.arg
 TICK = 0.2
@@ -45,12 +51,32 @@ def main(arguments: list[str]) -> int:
     """
     options = tyro.cli(ServeOptions, args=arguments, prog="python -m infer serve")
     content = read_streams(options.file)
-    from infer.command.serve_numbers import Numbers
-    from infer.jobs.live_pool import LivePool
-
-    pool = LivePool(content.limit)
     commands = Commands()
-    with commands, Numbers(pool, content.listen) as numbers:
+    with commands, _devices(content) as pool:
+        return _serve(options, content, pool, commands)
+
+
+@contextmanager
+def _devices(content: StreamsFile) -> "Iterator[Pool]":
+    """The device of this process, or several by Ray."""
+    if content.crew is None:
+        from infer.jobs.live_pool import LivePool
+
+        yield LivePool(content.limit)
+        return
+    require_ray()
+    from infer.cluster.streams import posts
+
+    with posts(content.crew, content.limit) as several:
+        yield several
+
+
+def _serve(
+    options: ServeOptions, content: StreamsFile, pool: "Pool", commands: "Commands"
+) -> int:
+    from infer.command.serve_numbers import Numbers
+
+    with Numbers(pool, content.listen) as numbers:
         host, port = numbers.address
         say(f"serve    {len(content.wishes)} streams of {options.file}")
         say(f"numbers  http://{host}:{port}/metrics and /healthz")
@@ -60,15 +86,43 @@ def main(arguments: list[str]) -> int:
                 pool.forget_failures()
             pool.want(watch.content.wishes)
             pool.look_after()
-            sessions = pool.sessions.values()
-            if options.once and all(session.is_over for session in sessions):
+            streams = pool.streams().values()
+            if options.once and all(stream.is_over for stream in streams):
                 break
         numbers.is_draining = True
-        failures = [session for session in pool.sessions.values() if session.reason]
+        failures = [stream for stream in pool.streams().values() if stream.reason]
         if not pool.drain(DRAIN):
             raise JobError(f"not all streams have ended within {DRAIN:g} s")
     say("drained  all streams have ended")
     return 1 if options.once and failures else 0
+
+
+class Pool(Protocol):
+    """One device or several, with the streams that are wanted."""
+
+    def want(self, wishes: tuple[Wish, ...]) -> None:
+        """Begins streams that are new, and stops those that are gone or changed."""
+        ...
+
+    def forget_failures(self) -> None:
+        """Lets streams that have failed, or were refused, begin again."""
+        ...
+
+    def look_after(self) -> None:
+        """Does what has become necessary."""
+        ...
+
+    def streams(self) -> "dict[str, StreamFacts]":
+        """How each stream is, by its name."""
+        ...
+
+    def devices(self) -> "list[DeviceFacts]":
+        """How each device is."""
+        ...
+
+    def drain(self, patience: float) -> bool:
+        """Ends all streams; returns whether they have ended in time."""
+        ...
 
 
 class Watch:
@@ -93,8 +147,8 @@ class Watch:
             say(f"warning  {error}: the streams stay as they are")
             return False
         before = self.content
-        if (content.listen, content.limit) != (before.listen, before.limit):
-            say("warning  listen and limit are read at the start alone")
+        if replace(content, wishes=()) != replace(before, wishes=()):
+            say("warning  all but the streams is read at the start alone")
         self.content = content
         say(f"reload   {len(content.wishes)} streams of {self._path}")
         return True

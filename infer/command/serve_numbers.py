@@ -4,10 +4,10 @@ import json
 import threading
 from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from infer.errors import JobError
-from infer.jobs.live_pool import STATES, LivePool, Session
+from infer.jobs.live_pool import STATES, DeviceFacts, StreamFacts
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 COUNTERS = {
@@ -17,6 +17,24 @@ COUNTERS = {
     "repeated": "Frames that got the picture before.",
     "reconnections": "Times that the source came back.",
 }
+
+
+OUTAGES = {
+    "outages": "Times that it was begun on another device, because its own was gone.",
+    "outage_frames": "Frames that came meanwhile, and that nobody has seen.",
+}
+
+
+class Served(Protocol):
+    """What serves streams; any thread may ask it."""
+
+    def streams(self) -> dict[str, StreamFacts]:
+        """How each stream is, by its name."""
+        ...
+
+    def devices(self) -> list[DeviceFacts]:
+        """How each device is."""
+        ...
 
 
 class Family(NamedTuple):
@@ -33,7 +51,7 @@ class Numbers:
     it got.
     """
 
-    def __init__(self, pool: LivePool, address: tuple[str, int]) -> None:
+    def __init__(self, pool: Served, address: tuple[str, int]) -> None:
         self._pool = pool
         self.is_draining = False
         host, port = address
@@ -58,16 +76,16 @@ class Numbers:
     def health(self) -> dict[str, Any]:
         """Whether streams are served, and how each is."""
         streams = {
-            name: {"state": session.state, "reason": session.reason}
-            for name, session in list(self._pool.sessions.items())
+            name: {"state": facts.state, "reason": facts.reason}
+            for name, facts in self._pool.streams().items()
         }
         status = "draining" if self.is_draining else "ok"
         return {"status": status, "streams": streams}
 
     def metrics(self) -> str:
         """All numbers in Prometheus' text format."""
-        sessions = list(self._pool.sessions.items())
-        families = [*_of_streams(sessions), *_of_device(self._pool)]
+        streams = self._pool.streams()
+        families = [*_of_streams(streams), *_of_devices(self._pool.devices())]
         return "".join(map(_written, families))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -99,41 +117,47 @@ class Numbers:
         return Handler
 
 
-def _of_streams(sessions: list[tuple[str, Session]]) -> Iterator[Family]:
+def _of_streams(streams: dict[str, StreamFacts]) -> Iterator[Family]:
     states = [
-        ({"stream": name, "state": state}, float(session.state == state))
-        for name, session in sessions
+        ({"stream": name, "state": state}, float(facts.state == state))
+        for name, facts in streams.items()
         for state in STATES
     ]
     yield Family("sdvsr_stream_state", "gauge", "1 for the state it is in.", states)
     reports = [
-        (name, session.meter.as_dict())
-        for name, session in sessions
-        if session.meter is not None
+        (name, facts.counters)
+        for name, facts in streams.items()
+        if facts.counters is not None
     ]
     for key, words in COUNTERS.items():
-        rows = [({"stream": name}, float(facts[key])) for name, facts in reports]
+        rows = [({"stream": name}, float(report[key])) for name, report in reports]
+        yield Family(f"sdvsr_stream_{key}_total", "counter", words, rows)
+    for key, words in OUTAGES.items():
+        rows = [
+            ({"stream": name}, float(facts.lost if "_" in key else facts.outages))
+            for name, facts in streams.items()
+        ]
         yield Family(f"sdvsr_stream_{key}_total", "counter", words, rows)
     times = {"model": "From a frame's turn asked to its end.", "latency": "In all."}
     for key, words in times.items():
         rows = [
             ({"stream": name, "quantile": str(int(point[1:]) / 100)}, value / 1000)
-            for name, facts in reports
-            for point, value in facts[f"{key}_ms"].items()
+            for name, report in reports
+            for point, value in report[f"{key}_ms"].items()
         ]
         yield Family(f"sdvsr_stream_{key}_seconds", "gauge", words, rows)
 
 
-def _of_device(pool: LivePool) -> Iterator[Family]:
-    turns = pool.turns
+def _of_devices(devices: list[DeviceFacts]) -> Iterator[Family]:
+    names = [{"device": device.name} if device.name else {} for device in devices]
     words = "Share of the device's time that streams were let in for."
-    yield Family("sdvsr_device_load", "gauge", words, [({}, turns.load)])
-    rows = []
-    for one in turns.pools:
-        engine = one.engine
-        height, width, _ = engine.blank().shape
-        size = f"{width}x{height}"
-        rows.append(({"model": engine.model.name, "size": size}, one.seconds))
+    loads = [(name, device.load) for name, device in zip(names, devices)]
+    yield Family("sdvsr_device_load", "gauge", words, loads)
+    rows = [
+        ({**name, "model": model, "size": size}, seconds)
+        for name, device in zip(names, devices)
+        for model, size, seconds in device.pools
+    ]
     words = "Time of a frame, measured when the pool was made."
     yield Family("sdvsr_pool_frame_seconds", "gauge", words, rows)
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from infer.options import Options, check
+from infer.options import Options, check, check_crew, is_shared
 from infer.sources.inbox import Overflow
 
 LISTEN = "127.0.0.1:9464"
 LIMIT = 0.9
 """Of the device's time that streams get: the rest is for what nobody expects."""
-SHARED = ("listen", "limit", "device", "threads", "stream")
+CREW = ("cluster", "workers", "gpu_share")
+SHARED = ("listen", "limit", "device", "threads", *CREW, "stream")
 REQUIRED = ("name", "source", "output")
 NUMBER = (int, float)
 TYPES: dict[str, Any] = {
@@ -71,11 +72,14 @@ class Wish:
 
 @dataclass(frozen=True)
 class StreamsFile:
-    """All that the file says. listen: host and port of the numbers."""
+    """All that the file says. listen: host and port of the numbers. crew: how several
+    devices are found; None where there is one, that of this process.
+    """
 
     wishes: tuple[Wish, ...]
     listen: tuple[str, int]
     limit: float
+    crew: Options | None = None
 
 
 def read_streams(path: str) -> StreamsFile:
@@ -99,6 +103,13 @@ def _streams_of(content: dict[str, Any]) -> StreamsFile:
         device=_value(content, "device", str, "auto"),
         threads=_value(content, "threads", int, None),
     )
+    crew = replace(
+        common,
+        cluster=_value(content, "cluster", str, None),
+        workers=_value(content, "workers", int, None),
+        gpu_share=float(_value(content, "gpu_share", NUMBER, 1.0)),
+    )
+    check_crew(crew)
     tables = _value(content, "stream", list, [])
     if not all(isinstance(table, dict) for table in tables):
         raise ValueError("stream: expected tables, each begun by [[stream]]")
@@ -106,7 +117,8 @@ def _streams_of(content: dict[str, Any]) -> StreamsFile:
     _require_distinct([wish.name for wish in wishes], "names")
     _require_distinct([str(wish.options.output) for wish in wishes], "outputs")
     listen = _address(_value(content, "listen", str, LISTEN))
-    return StreamsFile(tuple(wishes), listen, float(limit))
+    several = crew if is_shared(crew) else None
+    return StreamsFile(tuple(wishes), listen, float(limit), several)
 
 
 def _wish(table: dict[str, Any], number: int, common: Options) -> Wish:

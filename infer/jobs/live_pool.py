@@ -1,9 +1,9 @@
 """Many live sessions in one process: each a thread of its own, all one device."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from infer.console import say, speaking_as
 from infer.errors import JobError
@@ -35,6 +35,38 @@ class Wanted(Protocol):
     def rate(self) -> float | None: ...
 
 
+class StreamFacts(NamedTuple):
+    """How a stream is.
+
+    state: one of `STATES`; reason: why it has failed. counters: as a report has them,
+    None before it is open. since_first, since_last: seconds since the first and the
+    last frame that have left had come, None before them. device: where it is, '' where
+    there is one. outages, lost: times that it was begun elsewhere, and frames that
+    nobody has seen by that.
+    """
+
+    state: str
+    reason: str = ""
+    is_over: bool = False
+    counters: dict[str, Any] | None = None
+    rate: float = 0.0
+    since_first: float | None = None
+    since_last: float | None = None
+    device: str = ""
+    outages: int = 0
+    lost: int = 0
+
+
+class DeviceFacts(NamedTuple):
+    """How a device is; name: '' where there is one. load: the share of its time that
+    streams were let in for. pools: model, size and seconds of a frame of each.
+    """
+
+    name: str
+    load: float
+    pools: tuple[tuple[str, str, float], ...]
+
+
 class Session:
     """A stream of a pool in its thread. state: one of `STATES`; reason: why it has
     failed.
@@ -47,15 +79,27 @@ class Session:
         self.state = "starts"
         self.reason = ""
         self.member: Member | None = None
+        self.rate = wish.rate or 0.0
         self._enter = enter
         self._stop = threading.Event()
         self._live: LiveSession | None = None
         self._thread = threading.Thread(target=self._run, name=wish.name, daemon=True)
         self._thread.start()
 
+    def facts(self) -> StreamFacts:
+        """How it is."""
+        meter = self._meter
+        facts = StreamFacts(self.state, self.reason, self.is_over, rate=self.rate)
+        if meter is None:
+            return facts
+        return facts._replace(
+            counters=meter.as_dict(),
+            since_first=meter.since(meter.first),
+            since_last=meter.since(meter.last),
+        )
+
     @property
-    def meter(self) -> Meter | None:
-        """Its counters, as soon as it is open."""
+    def _meter(self) -> Meter | None:
         return None if self._live is None else self._live.meter
 
     @property
@@ -103,7 +147,19 @@ class LivePool:
         self.sessions: dict[str, Session] = {}
         self._engines = Engines()
 
-    def want(self, wishes: "list[Wanted] | tuple[Wanted, ...]") -> None:
+    def streams(self) -> dict[str, StreamFacts]:
+        """How each stream is, by its name."""
+        return {name: one.facts() for name, one in list(self.sessions.items())}
+
+    def devices(self) -> list[DeviceFacts]:
+        """How the device is."""
+        pools = []
+        for pool in self.turns.pools:
+            height, width, _ = pool.engine.blank().shape
+            pools.append((pool.engine.model.name, f"{width}x{height}", pool.seconds))
+        return [DeviceFacts("", self.turns.load, tuple(pools))]
+
+    def want(self, wishes: Sequence[Wanted]) -> None:
         """Begins streams that are new, and stops those that are gone or changed.
 
         To be called again and again: a stream that is changed begins when the old one
@@ -162,6 +218,7 @@ class LivePool:
                 f"{info.path}: says {rate:g} frames/s, expected at most {FASTEST}; "
                 "give the true number as its rate"
             )
+        session.rate = rate
         session.member = self.turns.admit(pool, rate)
         session.state = "runs"
         return session.member

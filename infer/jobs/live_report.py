@@ -29,6 +29,20 @@ class Meter:
         self._start = now()
         self._last_line = now()
 
+    @property
+    def first(self) -> float | None:
+        """When the first frame that left had come."""
+        return self._sink.first
+
+    @property
+    def last(self) -> float | None:
+        """When the last frame so far that left had come."""
+        return self._sink.last
+
+    def since(self, moment: float | None) -> float | None:
+        """Seconds since then."""
+        return None if moment is None else now() - moment
+
     def begin(self) -> None:
         """The model is ready: rates count from here."""
         self._inbox.begin()

@@ -59,7 +59,7 @@ class LiveSink:
 
     Its clock starts at the first frame. The source's sound is copied as it is, where
     the container takes it. lost: the parts of the source that are not in the stream, in
-    words.
+    words. first, last: when the first and the last frame that have left had come.
     """
 
     def __init__(
@@ -99,6 +99,8 @@ class LiveSink:
         self._origin: int | None = None
         self._next = 0
         self.latency = Latency()
+        self.first: float | None = None
+        self.last: float | None = None
         self.num_frames = 0
         self.num_repeated = 0
         self.num_filled = 0
@@ -201,6 +203,8 @@ class LiveSink:
         else:
             self._send_evenly(picture, frame.pts - self._origin)
         self.num_frames += 1
+        self.last = frame.arrived
+        self.first = self.first or self.last
         self.latency.add(now() - frame.arrived)
 
     def _send_evenly(self, frame: VideoFrame, ticks: int) -> None:

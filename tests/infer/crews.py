@@ -44,7 +44,10 @@ class Crew:
 
     def answers(self, seconds: float) -> Iterator[tuple[Hand, Any, Any]]:
         busy = [hand for hand in self.hands if hand.call is not None]
-        hand = self._chance.choice(busy)
+        yield from self.answer_of(self._chance.choice(busy))
+
+    def answer_of(self, hand: Hand) -> Iterator[tuple[Hand, Any, Any]]:
+        """Lets a worker do what it was asked for."""
         call = hand.call
         method, arguments = hand.result
         hand.call = hand.result = None

@@ -5,6 +5,7 @@ Orders, deaths and damage are tried out in test_workers, by workers in one proce
 
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from clips import ROOT, clip_of, scenes
+from rays import MARK, actors, cluster, wait_until
 
 from infer.jobs.work_folder import folder_of
 
@@ -20,40 +22,14 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.heavy(300), pytest.mark.timeout(900)]
 
 
-def actors(root: int | None = None) -> list[int]:
-    """Processes of workers on this machine; those of a test's commands alone."""
-    numbers = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = entry.read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        number = int(entry.parent.name)
-        if command.startswith("ray::Worker") and (root is None or is_of(number, root)):
-            numbers.append(number)
-    return sorted(numbers)
-
-
-def is_of(number: int, root: int) -> bool:
-    """Whether a process is one of a command's: it has that mark in its environment."""
-    try:
-        environment = Path(f"/proc/{number}/environ").read_bytes()
-    except OSError:
-        return False
-    return f"{MARK}={root}".encode() in environment.split(b"\0")
-
-
-MARK = "SDVSR_TEST_MARK"
 WORDS = ("--segment", 4, "--workers", 2, "--worker-patience", 25)
 LONG = [9, 3, 14, 6, 11] * 12
 """Scenes of a film that takes its workers some time."""
 
 
-def wait_until(look: Callable[[], object], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+NUM_MOMENTS = int(os.environ.get("SDVSR_WORKER_KILLS", "20"))
+LONGEST_WAIT = 12.0
+"""Seconds from the start of the last worker to a death."""
 
 
 class Film:
@@ -128,6 +104,71 @@ def test_a_killed_worker_a_hanging_one_and_a_killed_driver(film):
     process = film.start()
     film.end(process)
     assert f"frames in {folder_of(str(film.output))}" in film.told
+
+
+def test_a_node_that_leaves_takes_nothing_with_it_and_may_come_back(film):
+    with cluster() as nodes:
+        nodes.add(num_cpus=1)
+        leaving = nodes.add(num_cpus=1)
+        process = film.start("--cluster", nodes.address)
+        wait_until(lambda: film.num_groups >= 4)
+        nodes.remove(leaving)
+        wait_until(lambda: "died; another one does its part" in film.told)
+        nodes.add(num_cpus=1)
+        wait_until(lambda: len(actors(os.getpid())) == 2)
+        film.end(process)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are killed")
+@pytest.mark.parametrize(
+    "num_moments", [3, pytest.param(NUM_MOMENTS, marks=pytest.mark.nightly)]
+)
+@pytest.mark.timeout(400 + 60 * NUM_MOMENTS)
+def test_half_of_the_workers_die_at_random_moments(num_moments, film):
+    """Two of four each time, on a cluster of two nodes; the command is given again as
+    long as moments are left.
+    """
+    chance = random.Random(num_moments)
+    left = num_moments
+    with cluster() as nodes:
+        for _ in range(2):
+            nodes.add(num_cpus=2)
+        while left:
+            process = film.start("--cluster", nodes.address, "--workers", 4)
+            while left and process.poll() is None:
+                left -= kill_half(process, chance)
+            film.end(process)
+            film.output.unlink()
+
+
+def kill_half(process: "subprocess.Popen[str]", chance: random.Random) -> bool:
+    """Kills two workers at some moment after all are there; False if none was left."""
+    wait_until(lambda: process.poll() is not None or len(actors(os.getpid())) == 4)
+    time.sleep(chance.uniform(0, LONGEST_WAIT))
+    present = actors(os.getpid())
+    for victim in chance.sample(present, min(2, len(present))):
+        os.kill(victim, signal.SIGKILL)
+    return bool(present)
+
+
+def test_a_full_object_store_is_told_and_the_same_command_goes_on(film):
+    """All of the store is another's, and so is the disk that Ray takes in its place."""
+    small = {"object_store_memory": 80 * 2**20}
+    nowhere_else = {
+        "automatic_object_spilling_enabled": False,
+        "local_fs_capacity_threshold": 0.0,
+        # Small results go another way.
+        "max_direct_call_object_size": 10_000,
+    }
+    with cluster(_system_config=nowhere_else, **small) as nodes:
+        nodes.add(num_cpus=2, resources={"here": 1}, **small)
+        assert nodes.fill() > 60 * 2**20
+        process = film.start("--cluster", nodes.address)
+        assert process.wait(400) == 1, film.told
+        assert film.told.count("error: ") == 1
+        assert "object store" in film.told
+        nodes.free()
+        film.end(film.start("--cluster", nodes.address))
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are counted")

@@ -1,7 +1,10 @@
 """Videos of a bucket: outputs are stored beside, once, whole, and nobody's are lost."""
 
 import json
+import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,8 @@ from clips import make_video
 from crews import Crew
 
 from infer.cluster import film
+from infer.command.bucket_lock import BucketLock
+from infer.errors import JobError
 
 fsspec = pytest.importorskip("fsspec")
 SIZE = (16, 16)
@@ -135,6 +140,77 @@ def test_wrong_use_is_told(words, answer, bucket, upscale):
     assert answer in told
 
 
+WORDS = ("--video", "memory://in/a.mp4", "-o", "memory://out/")
+ELSEWHERE = "another-machine"
+HERE = socket.gethostname()
+NOBODY = 2**30
+"""A number that no process has."""
+
+
+def put_lock(host: str, process: int, age: float) -> str:
+    """Puts the lock of a run there that was last seen so many seconds ago."""
+    from infer.command import remote
+    from infer.options import parse
+
+    name = remote._root_of(parse([*WORDS])).name
+    path = f"/out/.sdvsr_{name}.lock"
+    owner = {"token": "x", "host": host, "process": process, "seen": time.time() - age}
+    fsspec.filesystem("memory").pipe(path, json.dumps(owner).encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("host", "process", "age"), [(ELSEWHERE, NOBODY, 100), (HERE, os.getpid(), 1)]
+)
+def test_a_second_run_of_a_command_is_refused(host, process, age, bucket, upscale):
+    path = put_lock(host, process, age)
+    status, told = upscale(*WORDS)
+    assert status == 1
+    (line,) = told.splitlines()
+    assert f"memory://{path}: the same command is at work on {host}" in line
+    assert fsspec.filesystem("memory").find("/out") == [path]
+
+
+@pytest.mark.parametrize(
+    ("host", "process", "age"), [(ELSEWHERE, NOBODY, 130), (HERE, NOBODY, 1)]
+)
+def test_after_a_dead_run_the_same_command_goes_on(host, process, age, bucket, upscale):
+    put_lock(host, process, age)
+    status, told = upscale(*WORDS)
+    assert status == 0, told
+    assert f"a run on {host} has died" in told
+    # nor does its own lock stay
+    assert fsspec.filesystem("memory").find("/out") == ["/out/a_x4.mp4"]
+
+
+def test_a_run_is_seen_all_the_time_and_stores_nothing_once_another_has_its_lock(
+    bucket, upscale, monkeypatch
+):
+    from infer.command import bucket_lock, remote
+
+    system = fsspec.filesystem("memory")
+    monkeypatch.setattr(bucket_lock, "BEAT", 0.05)
+    run = remote.Errand.do
+    seen = []
+
+    def do(errand, portion):
+        (path,) = system.find("/out")
+        for _ in range(2):
+            seen.append(json.loads(system.cat(path))["seen"])
+            time.sleep(0.5)
+        assert upscale(*WORDS)[0] == 1  # another is refused meanwhile
+        put_lock(ELSEWHERE, NOBODY, 0)
+        run(errand, portion)
+
+    monkeypatch.setattr(remote.Errand, "do", do)
+    status, told = upscale(*WORDS)
+    assert status == 1
+    assert seen[0] < seen[1]
+    assert f"at work on {ELSEWHERE}" in told
+    # the other's lock is there still, and no output
+    assert [path.endswith(".lock") for path in system.find("/out")] == [True]
+
+
 @pytest.mark.heavy(60)
 def test_a_real_s3_server(bucket, upscale, monkeypatch, tmp_path):
     pytest.importorskip("s3fs")
@@ -155,8 +231,13 @@ def test_a_real_s3_server(bucket, upscale, monkeypatch, tmp_path):
         words = ("--video", "s3://films-in/", "-o", "s3://films-out/")
         status, told = upscale(*words)
         assert status == 0, told
-        assert system.ls("films-out") == ["films-out/a_x4.mp4"]
+        assert system.ls("films-out", refresh=True) == ["films-out/a_x4.mp4"]
         assert "skipped" in upscale(*words)[1]
+        lock = BucketLock(system, "films-out", "law")
+        second = BucketLock(system, "films-out", "law")
+        with lock, pytest.raises(JobError, match="at work"):
+            second.__enter__()
+        assert system.ls("films-out", refresh=True) == ["films-out/a_x4.mp4"]
     finally:
         server.stop()
     shutil.rmtree(tmp_path / "cache", ignore_errors=True)

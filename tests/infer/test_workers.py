@@ -21,8 +21,10 @@ from infer.cluster.drive import Job, drive
 from infer.cluster.spans import Film
 from infer.console import Clock
 from infer.errors import JobError
+from infer.jobs import fingerprint
 from infer.jobs.plan import make_plan
 from infer.jobs.work_folder import folder_of
+from infer.model.layout import Layout, Whole
 from infer.options import parse
 
 
@@ -167,6 +169,36 @@ def test_cuts_are_found_where_the_step_forgets(share, tmp_path, films):
     assert [film.cuts for film in films] == [(0, 5, 14, 18)] * 2
 
 
+def test_workers_load_a_video_at_the_same_time_and_fit_frames_as_the_first(
+    share, upscale, tmp_path, cutting_model
+):
+    source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    words = ("--video", source, "--segment", 3)
+    alone = tmp_path / "alone.mkv"
+    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    told: list[list[Layout | None]] = []
+
+    class Uneven(Crew):
+        """The second worker would have tiles: it has less memory."""
+
+        def answers(self, seconds):
+            busy = [hand for hand in self.hands if hand.call is not None]
+            taking = [hand for hand in busy if hand.call.kind == "take"]
+            told.append([hand.call.subject for hand in taking])
+            is_first = len(told) == 1
+            yield from self.answer_of(busy[0] if is_first else busy[-1])
+
+        def _answer(self, hand, method, arguments):
+            answer = super()._answer(hand, method, arguments)
+            if hand is self.hands[0] or method != "take" or arguments[-1] is not None:
+                return answer
+            return answer._replace(identity={**answer.identity, "fit": "16x16"})
+
+    shared = share(Uneven(2), *words)
+    assert shared.read_bytes() == alone.read_bytes()
+    assert told[:3] == [[None, None], [None], [Whole()]]
+
+
 @pytest.mark.heavy(20)
 @pytest.mark.parametrize("codec", CODECS)
 def test_any_codec(codec, share, upscale, tmp_path, cutting_model):
@@ -208,6 +240,9 @@ def test_workers_that_see_no_file_get_it_sent(
 ):
     # As Ray does with references: here parts are bytes.
     monkeypatch.setattr(driver, "content_of", parts_of)
+    # A clip counts as a big file, whose time of change is part of its identity.
+    monkeypatch.setattr(fingerprint, "WHOLE", 1000)
+    monkeypatch.setattr(fingerprint, "SAMPLE", 100)
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -226,7 +261,8 @@ def parts_of(paths: list[str]) -> Any:
     for path in paths:
         content = Path(path).read_bytes()
         for start in range(0, len(content), 1000):
-            yield Path(path).name, content[start : start + 1000]
+            part = content[start : start + 1000]
+            yield Path(path).name, part, Path(path).stat().st_mtime_ns
 
 
 def write_png(path: Path, rgb: np.ndarray) -> None:

@@ -252,18 +252,51 @@ def test_eight_devices_equal_one(init, packed, tmp_path):
     assert_close(tmp_path / "one", tmp_path / "eight")
 
 
-@pytest.mark.heavy(20)
-def test_two_processes_finish_together(init, packed, tmp_path):
+def start_two(spec: dict, **environment: str) -> list[subprocess.Popen]:
+    """Starts a run in two processes that are one."""
     with socket.socket() as server:
         server.bind(("localhost", 0))
         address = f"localhost:{server.getsockname()[1]}"
+    common = {
+        "JAX_COORDINATOR_ADDRESS": address,
+        "JAX_NUM_PROCESSES": "2",
+        **environment,
+    }
+    return [run_process(spec, **common, JAX_PROCESS_ID=str(k)) for k in range(2)]
+
+
+@pytest.mark.heavy(20)
+def test_two_processes_finish_together(init, packed, tmp_path):
     spec = {
         "init": init,
         "data": str(packed),
         "changes": {"steps": 3},
         "out": str(tmp_path / "two"),
     }
-    common = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    finish(*(run_process(spec, **common, JAX_PROCESS_ID=str(k)) for k in range(2)))
+    finish(*start_two(spec))
     exported = weights(tmp_path / "two")
+    assert all(np.isfinite(value).all() for value in exported.values())
+
+
+@pytest.mark.heavy(60)
+@pytest.mark.timeout(600)
+def test_a_killed_run_goes_on_with_another_number_of_devices(init, packed, tmp_path):
+    """Two processes with two devices each are killed behind a checkpoint; one process
+    with one device goes on.
+    """
+    spec = {"init": init, "data": str(packed), "out": str(tmp_path / "moved")}
+    killed = spec | {"kill_at": 5, "changes": {"fsdp": 2}}
+    four = "--xla_force_host_platform_device_count=2"
+    processes = start_two(killed, XLA_FLAGS=four)
+    assert processes[0].wait(300) == -signal.SIGKILL
+    for process in processes:
+        process.kill()
+        process.communicate()
+    finish(run_process(spec))
+    lines = (tmp_path / "moved" / "log.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps[:5] == [1, 2, 3, 4, 5]
+    assert steps[5] in (3, 5)  # from checkpoint 2 or 4, whichever was complete
+    assert steps[-1] == 6
+    exported = weights(tmp_path / "moved")
     assert all(np.isfinite(value).all() for value in exported.values())
