@@ -160,7 +160,10 @@ def put_lock(host: str, process: int, age: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("host", "process", "age"), [(ELSEWHERE, NOBODY, 100), (HERE, os.getpid(), 1)]
+    ("host", "process", "age"),
+    [(ELSEWHERE, NOBODY, 100), (HERE, os.getpid(), 1)],
+    # several test processes must give a test one name
+    ids=["elsewhere", "here"],
 )
 def test_a_second_run_of_a_command_is_refused(host, process, age, bucket, upscale):
     path = put_lock(host, process, age)
@@ -172,7 +175,9 @@ def test_a_second_run_of_a_command_is_refused(host, process, age, bucket, upscal
 
 
 @pytest.mark.parametrize(
-    ("host", "process", "age"), [(ELSEWHERE, NOBODY, 130), (HERE, NOBODY, 1)]
+    ("host", "process", "age"),
+    [(ELSEWHERE, NOBODY, 130), (HERE, NOBODY, 1)],
+    ids=["elsewhere", "here"],
 )
 def test_after_a_dead_run_the_same_command_goes_on(host, process, age, bucket, upscale):
     put_lock(host, process, age)
