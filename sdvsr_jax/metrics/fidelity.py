@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from sdvsr_jax.metrics.luma import PEAK, decibels, luma
+from sdvsr_jax.metrics.luma import PEAK, decibels, luma, luma_difference
 from sdvsr_jax.types import Array, Float
 
 WINDOW = 11
@@ -27,7 +27,9 @@ def psnr_y(
       x, y: images in [-1, 1], rounded to 8 bit here.
       border: pixels left out at every edge; the field crops `scale`.
     """
-    difference = _cropped_luma(x, border) - _cropped_luma(y, border)
+    # levels are whole numbers: those of equal images differ by exactly 0, two lumas by
+    # the rounding of two sums
+    difference = luma_difference(_cropped(x, border), _cropped(y, border))
     squares = jnp.square(difference)
     mean = squares.mean((1, 2))
     return decibels(mean)
@@ -40,8 +42,8 @@ def ssim_y(
 
     Gaussian window of 11x11, sigma 1.5, only where it fits inside.
     """
-    x = _cropped_luma(x, border) - ORIGIN
-    y = _cropped_luma(y, border) - ORIGIN
+    x = luma(_cropped(x, border)) - ORIGIN
+    y = luma(_cropped(y, border)) - ORIGIN
     height, width = x.shape[1:]
     if min(height, width) < WINDOW:
         raise ValueError(
@@ -65,9 +67,9 @@ def ssim_y(
     return similarity.mean((1, 2))
 
 
-def _cropped_luma(
+def _cropped(
     image: Float[ArrayLike, "b H W 3"], border: int
-) -> Float[Array, "b h w"]:
+) -> Float[Array, "b h w 3"]:
     _, height, width, _ = np.shape(image)
     if min(height, width) <= 2 * border:
         raise ValueError(
@@ -75,7 +77,7 @@ def _cropped_luma(
         )
     rows = slice(border, height - border)
     columns = slice(border, width - border)
-    return luma(image)[:, rows, columns]
+    return jnp.asarray(image)[:, rows, columns]
 
 
 def _blur(x: Float[Array, "b h w"]) -> Float[Array, "b h2 w2"]:

@@ -31,6 +31,13 @@ def luma(image: Float[ArrayLike, "*n 3"]) -> Float[Array, "*n"]:
     return BLACK + to_levels(image) @ weights / PEAK
 
 
+def luma_difference(
+    x: Float[ArrayLike, "*n 3"], y: Float[ArrayLike, "*n 3"]
+) -> Float[Array, "*n"]:
+    """Returns the luma of x less that of y; exactly 0 where their levels are equal."""
+    return (to_levels(x) - to_levels(y)) @ jnp.asarray(BT601) / PEAK
+
+
 def decibels(error: Float[Array, "*n"]) -> Float[Array, "*n"]:
     """Returns the peak signal-to-noise ratio of a squared error in levels."""
     return 10 * jnp.log10(PEAK**2 / error)
