@@ -104,10 +104,10 @@ def line_over_time(frames: np.ndarray) -> Image.Image:
 
 def panel(frames: np.ndarray, name: str) -> Image.Image:
     """Returns the three rows of one model below its name."""
-    shown = frames[min(SHOWN, len(frames) - 1)]
-    rows = [Image.fromarray(shown), enlarged_middle(shown), line_over_time(frames)]
+    frame = frames[min(SHOWN, len(frames) - 1)]
+    rows = [Image.fromarray(frame), enlarged_middle(frame), line_over_time(frames)]
     height = sum(row.height for row in rows)
-    column = Image.new("RGB", (shown.shape[1], height))
+    column = Image.new("RGB", (frame.shape[1], height))
     edge = 0
     for row in rows:
         column.paste(row, (0, edge))

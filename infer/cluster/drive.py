@@ -150,8 +150,8 @@ class Job:
         first = film.start(number)
         entry = film.entry(number)
         count = film.count(number, number + 1)
-        chosen = [0, *(cut - self.plan.start for cut in self.plan.cut_at)]
-        last = max(cut for cut in chosen if cut <= entry)
+        cuts = [0, *(cut - self.plan.start for cut in self.plan.cut_at)]
+        last = max(cut for cut in cuts if cut <= entry)
         return Assignment(number, first, count, entry, entry - last, follows)
 
     def give(self, crew: Crew, hand: Hand, call: Call) -> None:
@@ -308,12 +308,12 @@ class Job:
         self._damage = scan.damage
         content = {**scan._asdict(), "damage": asdict(scan.damage)}
         self._work.remember("scan", content)
-        chosen = {cut - plan.start for cut in plan.cut_at}
-        chosen = {cut for cut in chosen if 0 < cut < scan.num_frames}
-        cuts = {0, *chosen, *scan.cuts}
-        fresh = frozenset({0, *chosen})
+        own_cuts = {cut - plan.start for cut in plan.cut_at}
+        own_cuts = {cut for cut in own_cuts if 0 < cut < scan.num_frames}
+        cuts = {0, *own_cuts, *scan.cuts}
+        fresh = frozenset({0, *own_cuts})
         self.film = Film(scan.num_frames, plan.group, tuple(sorted(cuts)), fresh)
-        num_chosen = len(chosen - {*scan.cuts})
+        num_chosen = len(own_cuts - {*scan.cuts})
         if not self.title:
             for line in describe(self.film, num_workers, num_chosen):
                 say(line)

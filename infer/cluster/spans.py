@@ -110,13 +110,13 @@ def _start_in(
         # Somebody must, and the rest is shared when the next one asks.
         waste = 0 if first - 1 in finished else film.waste(first)
         return Start(first, waste, float("inf"))
-    alone = film.count(first, end)
+    total = film.count(first, end)
     best: Start | None = None
     for number in range(first, end):
         waste = film.waste(number)
         mine = waste + film.count(number, end)
         others = film.count(first, number) / num_idle
-        saved = alone - max(mine, others) - waste
+        saved = total - max(mine, others) - waste
         if saved > 0 and (best is None or saved > best.saved):
             best = Start(number, waste, saved)
     return best

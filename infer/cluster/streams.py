@@ -71,9 +71,9 @@ class Ear(io.StringIO):
     def lines(self) -> list[str]:
         """Returns the whole lines since the last time."""
         with self._lock:
-            whole, mark, rest = "".join(self._parts).rpartition("\n")
+            text, mark, rest = "".join(self._parts).rpartition("\n")
             self._parts = [rest]
-        return whole.split("\n") if mark else []
+        return text.split("\n") if mark else []
 
 
 class Station:

@@ -92,17 +92,17 @@ def run_remote(options: Options, run: Run) -> int:
 def _run_locked(
     options: Options, run: Run, copies: Sequence[Copy], lock: BucketLock
 ) -> int:
-    waiting = [copy for copy in copies if not _is_stored(copy, options)]
-    num_skipped = len(copies) - len(waiting)
+    queue = [copy for copy in copies if not _is_stored(copy, options)]
+    num_skipped = len(copies) - len(queue)
     if num_skipped:
         say(f"skipped  {num_skipped} of {len(copies)} inputs: their outputs are stored")
     root = _root_of(options)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _keep_only(root / "out", waiting)
+    _keep_only(root / "out", queue)
     errand = Errand(options, root, run, lock)
-    while waiting:
-        portion = _next_portion(waiting, root)
-        waiting = [copy for copy in waiting if copy not in portion]
+    while queue:
+        portion = _next_portion(queue, root)
+        queue = [copy for copy in queue if copy not in portion]
         errand.do(portion)
     if options.report:
         write_report(options.report, options.overwrite, errand.reports)

@@ -65,6 +65,6 @@ def link_to(settings: Settings, port: int, token: str) -> str:
     anywhere = settings.host in ("0.0.0.0", "::")
     host = socket.gethostname() if anywhere else settings.host
     name = settings.public[0] if settings.public else host
-    shown = f"[{name}]" if ":" in name else name
+    address = f"[{name}]" if ":" in name else name
     query = f"?token={token}" if token else ""
-    return f"http://{shown}:{port}{settings.prefix.rstrip('/')}/{query}"
+    return f"http://{address}:{port}{settings.prefix.rstrip('/')}/{query}"

@@ -44,23 +44,27 @@ def estimate(server: Server, entry: str, plan: "Plan", words: list[str]) -> Esti
     first frame is waited for.
     """
     records = server.queue.records()
-    found = _facts(plan)
-    _add_measured(found, _speeds(records, words), plan)
+    estimate = _facts(plan)
+    _add_measured(estimate, _speeds(records, words), plan)
     jobs = [record.job for record in records if record.job.kind == "preview"]
     if any(job.input == entry and job.state not in ENDED for job in jobs):
-        return found
-    if found.memory is None and server.predictor is not None:
-        _add_predicted(found, server.predictor, words, plan)
-    if plan.spec is not None and found.frames is not None and server.later is not None:
+        return estimate
+    if estimate.memory is None and server.predictor is not None:
+        _add_predicted(estimate, server.predictor, words, plan)
+    if (
+        plan.spec is not None
+        and estimate.frames is not None
+        and server.later is not None
+    ):
         preview = _preview_of(records, entry, plan.size)
-        found.bytes_basis = "preview" if preview else "enlarged source"
+        estimate.bytes_basis = "preview" if preview else "enlarged source"
         key = (preview.job.id if preview else entry, *words, plan.output)
         size = server.later.get(
             key, lambda: run_in_threadpool(_file_size, server, preview, plan)
         )
-        found.bytes = size.value
-        found.is_pending |= size.is_pending
-    return found
+        estimate.bytes = size.value
+        estimate.is_pending |= size.is_pending
+    return estimate
 
 
 def _facts(plan: "Plan") -> Estimate:

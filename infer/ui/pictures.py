@@ -61,8 +61,8 @@ def bicubic(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for channel in range(3):
         plane = Image.fromarray(rgb[..., channel].astype(np.float32))
         planes.append(np.asarray(plane.resize(size, Image.Resampling.BICUBIC)))
-    whole = np.stack(planes, axis=-1)
-    return np.clip(np.rint(whole), 0, 65535).astype(np.uint16)
+    image = np.stack(planes, axis=-1)
+    return np.clip(np.rint(image), 0, 65535).astype(np.uint16)
 
 
 def tone_map(rgb: np.ndarray, kind: str) -> np.ndarray:
@@ -82,8 +82,8 @@ def tone_map(rgb: np.ndarray, kind: str) -> np.ndarray:
     largest = np.maximum(light.max(axis=-1, keepdims=True), 1e-6)
     mapped = largest * (1 + largest / peak**2) / (1 + largest)
     linear = (light * (mapped / largest)) @ TO_BT709.T
-    shown = np.clip(linear, 0, 1) ** (1 / 2.4)
-    return np.rint(shown * 255).astype(np.uint8)
+    display = np.clip(linear, 0, 1) ** (1 / 2.4)
+    return np.rint(display * 255).astype(np.uint8)
 
 
 def _light_of_pq(signal: np.ndarray) -> np.ndarray:

@@ -181,10 +181,10 @@ def _flicker(
     server: Server, record: JobRecord, side: str, numbers: range, line: Any
 ) -> bytes:
     total = record.job.progress.frames
-    shown = [number for number in numbers if number < total]
-    if not shown:
+    ready = [number for number in numbers if number < total]
+    if not ready:
         raise Refusal(404, f"There is no frame {numbers.start} yet.")
-    frames = (_pixels(server, record, side, number) for number in shown)
+    frames = (_pixels(server, record, side, number) for number in ready)
     return png(flicker(frames, *line))
 
 
