@@ -98,7 +98,9 @@ def _serve(
 
 
 class Pool(Protocol):
-    """One device or several, with the streams that are wanted."""
+    """One device or several, with the streams that are wanted. Any thread may ask for
+    `streams` and `devices`.
+    """
 
     def want(self, wishes: tuple[Wish, ...]) -> None:
         """Begins streams that are new, and stops those that are gone or changed."""

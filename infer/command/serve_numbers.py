@@ -4,10 +4,13 @@ import json
 import threading
 from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from infer.errors import JobError
 from infer.jobs.live_pool import STATES, DeviceFacts, StreamFacts
+
+if TYPE_CHECKING:
+    from infer.command.serve import Pool
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 COUNTERS = {
@@ -17,24 +20,6 @@ COUNTERS = {
     "repeated": "Frames that got the picture before.",
     "reconnections": "Times that the source came back.",
 }
-
-
-OUTAGES = {
-    "outages": "Times that it was begun on another device, because its own was gone.",
-    "outage_frames": "Frames that came meanwhile, and that nobody has seen.",
-}
-
-
-class Served(Protocol):
-    """What serves streams; any thread may ask it."""
-
-    def streams(self) -> dict[str, StreamFacts]:
-        """How each stream is, by its name."""
-        ...
-
-    def devices(self) -> list[DeviceFacts]:
-        """How each device is."""
-        ...
 
 
 class Family(NamedTuple):
@@ -51,7 +36,7 @@ class Numbers:
     it got.
     """
 
-    def __init__(self, pool: Served, address: tuple[str, int]) -> None:
+    def __init__(self, pool: "Pool", address: tuple[str, int]) -> None:
         self._pool = pool
         self.is_draining = False
         host, port = address
@@ -132,12 +117,16 @@ def _of_streams(streams: dict[str, StreamFacts]) -> Iterator[Family]:
     for key, words in COUNTERS.items():
         rows = [({"stream": name}, float(report[key])) for name, report in reports]
         yield Family(f"sdvsr_stream_{key}_total", "counter", words, rows)
-    for key, words in OUTAGES.items():
-        rows = [
-            ({"stream": name}, float(facts.lost if "_" in key else facts.outages))
-            for name, facts in streams.items()
-        ]
-        yield Family(f"sdvsr_stream_{key}_total", "counter", words, rows)
+    outages = [
+        ({"stream": name}, float(facts.outages)) for name, facts in streams.items()
+    ]
+    words = "Times that it was begun on another device, because its own was gone."
+    yield Family("sdvsr_stream_outages_total", "counter", words, outages)
+    lost_frames = [
+        ({"stream": name}, float(facts.lost)) for name, facts in streams.items()
+    ]
+    words = "Frames that came meanwhile, and that nobody has seen."
+    yield Family("sdvsr_stream_outage_frames_total", "counter", words, lost_frames)
     times = {"model": "From a frame's turn asked to its end.", "latency": "In all."}
     for key, words in times.items():
         rows = [
