@@ -40,6 +40,10 @@ class DataConfig:
     rendered: float = 0.0
     """Probability of a window of drawn text and graphics instead of one from the files.
     """
+    visits: int = 8
+    """Windows that an epoch takes from each shot."""
+    candidates: int = 1
+    """Crops that a window is chosen from: the one with most detail is taken."""
     max_start: int | None = None
     """Last start frame of a window in a shot; 3 repeats the released Vimeo recipe
     (im5-im7 never start one).

@@ -78,6 +78,10 @@ class Prepare:
     """Share of frozen pictures among them, with noise and compression of their own in
     every frame.
     """
+    candidates: int = 1
+    """Crops that each packed window is chosen from, by its detail: most of a photograph
+    is smooth.
+    """
     seed: int = 0
 
 
@@ -194,14 +198,24 @@ def draw_sheet(settings: Prepare, console: Console) -> None:
 
 
 def pack(settings: Prepare, console: Console) -> None:
-    """Write --windows windows of --pack-split into the file --pack."""
+    """Write --windows windows of --pack-split into the file --pack.
+
+    Eight from a shot, or as few as the shots allow: a small file of eight each would
+    hold a small part of them.
+    """
+    from train.data.frame_cache import open_source
     from train.data.packed import write_packed
     from train.data.pipeline import GrainBatches
 
     assert settings.pack is not None
+    path = str(settings.out)
+    split = settings.pack_split
+    num_shots = len(open_source(path, split))
+    visits = -(-settings.windows // max(num_shots, 1))
     data = DataConfig(
-        path=str(settings.out),
-        split=settings.pack_split,
+        path=path,
+        split=split,
+        visits=min(visits, DataConfig.visits),
         frames=settings.frames,
         crop=settings.size // 4,
         batch_size=1,
@@ -210,6 +224,7 @@ def pack(settings: Prepare, console: Console) -> None:
         degradation=settings.degradation,
         rendered=settings.rendered,
         static=settings.static,
+        candidates=settings.candidates,
     )
     batches = GrainBatches(data, settings.seed)
     try:

@@ -5,22 +5,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.windows import WINDOWS_PER_SHOT, crop_origin, draw, window_indices
+from train.data.windows import crop_origin, draw, window_indices
 
 
 @settings(deadline=None, max_examples=20)
-@given(num_shots=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 2))
-def test_an_epoch_visits_every_shot_equally_often(num_shots, seed, epoch):
-    size = num_shots * WINDOWS_PER_SHOT
-    visits = Counter(draw(epoch * size + i, num_shots, seed).shot for i in range(size))
-    assert visits == dict.fromkeys(range(num_shots), WINDOWS_PER_SHOT)
+@given(
+    num_shots=st.integers(1, 40),
+    visits=st.integers(1, 8),
+    seed=st.integers(0, 5),
+    epoch=st.integers(0, 2),
+)
+def test_an_epoch_visits_every_shot_equally_often(num_shots, visits, seed, epoch):
+    size = num_shots * visits
+    first = epoch * size
+    indices = range(first, first + size)
+    shots = [draw(index, num_shots, visits, seed).shot for index in indices]
+    assert Counter(shots) == dict.fromkeys(range(num_shots), visits)
 
 
 def test_a_draw_depends_on_seed_and_index_only():
-    a, b = draw(7, 10, 3), draw(7, 10, 3)
+    a, b = draw(7, 10, 8, 3), draw(7, 10, 8, 3)
     assert a.shot == b.shot
     assert a.rng.integers(2**60) == b.rng.integers(2**60)
-    assert draw(7, 10, 4).rng.integers(2**60) != draw(7, 10, 3).rng.integers(2**60)
+    assert draw(7, 10, 8, 4).rng.integers(2**60) != draw(7, 10, 8, 3).rng.integers(
+        2**60
+    )
 
 
 @given(

@@ -10,12 +10,14 @@ from typing import Any
 
 import grain
 import numpy as np
+from PIL import Image
 
 from configs import DataConfig
 from train.data import degrade, rendered
-from train.data.batch import SCALE, Batch
+from train.data.batch import SCALE, Batch, Clip
 from train.data.frame_cache import FrameCache
 from train.data.motion import moving_crops
+from train.data.resize import resize
 from train.data.windows import crop_origin, draw, window_indices
 
 MARGIN = {"bicubic": 4, "blind": 16, "real": 16}
@@ -56,7 +58,7 @@ class Windows:
         kind = config.degradation
         margin = MARGIN[kind]
         number = index * self.process_count + self.process_index
-        shot, rng = draw(number, len(self.cache), self.seed)
+        shot, rng = draw(number, len(self.cache), config.visits, self.seed)
         extra = before = 0
         if kind != "bicubic":
             extra, before = degrade.context_frames(rng, kind)
@@ -65,7 +67,11 @@ class Windows:
         if config.rendered and rng.random() < config.rendered:
             hr = rendered.clip(length, side, rng)
         else:
-            hr = self._moving_window(shot, length, side, rng)
+            candidates = [
+                self._moving_window(shot, length, side, rng)
+                for _ in range(config.candidates)
+            ]
+            hr = max(candidates, key=detail)
         if rng.random() < config.flip:
             hr = hr[:, :, ::-1]
         if rng.random() < config.static:
@@ -102,6 +108,19 @@ class Windows:
             frame = self.cache.frame(shot, int(index))
             crops.append(_cut(frame, top - margin, left - margin, side))
         return np.stack(crops)
+
+
+def detail(frames: Clip) -> float:
+    """Returns the mean difference between neighbours among the LR pixels of the first
+    frame, in 8-bit levels.
+    """
+    height, width = frames.shape[1:3]
+    size = height // SCALE, width // SCALE
+    small = resize(frames[:1], size, Image.Resampling.BICUBIC)
+    lr = small.astype(np.float32)
+    beside = np.abs(np.diff(lr, axis=2)).mean()
+    below = np.abs(np.diff(lr, axis=1)).mean()
+    return float(beside + below) / 2
 
 
 def _cut(frame: np.ndarray, top: int, left: int, side: int) -> np.ndarray:

@@ -5,11 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 GROUP = 16
-"""Shots drawn from together: their decoded frames stay in the cache ..."""
-WINDOWS_PER_SHOT = 8
-"""... while this many windows are taken from each (one epoch = that many windows per
-shot).
-"""
+"""Shots drawn from together, so that their decoded frames stay in the cache."""
 
 
 class Draw(NamedTuple):
@@ -21,14 +17,14 @@ class Draw(NamedTuple):
     rng: np.random.Generator
 
 
-def draw(index: int, num_shots: int, seed: int) -> Draw:
+def draw(index: int, num_shots: int, visits: int, seed: int) -> Draw:
     """Window `index` of the endless stream: shots are permuted per epoch, then mixed
     within groups of GROUP.
 
-    Each epoch visits every shot exactly WINDOWS_PER_SHOT times.
+    Each epoch visits every shot exactly ``visits`` times.
     """
-    epoch, place = divmod(index, num_shots * WINDOWS_PER_SHOT)
-    group, offset = divmod(place, GROUP * WINDOWS_PER_SHOT)
+    epoch, place = divmod(index, num_shots * visits)
+    group, offset = divmod(place, GROUP * visits)
     # one generator for each purpose: 1 the shots of an epoch, 2 the order within a
     # group, 3 the window itself
     epoch_rng = np.random.default_rng([seed, 1, epoch])
@@ -37,7 +33,7 @@ def draw(index: int, num_shots: int, seed: int) -> Draw:
     members = order[first : first + GROUP]
     count = len(members)
     group_rng = np.random.default_rng([seed, 2, epoch, group])
-    mixed = group_rng.permutation(count * WINDOWS_PER_SHOT)
+    mixed = group_rng.permutation(count * visits)
     shot = members[mixed[offset] % count]
     window_rng = np.random.default_rng([seed, 3, index])
     return Draw(int(shot), window_rng)
