@@ -306,7 +306,7 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
     # two programs reduce the truth, which may round a value to neighbouring levels
     difference = jnp.abs(video.lr - clean)
     is_dirty = difference.max((0, 2, 3, 4)) > 2.5 / 127.5
-    mask = is_dirty[:, None, None, None].astype(jnp.float32)
+    mask = is_dirty.astype(jnp.float32)
     state = init_state(config, batch, height, width)
     state = state._replace(restore=_degrees(key, is_dirty))
     terms = {"repair": jnp.zeros(()), "whole": jnp.zeros(()), "change": jnp.zeros(())}
@@ -321,9 +321,9 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
         restored = repair_frame(nets, motion, state, lr, has)
         residual = restored.repair.residual
         auto = lr + restored.repair.amount * residual
-        full_error = _magnitude(lr + residual - truth)
-        terms["repair"] += losses.charbonnier(auto, truth) / frames
-        terms["whole"] += jnp.mean(mask * full_error) / frames
+        terms["repair"] += jnp.mean(_distance(auto, truth)) / frames
+        whole = mask * _distance(lr + residual, truth)
+        terms["whole"] += jnp.mean(whole) / frames
         if before is not None:
             prev_auto, prev_truth = before
             change = (auto - prev_auto) - (truth - prev_truth)
@@ -343,6 +343,17 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
     both = terms["repair"] + 0.5 * terms["whole"]
     loss = weights.repair * both + weights.change * terms["change"]
     return Result(loss, terms, *before, video.lr[-1])
+
+
+def _distance(frames: LRFrame, truth: LRFrame) -> Float[Array, " b"]:
+    """Returns the logarithm of each frame's squared error, in squared 8-bit levels, of
+    the size of the other terms.
+
+    Not the error itself: a noisy window would outweigh ten of a good encoder.
+    """
+    level = 1 / 127.5
+    errors = jnp.mean((frames - truth) ** 2, (1, 2, 3))
+    return 0.02 * jnp.log(errors / level**2 + 1)
 
 
 def _magnitude(x: Array) -> Array:

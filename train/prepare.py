@@ -200,8 +200,7 @@ def draw_sheet(settings: Prepare, console: Console) -> None:
 def pack(settings: Prepare, console: Console) -> None:
     """Write --windows windows of --pack-split into the file --pack.
 
-    Eight from a shot, or as few as the shots allow: a small file of eight each would
-    hold a small part of them.
+    At most eight in a row from a shot, and fewer where that leaves out shots.
     """
     from train.data.frame_cache import open_source
     from train.data.packed import write_packed
@@ -211,11 +210,11 @@ def pack(settings: Prepare, console: Console) -> None:
     path = str(settings.out)
     split = settings.pack_split
     num_shots = len(open_source(path, split))
-    visits = -(-settings.windows // max(num_shots, 1))
+    visits = settings.windows // max(num_shots, 1)
     data = DataConfig(
         path=path,
         split=split,
-        visits=min(visits, DataConfig.visits),
+        visits=int(np.clip(visits, 1, DataConfig.visits)),
         frames=settings.frames,
         crop=settings.size // 4,
         batch_size=1,

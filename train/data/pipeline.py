@@ -71,7 +71,8 @@ class Windows:
                 self._moving_window(shot, length, side, rng)
                 for _ in range(config.candidates)
             ]
-            hr = max(candidates, key=detail)
+            details = [detail(_trim(hr, margin * SCALE)) for hr in candidates]
+            hr = candidates[np.argmax(details)]
         if rng.random() < config.flip:
             hr = hr[:, :, ::-1]
         if rng.random() < config.static:
