@@ -24,8 +24,10 @@ from sdvsr_jax.state import AUTO
 from sdvsr_jax.stream import decode_latents, init_state
 from sdvsr_jax.types import (
     Array,
+    Bool,
     Float,
     Flow,
+    Frames,
     HasPrev,
     Images,
     Int,
@@ -38,6 +40,10 @@ from sdvsr_jax.types import (
 from train import losses
 from train.frames import RandomKey, Scalar, Video, reduce_frames
 
+LEVEL = 1 / 127.5
+"""Of 8 bits, in [-1, 1]."""
+MARGIN = 3
+"""LR pixels: the antialiased bicubic filter reaches over two, and one for safety."""
 Crop = Float[Array, "b H W _"]
 """Images of one size, of any channels."""
 
@@ -294,18 +300,19 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
     """The restorer alone, unrolled over the window at LR size, with gradient through
     its own feedback.
 
-    Two outputs are judged: with the amount of repair that it chooses, on all windows,
-    and the whole repair, on dirty windows only. The frame that is fed back has the
-    first, the second or an amount in between.
+    Two outputs are judged: the whole repair, on dirty windows only, which the residual
+    learns from, and the repair in the amount that the network chooses, on all windows,
+    which the amount learns from. Clean windows say nothing to the residual: each of
+    them asks for exactly zero, and dirty ones, where it is right on average only,
+    would never outweigh them. The frame that is fed back has the first, the second or
+    an amount in between.
     """
     config = context.config
     scale = config.scale
     nets = bind(prepare(params, config).params, config)
     clean = reduce_frames(video.hr)
     batch, height, width = video.lr.shape[1:4]
-    # two programs reduce the truth, which may round a value to neighbouring levels
-    difference = jnp.abs(video.lr - clean)
-    is_dirty = difference.max((0, 2, 3, 4)) > 2.5 / 127.5
+    is_dirty = dirty_windows(video.lr, clean)
     mask = is_dirty.astype(jnp.float32)
     state = init_state(config, batch, height, width)
     state = state._replace(restore=_degrees(key, is_dirty))
@@ -320,15 +327,17 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
         motion = jax.lax.stop_gradient(motion)
         restored = repair_frame(nets, motion, state, lr, has)
         residual = restored.repair.residual
-        auto = lr + restored.repair.amount * residual
+        auto = lr + restored.repair.amount * jax.lax.stop_gradient(residual)
+        whole = lr + residual
         terms["repair"] += jnp.mean(_distance(auto, truth)) / frames
-        whole = mask * _distance(lr + residual, truth)
-        terms["whole"] += jnp.mean(whole) / frames
+        terms["whole"] += jnp.mean(mask * _distance(whole, truth)) / frames
         if before is not None:
-            prev_auto, prev_truth = before
-            change = (auto - prev_auto) - (truth - prev_truth)
-            terms["change"] += jnp.mean(_magnitude(change)) / (frames - 1)
-        before = (auto, truth)
+            prev_auto, prev_whole, prev_truth = before
+            true_change = truth - prev_truth
+            of_auto = _distance(auto - prev_auto, true_change)
+            of_whole = _distance(whole - prev_whole, true_change)
+            terms["change"] += jnp.mean(of_auto + mask * of_whole) / (frames - 1)
+        before = (auto, whole, truth)
         image = nets.flow.choose_frame(restored.lr, up)
         features = jax.lax.stop_gradient(nets.flow.features(image))
         state = state._replace(
@@ -339,26 +348,38 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
         )
     assert before is not None
     weights = context.run.loss
-    # half: on a dirty window both outputs are judged
-    both = terms["repair"] + 0.5 * terms["whole"]
+    both = terms["repair"] + terms["whole"]
     loss = weights.repair * both + weights.change * terms["change"]
-    return Result(loss, terms, *before, video.lr[-1])
+    last_auto, _, last_truth = before
+    return Result(loss, terms, last_auto, last_truth, video.lr[-1])
+
+
+def dirty_windows(lr: Frames, clean: Frames) -> Bool[Array, " b"]:
+    """Returns which windows [f, b, h, w, 3] are more than reduced and rounded."""
+    errors = jnp.mean(_inner(lr - clean) ** 2, (0, 2, 3, 4))
+    # two programs reduce the truth, and now and then round to neighbouring levels
+    return errors > 0.5 * LEVEL**2
 
 
 def _distance(frames: LRFrame, truth: LRFrame) -> Float[Array, " b"]:
-    """Returns the logarithm of each frame's squared error, in squared 8-bit levels, of
-    the size of the other terms.
+    """Returns the logarithm of each frame's squared error, about 0 to 10.
 
-    Not the error itself: a noisy window would outweigh ten of a good encoder.
+    Not the error itself: a noisy window would outweigh ten of a good encoder. Below
+    ten squared 8-bit levels (38 dB) it hardly counts.
     """
-    level = 1 / 127.5
-    errors = jnp.mean((frames - truth) ** 2, (1, 2, 3))
-    return 0.02 * jnp.log(errors / level**2 + 1)
+    floor = 10 * LEVEL**2
+    errors = jnp.mean(_inner(frames - truth) ** 2, (1, 2, 3))
+    return jnp.log(errors / floor + 1)
 
 
-def _magnitude(x: Array) -> Array:
-    """|x| with a gradient at 0."""
-    return jnp.sqrt(x**2 + 1e-6)
+def _inner(frames: Array) -> Array:
+    """Returns the frames [..., h, w, c] without the margin in which the truth is
+    another: it is reduced from a crop, and the LR frame was reduced from more.
+
+    Judged with it, clean windows pass for dirty ones.
+    """
+    inner = slice(MARGIN, -MARGIN)
+    return frames[..., inner, inner, :]
 
 
 def _degrees(key: RandomKey, is_dirty: HasPrev) -> Array:
