@@ -31,6 +31,7 @@ class DataConfig:
     """Windows per optimiser step, over all devices."""
     degradation: Degradation = "bicubic"
     flip: float = 0.5
+    # so that the previous frame stands for the released code's "previous or next one"
     reverse: float = 0.5
     """Probability that a window runs backwards in time."""
     static: float = 0.0
@@ -55,6 +56,7 @@ class DataConfig:
 class OptimizerConfig:
     """AdamW on the trained parameters."""
 
+    # rate, warm-up, decay and clipping of the released code, the same in its stages
     learning_rate: float = 5e-5
     warmup: int = 1000
     """Optimiser steps of linear warm-up from 0."""
@@ -77,6 +79,7 @@ class GANConfig:
 
     weight: float = 0.0
     """0: no discriminator."""
+    # once: a weight that is stated should be the one that acts
     power: int = 1
     """2 repeats the released code, which multiplies by its weight twice."""
     every: int = 1
@@ -87,6 +90,7 @@ class GANConfig:
     """The discriminator learns only while its loss is above this."""
     net: Literal["patch", "unet"] = "patch"
     """'unet': a small one with a logit per pixel."""
+    # statistics of a batch of two or eight windows would be noise
     norm: Literal["batch", "group"] = "group"
     """Of the patch form."""
     adaptive: bool = True
@@ -113,6 +117,8 @@ class LossConfig:
     """Weights; a term of weight 0 is not computed."""
 
     latent: float = 1.0
+    # the paper's; 'v', of the released code, has another target unless the steps before
+    # the last were right
     latent_form: Literal["x0", "v"] = "x0"
     pixel: float = 0.5
     pixel_form: Literal["charbonnier", "smooth_l1"] = "charbonnier"
@@ -143,6 +149,7 @@ class LossConfig:
     flow_match: float = 0.0
     """Flow of outputs against flow of truth (released decoder stage)."""
     flow_match_start: int = 0
+    # what RAFT was trained on
     flow_match_range: Literal["pm1", "01"] = "pm1"
     gan: GANConfig = field(default_factory=GANConfig)
 
@@ -161,6 +168,7 @@ class RolloutConfig:
     """
     use_guidance: bool = True
     use_tpm: bool = True
+    # as a stream does
     start: Literal["noise", "noised_gt"] = "noise"
     """'noised_gt': the released stages start from the noised ground truth."""
     feedback_truth: float = 0.0
@@ -246,7 +254,8 @@ class RunConfig:
                 f"rollout.hops {self.rollout.hops} is not a multiple of segment "
                 f"{self.rollout.segment}"
             )
-        size, parts = self.data.batch_size, self.optimizer.accumulation
+        size = self.data.batch_size
+        parts = self.optimizer.accumulation
         if size % parts:
             raise ValueError(
                 f"data.batch_size {size} is not a multiple of optimizer.accumulation "
@@ -273,6 +282,7 @@ class RunConfig:
     @property
     def window(self) -> int:
         """Frames of a training window."""
+        # those that look at one frame, or at a pair, have no rollout
         lengths = {"autoencode": 1, "denoise": 1, "decode": 2, "flow": 2}
         unrolled = self.rollout.burn_in + self.rollout.hops
         return lengths.get(self.objective, unrolled)
@@ -281,8 +291,9 @@ class RunConfig:
 def names() -> list[str]:
     """All run names."""
     modules = pkgutil.iter_modules(__path__)
+    all_names = [module.name for module in modules]
     # _official.py holds the settings of three runs and is none itself
-    return sorted(m.name for m in modules if not m.name.startswith("_"))
+    return sorted(name for name in all_names if not name.startswith("_"))
 
 
 def load(name: str) -> dict[str, RunConfig]:
@@ -295,14 +306,15 @@ def load(name: str) -> dict[str, RunConfig]:
     _check_name(name)
     module = importlib.import_module(f"configs.{name}")
     chain = module.chain if hasattr(module, "chain") else {name: module.run}
-    names_of_stages = stages.split(",") if stages else list(chain)
-    unknown = [stage for stage in names_of_stages if stage not in chain]
+    # in the order asked for, not in the chain's
+    chosen = stages.split(",") if stages else list(chain)
+    unknown = [stage for stage in chosen if stage not in chain]
     if unknown:
         raise ValueError(
             f"--config={name}: no stage {', '.join(unknown)}; there are: "
             f"{', '.join(chain)}"
         )
-    return {stage: chain[stage] for stage in names_of_stages}
+    return {stage: chain[stage] for stage in chosen}
 
 
 def _check_name(name: str) -> None:
