@@ -34,8 +34,9 @@ class UNet(Encoder):
             )
             for i, width in enumerate(widths)
         ]
+        num_values = c.latent_channels * c.patch**2
         self.conv_norm_out = norm(c.norm, c.num_groups, 1e-5, self.dtype)
-        self.conv_out = conv(c.latent_channels * c.patch**2, dtype=self.dtype)
+        self.conv_out = conv(num_values, dtype=self.dtype)
 
     def conditioned_blocks(self) -> list[ConditionedBlock]:
         return [*super().conditioned_blocks(), *self.up_blocks]
@@ -66,6 +67,7 @@ class UNet(Encoder):
         first = len(self.down_blocks) + 1
         for i, block in enumerate(self.up_blocks, first):
             x = block(x, skips, shifts[i], prompt[i])
-        x = nn.silu(self.conv_norm_out(x))
+        x = self.conv_norm_out(x)
+        x = nn.silu(x)
         v = self.conv_out(x)
         return depth_to_space(v, self.config.patch)
