@@ -47,7 +47,7 @@ class Pool(NamedTuple):
 
 TRUNKS: dict[str, tuple[tuple[Conv | Fire | Pool, ...], ...]] = {
     "squeeze": (
-        (Conv(0, 64, 3, 2, 0),),
+        (Conv(0, 64, stride=2, padding=0),),
         (Pool(3, ceil=True), Fire(3, 16, 64), Fire(4, 16, 64)),
         (Pool(3, ceil=True), Fire(6, 32, 128), Fire(7, 32, 128)),
         (Pool(3, ceil=True), Fire(9, 48, 192)),
@@ -56,11 +56,8 @@ TRUNKS: dict[str, tuple[tuple[Conv | Fire | Pool, ...], ...]] = {
         (Fire(12, 64, 256),),
     ),
     "alex": (
-        (Conv(0, 64, 11, 4, 2),),
-        (
-            Pool(3),
-            Conv(3, 192, 5, 1, 2),
-        ),
+        (Conv(0, 64, kernel=11, stride=4, padding=2),),
+        (Pool(3), Conv(3, 192, kernel=5, padding=2)),
         (Pool(3), Conv(6, 384)),
         (Conv(8, 256),),
         (Conv(10, 256),),

@@ -43,8 +43,8 @@ class RMSNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Zero mean and unit variance over each group of channels of a frame (Wu and He
-    2018), then scale and bias.
+    """(x - E[x]) / sqrt(Var[x] + epsilon) * scale + bias, over each group of channels
+    of a frame (Wu and He 2018).
 
     Mean and variance in one pass over x, in float32. Near-constant frames occur, so
     sums are taken of the distance to the middle pixel: of x itself, E[x^2] - E[x]^2

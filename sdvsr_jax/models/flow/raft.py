@@ -160,10 +160,10 @@ class MotionEncoder(nn.Module):
     def setup(self) -> None:
         c = self.channels
         # lists, because the published layout numbers the layers
-        self.convcorr1 = [conv(c * 4, 1, dtype=self.dtype)]
-        self.convcorr2 = [conv(c * 3, 3, dtype=self.dtype)]
-        self.convflow1 = [conv(c * 2, 7, dtype=self.dtype)]
-        self.convflow2 = [conv(c, 3, dtype=self.dtype)]
+        self.convcorr1 = [conv(c * 4, kernel=1, dtype=self.dtype)]
+        self.convcorr2 = [conv(c * 3, dtype=self.dtype)]
+        self.convflow1 = [conv(c * 2, kernel=7, dtype=self.dtype)]
+        self.convflow2 = [conv(c, dtype=self.dtype)]
         last_conv = ConvParams(
             kernel=(3, 3),
             in_channels=c * 4,
@@ -346,8 +346,8 @@ class FlowHead(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.conv1 = conv(self.channels, 3, dtype=self.dtype)
-        self.conv2 = conv(2, 3, dtype=self.dtype)
+        self.conv1 = conv(self.channels, dtype=self.dtype)
+        self.conv2 = conv(2, dtype=self.dtype)
 
     def __call__(self, hidden: Features) -> Features:
         x = self.conv1(hidden)
@@ -365,8 +365,8 @@ class MaskPredictor(nn.Module):
         width = self.channels * 4
         # nine weights for each of the pixels that one position becomes
         num_logits = 9 * STRIDE**2
-        self.convrelu = [conv(width, 3, dtype=self.dtype)]
-        self.conv = conv(num_logits, 1, dtype=self.dtype)
+        self.convrelu = [conv(width, dtype=self.dtype)]
+        self.conv = conv(num_logits, kernel=1, dtype=self.dtype)
 
     def __call__(self, hidden: Features) -> Features:
         x = _conv_relu(self.convrelu, hidden)
