@@ -284,16 +284,18 @@ class RunConfig:
         """Frames of a training window."""
         # those that look at one frame, or at a pair, have no rollout
         lengths = {"autoencode": 1, "denoise": 1, "decode": 2, "flow": 2}
-        unrolled = self.rollout.burn_in + self.rollout.hops
-        return lengths.get(self.objective, unrolled)
+        rollout_length = self.rollout.burn_in + self.rollout.hops
+        return lengths.get(self.objective, rollout_length)
 
 
 def names() -> list[str]:
     """All run names."""
-    modules = pkgutil.iter_modules(__path__)
-    all_names = [module.name for module in modules]
-    # _official.py holds the settings of three runs and is none itself
-    return sorted(name for name in all_names if not name.startswith("_"))
+    runs = []
+    for module in pkgutil.iter_modules(__path__):
+        # _official.py holds the settings of three runs and is none itself
+        if not module.name.startswith("_"):
+            runs.append(module.name)
+    return sorted(runs)
 
 
 def load(name: str) -> dict[str, RunConfig]:
@@ -307,22 +309,22 @@ def load(name: str) -> dict[str, RunConfig]:
     module = importlib.import_module(f"configs.{name}")
     chain = module.chain if hasattr(module, "chain") else {name: module.run}
     # in the order asked for, not in the chain's
-    chosen = stages.split(",") if stages else list(chain)
-    unknown = [stage for stage in chosen if stage not in chain]
-    if unknown:
+    selection = stages.split(",") if stages else list(chain)
+    strangers = [stage for stage in selection if stage not in chain]
+    if strangers:
         raise ValueError(
-            f"--config={name}: no stage {', '.join(unknown)}; there are: "
+            f"--config={name}: no stage {', '.join(strangers)}; there are: "
             f"{', '.join(chain)}"
         )
-    return {stage: chain[stage] for stage in chosen}
+    return {stage: chain[stage] for stage in selection}
 
 
 def _check_name(name: str) -> None:
-    known = names()
-    if name in known:
+    runs = names()
+    if name in runs:
         return
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f", perhaps you meant --config={close[0]}" if close else ""
-    raise ValueError(
-        f"--config={name}: no such config{hint}; there are: {', '.join(known)}"
-    )
+    hint = ""
+    for neighbour in difflib.get_close_matches(name, runs, n=1):
+        hint = f", perhaps you meant --config={neighbour}"
+    all_runs = ", ".join(runs)
+    raise ValueError(f"--config={name}: no such config{hint}; there are: {all_runs}")
