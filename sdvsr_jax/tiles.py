@@ -186,7 +186,7 @@ def _share_of_mean(
     validity: Mask, origin: Int[Array, "2"], bounds: Bounds, grid: Grid
 ) -> Float[Array, " b"]:
     """What a tile's validity adds to the mean of the frame's."""
-    weights = _weights(origin, bounds, grid.tile, 1.0)
+    weights = _weights(origin, bounds, grid.tile, scale=1.0)
     part = validity * weights
     total = part.sum((1, 2, 3))
     height, width = grid.frame

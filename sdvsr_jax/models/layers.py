@@ -389,7 +389,12 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        self.norm = norm(c.norm, c.num_groups, 1e-6, self.dtype)
+        self.norm = norm(
+            c.norm,
+            c.num_groups,
+            epsilon=1e-6,
+            dtype=self.dtype,
+        )
         self.proj_in = Dense(self.channels, dtype=self.dtype)
         self.transformer_blocks_0 = TransformerBlock(
             channels=self.channels,
@@ -433,7 +438,7 @@ class Upsample(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.conv = UpsampledConv(self.channels, True, self.dtype)
+        self.conv = UpsampledConv(self.channels, use_bias=True, dtype=self.dtype)
 
     def __call__(self, x: Features, height: int, width: int) -> Features:
         return self.conv(x, height, width)

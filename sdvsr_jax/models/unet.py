@@ -35,7 +35,12 @@ class UNet(Encoder):
             for i, width in enumerate(widths)
         ]
         num_values = c.latent_channels * c.patch**2
-        self.conv_norm_out = norm(c.norm, c.num_groups, 1e-5, self.dtype)
+        self.conv_norm_out = norm(
+            c.norm,
+            c.num_groups,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
         self.conv_out = conv(num_values, dtype=self.dtype)
 
     def conditioned_blocks(self) -> list[ConditionedBlock]:
@@ -61,7 +66,8 @@ class UNet(Encoder):
         if residuals is not None:
             # they reach the up path only; the down path itself is unchanged
             of_skips, of_mid = residuals
-            skips = [skip + r for skip, r in zip(skips, of_skips)]
+            pairs = zip(skips, of_skips)
+            skips = [skip + residual for skip, residual in pairs]
             x = x + of_mid
         # constants are in the order of the blocks: down, mid, up
         first = len(self.down_blocks) + 1

@@ -209,7 +209,11 @@ class ImageDecoder(nn.Module):
         stages = zip(c.decoder_channels, c.decoder_blocks)
         for stage, (channels, num_blocks) in enumerate(stages):
             if stage:
-                doubled = Doubled(channels, False, self.dtype)
+                doubled = Doubled(
+                    channels,
+                    use_bias=False,
+                    dtype=self.dtype,
+                )
                 layers += [unchanged, doubled]
             for _ in range(num_blocks):
                 layers.append(block(channels, self.dtype))

@@ -37,6 +37,7 @@ class RAFT(nn.Module):
     def setup(self) -> None:
         c = self.config.channels
         dtype = jnp.dtype(self.config.dtype)
+        # instance norm here, batch norm there, as published
         self.feature_encoder = FeatureEncoder(c, batch_norm=False, dtype=dtype)
         self.context_encoder = FeatureEncoder(c, batch_norm=True, dtype=dtype)
         self.update_block = UpdateBlock(c, dtype)
@@ -212,8 +213,8 @@ class RecurrentBlock(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.convgru1 = ConvGRU(self.channels, (1, 5), self.dtype)
-        self.convgru2 = ConvGRU(self.channels, (5, 1), self.dtype)
+        self.convgru1 = ConvGRU(self.channels, kernel=(1, 5), dtype=self.dtype)
+        self.convgru2 = ConvGRU(self.channels, kernel=(5, 1), dtype=self.dtype)
 
     def precompute(self, context: Features) -> PyTree:
         """Constants of either GRU."""
