@@ -31,6 +31,7 @@ class DataConfig:
     """Windows per optimiser step, over all devices."""
     degradation: Degradation = "bicubic"
     flip: float = 0.5
+    # so that the previous frame stands for the released code's "previous or next one"
     reverse: float = 0.5
     """Probability that a window runs backwards in time."""
     static: float = 0.0
@@ -59,6 +60,7 @@ class DataConfig:
 class OptimizerConfig:
     """AdamW on the trained parameters."""
 
+    # rate, warm-up, decay and clipping of the released code, the same in its stages
     learning_rate: float = 5e-5
     warmup: int = 1000
     """Optimiser steps of linear warm-up from 0."""
@@ -81,6 +83,7 @@ class GANConfig:
 
     weight: float = 0.0
     """0: no discriminator."""
+    # once: a weight that is stated should be the one that acts
     power: int = 1
     """2 repeats the released code, which multiplies by its weight twice."""
     every: int = 1
@@ -91,6 +94,7 @@ class GANConfig:
     """The discriminator learns only while its loss is above this."""
     net: Literal["patch", "unet"] = "patch"
     """'unet': a small one with a logit per pixel."""
+    # statistics of a batch of two or eight windows would be noise
     norm: Literal["batch", "group"] = "group"
     """Of the patch form."""
     adaptive: bool = True
@@ -117,6 +121,8 @@ class LossConfig:
     """Weights; a term of weight 0 is not computed."""
 
     latent: float = 1.0
+    # the paper's; 'v', of the released code, has another target unless the steps before
+    # the last were right
     latent_form: Literal["x0", "v"] = "x0"
     pixel: float = 0.5
     pixel_form: Literal["charbonnier", "smooth_l1"] = "charbonnier"
@@ -147,6 +153,7 @@ class LossConfig:
     flow_match: float = 0.0
     """Flow of outputs against flow of truth (released decoder stage)."""
     flow_match_start: int = 0
+    # what RAFT was trained on
     flow_match_range: Literal["pm1", "01"] = "pm1"
     gan: GANConfig = field(default_factory=GANConfig)
 
@@ -165,6 +172,7 @@ class RolloutConfig:
     """
     use_guidance: bool = True
     use_tpm: bool = True
+    # as a stream does
     start: Literal["noise", "noised_gt"] = "noise"
     """'noised_gt': the released stages start from the noised ground truth."""
     feedback_truth: float = 0.0
@@ -250,7 +258,8 @@ class RunConfig:
                 f"rollout.hops {self.rollout.hops} is not a multiple of segment "
                 f"{self.rollout.segment}"
             )
-        size, parts = self.data.batch_size, self.optimizer.accumulation
+        size = self.data.batch_size
+        parts = self.optimizer.accumulation
         if size % parts:
             raise ValueError(
                 f"data.batch_size {size} is not a multiple of optimizer.accumulation "
@@ -277,16 +286,20 @@ class RunConfig:
     @property
     def window(self) -> int:
         """Frames of a training window."""
+        # those that look at one frame, or at a pair, have no rollout
         lengths = {"autoencode": 1, "denoise": 1, "decode": 2, "flow": 2}
-        unrolled = self.rollout.burn_in + self.rollout.hops
-        return lengths.get(self.objective, unrolled)
+        rollout_length = self.rollout.burn_in + self.rollout.hops
+        return lengths.get(self.objective, rollout_length)
 
 
 def names() -> list[str]:
     """All run names."""
-    modules = pkgutil.iter_modules(__path__)
-    # _official.py holds the settings of three runs and is none itself
-    return sorted(m.name for m in modules if not m.name.startswith("_"))
+    runs = []
+    for module in pkgutil.iter_modules(__path__):
+        # _official.py holds the settings of three runs and is none itself
+        if not module.name.startswith("_"):
+            runs.append(module.name)
+    return sorted(runs)
 
 
 def load(name: str) -> dict[str, RunConfig]:
@@ -299,22 +312,23 @@ def load(name: str) -> dict[str, RunConfig]:
     _check_name(name)
     module = importlib.import_module(f"configs.{name}")
     chain = module.chain if hasattr(module, "chain") else {name: module.run}
-    names_of_stages = stages.split(",") if stages else list(chain)
-    unknown = [stage for stage in names_of_stages if stage not in chain]
-    if unknown:
+    # in the order asked for, not in the chain's
+    selection = stages.split(",") if stages else list(chain)
+    strangers = [stage for stage in selection if stage not in chain]
+    if strangers:
         raise ValueError(
-            f"--config={name}: no stage {', '.join(unknown)}; there are: "
+            f"--config={name}: no stage {', '.join(strangers)}; there are: "
             f"{', '.join(chain)}"
         )
-    return {stage: chain[stage] for stage in names_of_stages}
+    return {stage: chain[stage] for stage in selection}
 
 
 def _check_name(name: str) -> None:
-    known = names()
-    if name in known:
+    runs = names()
+    if name in runs:
         return
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f", perhaps you meant --config={close[0]}" if close else ""
-    raise ValueError(
-        f"--config={name}: no such config{hint}; there are: {', '.join(known)}"
-    )
+    hint = ""
+    for neighbour in difflib.get_close_matches(name, runs, n=1):
+        hint = f", perhaps you meant --config={neighbour}"
+    all_runs = ", ".join(runs)
+    raise ValueError(f"--config={name}: no such config{hint}; there are: {all_runs}")

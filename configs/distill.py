@@ -15,6 +15,8 @@ run = RunConfig(
     steps=20_000,
     data=DataConfig(crop=32, batch_size=16),
     optimizer=OptimizerConfig(learning_rate=3e-4, warmup=200, decay="cosine"),
+    # the picture's losses make a super-resolver of it: the teacher's samples have less
+    # PSNR than bicubic frames (docs/training.md)
     loss=LossConfig(latent=1.0, pixel=0.5, perceptual=0.5),
     rollout=RolloutConfig(use_guidance=False, use_tpm=False),
 )

@@ -29,16 +29,20 @@ def shorter(
 ) -> RunConfig:
     """The stage with fewer steps of 8 windows."""
     run = nano_all.chain[name]
+    # packed windows have 160 pixels a side, which is 40 of an LR frame
+    crop = min(run.data.crop, 40)
+    data = replace(run.data, batch_size=8, crop=crop)
+    optimizer = replace(
+        run.optimizer,
+        learning_rate=learning_rate,
+        warmup=min(warmup, steps // 5),
+        ema=ema,
+    )
     return replace(
         run,
         steps=steps,
-        data=replace(run.data, batch_size=8, crop=min(run.data.crop, 40)),
-        optimizer=replace(
-            run.optimizer,
-            learning_rate=learning_rate,
-            warmup=min(warmup, steps // 5),
-            ema=ema,
-        ),
+        data=data,
+        optimizer=optimizer,
         validation_windows=24,
         validate_every=500,
         checkpoint_every=250,
@@ -131,6 +135,7 @@ chain = {
         loss=replace(PICTURE, latent=0.3, temporal=1.5),
         rollout=replace(FEEDBACK, segment=2, burn_in=4, feedback_truth=0.4),
     ),
+    # on its own frames again: the truth is fed back in one of ten only
     "settle": shorter(
         "joint",
         850,

@@ -29,6 +29,7 @@ wide = replace(
     # on a GPU loops cost nothing and compile sooner
     unroll=False,
 )
+# the rate of `wide` never fell: a short run on a CPU in which it does
 cool = replace(
     wide,
     steps=1000,

@@ -44,6 +44,8 @@ restore = RunConfig(
     optimizer=OptimizerConfig(
         learning_rate=1e-3, warmup=30, decay="cosine", ema=0.99, weight_decay=1e-4
     ),
+    # at LR size alone: nothing behind the restorer is computed, and it cannot learn to
+    # sharpen for the picture's sake
     loss=LossConfig(latent=0, pixel=0, perceptual=0, repair=1.0, change=0.3),
     rollout=RolloutConfig(hops=6),
     validation_windows=16,
@@ -67,7 +69,11 @@ joint = RunConfig(
         pixel=1.0,
         perceptual=1.0,
         temporal=3.0,
+        # measured over the whole batch, where pictures average out and a pattern of a
+        # tenth of a level is left
         phase=2000.0,
+        # weights trained at one offset only knew the grid of LPIPS: 16 % better there,
+        # and no better over all offsets (docs/results.md)
         shift=8,
     ),
     rollout=RolloutConfig(
@@ -92,9 +98,13 @@ steady = replace(
     steps=400,
     seed=2,
     optimizer=replace(joint.optimizer, learning_rate=3e-4, ema=0.98),
+    # before it three of four photographs got worse over 300 still frames, by up to
+    # 5.2 % of LPIPS (docs/results.md)
     loss=replace(joint.loss, flicker=2.5),
 )
 
+# for a GPU: 130 steps on two cores left the critic's loss at chance, 1.39, and then its
+# gradient says nothing (docs/log.md)
 polish = replace(
     steady,
     steps=100,
@@ -104,7 +114,9 @@ polish = replace(
         steady.loss,
         gan=GANConfig(
             weight=0.02,
+            # a logit per pixel, without which `texture` has nothing to weigh
             net="unet",
+            # the ratio would cost a second backward pass
             adaptive=False,
             crop=96,
             texture=True,

@@ -20,10 +20,17 @@ run = replace(
     steps=600_000,
     loss=replace(
         LOSS,
+        # of the last of the four predictions, the only one that is supervised
         latent_form="v",
-        gan=replace(GAN, start=1000, ratio_at=("unet/conv_out/kernel",)),
+        gan=replace(
+            GAN,
+            start=1000,
+            # the last layer stands for all, as the released code measures it
+            ratio_at=("unet/conv_out/kernel",),
+        ),
     ),
     rollout=RolloutConfig(
+        # inference starts from pure noise; this start holds the truth at 2.7 %
         start="noised_gt",
         use_guidance=False,
         use_tpm=False,
@@ -32,5 +39,6 @@ run = replace(
     remat=True,
     unroll=False,
     validate_every=5000,
+    # the released code writes one every ten steps, 60,000 in all
     checkpoint_every=5000,
 )

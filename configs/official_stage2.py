@@ -17,18 +17,22 @@ run = replace(
     BASE,
     objective="decode",
     trained=("vae/decoder/*temporal_processor*", "vae/decoder/*alpha"),
+    # the ten million of the released script are a placeholder
     steps=200_000,
     loss=replace(
         LOSS,
+        # latents are the encoder's here: nothing that trains changes them
         latent=0,
         pixel=1.0,
         pixel_form="smooth_l1",
         flow_match=0.1,
         flow_match_start=20_000,
+        # although RAFT was trained on [-1, 1]
         flow_match_range="01",
         gan=replace(
             GAN,
             start=20_000,
+            # the released stage has no LR frames at all
             conditional=False,
             ratio_at=("vae/decoder/layers_12/temporal_processor_2/kernel",),
         ),

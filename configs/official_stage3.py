@@ -27,11 +27,13 @@ run = replace(
         gan=replace(
             GAN,
             start=2000,
+            # the last of the trained layers, one of thirteen such convolutions
             ratio_at=("controlnet/controlnet_mid_block/kernel",),
         ),
     ),
     # the first frame's output is what the hop looks back at
     rollout=RolloutConfig(start="noised_gt", burn_in=1),
+    # 40 GB of activations instead of several times as many
     remat=True,
     unroll=False,
     validate_every=5000,

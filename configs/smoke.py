@@ -18,6 +18,7 @@ from configs import (
 run = RunConfig(
     objective="rollout",
     trained=("unet/*", "controlnet/*", "vae/decoder/*"),
+    # a checkpoint in the middle and a validation at the end
     steps=6,
     data=DataConfig(crop=16, batch_size=2),
     optimizer=OptimizerConfig(learning_rate=1e-4, warmup=2),

@@ -72,7 +72,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = _HOMES[name]
+    module = importlib.import_module(f"{__name__}.{home}")
+    return getattr(module, name)
 
 
 class _Package(ModuleType):
@@ -80,7 +82,8 @@ class _Package(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Python would put a module that it has imported in the place of the function.
-        if not (name in _HOMES and isinstance(value, ModuleType)):
+        is_hidden = name in _HOMES and isinstance(value, ModuleType)
+        if not is_hidden:
             super().__setattr__(name, value)
 
 

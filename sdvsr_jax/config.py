@@ -30,6 +30,7 @@ class UNetConfig:
     """Per level: no transformer; both attentions on the text; self-attention, then
     text.
     """
+    # the published file calls it `attention_head_dim`, but it is the number of heads
     num_heads: int = 8
     text_channels: int = 1024
     norm: NormKind = "group"
@@ -104,6 +105,8 @@ class RAFTConfig:
     """Width of the first stage, even; every other width is a multiple of its half
     (RAFT-large: 64).
     """
+    # bfloat16 brought nothing on an H200 with CUDA graphs (65.6 to 65.8 ms), and moved
+    # frames by 9e-3 (docs/log.md)
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the convolutions; correlation, positions and flow are float32."""
     kind: Literal["raft"] = "raft"
@@ -140,7 +143,9 @@ class DiffusionConfig:
     num_train_timesteps: int = 1000
     beta_start: float = 1e-4
     beta_end: float = 0.02
+    # for our weights two steps cost 3 % of LPIPS and one 26 % (docs/results.md)
     num_steps: int = 4
+    # the published sampler ends at alpha_bar[0], not at 1 (docs/parity.md)
     set_alpha_to_one: bool = False
     noise: Literal["frame", "stream"] = "frame"
     """Initial latents: new ones for every frame, as published; 'stream': the same for
@@ -210,12 +215,16 @@ class ModelConfig:
     history: HistoryConfig = field(default_factory=HistoryConfig)
     restorer: RestorerConfig | None = None
     """None: frames are taken as they are, as published."""
+    # frames that the published code takes as they are need no padding here either: it
+    # resizes others, which changes their geometry (docs/parity.md)
     size_multiple: int = 4
     """LR frames are padded (edge pixels) to a multiple of this inside `step`; the
     output is cropped back.
     """
     min_size: int = 32
     """Smallest padded LR side."""
+    # what either is worth: guidance 2.3 % of LPIPS and 6.4 % of tLP, TPM 5.4 % and 43 %
+    # (docs/results.md)
     use_guidance: bool = True
     """False: denoise without ARTG (ablation)."""
     use_tpm: bool = True
@@ -234,15 +243,14 @@ class ModelConfig:
     """
 
     def __post_init__(self) -> None:
-        downsampling = (
-            2 ** (len(self.guidance.condition_channels) - 1)
-            * self.guidance.condition_fold
-        )
-        if downsampling != self.scale * self.unet.patch:
+        num_halvings = len(self.guidance.condition_channels) - 1
+        downsampling = 2**num_halvings * self.guidance.condition_fold
+        # from SR pixels to patches of latents, which are as large as LR pixels
+        expected = self.scale * self.unet.patch
+        if downsampling != expected:
             raise ValueError(
                 f"guidance condition is reduced {downsampling}x, expected scale*patch "
-                f"= {self.scale * self.unet.patch}: change condition_fold or "
-                "condition_channels"
+                f"= {expected}: change condition_fold or condition_channels"
             )
         if self.unet.latent_channels != self.vae.latent_channels:
             raise ValueError(
@@ -250,16 +258,19 @@ class ModelConfig:
                 f"vae.latent_channels {self.vae.latent_channels}: they are the same "
                 "latents"
             )
-        if len(self.unet.attention) != len(self.unet.block_channels):
+        num_entries = len(self.unet.attention)
+        num_levels = len(self.unet.block_channels)
+        if num_entries != num_levels:
             raise ValueError(
-                f"unet.attention has {len(self.unet.attention)} entries for "
-                f"{len(self.unet.block_channels)} levels of block_channels"
+                f"unet.attention has {num_entries} entries for "
+                f"{num_levels} levels of block_channels"
             )
 
 
 def stream_diffvsr() -> ModelConfig:
     """The published model (Jamichsu/Stream-DiffVSR), 688 M parameters with its RAFT."""
-    quirks = Quirks(**{f.name: True for f in dataclasses.fields(Quirks)})
+    names = [quirk.name for quirk in dataclasses.fields(Quirks)]
+    quirks = Quirks(**dict.fromkeys(names, True))
     return ModelConfig(name="stream_diffvsr", quirks=quirks)
 
 
@@ -272,6 +283,7 @@ def nano() -> ModelConfig:
         name="nano",
         unet=UNetConfig(
             latent_channels=8,
+            # 32 and 96: half as many parameters again, and a tenth longer a frame
             block_channels=(32, 64),
             layers_per_block=1,
             # neither attention nor norms over the frame: a tile far enough from the
@@ -305,7 +317,8 @@ def nano() -> ModelConfig:
         # two steps of least squares: without them +1.9 % LPIPS and +16 % tLP
         # (docs/results.md)
         flow=FlowNetConfig(refinements=2),
-        # detail that is invented from noise would flicker with new noise per frame
+        # detail that is invented from noise would flicker with new noise per frame, by
+        # 1.1 % of tLP (docs/results.md)
         diffusion=DiffusionConfig(noise="stream"),
         history=HistoryConfig(consistency_sigma=0.15, cut_validity=0.25),
         size_multiple=2,
@@ -374,6 +387,7 @@ def _build(kind: Any, value: Any, path: str) -> Any:
         if value not in choices:
             raise ValueError(f"{path}: found {value!r}, expected one of {choices}")
         return value
+    # True is an int to Python
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # JSON writes 1.0 as 1
     if kind is float and is_number:
@@ -389,8 +403,9 @@ def _build(kind: Any, value: Any, path: str) -> Any:
 
 def _check_range(value: int | float, path: str) -> None:
     """Raises ValueError for a number with which no model can be built."""
-    name = path.rpartition(".")[2]
-    low = 0 if isinstance(value, float) or name in MAY_BE_ZERO else 1
+    _, _, name = path.rpartition(".")
+    may_be_zero = isinstance(value, float) or name in MAY_BE_ZERO
+    low = 0 if may_be_zero else 1
     high = LARGEST.get(name, LARGEST_NUMBER)
     if not low <= value <= high:  # also not a number
         raise ValueError(f"{path}: found {value!r}, expected {low} to {high}")
@@ -399,7 +414,10 @@ def _check_range(value: int | float, path: str) -> None:
 def _build_union(members: tuple, value: Any, path: str) -> Any:
     """A record or None, or one of several records by their ``kind``."""
     if type(None) in members:
-        return None if value is None else _build(members[0], value, path)
+        if value is None:
+            return None
+        record, _ = members
+        return _build(record, value, path)
     kinds = {m.__dataclass_fields__["kind"].default: m for m in members}
     tag = value.get("kind") if isinstance(value, dict) else None
     if tag not in kinds:

@@ -34,8 +34,10 @@ def alphas_cumprod(config: DiffusionConfig) -> np.ndarray:
     """alpha_bar [num_train_timesteps] of the 'scaled_linear' schedule, float32."""
     first = config.beta_start**0.5
     last = config.beta_end**0.5
+    # linear in the root of beta, which is what 'scaled' means
     roots = np.linspace(first, last, config.num_train_timesteps)
-    products = np.cumprod(1.0 - roots**2)
+    alphas = 1.0 - roots**2
+    products = np.cumprod(alphas)
     return products.astype(np.float32)
 
 
@@ -46,8 +48,10 @@ def timesteps(config: DiffusionConfig) -> np.ndarray:
     if not 1 <= steps <= total:
         raise ValueError(f"num_steps is {steps}, expected 1 to {total}")
     # downwards from the end, so that the first step starts from pure noise
-    spaced = np.arange(total, 0, -total / steps)
-    return np.round(spaced).astype(np.int32) - 1
+    stride = total / steps
+    spaced = np.arange(total, 0, -stride)
+    rounded = np.round(spaced)
+    return rounded.astype(np.int32) - 1
 
 
 def step_coefficients(config: DiffusionConfig) -> StepCoefficients:
@@ -57,17 +61,22 @@ def step_coefficients(config: DiffusionConfig) -> StepCoefficients:
     # rounded to float32 first, as the published scheduler holds it
     alpha_bar = alphas_cumprod(config).astype(np.float64)
     now = timesteps(config)
-    previous = now - config.num_train_timesteps // config.num_steps
+    gap = config.num_train_timesteps // config.num_steps
+    previous = now - gap
     # the published scheduler ends at alpha_bar[0], with a rest of noise
     final = 1.0 if config.set_alpha_to_one else alpha_bar[0]
     now_bar = alpha_bar[now]
     next_bar = np.where(previous >= 0, alpha_bar[previous], final)
     return StepCoefficients(
-        alpha=jnp.asarray(now_bar**0.5, jnp.float32),
-        sigma=jnp.asarray((1 - now_bar) ** 0.5, jnp.float32),
-        next_alpha=jnp.asarray(next_bar**0.5, jnp.float32),
-        next_sigma=jnp.asarray((1 - next_bar) ** 0.5, jnp.float32),
+        alpha=_root(now_bar),
+        sigma=_root(1 - now_bar),
+        next_alpha=_root(next_bar),
+        next_sigma=_root(1 - next_bar),
     )
+
+
+def _root(variance: np.ndarray) -> Array:
+    return jnp.asarray(variance**0.5, jnp.float32)
 
 
 def ddim_update(
@@ -99,8 +108,9 @@ def denoise(
     ) -> tuple[tuple[Array, Array], None]:
         coefficients, conditioning = xs
         x, _ = carry
+        v = predict_v(x, conditioning)
         # latents and DDIM stay in float32, whatever the networks compute in
-        v = predict_v(x, conditioning).astype(jnp.float32)
+        v = v.astype(jnp.float32)
         return ddim_update(x, v, coefficients), None
 
     start = noise.astype(jnp.float32)

@@ -28,21 +28,29 @@ def frame_flops(config: ModelConfig, width: int, height: int) -> int:
 
 def traced_frame(config: ModelConfig, width: int, height: int) -> Any:
     """Returns the jaxpr of one `step`."""
-    make = functools.partial(prepare, config=config)
-    prepared = jax.eval_shape(make, abstract_params(config))
-    state = jax.eval_shape(lambda: init_state(config, 1, height, width))
-    frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
-    trace = jax.make_jaxpr(functools.partial(step, config=config))
-    return trace(prepared, state, frame).jaxpr
+    params = abstract_params(config)
+    make_prepared = functools.partial(prepare, config=config)
+    prepared = jax.eval_shape(make_prepared, params)
+    make_state = functools.partial(init_state, config, 1, height, width)
+    state = jax.eval_shape(make_state)
+    frame_shape = (1, height, width, 3)
+    frame = jax.ShapeDtypeStruct(frame_shape, "float32")
+    run = functools.partial(step, config=config)
+    program = jax.make_jaxpr(run)(prepared, state, frame)
+    return program.jaxpr
 
 
 def count(function: Callable, *args: Any) -> int:
     """Returns the operations of ``function(*args)``; the arguments may be abstract."""
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    program = jax.make_jaxpr(function)(*args)
+    return _count(program.jaxpr)
 
 
 def _count(jaxpr: Any) -> int:
-    return sum(turns * cost(equation) for equation, turns in equations(jaxpr))
+    total = 0
+    for equation, turns in equations(jaxpr):
+        total += turns * cost(equation)
+    return total
 
 
 def equations(jaxpr: Any, turns: int = 1) -> Iterator[tuple[Any, int]]:
@@ -66,20 +74,26 @@ def cost(equation: Any) -> int:
         return _convolution_cost(equation)
     if name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
-        shape = equation.invars[0].aval.shape
-        terms = math.prod(shape[axis] for axis in contracted)
-        return 2 * equation.outvars[0].aval.size * terms
+        left, _ = equation.invars
+        (result,) = equation.outvars
+        sizes = [left.aval.shape[axis] for axis in contracted]
+        terms = math.prod(sizes)
+        return 2 * result.aval.size * terms
     return 0
 
 
 def _convolution_cost(equation: Any) -> int:
     params = equation.params
-    kernel = equation.invars[1].aval.shape
-    channel_axis = params["dimension_numbers"].rhs_spec[0]
+    _, kernel = equation.invars
+    (result,) = equation.outvars
+    sizes = kernel.aval.shape
+    out_axis, *_ = params["dimension_numbers"].rhs_spec
     # zeros between the inputs (gradients of strided convolutions) are not arithmetic
     inserted = math.prod(params["lhs_dilation"])
-    divisor = kernel[channel_axis] * inserted
-    return 2 * equation.outvars[0].aval.size * math.prod(kernel) // divisor
+    # of the kernel's values each output reads those of its own channel
+    divisor = sizes[out_axis] * inserted
+    products = result.aval.size * math.prod(sizes)
+    return 2 * products // divisor
 
 
 def inner_jaxprs(params: dict[str, Any]) -> Iterator[Any]:

@@ -47,6 +47,11 @@ class Motion(NamedTuple):
     """How far the flow explains the LR frame, in [0, 1]; 0 without a previous frame."""
 
 
+def per_image(values: Array) -> Array:
+    """Returns one value per stream [b] as [b, 1, 1, 1], beside images [b, h, w, c]."""
+    return values[:, None, None, None]
+
+
 def align(
     nets: Networks,
     state: StreamState,
@@ -68,7 +73,7 @@ def estimate_motion(
 
     Without a previous frame nothing of the state (not even a NaN) reaches the result.
     """
-    has_prev = state.has_prev[:, None, None, None]
+    has_prev = per_image(state.has_prev)
     image = nets.flow.choose_frame(lr, up)
     features = nets.flow.features(image)
 
@@ -90,7 +95,8 @@ def flow_at_both_sizes(flow: Flow, lr: LRFrame, up: SRFrame) -> tuple[Flow, Flow
     if flow.shape[1:3] == size_sr:
         flow_lr = mean_pool(flow, scale) / scale
         return flow_lr, flow
-    flow_sr = scale * resize_linear(flow, *size_sr)
+    resampled = resize_linear(flow, *size_sr)
+    flow_sr = scale * resampled
     # guidance and TPM both warp along it, and on a CPU each would compute it
     flow_sr = jax.lax.optimization_barrier(flow_sr)
     return flow, flow_sr
@@ -100,12 +106,14 @@ def estimate_validity(
     state: StreamState, lr: LRFrame, flow_lr: Flow, config: ModelConfig
 ) -> Mask:
     """Returns `Motion.validity`, a map if the config asks for one, else one number."""
-    has_prev = state.has_prev[:, None, None, None]
+    has_prev = per_image(state.has_prev)
     validity = has_prev.astype(jnp.float32)
     sigma = config.history.consistency_sigma
     if sigma > 0:
+        # chosen in front of the warp: a NaN of an unused state would pass a product
         prev_lr = jnp.where(has_prev, state.prev_lr, lr)
-        validity = validity * consistency(lr, prev_lr, flow_lr, sigma)
+        likeness = consistency(lr, prev_lr, flow_lr, sigma)
+        validity = validity * likeness
     return validity
 
 
@@ -113,22 +121,29 @@ def consistency(lr: LRFrame, prev_lr: LRFrame, flow: Flow, sigma: float) -> Mask
     """Returns exp(-(e / sigma)**2), 0 where the flow points outside the frame.
 
     e is the photometric error of the warped LR frame, its squares averaged over
-    channels and 3x3 pixels; ``flow`` is in LR pixels.
+    channels and 3x3 pixels; frames are in [-1, 1], ``sigma`` in the same unit, ``flow``
+    in LR pixels.
     """
-    squares = jnp.square(lr - warp(prev_lr, flow))
+    warped = warp(prev_lr, flow)
+    squares = jnp.square(lr - warped)
     error = squares.mean(-1, keepdims=True)
     # read nine times, and without a barrier warped as often
     padded = jax.lax.optimization_barrier(error)
     for axis in (1, 2):
-        padded = repeat_edges(padded, axis, 1, 1)
+        padded = repeat_edges(padded, axis, before=1, after=1)
     _, height, width, _ = error.shape
     total = jnp.zeros_like(error)
+    # shifted sums: exporters make a convolution in four dimensions of a reduction over
+    # windows, and OpenVINO refuses it (docs/log.md)
     for top in range(3):
-        rows = padded[:, top : top + height]
+        bottom = top + height
+        rows = padded[:, top:bottom]
         for left in range(3):
-            total += rows[:, :, left : left + width]
+            right = left + width
+            total += rows[:, :, left:right]
     local = total / 9
-    likeness = jnp.exp(-local / sigma**2)
+    exponent = -local / sigma**2
+    likeness = jnp.exp(exponent)
     return likeness * inside(flow)
 
 
@@ -159,21 +174,29 @@ def warp_history(
     """Warps the previous SR frame, and blends it with the bicubic one by its validity;
     ``follows`` is that of `same_scene`.
     """
-    has_prev = state.has_prev[:, None, None, None]
-    follows = follows[:, None, None, None]
-    validity = jnp.where(follows, motion.validity, 0.0)
+    has_prev = per_image(state.has_prev)
+    has_history = per_image(follows)
+    validity = jnp.where(has_history, motion.validity, 0.0)
     prev_sr = jnp.where(has_prev, state.prev_sr, up)
     warped = warp(prev_sr, motion.flow, stretch=config.quirks.warp_stretch)
     validity_sr = validity
     # barriers, because guidance and TPM read these images, and on a CPU each would
     # compute them
     if not config.quirks.bare_first_frame:
-        map_shape = (*lr.shape[:3], 1)
+        batch, height, width, _ = lr.shape
+        map_shape = (batch, height, width, 1)
+        size_sr = up.shape[1:3]
         validity = jnp.broadcast_to(validity, map_shape)
-        validity_sr = resize_linear(validity, *up.shape[1:3])
+        validity_sr = resize_linear(validity, *size_sr)
         validity_sr = jax.lax.optimization_barrier(validity_sr)
         from_before = validity_sr * warped
         from_bicubic = (1 - validity_sr) * up
         warped = from_before + from_bicubic
     warped = jax.lax.optimization_barrier(warped)
-    return History(warped, validity, validity_sr, follows, motion.features)
+    return History(
+        warped=warped,
+        validity=validity,
+        validity_sr=validity_sr,
+        has_prev=has_history,
+        flow_features=motion.features,
+    )

@@ -19,7 +19,8 @@ def peak_bytes(function: Callable, *args: Any) -> int:
     The arguments may be abstract. A compiler does better where it fuses and worse where
     it copies.
     """
-    return _peak(jax.make_jaxpr(function)(*args).jaxpr)
+    program = jax.make_jaxpr(function)(*args)
+    return _peak(program.jaxpr)
 
 
 def _peak(jaxpr: Any) -> int:
@@ -27,19 +28,23 @@ def _peak(jaxpr: Any) -> int:
     dying = defaultdict(list)
     for equation in jaxpr.eqns:
         for value in equation.outvars:
-            dying[last_use.get(value)].append(value)
+            last_index = last_use.get(value)
+            dying[last_index].append(value)
     alive = 0
     worst = 0
     for index, equation in enumerate(jaxpr.eqns):
-        results = sum(_bytes(value) for value in equation.outvars)
+        sizes = [_bytes(value) for value in equation.outvars]
+        results = sum(sizes)
+        bodies = inner_jaxprs(equation.params)
         # a loop's body needs its own values beside those alive around it
-        peaks = [_peak(inner) for inner in inner_jaxprs(equation.params)]
-        worst = max(worst, alive + max([results, *peaks]))
+        peaks = [_peak(body) for body in bodies]
+        peak = max([results, *peaks])
+        worst = max(worst, alive + peak)
         alive += results
-        alive -= sum(_bytes(value) for value in dying[index])
-        # nobody reads it: it dies at once
-        unread = [value for value in equation.outvars if value not in last_use]
-        alive -= sum(_bytes(value) for value in unread)
+        # a value that nobody reads dies at once
+        unused = [value for value in equation.outvars if value not in last_use]
+        for value in [*dying[index], *unused]:
+            alive -= _bytes(value)
     return worst
 
 

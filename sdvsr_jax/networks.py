@@ -61,7 +61,8 @@ def bind(params: Params, config: ModelConfig) -> Networks:
 
 def uses_text(config: ModelConfig) -> bool:
     """Whether any transformer attends to the prompt."""
-    return any(kind != "none" for kind in config.unet.attention)
+    kinds = config.unet.attention
+    return any(kind != "none" for kind in kinds)
 
 
 def init_params(key: Key[Array, ""], config: ModelConfig) -> Params:
@@ -74,10 +75,11 @@ def init_params(key: Key[Array, ""], config: ModelConfig) -> Params:
     side = max(config.min_size, 8 * config.size_multiple)
     side_sr = side * config.scale
     num_latents = config.unet.latent_channels
-    lr = jnp.zeros((1, side, side, 3))
-    up = jnp.zeros((1, side_sr, side_sr, 3))
-    latents = jnp.zeros((1, side, side, num_latents))
+    lr = _blank(side, 3)
+    up = _blank(side_sr, 3)
+    latents = _blank(side, num_latents)
     text = _empty_prompt(config)
+    # a network's number in this order picks its key: another order, other weights
     inputs: dict[str, tuple[Any, tuple]] = {
         "unet": (_touch_unet, (latents, lr, text)),
         "controlnet": (_touch_controlnet, (latents, lr, up, text)),
@@ -87,7 +89,8 @@ def init_params(key: Key[Array, ""], config: ModelConfig) -> Params:
     if config.restorer:
         inputs["restorer"] = (_touch_restorer, (lr,))
     modules: dict[str, Any] = build(config)._asdict()
-    keys = jax.random.split(key, len(inputs))
+    num_networks = len(inputs)
+    keys = jax.random.split(key, num_networks)
     params = {}
     for name, network_key in zip(inputs, keys):
         touch, arguments = inputs[name]
@@ -100,16 +103,21 @@ def init_params(key: Key[Array, ""], config: ModelConfig) -> Params:
     return params
 
 
+def _blank(side: int, channels: int) -> Array:
+    """A square image of zeros, batch 1."""
+    return jnp.zeros((1, side, side, channels))
+
+
 def _empty_prompt(config: ModelConfig) -> Array:
-    return jnp.zeros((1, PROMPT_TOKENS, config.unet.text_channels))
+    channels = config.unet.text_channels
+    return jnp.zeros((1, PROMPT_TOKENS, channels))
 
 
 def init_restorer(key: Key[Array, ""], config: ModelConfig) -> Params:
     """Returns random parameters of the restorer alone, for a model that had none."""
     net = build(config).restorer
     assert net is not None
-    side = config.min_size
-    lr = jnp.zeros((1, side, side, 3))
+    lr = _blank(config.min_size, 3)
     variables: Any = net.init(key, lr, method=_touch_restorer)
     return variables["params"]
 
@@ -121,6 +129,8 @@ def abstract_params(config: ModelConfig) -> Params:
     return jax.eval_shape(init, jax.random.key(0))
 
 
+# flax makes the parameters of those methods only that it sees called: each function
+# below calls all of its network's.
 def _touch_unet(net: UNet, latents: Array, lr: Array, text: Array) -> Array:
     timestep = jnp.zeros(1, jnp.int32)
     shifts = net.precompute_shifts(timestep)
@@ -143,8 +153,10 @@ def _touch_vae(net: TemporalAutoencoder, image: Array, lr: Array) -> Array:
     validity = lr[..., :1]
     latents = net.encode(image, image, lr)
     features = net.features(image, image, lr)
-    blocks = [layer for layer in net.encoder.layers if isinstance(layer, SequenceBlock)]
-    for block, x in zip(blocks, features[::-1]):
+    in_order = reversed(features)
+    layers = net.encoder.layers
+    blocks = [layer for layer in layers if isinstance(layer, SequenceBlock)]
+    for block, x in zip(blocks, in_order):
         # never used, but the published checkpoint carries TPM parameters in the
         # encoder's blocks too
         block(x, x, validity)
@@ -160,6 +172,7 @@ def _touch_flow(net: FlowEstimator, lr: Array, up: Array) -> Array:
 def _touch_restorer(net: Restorer, lr: Array) -> PyTree:
     _, height, width, _ = lr.shape
     channels = net.config.memory_channels
-    memory = jnp.zeros((1, height // FOLD, width // FOLD, channels))
+    memory_shape = (1, height // FOLD, width // FOLD, channels)
+    memory = jnp.zeros(memory_shape)
     validity = lr[..., :1]
     return net(lr, lr, memory, validity)

@@ -42,7 +42,10 @@ def _prepare(params: Params, config: ModelConfig, output_first: bool) -> Prepare
     params = jax.tree.map(jnp.asarray, params)
     nets = bind(params, config)
     dtype = jnp.dtype(config.compute_dtype)
-    cast = {name: _cast(params[name], dtype) for name in ("unet", "controlnet", "vae")}
+    cast = {}
+    for name in ("unet", "controlnet", "vae"):
+        cast[name] = _cast(params[name], dtype)
+    # it has a precision of its own
     cast["flow"] = params["flow"]
     if config.restorer:
         cast["restorer"] = _cast(params["restorer"], dtype)
@@ -54,16 +57,18 @@ def _prepare(params: Params, config: ModelConfig, output_first: bool) -> Prepare
         unet=nets.unet.precompute_prompt(text),
         controlnet=nets.controlnet.precompute_prompt(text),
     )
-    return Prepared(cast, _time_shifts(nets, config), prompt)
+    time_shifts = _time_shifts(nets, config)
+    return Prepared(cast, time_shifts, prompt)
 
 
 def _time_shifts(nets: Networks, config: ModelConfig) -> PerNetwork:
     timesteps = jnp.asarray(diffusion.timesteps(config.diffusion))
+    of_unet = nets.unet.precompute_shifts(timesteps)
+    of_unet = of_unet[:, None]
+    of_controlnet = nets.controlnet.precompute_shifts(timesteps)
+    of_controlnet = of_controlnet[:, None]
     # the new axis is the batch that one timestep's shifts are broadcast over
-    return PerNetwork(
-        unet=nets.unet.precompute_shifts(timesteps)[:, None],
-        controlnet=nets.controlnet.precompute_shifts(timesteps)[:, None],
-    )
+    return PerNetwork(of_unet, of_controlnet)
 
 
 def _cast(params: Params, dtype: jnp.dtype) -> Params:
@@ -75,7 +80,8 @@ def _cast(params: Params, dtype: jnp.dtype) -> Params:
     for path, leaf in flat.items():
         *modules, _ = path
         cast[path] = leaf.astype(dtype)
-        if UPSAMPLING.search("/".join(path)):
+        name = "/".join(path)
+        if UPSAMPLING.search(name):
             # from the float32 weights, so that they are rounded once
             phases = phase_kernels(leaf)
             cast[*modules, "phases"] = phases.astype(dtype)
@@ -90,7 +96,9 @@ def _output_channel_first(params: Params) -> Params:
     reordered = {}
     for path, leaf in flat.items():
         *modules, name = path
-        if name in ("kernel", "phases") and leaf.ndim == 4:
+        is_kernel = name in ("kernel", "phases") and leaf.ndim == 4
+        if is_kernel:
+            # another name: the layers read the order of axes from it
             reordered[*modules, f"{name}_ohwi"] = leaf.transpose(3, 0, 1, 2)
         else:
             reordered[path] = leaf

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from sdvsr_jax.config import ModelConfig
-from sdvsr_jax.history import Motion, estimate_validity
+from sdvsr_jax.history import Motion, estimate_validity, per_image
 from sdvsr_jax.models.restorer import FOLD, Repair
 from sdvsr_jax.networks import Networks
 from sdvsr_jax.ops.resize import mean_pool
@@ -36,24 +36,27 @@ def restore(
     negative (`state.AUTO`). Where ``follows`` is False nothing of the state is read.
     """
     assert nets.restorer is not None
-    has_prev = follows[:, None, None, None]
+    has_prev = per_image(follows)
     prev_lr = jnp.where(has_prev, state.prev_lr, lr)
-    map_shape = (*lr.shape[:3], 1)
+    batch, height, width, _ = lr.shape
+    map_shape = (batch, height, width, 1)
     validity = jnp.where(has_prev, motion.validity, 0.0)
     validity = jnp.broadcast_to(validity, map_shape)
     previous = warp(prev_lr, motion.flow_lr)
     previous = jnp.where(has_prev, previous, lr)
+    # the memory has half the LR size, and its pixels are twice as large
     half_flow = mean_pool(motion.flow_lr, FOLD) / FOLD
     # before and behind the warp: a NaN of an unused state would pass its weights
     memory = jnp.where(has_prev, state.memory, 0.0)
     memory = warp(memory, half_flow)
     memory = jnp.where(has_prev, memory, 0.0)
     repair = nets.restorer(lr, previous, memory, validity)
-    degree = state.restore[:, None, None, None]
+    degree = per_image(state.restore)
     # in the state and not in the config: one program serves all degrees
     is_auto = degree < 0
     amount = jnp.where(is_auto, repair.amount, degree)
-    repaired = lr + amount * repair.residual
+    change = amount * repair.residual
+    repaired = lr + change
     # lr + 0 * residual would be another frame where the residual is not finite
     is_off = degree == 0
     restored = jnp.where(is_off, lr, repaired)
@@ -72,7 +75,6 @@ def motion_of_repaired(
     block edges say nothing against the history.
     """
     image = nets.flow.choose_frame(lr, up)
-    return motion._replace(
-        validity=estimate_validity(state, lr, motion.flow_lr, config),
-        features=nets.flow.features(image),
-    )
+    validity = estimate_validity(state, lr, motion.flow_lr, config)
+    features = nets.flow.features(image)
+    return motion._replace(validity=validity, features=features)

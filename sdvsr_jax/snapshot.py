@@ -2,7 +2,8 @@
 for bit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,8 +14,10 @@ from sdvsr_jax.state import StreamState
 def to_arrays(state: StreamState) -> dict[str, np.ndarray]:
     """Returns copies of the state's leaves by number; they outlive the next step."""
     # numpy has no type for JAX's keys
-    raw = state._replace(key=jax.random.key_data(state.key))
+    data = jax.random.key_data(state.key)
+    raw = state._replace(key=data)
     leaves = jax.tree.leaves(raw)
+    # by number in three digits, so that names sort as the leaves do
     return {f"{i:03d}": np.array(leaf) for i, leaf in enumerate(leaves)}
 
 
@@ -24,13 +27,19 @@ def from_arrays(like: StreamState, arrays: Mapping[str, np.ndarray]) -> StreamSt
 
     Raises ValueError if the arrays belong to another model or size.
     """
-    raw = like._replace(key=jax.eval_shape(jax.random.key_data, like.key))
+    data = jax.eval_shape(jax.random.key_data, like.key)
+    raw = like._replace(key=data)
     shapes, tree = jax.tree.flatten(raw)
-    leaves = [arrays[name] for name in sorted(arrays)]
-    expected = [(shape.shape, shape.dtype) for shape in shapes]
-    if [(leaf.shape, leaf.dtype) for leaf in leaves] != expected:
+    names = sorted(arrays)
+    leaves = [arrays[name] for name in names]
+    if _kinds(leaves) != _kinds(shapes):
         raise ValueError(
             "the saved state belongs to another model, frame size or number of streams"
         )
     state: StreamState = tree.unflatten(leaves)
-    return state._replace(key=jax.random.wrap_key_data(state.key))
+    key = jax.random.wrap_key_data(state.key)
+    return state._replace(key=key)
+
+
+def _kinds(leaves: Sequence[Any]) -> list[tuple[tuple[int, ...], np.dtype]]:
+    return [(leaf.shape, leaf.dtype) for leaf in leaves]

@@ -31,7 +31,9 @@ class StreamState(NamedTuple):
     prev_lr: LRFrame
     """As the networks saw it: repaired, where the model has a restorer."""
     prev_sr: SRFrame
+    """As `stream.feedback` carries it, margins included."""
     flow_features: PyTree
+    """Of the previous frame, so that they are computed once."""
     memory: PyTree
     """The restorer's own, [b, h/2, w/2, c]; empty without one."""
     restore: Degree
@@ -39,8 +41,11 @@ class StreamState(NamedTuple):
     itself, pixel by pixel.
     """
     has_prev: HasPrev
+    """False in frame 0 and after a reset; a mask, so one program serves all frames."""
     frame_index: FrameIndex
+    """Of the frame to come."""
     key: StreamKey
+    """Of the noise; it never changes, every frame folds its number in."""
 
 
 def reset(state: StreamState, mask: HasPrev) -> StreamState:

@@ -6,16 +6,18 @@
 
 Inside the step, which `advance` spells out:
 
-    lr frame --bicubic--> up
-    lr, up, state --flow network--> motion
-    lr, motion, state --restorer, if the model has one--> lr repaired, and up anew
-    motion, state --warp--> history: the previous SR frame where it is valid
-    seed, stream, frame index --> noise
-    noise, lr, history --U-Net with ControlNet, num_steps times--> latents
-    latents, lr, up, history --decoder with TPM--> SR frame
-    lr, memory of the restorer, SR frame --> next state
+    lr frame --pad--> lr [b, h, w, 3] --bicubic--> up [b, scale*h, scale*w, 3]
+    lr, up, state --flow network--> motion, from the current to the previous frame
+    motion, state --mean validity--> follows: the same scene, or a cut
+    lr, motion, follows, state --restorer, if the model has one--> lr and up, repaired
+    motion, follows, state --warp--> history: the previous SR frame where it is valid
+    seed, stream, frame index --> noise [b, h, w, c]
+    noise, lr, history --U-Net with ControlNet, num_steps times--> latents [b, h, w, c]
+    latents, lr, up, history --decoder with TPM--> SR frame [b, scale*h, scale*w, 3]
+    lr, SR frame, flow features, memory of the restorer --> next state
 
-Nothing but `StreamState` lasts from frame to frame.
+Nothing but `StreamState` lasts from frame to frame; pixels are floats in [-1, 1], flow
+is in pixels.
 """
 
 import functools
@@ -87,10 +89,14 @@ def init_state(
     if batch < 1:
         raise ValueError(f"batch of {batch} streams, expected at least 1")
     height, width = padded_size(height, width, config)
+    height_sr = height * config.scale
+    width_sr = width * config.scale
     lr = jnp.zeros((batch, height, width, 3))
-    up = jnp.zeros((batch, height * config.scale, width * config.scale, 3))
+    up = jnp.zeros((batch, height_sr, width_sr, 3))
     numbers = jnp.arange(batch) if streams is None else jnp.asarray(streams)
-    stream_key = functools.partial(jax.random.fold_in, jax.random.key(seed))
+    root_key = jax.random.key(seed)
+    # by the stream's own number, not by its row: it draws the same noise in any batch
+    stream_key = functools.partial(jax.random.fold_in, root_key)
     return StreamState(
         prev_lr=lr,
         prev_sr=up,
@@ -104,12 +110,17 @@ def init_state(
 
 
 def _empty_flow_features(lr: LRFrame, up: SRFrame, config: ModelConfig) -> PyTree:
+    """Zeros in the place of features; shapes alone are computed."""
     net: Any = build(config).flow
     image = net.choose_frame(lr, up)
-    features, _ = jax.eval_shape(
-        lambda x: net.init_with_output(jax.random.key(0), x, method="features"), image
-    )
-    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), features)
+
+    def compute(image: Images) -> PyTree:
+        key = jax.random.key(0)
+        features, _ = net.init_with_output(key, image, method="features")
+        return features
+
+    shapes = jax.eval_shape(compute, image)
+    return jax.tree.map(jnp.zeros_like, shapes)
 
 
 def _empty_memory(lr: LRFrame, config: ModelConfig) -> PyTree:
@@ -117,8 +128,10 @@ def _empty_memory(lr: LRFrame, config: ModelConfig) -> PyTree:
     if config.restorer is None:
         return ()
     batch, height, width, _ = lr.shape
+    half_height = height // FOLD
+    half_width = width // FOLD
     channels = config.restorer.memory_channels
-    return jnp.zeros((batch, height // FOLD, width // FOLD, channels))
+    return jnp.zeros((batch, half_height, half_width, channels))
 
 
 def step(
@@ -133,10 +146,10 @@ def step(
     """Super-resolves one frame: [b, h, w, 3] in [-1, 1] -> [b, scale*h, scale*w, 3],
     unclamped.
 
-    ``noise`` replaces the stream's own initial latents [b, padded h, padded w, c]
-    (parity, tiles); ``cut`` its own decision whether the frame begins a new scene
-    (tiles: taken for the whole frame, by `frame_validity`). Raises ValueError for raw
-    parameters, and for frames that are no floats or do not match the state.
+    ``noise`` replaces the stream's own initial latents [b, padded h, padded w, c],
+    N(0, 1) (parity, tiles); ``cut`` its own decision whether the frame begins a new
+    scene (tiles: taken for the whole frame, by `frame_validity`). Raises ValueError for
+    raw parameters, and for frames that are no floats or do not match the state.
     """
     new_state, sr, _ = advance(
         prepared,
@@ -174,6 +187,7 @@ def advance(
     up = upsample_bicubic(lr, config.scale)
     motion = estimate_motion(nets, state, lr, up, config)
     follows = same_scene(motion, state, config, cut)
+
     memory = state.memory
     # cuts are decided before: a repair needs to know whether it may look back
     if nets.restorer is not None:
@@ -182,12 +196,16 @@ def advance(
         memory = restored.repair.memory
         up = upsample_bicubic(lr, config.scale)
         motion = motion_of_repaired(nets, motion, state, lr, up, config)
+
     history = warp_history(motion, state, follows, lr, up, config)
     if noise is None:
-        noise = frame_noise(state, lr.shape[1:3], config)
+        padded = lr.shape[1:3]
+        noise = frame_noise(state, padded, config)
     denoised = denoise_latents(nets, prepared, noise, lr, history, config)
+    # the last sample still holds a rest of noise, which the published code decodes
     latents = denoised.sample if config.quirks.decode_last_sample else denoised.x0
     sr = decode_latents(nets, latents, lr, up, history, config)
+
     # the state keeps the padded frames, so that the next warp sees its margins too
     new_state = state._replace(
         prev_lr=lr,
@@ -197,16 +215,22 @@ def advance(
         has_prev=jnp.ones_like(state.has_prev),
         frame_index=state.frame_index + 1,
     )
-    height, width = lr_frame.shape[1:3]
-    sr_frame = sr[:, : height * config.scale, : width * config.scale]
+    # who called sees the frame without its margins
+    _, height, width, _ = lr_frame.shape
+    height_sr = height * config.scale
+    width_sr = width * config.scale
+    sr_frame = sr[:, :height_sr, :width_sr]
     return new_state, sr_frame, denoised
 
 
 def pad_frame(lr_frame: LRFrame, config: ModelConfig) -> Images:
     """Returns the frame in float32 at `padded_size`, edges repeated."""
     _, height, width, _ = lr_frame.shape
-    padded = padded_size(height, width, config)
-    return pad_edges(lr_frame.astype(jnp.float32), *padded)
+    padded_height, padded_width = padded_size(height, width, config)
+    # padded, not resized as the published code does, which changes the geometry
+    # (docs/parity.md)
+    exact = lr_frame.astype(jnp.float32)
+    return pad_edges(exact, padded_height, padded_width)
 
 
 def frame_noise(
@@ -220,9 +244,14 @@ def frame_noise(
     index = state.frame_index
     if config.diffusion.noise == "stream":
         index = jnp.zeros_like(index)
-    keys = jax.vmap(jax.random.fold_in)(state.key, index)
+    frame_keys = jax.vmap(jax.random.fold_in)(state.key, index)
     shape = (*size, config.unet.latent_channels)
-    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+    # a key per row, so that a row does not depend on its neighbours
+    def draw(key: Array) -> Array:
+        return jax.random.normal(key, shape)
+
+    return jax.vmap(draw)(frame_keys)
 
 
 def denoise_latents(
@@ -235,6 +264,7 @@ def denoise_latents(
 ) -> Denoised:
     """The denoising scan with guidance, float32."""
     prompt = prepared.prompt
+    # once per frame: neither latents nor timestep change it
     condition = nets.controlnet.embed_condition(history.warped, history.validity_sr)
 
     def predict_v(latents: Latents, shifts: PerNetwork) -> Latents:
@@ -248,7 +278,7 @@ def denoise_latents(
         residuals = _where_guided(residuals, history, config)
         return nets.unet(latents, lr, shifts.unet, prompt.unet, residuals)
 
-    # of training: memory for a second forward pass
+    # training at large sizes: a second forward pass instead of the memory of the first
     if config.remat:
         predict_v = jax.checkpoint(predict_v)
     sample, x0 = diffusion.denoise(
@@ -262,14 +292,18 @@ def denoise_latents(
 
 
 def _where_guided(residuals: PyTree, history: History, config: ModelConfig) -> PyTree:
-    """Guidance as the config wants it: zero in an ablation, and in the published model
+    """Guidance as the config wants it: None in an ablation, and in the published model
     zero without a previous frame.
     """
     if not config.use_guidance:
         return None
-    if config.quirks.bare_first_frame:
-        return jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
-    return residuals
+    if not config.quirks.bare_first_frame:
+        return residuals
+
+    def where_seen(residual: Array) -> Array:
+        return jnp.where(history.has_prev, residual, 0)
+
+    return jax.tree.map(where_seen, residuals)
 
 
 def decode_latents(
@@ -280,7 +314,9 @@ def decode_latents(
     history: History,
     config: ModelConfig,
 ) -> SRFrame:
-    """Decodes with the features of the warped frame, encoded once."""
+    """Decodes latents [b, h, w, c] with the features of the warped frame, encoded
+    once.
+    """
     features = []
     if config.use_tpm:
         raw = config.quirks.raw_tpm_input
@@ -290,14 +326,18 @@ def decode_latents(
 
 def feedback(sr: SRFrame, config: ModelConfig) -> SRFrame:
     """Returns the SR frame as it is carried to the next one."""
-    return sr if config.quirks.unclamped_feedback else jnp.clip(sr, -1, 1)
+    if config.quirks.unclamped_feedback:
+        return sr
+    # clamped, so that no overshoot feeds itself from frame to frame
+    return jnp.clip(sr, -1, 1)
 
 
 def frame_validity(
     prepared: Prepared, state: StreamState, lr_frame: LRFrame, *, config: ModelConfig
 ) -> Mask:
-    """Returns how far the previous frame explains this one, in [0, 1]; `step` takes a
-    mean that is too low for a cut.
+    """Returns how far the previous frame explains this one, in [0, 1], a map at padded
+    LR size (or one number, [b, 1, 1, 1], without ``consistency_sigma``); `step` takes a
+    mean that is too low for a cut. The frame is in [-1, 1].
     """
     _check(prepared, state, lr_frame, config)
     nets = bind(prepared.params, config)
@@ -367,7 +407,9 @@ def _check(
 def rollout(
     prepared: Prepared, state: StreamState, frames: Frames, *, config: ModelConfig
 ) -> tuple[StreamState, Frames]:
-    """`step` over the leading (time) axis of ``frames`` as one `lax.scan`."""
+    """`step` over the leading (time) axis of ``frames`` [f, b, h, w, 3], in [-1, 1], as
+    one `lax.scan`; returns SR frames [f, b, scale*h, scale*w, 3], unclamped.
+    """
 
     def body(state: StreamState, frame: LRFrame) -> tuple[StreamState, SRFrame]:
         return step(prepared, state, frame, config=config)
@@ -398,8 +440,8 @@ def stream(
     *,
     in_flight: int = 1,
 ) -> Iterator[SRFrame]:
-    """Drives ``run`` (of `compile_step`) for as long as ``frames`` lasts; ``state`` is
-    consumed (donated).
+    """Drives ``run`` (of `compile_step`) for as long as ``frames`` [b, h, w, 3], in
+    [-1, 1], last; ``state`` is consumed (donated).
 
     ``in_flight`` frames are handed to the device ahead of the one that is yielded, so
     that reading, computing and writing overlap; 0 yields each frame before the next is

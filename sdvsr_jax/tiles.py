@@ -31,6 +31,7 @@ from sdvsr_jax.types import (
     Int,
     Latents,
     LRFrame,
+    Mask,
     Prepared,
     PyTree,
 )
@@ -58,8 +59,8 @@ def alignment(config: ModelConfig) -> int:
     it would in the frame.
     """
     # a tile at another phase would be sampled at other pixels by every stride
-    num_levels = len(config.unet.block_channels)
-    unet_stride = config.unet.patch * 2 ** (num_levels - 1)
+    num_halvings = len(config.unet.block_channels) - 1
+    unet_stride = config.unet.patch * 2**num_halvings
     return max(unet_stride, config.flow.stride, config.size_multiple)
 
 
@@ -73,16 +74,21 @@ def make_grid(
     context.
     """
     frame = padded_size(height, width, config)
+    frame_height, frame_width = frame
+    tile_height, tile_width = tile
     step_size = alignment(config)
-    tall, tops = _axis(frame[0], tile[0], overlap, step_size)
-    wide, lefts = _axis(frame[1], tile[1], overlap, step_size)
+    tall, tops = _axis(frame_height, tile_height, overlap, step_size)
+    wide, lefts = _axis(frame_width, tile_width, overlap, step_size)
     rows = _bounds(tops, tall, overlap)
     columns = _bounds(lefts, wide, overlap)
+    # row by row, both in the same order
+    origins = itertools.product(tops, lefts)
+    bounds = itertools.product(rows, columns)
     return Grid(
         frame=frame,
         tile=(tall, wide),
-        origins=tuple(itertools.product(tops, lefts)),
-        bounds=tuple(itertools.product(rows, columns)),
+        origins=tuple(origins),
+        bounds=tuple(bounds),
     )
 
 
@@ -93,16 +99,21 @@ def _axis(size: int, side: int, overlap: int, step_size: int) -> tuple[int, list
     # a tile must move by at least a step behind its overlaps
     smallest = 2 * (overlap + step_size)
     steps = max(side, smallest) // step_size
-    side = steps * step_size + size % step_size
+    # the rest too, so that the last tile starts at a multiple and ends with the frame
+    rest = size % step_size
+    side = steps * step_size + rest
     if side >= size:
         return size, [0]
+    # a step less than the overlap allows: rounding may move two tiles so far apart
     advance = side - overlap - step_size
     last = size - side
+    # rounded up
     num_gaps = -(last // -advance)
     gap = last / num_gaps
     origins = []
     for number in range(num_gaps + 1):
-        steps = round(number * gap / step_size)
+        position = number * gap
+        steps = round(position / step_size)
         origins.append(steps * step_size)
     return side, origins
 
@@ -111,23 +122,30 @@ def _bounds(origins: list[int], side: int, overlap: int) -> list[tuple[float, ..
     """The ramp between two neighbours is half the overlap wide, in the middle of the
     pixels they share.
     """
+    # at least half a pixel: a ramp of no width would divide by 0
     half = max(overlap / 4, 0.5)
     # at the frame's edges the ramps are out of sight
     far = 1e6
+    first_rise = (-far, 1 - far)
+    last_fall = (far - 1, far)
     ramps = []
     for origin, next_origin in itertools.pairwise(origins):
         # the pixels they share begin at the next one and end with this one
-        middle = (next_origin + origin + side) / 2
-        ramps.append((middle - half, middle + half))
-    rises = [(-far, 1 - far), *ramps]
-    falls = [*ramps, (far - 1, far)]
+        end = origin + side
+        middle = (next_origin + end) / 2
+        ramp = (middle - half, middle + half)
+        ramps.append(ramp)
+    # a tile's fall is the next one's rise, so the two weights add up to 1
+    rises = [first_rise, *ramps]
+    falls = [*ramps, last_fall]
     return [(*rise, *fall) for rise, fall in zip(rises, falls)]
 
 
 def empty_state(state: StreamState) -> StreamState:
     """Returns the state to which the tiles of the next one are added."""
-    images = jax.tree.map(jnp.zeros_like, images_of(state))
-    return state._replace(**images)
+    images = images_of(state)
+    empty = jax.tree.map(jnp.zeros_like, images)
+    return state._replace(**empty)
 
 
 def images_of(state: StreamState) -> dict[str, PyTree]:
@@ -142,7 +160,8 @@ def images_of(state: StreamState) -> dict[str, PyTree]:
 
 def window(state: StreamState, origin: Int[Array, "2"], grid: Grid) -> StreamState:
     """The state as a tile sees it."""
-    images = jax.tree.map(lambda image: _cut(image, origin, grid), images_of(state))
+    cut = functools.partial(_cut, origin=origin, grid=grid)
+    images = jax.tree.map(cut, images_of(state))
     return state._replace(**images)
 
 
@@ -160,8 +179,16 @@ def tile_validity(
     tile = window(state, origin, grid)
     tile_lr = _cut(lr, origin, grid)
     validity = frame_validity(prepared, tile, tile_lr, config=config)
-    weights = _weights(origin, bounds, grid.tile, 1.0)
-    total = (validity * weights).sum((1, 2, 3))
+    return _share_of_mean(validity, origin, bounds, grid)
+
+
+def _share_of_mean(
+    validity: Mask, origin: Int[Array, "2"], bounds: Bounds, grid: Grid
+) -> Float[Array, " b"]:
+    """What a tile's validity adds to the mean of the frame's."""
+    weights = _weights(origin, bounds, grid.tile, scale=1.0)
+    part = validity * weights
+    total = part.sum((1, 2, 3))
     height, width = grid.frame
     return total / (height * width)
 
@@ -179,8 +206,8 @@ def add_tile(
     grid: Grid,
     config: ModelConfig,
 ) -> StreamState:
-    """One tile through `step`, added to ``total``; lr and noise are those of the whole
-    padded frame.
+    """One tile through `step`, added to ``total``; lr, in [-1, 1], and noise are those
+    of the whole padded frame.
 
     ``total.prev_sr`` is the unclamped SR frame when all tiles are in.
     """
@@ -197,9 +224,10 @@ def add_tile(
     )
 
     # the unclamped frame: it is clamped when its tiles are in
-    images = images_of(new._replace(prev_sr=sr))
+    new = new._replace(prev_sr=sr)
     add = functools.partial(_add, origin=origin, bounds=bounds, grid=grid)
-    return total._replace(**jax.tree.map(add, images_of(total), images))
+    images = jax.tree.map(add, images_of(total), images_of(new))
+    return total._replace(**images)
 
 
 def look_at_tile(
@@ -217,12 +245,11 @@ def look_at_tile(
     its part of the mean validity, as `tile_validity`.
     """
     tile = window(state, origin, grid)
-    new, validity = look(prepared, tile, _cut(lr, origin, grid), config=config)
+    tile_lr = _cut(lr, origin, grid)
+    new, validity = look(prepared, tile, tile_lr, config=config)
     add = functools.partial(_add, origin=origin, bounds=bounds, grid=grid)
     features = jax.tree.map(add, total.flow_features, new.flow_features)
-    weights = _weights(origin, bounds, grid.tile, 1.0)
-    height, width = grid.frame
-    share = (validity * weights).sum((1, 2, 3)) / (height * width)
+    share = _share_of_mean(validity, origin, bounds, grid)
     return total._replace(flow_features=features), share
 
 
@@ -236,10 +263,12 @@ def _add(
 ) -> Array:
     """Returns the frame's image with a tile's part of it added."""
     scale = _scale(image, grid)
-    weights = _weights(origin, bounds, part.shape[1:3], scale)
+    size = part.shape[1:3]
+    weights = _weights(origin, bounds, size, scale)
     start = _start(origin, scale)
     old = jax.lax.dynamic_slice(image, start, part.shape)
-    return jax.lax.dynamic_update_slice(image, old + part * weights, start)
+    total = old + part * weights
+    return jax.lax.dynamic_update_slice(image, total, start)
 
 
 def finish_frame(
@@ -272,14 +301,17 @@ def _scale(image: Array, grid: Grid) -> float:
 
 def _start(origin: Int[Array, "2"], scale: float) -> tuple:
     """The origin in an image [b, h, w, c] that has ``scale`` pixels per LR pixel."""
-    row, column = jnp.round(origin * scale).astype(jnp.int32)
+    position = jnp.round(origin * scale)
+    row, column = position.astype(jnp.int32)
     return (0, row, column, 0)
 
 
 def _cut(image: Array, origin: Int[Array, "2"], grid: Grid) -> Array:
     batch, _, _, channels = image.shape
     scale = _scale(image, grid)
-    height, width = (_side(side, scale) for side in grid.tile)
+    tile_height, tile_width = grid.tile
+    height = _side(tile_height, scale)
+    width = _side(tile_width, scale)
     size = (batch, height, width, channels)
     start = _start(origin, scale)
     return jax.lax.dynamic_slice(image, start, size)
@@ -307,8 +339,12 @@ def _weights(
         start, full, falls, end = bounds[axis]
         rise = (place - start) / (full - start)
         fall = (end - place) / (end - falls)
-        return jnp.clip(rise, 0, 1) * jnp.clip(fall, 0, 1)
+        rise = jnp.clip(rise, 0, 1)
+        fall = jnp.clip(fall, 0, 1)
+        return rise * fall
 
     rows = along(0)
     columns = along(1)
-    return rows[:, None, None] * columns[:, None]
+    rows = rows[:, None, None]
+    columns = columns[:, None]
+    return rows * columns

@@ -50,14 +50,17 @@ def step_pixels(
     new_state, sr = step(prepared, state, from_pixels(pixels), config=config)
 
     def choose(after: Array, before: Array) -> Array:
-        mask = active.reshape(-1, *[1] * (after.ndim - 1))
+        num_others = after.ndim - 1
+        other_axes = (1,) * num_others
+        mask = active.reshape(-1, *other_axes)
         return jnp.where(mask, after, before)
 
     # keys never change, and `jnp.where` does not take them
     after = new_state._replace(key=None)
     before = state._replace(key=None)
     next_state = jax.tree.map(choose, after, before)
-    return next_state._replace(key=state.key), to_pixels(sr, pixels.dtype)
+    next_state = next_state._replace(key=state.key)
+    return next_state, to_pixels(sr, pixels.dtype)
 
 
 Kind = tuple[tuple[int, ...], np.dtype]
@@ -132,9 +135,11 @@ class Upscaler:
         Then the first frame takes as long as the others. Compiling alone is not enough
         on a GPU, where a program's first call loads its kernels.
         """
-        blank = check_frame(np.zeros((height, width, 3), dtype))
+        black = np.zeros((height, width, 3), dtype)
+        blank = check_frame(black)
         nobody = np.zeros(self.num_streams, bool)
-        self._step([blank], nobody).block_until_ready()
+        out = self._step([blank], nobody)
+        out.block_until_ready()
 
     def push(self, frame: np.ndarray) -> np.ndarray:
         """Returns the next frame of the only stream, upscaled.
@@ -195,10 +200,12 @@ class Upscaler:
         for number in numbers:
             if not 0 <= number <= last:
                 raise ValueError(f"stream {number}: expected 0 to {last}")
+        mask = np.isin(np.arange(self.num_streams), numbers)
         with self._lock:
+            # without one the first frame will make a fresh one
             if self.state is not None:
-                mask = np.isin(np.arange(self.num_streams), numbers)
-                self.state = reset(self.state, jax.device_put(mask, self._device))
+                mask = jax.device_put(mask, self._device)
+                self.state = reset(self.state, mask)
 
     def export_state(self) -> dict[str, np.ndarray]:
         """Returns the memory of all streams as arrays, for `numpy.savez`, to go on
@@ -246,6 +253,7 @@ class Upscaler:
         active = np.array([frame is not None for frame in frames])
         checked = [check_frame(frame) for frame in frames if frame is not None]
         out = self._step(checked, active)
+        # before it is asked for, so that the copy overlaps with the next step
         out.copy_to_host_async()
         return out
 
@@ -298,7 +306,8 @@ class Upscaler:
 
     def _check_kind(self, frames: Sequence[np.ndarray]) -> None:
         """Settles the kind by the first frames, once all of them are right."""
-        kind = self._kind or (frames[0].shape, frames[0].dtype)
+        first = frames[0]
+        kind = self._kind or (first.shape, first.dtype)
         shape, dtype = kind
         for frame in frames:
             if (frame.shape, frame.dtype) != kind:
@@ -330,7 +339,10 @@ class Upscaler:
 
     def _place(self, frames: Sequence[np.ndarray], active: np.ndarray) -> np.ndarray:
         """Returns frames of all streams [b, h, w, 3], black for those without one."""
-        pixels = np.zeros((self.num_streams, *frames[0].shape), frames[0].dtype)
+        first = frames[0]
+        shape = (self.num_streams, *first.shape)
+        pixels = np.zeros(shape, first.dtype)
+        # nobody is, where the program is only compiled
         if active.any():
             pixels[active] = frames
         return pixels
@@ -344,7 +356,8 @@ class Upscaler:
 def check_frame(frame: np.ndarray) -> np.ndarray:
     """Returns a frame in one of the three kinds; ValueError names anything else."""
     frame = np.asarray(frame)
-    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+    is_image = frame.ndim == 3 and frame.shape[2] == 3
+    if not is_image or 0 in frame.shape:
         raise ValueError(f"frame of shape {frame.shape}, expected [height, width, 3]")
     if frame.dtype in (np.uint8, np.uint16):
         return frame

@@ -13,19 +13,24 @@ def lr_consistency(
 ) -> Float[Array, " b"]:
     """Returns the PSNR (RGB, dB, peak 255) of the reduced SR frame against LR.
 
-    Both are 8-bit; the SR frame is reduced as LR is made. The rounding of a perfect LR
-    frame alone leaves about 59 dB.
+    Frames in [-1, 1], both rounded to 8 bit here; the SR frame is reduced as LR is
+    made. The rounding of a perfect LR frame alone leaves about 59 dB.
     """
     reduced = downsample_bicubic(to_levels(sr), scale)
-    squares = jnp.square(reduced - to_levels(lr))
-    return decibels(squares.mean((1, 2, 3)))
+    difference = reduced - to_levels(lr)
+    squares = jnp.square(difference)
+    mean = squares.mean((1, 2, 3))
+    return decibels(mean)
 
 
 def colour_shift(
     x: Float[ArrayLike, "b H W 3"], y: Float[ArrayLike, "b H W 3"]
 ) -> Float[Array, " b"]:
-    """Returns the largest difference of the mean R, G or B, in levels of 255."""
+    """Returns the largest difference of the mean R, G or B, in levels of 255, of images
+    in [-1, 1].
+    """
     # of levels: a shift below half a level is none in the file
     difference = to_levels(x) - to_levels(y)
     per_colour = difference.mean((1, 2))
-    return jnp.abs(per_colour).max(-1)
+    shift = jnp.abs(per_colour)
+    return shift.max(-1)

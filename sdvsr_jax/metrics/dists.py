@@ -6,6 +6,7 @@ weights are the user's own file: save `DISTS().state_dict()` of the authors' pac
 with `safetensors.torch.save_file`.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,19 +41,20 @@ class SmoothVGG(nn.Module):
 
     @nn.compact
     def __call__(self, x) -> list[Array]:
+        # the image too: colours alone are compared at its tap
         taps = [x]
-        x = (x - jnp.asarray(MEAN)) / jnp.asarray(DEVIATION)
+        centred = x - jnp.asarray(MEAN)
+        x = centred / jnp.asarray(DEVIATION)
         for index, stage in enumerate(STAGES):
+            # in the place of VGG's own pooling, which the loop below leaves out
             if index > 0:
                 x = _smooth_pool(x)
             for layer in stage:
                 if isinstance(layer, Conv):
-                    conv = nn.Conv(
-                        layer.channels,
-                        (3, 3),
-                        name=f"features_{layer.index}",
-                    )
-                    x = nn.relu(conv(x))
+                    name = f"features_{layer.index}"
+                    conv = nn.Conv(layer.channels, (3, 3), name=name)
+                    x = conv(x)
+                    x = nn.relu(x)
             taps.append(x)
         return taps
 
@@ -65,15 +67,22 @@ def dists(
     Args:
       params: from `load_dists`.
     """
-    images = jnp.concatenate([jnp.asarray(x), jnp.asarray(y)])
-    unit_images = images.astype(jnp.float32) / 2 + 0.5
-    taps = SmoothVGG().apply({"params": params["net"]}, unit_images)
+    x = jnp.asarray(x)
+    y = jnp.asarray(y)
+    batch = len(x)
+    images = jnp.concatenate([x, y])
+    images = images.astype(jnp.float32)
+    unit_images = images / 2 + 0.5
+    variables = {"params": params["net"]}
+    taps = SmoothVGG().apply(variables, unit_images)
     alpha = params["alpha"]
     beta = params["beta"]
-    similarity = jnp.zeros(len(images) // 2)
+    similarity = jnp.zeros(batch)
+    # alpha and beta hold the weights of all taps, one behind the other
     start = 0
     for features in jax.tree.leaves(taps):
-        stop = start + features.shape[-1]
+        num_channels = features.shape[-1]
+        stop = start + num_channels
         channels = slice(start, stop)
         features_x, features_y = jnp.split(features, 2)
         texture, structure = _similarities(features_x, features_y)
@@ -91,10 +100,13 @@ def _similarities(
     """Returns the similarities of texture and of structure of every channel."""
     mean_x = x.mean((1, 2))
     mean_y = y.mean((1, 2))
-    variances = x.var((1, 2)) + y.var((1, 2))
+    variance_x = x.var((1, 2))
+    variance_y = y.var((1, 2))
+    variances = variance_x + variance_y
     centred_x = x - mean_x[:, None, None]
     centred_y = y - mean_y[:, None, None]
-    covariance = (centred_x * centred_y).mean((1, 2))
+    products = centred_x * centred_y
+    covariance = products.mean((1, 2))
     squares = mean_x**2 + mean_y**2
     texture = _quotient(2 * mean_x * mean_y, squares)
     structure = _quotient(2 * covariance, variances)
@@ -111,15 +123,19 @@ def _quotient(product: Array, squares: Array) -> Array:
 def _smooth_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Returns the root of the Hann-weighted local energy, stride 2."""
     channels = x.shape[-1]
-    taps = np.hanning(5)[1:-1]
-    window = np.outer(taps, taps) / taps.sum() ** 2
+    # of five, because the window's first and last are 0
+    hann = np.hanning(5)
+    taps = hann[1:-1]
+    products = np.outer(taps, taps)
+    window = products / taps.sum() ** 2
     kernel = jnp.asarray(window, jnp.float32)
     kernel = kernel[:, :, None, None]
+    padding = (1, 1)
     energy = jax.lax.conv_general_dilated(
         x**2,
         jnp.broadcast_to(kernel, (3, 3, 1, channels)),
-        (2, 2),
-        ((1, 1), (1, 1)),
+        window_strides=(2, 2),
+        padding=(padding, padding),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=channels,
     )
@@ -153,12 +169,15 @@ def convert_dists(state: Mapping[str, np.ndarray]) -> Params:
     faults += _shape_faults(params)
     if faults:
         raise ValueError(f"not a DISTS state dict: {'; '.join(sorted(faults))}")
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    to_float32 = functools.partial(jnp.asarray, dtype=jnp.float32)
+    return jax.tree.map(to_float32, params)
 
 
 def _layout(value: np.ndarray) -> np.ndarray:
-    """OIHW -> HWIO."""
-    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+    """OIHW -> HWIO; biases as they are."""
+    if value.ndim != 4:
+        return value
+    return value.transpose(2, 3, 1, 0)
 
 
 def _shape_faults(params: Params) -> Iterator[str]:
@@ -178,5 +197,8 @@ def _shape_faults(params: Params) -> Iterator[str]:
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree.leaves_with_path(params)
-    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+    shapes = {}
+    for path, leaf in jax.tree.leaves_with_path(params):
+        name = jax.tree_util.keystr(path)
+        shapes[name] = leaf.shape
+    return shapes

@@ -29,7 +29,9 @@ def psnr_y(
     """
     # levels are whole numbers: those of equal images differ by exactly 0, two lumas by
     # the rounding of two sums
-    difference = luma_difference(_cropped(x, border), _cropped(y, border))
+    x = _cropped(x, border)
+    y = _cropped(y, border)
+    difference = luma_difference(x, y)
     squares = jnp.square(difference)
     mean = squares.mean((1, 2))
     return decibels(mean)
@@ -40,17 +42,21 @@ def ssim_y(
 ) -> Float[Array, " b"]:
     """Returns the structural similarity (Wang et al. 2004), 1 for equal images.
 
-    Gaussian window of 11x11, sigma 1.5, only where it fits inside.
+    Gaussian window of 11x11, sigma 1.5, only where it fits inside. Arguments as those
+    of `psnr_y`.
     """
-    x = luma(_cropped(x, border)) - ORIGIN
-    y = luma(_cropped(y, border)) - ORIGIN
-    height, width = x.shape[1:]
+    x = _cropped(x, border)
+    x = luma(x) - ORIGIN
+    y = _cropped(y, border)
+    y = luma(y) - ORIGIN
+    _, height, width = x.shape
     if min(height, width) < WINDOW:
         raise ValueError(
             f"{height}x{width} pixels within the border, SSIM needs {WINDOW}x{WINDOW}"
         )
     mean_x = _blur(x)
     mean_y = _blur(y)
+    # of a window: the mean of squares less the square of the mean
     var_x = _blur(x**2) - mean_x**2
     var_y = _blur(y**2) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
@@ -75,16 +81,20 @@ def _cropped(
         raise ValueError(
             f"image of {width}x{height} has nothing left inside a border of {border}"
         )
-    rows = slice(border, height - border)
-    columns = slice(border, width - border)
-    return jnp.asarray(image)[:, rows, columns]
+    bottom = height - border
+    right = width - border
+    rows = slice(border, bottom)
+    columns = slice(border, right)
+    pixels = jnp.asarray(image)
+    return pixels[:, rows, columns]
 
 
 def _blur(x: Float[Array, "b h w"]) -> Float[Array, "b h2 w2"]:
     distance = np.arange(WINDOW) - WINDOW // 2
     exponent = -0.5 * distance**2 / SIGMA**2
     weights = np.exp(exponent)
-    taps = jnp.asarray(weights / weights.sum(), jnp.float32)
+    shares = weights / weights.sum()
+    taps = jnp.asarray(shares, jnp.float32)
 
     def blur_row(row: Float[Array, " n"]) -> Float[Array, " m"]:
         return jnp.convolve(row, taps, "valid", precision="highest")

@@ -38,14 +38,17 @@ def lucas_kanade(
     image = current.mean(-1, keepdims=True)
     other = previous.mean(-1, keepdims=True)
     levels = [(image, other)]
+    # smaller ones would be all edge to the window
     while min(image.shape[1:3]) >= 2 * COARSEST:
         image = _half(image)
         other = _half(other)
         levels.append((image, other))
 
-    flow = jnp.zeros((*image.shape[:3], 2))
+    batch, height, width, _ = image.shape
+    flow = jnp.zeros((batch, height, width, 2))
     for image, other in reversed(levels):
-        flow = _enlarge_flow(flow, *image.shape[1:3])
+        _, height, width, _ = image.shape
+        flow = _enlarge_flow(flow, height, width)
         # the level above was right to half a pixel of this one, or nothing can be found
         # here
         flow = refine_flow(
@@ -60,8 +63,10 @@ def lucas_kanade(
 
 
 def _enlarge_flow(flow: Flow, height: int, width: int) -> Flow:
-    factors = jnp.asarray([width / flow.shape[2], height / flow.shape[1]])
-    return resize_linear(flow, height, width) * factors
+    _, old_height, old_width, _ = flow.shape
+    factors = jnp.asarray([width / old_width, height / old_height])
+    enlarged = resize_linear(flow, height, width)
+    return enlarged * factors
 
 
 def _half(image: Float[Array, "b h w 1"]) -> Float[Array, "b h2 w2 1"]:

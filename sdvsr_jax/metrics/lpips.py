@@ -47,7 +47,7 @@ class Pool(NamedTuple):
 
 TRUNKS: dict[str, tuple[tuple[Conv | Fire | Pool, ...], ...]] = {
     "squeeze": (
-        (Conv(0, 64, 3, 2, 0),),
+        (Conv(0, 64, stride=2, padding=0),),
         (Pool(3, ceil=True), Fire(3, 16, 64), Fire(4, 16, 64)),
         (Pool(3, ceil=True), Fire(6, 32, 128), Fire(7, 32, 128)),
         (Pool(3, ceil=True), Fire(9, 48, 192)),
@@ -56,11 +56,8 @@ TRUNKS: dict[str, tuple[tuple[Conv | Fire | Pool, ...], ...]] = {
         (Fire(12, 64, 256),),
     ),
     "alex": (
-        (Conv(0, 64, 11, 4, 2),),
-        (
-            Pool(3),
-            Conv(3, 192, 5, 1, 2),
-        ),
+        (Conv(0, 64, kernel=11, stride=4, padding=2),),
+        (Pool(3), Conv(3, 192, kernel=5, padding=2)),
         (Pool(3), Conv(6, 384)),
         (Conv(8, 256),),
         (Conv(10, 256),),
@@ -88,8 +85,12 @@ class FireModule(nn.Module):
         self.expand3x3 = nn.Conv(self.expand_channels, (3, 3), padding=1)
 
     def __call__(self, x):
-        x = nn.relu(self.squeeze(x))
-        return nn.relu(jnp.concatenate([self.expand1x1(x), self.expand3x3(x)], axis=-1))
+        x = self.squeeze(x)
+        x = nn.relu(x)
+        narrow = self.expand1x1(x)
+        wide = self.expand3x3(x)
+        both = jnp.concatenate([narrow, wide], axis=-1)
+        return nn.relu(both)
 
 
 class Trunk(nn.Module):
@@ -113,38 +114,45 @@ def _apply(
     if isinstance(layer, Pool):
         rows = _max_pool(x, layer, 1)
         return _max_pool(rows, layer, 2)
+    # torchvision's numbers, so that its state dicts fit
     name = f"features_{layer.index}"
     if isinstance(layer, Fire):
-        return FireModule(layer.squeeze, layer.expand, name=name)(x)
+        module = FireModule(layer.squeeze, layer.expand, name=name)
+        return module(x)
     conv = nn.Conv(
         layer.channels,
-        (layer.kernel, layer.kernel),
-        (layer.stride, layer.stride),
-        layer.padding,
+        kernel_size=(layer.kernel, layer.kernel),
+        strides=(layer.stride, layer.stride),
+        padding=layer.padding,
         name=name,
     )
-    return nn.relu(conv(x))
+    x = conv(x)
+    return nn.relu(x)
 
 
 def _max_pool(x: Float[Array, "b h w c"], pool: Pool, axis: int) -> Array:
     """Maxima along one axis, stride 2."""
     rest = x.shape[axis] - pool.size
-    steps = -(-rest // 2) if pool.ceil else rest // 2
+    steps = rest // 2
+    if pool.ceil:
+        steps = -(-rest // 2)
     # ceil mode: the last window may hang over the edge by one pixel
     padding = [(0, 0)] * 4
     padding[axis] = (0, 1)
     padded = jnp.pad(x, padding, constant_values=-jnp.inf)
     # slices, because a window reduction's gradient is a slow scatter on CPUs
-    slices = [
-        jax.lax.slice_in_dim(padded, start, start + 2 * steps + 1, 2, axis)
-        for start in range(pool.size)
-    ]
+    slices = []
+    for start in range(pool.size):
+        stop = start + 2 * steps + 1
+        pixels = jax.lax.slice_in_dim(padded, start, stop, 2, axis)
+        slices.append(pixels)
     return functools.reduce(jnp.maximum, slices)
 
 
 def _unit(features: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    # the constant keeps the gradient finite where every channel is zero
-    length = jnp.sqrt(1e-8 + jnp.sum(features**2, axis=-1, keepdims=True))
+    # a floor under the root keeps the gradient finite where every channel is zero
+    squares = jnp.sum(features**2, axis=-1, keepdims=True)
+    length = jnp.sqrt(1e-8 + squares)
     return features / length
 
 
@@ -153,10 +161,10 @@ def _check(x: Array, net: str) -> None:
         raise ValueError(f"net {net!r}: expected one of {sorted(TRUNKS)}")
     if x.ndim != 4 or x.shape[-1] != 3:
         raise ValueError(f"images {x.shape}: expected [b, H, W, 3]")
-    if min(x.shape[1:3]) < MIN_SIZE:
+    _, height, width, _ = x.shape
+    if min(height, width) < MIN_SIZE:
         raise ValueError(
-            f"images {x.shape[1]}x{x.shape[2]}: LPIPS needs at least "
-            f"{MIN_SIZE}x{MIN_SIZE}"
+            f"images {height}x{width}: LPIPS needs at least {MIN_SIZE}x{MIN_SIZE}"
         )
 
 
@@ -199,9 +207,12 @@ def lpips_features(
     """
     x = jnp.asarray(x, jnp.float32)
     _check(x, net)
-    normal = (x - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
-    taps = Trunk(net).apply({"params": params["net"]}, normal)
-    return [_unit(features) for features in jax.tree.leaves(taps)]
+    centred = x - jnp.asarray(SHIFT)
+    normal = centred / jnp.asarray(SCALE)
+    variables = {"params": params["net"]}
+    taps = Trunk(net).apply(variables, normal)
+    leaves = jax.tree.leaves(taps)
+    return [_unit(features) for features in leaves]
 
 
 def lpips_distance(
@@ -210,9 +221,12 @@ def lpips_distance(
     features_y: list[Float[Array, "b _ _ _"]],
 ) -> Float[Array, " b"]:
     """Returns LPIPS of two images from their `lpips_features`."""
-    total = jnp.zeros(features_x[0].shape[0], jnp.float32)
-    for index, (tap_x, tap_y) in enumerate(zip(features_x, features_y)):
+    batch = len(features_x[0])
+    total = jnp.zeros(batch, jnp.float32)
+    pairs = zip(features_x, features_y)
+    for index, (tap_x, tap_y) in enumerate(pairs):
         head = params["heads"][f"lin{index}"]
         squares = (tap_x - tap_y) ** 2
-        total += jnp.mean(squares @ head, axis=(1, 2))
+        distances = squares @ head
+        total += jnp.mean(distances, axis=(1, 2))
     return total

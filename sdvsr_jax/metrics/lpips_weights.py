@@ -84,15 +84,18 @@ def _key(name: str) -> Key | None:
     layer = _TRUNK.fullmatch(name)
     if layer is None:
         return None
-    parts = layer[2].replace("weight", "kernel").split(".")
-    return ("net", f"features_{layer[1]}", *parts)
+    index, leaf = layer.groups()
+    # `weight`, or behind the name of a convolution of a Fire module
+    parts = leaf.replace("weight", "kernel").split(".")
+    return ("net", f"features_{index}", *parts)
 
 
 def _layout(value: np.ndarray) -> np.ndarray:
     """OIHW -> HWIO; a head [1, c, 1, 1] -> [c]."""
     if value.ndim != 4:
         return value
-    if value.shape[0] == 1 and value.shape[2:] == (1, 1):
+    outputs, _, *size = value.shape
+    if outputs == 1 and size == [1, 1]:
         return value[0, :, 0, 0]
     return value.transpose(2, 3, 1, 0)
 
@@ -121,4 +124,5 @@ def _shape_faults(leaves: dict[Key, np.ndarray], net: str) -> Iterator[str]:
         elif key not in leaves:
             yield f"missing {name}"
         elif leaves[key].shape != expected[key]:
-            yield f"{name} has shape {leaves[key].shape}, expected {expected[key]}"
+            shape = leaves[key].shape
+            yield f"{name} has shape {shape}, expected {expected[key]}"

@@ -34,7 +34,8 @@ def niqe(image: Float[ArrayLike, "H W 3"]) -> float:
       ValueError: fewer than two whole blocks of 96x96.
     """
     # the pristine model was fitted on rounded luma
-    gray = np.round(np.asarray(luma(image), np.float64))
+    exact = np.asarray(luma(image), np.float64)
+    gray = np.round(exact)
     height, width = gray.shape
     rows = height // BLOCK
     columns = width // BLOCK
@@ -42,12 +43,17 @@ def niqe(image: Float[ArrayLike, "H W 3"]) -> float:
         raise ValueError(
             f"image of {width}x{height}: NIQE needs two blocks of {BLOCK}x{BLOCK}"
         )
-    gray = gray[: rows * BLOCK, : columns * BLOCK]
+    bottom = rows * BLOCK
+    right = columns * BLOCK
+    gray = gray[:bottom, :right]
     pristine = _pristine()
     window = pristine["gaussian_window"]
     fine = _describe_blocks(gray, BLOCK, window)
-    coarse = _describe_blocks(_half(gray), BLOCK // 2, window)
-    return _distance(np.concatenate([fine, coarse], axis=1), pristine)
+    # the same blocks of the scene, at half the size
+    half = _half(gray)
+    coarse = _describe_blocks(half, BLOCK // 2, window)
+    features = np.concatenate([fine, coarse], axis=1)
+    return _distance(features, pristine)
 
 
 def _describe_blocks(
@@ -55,7 +61,8 @@ def _describe_blocks(
 ) -> Float[np.ndarray, "blocks 18"]:
     normal = _normalise(gray, window)
     blocks = rearrange(normal, "(r y) (c x) -> (r c) y x", y=size, x=size)
-    return np.stack([_describe(block) for block in blocks])
+    features = [_describe(block) for block in blocks]
+    return np.stack(features)
 
 
 @functools.cache
@@ -70,9 +77,13 @@ def _distance(
     complete = features[~is_blank]
     if len(complete) < 2:
         return math.nan  # a flat image has no texture to judge
-    difference = pristine["mean"] - np.nanmean(features, axis=0)
+    # means of all numbers there are, covariances of complete blocks only, as MATLAB's
+    # nanmean and nancov take them
+    mean = np.nanmean(features, axis=0)
+    difference = pristine["mean"] - mean
     covariance = np.cov(complete, rowvar=False)
-    mean_covariance = (pristine["covariance"] + covariance) / 2
+    covariances = pristine["covariance"] + covariance
+    mean_covariance = covariances / 2
     inverse = np.linalg.pinv(mean_covariance)
     square = difference @ inverse @ difference
     return float(np.sqrt(square))
@@ -104,13 +115,15 @@ def _half(gray: np.ndarray) -> np.ndarray:
     """MATLAB's imresize by 1/2: antialiased bicubic, the image mirrored at edges."""
     # wider than the kernel's reach of 4, and even, so that pairs of pixels stay pairs
     margin = 8
-    padded = np.pad(gray, margin, mode="symmetric").astype(np.float32)
+    padded = np.pad(gray, margin, mode="symmetric")
+    padded = padded.astype(np.float32)
     height, width = padded.shape
     size = (height // 2, width // 2)
-    small = np.asarray(jax.image.resize(padded, size, "cubic", antialias=True))
+    small = jax.image.resize(padded, size, "cubic", antialias=True)
+    small = np.asarray(small).astype(np.float64)
     half_margin = margin // 2
     inner = slice(half_margin, -half_margin)
-    return small.astype(np.float64)[inner, inner]
+    return small[inner, inner]
 
 
 def _describe(block: np.ndarray) -> list[float]:
@@ -120,12 +133,16 @@ def _describe(block: np.ndarray) -> list[float]:
     products.
     """
     alpha, left, right = _fit(block)
-    numbers = [alpha, (left + right) / 2]
+    width = (left + right) / 2
+    numbers = [alpha, width]
     for shift in SHIFTS:
         neighbours = np.roll(block, shift, axis=(0, 1))
         alpha, left, right = _fit(block * neighbours)
-        scale = math.gamma(2 / alpha) / math.gamma(1 / alpha)
-        numbers += [alpha, (right - left) * scale, left, right]
+        second = math.gamma(2 / alpha)
+        first = math.gamma(1 / alpha)
+        scale = second / first
+        mean = (right - left) * scale
+        numbers += [alpha, mean, left, right]
     return numbers
 
 
@@ -145,20 +162,28 @@ def _fit(values: np.ndarray) -> tuple[float, float, float]:
     second_moment = np.mean(values**2)
     moment = first_moment**2 / second_moment
     # of the skew: 1 where both sides are as wide
-    numerator = (ratio**3 + 1) * (ratio + 1)
+    cube = ratio**3
+    numerator = (cube + 1) * (ratio + 1)
     denominator = (ratio**2 + 1) ** 2
     moment *= numerator / denominator
+    # the shape has no formula: it is looked up by its moment
     alphas, moments = _moments()
-    error = (moments - moment) ** 2
+    difference = moments - moment
+    error = difference**2
     nearest = np.argmin(error)
     alpha = float(alphas[nearest])
-    quotient = math.gamma(1 / alpha) / math.gamma(3 / alpha)
+    first = math.gamma(1 / alpha)
+    third = math.gamma(3 / alpha)
+    quotient = first / third
     width = math.sqrt(quotient)
-    return alpha, float(left) * width, float(right) * width
+    left_width = float(left) * width
+    right_width = float(right) * width
+    return alpha, left_width, right_width
 
 
 def _root_mean_square(values: np.ndarray) -> np.floating:
-    return np.sqrt(np.mean(values**2))
+    mean = np.mean(values**2)
+    return np.sqrt(mean)
 
 
 @functools.cache

@@ -21,6 +21,9 @@ def phase_pattern(
     without a pattern, up to the noise of the means.
 
     Args:
+      sr, base: frames in [-1, 1], rounded to 8 bit here; base is the bicubic frame or
+        the truth.
+      scale: side of a cell, pixels.
       limit: levels at which differences are cut off: edges and texture, which are far
         from bicubic and have no phase, then leave less noise. None: not at all.
     """

@@ -29,7 +29,8 @@ def tlp(
 
 def tof(flow_sr: Flow, flow_hr: Flow) -> Float[Array, " b"]:
     """Returns the mean end-point difference of two flows, pixels (Chu et al. 2020)."""
-    distance = jnp.linalg.norm(flow_sr - flow_hr, axis=-1)
+    difference = flow_sr - flow_hr
+    distance = jnp.linalg.norm(difference, axis=-1)
     return distance.mean((1, 2))
 
 
@@ -43,14 +44,18 @@ def visible(forward: Flow, backward: Flow) -> Mask:
       forward: current -> previous; `backward`: previous -> current.
     """
     back = warp(backward, forward)
+    # there and back again: 0 where the same thing is seen
     gap = _squared_length(forward + back)
     lengths = _squared_length(forward) + _squared_length(back)
-    is_consistent = gap < RELATIVE * lengths + ABSOLUTE
-    return is_consistent * inside(forward).astype(jnp.float32)
+    tolerance = RELATIVE * lengths + ABSOLUTE
+    is_consistent = gap < tolerance
+    is_inside = inside(forward)
+    return is_consistent * is_inside.astype(jnp.float32)
 
 
 def _squared_length(flow: Flow) -> Mask:
-    return jnp.square(flow).sum(-1, keepdims=True)
+    squares = jnp.square(flow)
+    return squares.sum(-1, keepdims=True)
 
 
 def warping_error(
@@ -58,19 +63,27 @@ def warping_error(
 ) -> Float[Array, " b"]:
     """Returns the mean squared RGB difference from the warped previous frame.
 
-    In squared units of [0, 1], where `mask` is 1. ``flow`` and ``mask`` come from the
-    ground truth (or LR) frames, so that every method is warped alike.
+    In squared units of [0, 1], where `mask` is 1; frames are in [-1, 1], rounded to 8
+    bit here, ``flow`` in their pixels. ``flow`` and ``mask`` come from the ground truth
+    (or LR) frames, so that every method is warped alike.
     """
     warped = warp(to_levels(prev_sr), flow)
     difference = (to_levels(sr) - warped) / PEAK
-    error = jnp.square(difference).mean(-1, keepdims=True) * mask
-    area = jnp.maximum(mask.sum((1, 2, 3)), 1)
-    return error.sum((1, 2, 3)) / area
+    squares = jnp.square(difference)
+    error = squares.mean(-1, keepdims=True) * mask
+    # a pixel at least: 0, not NaN, where nothing is visible
+    area = mask.sum((1, 2, 3))
+    area = jnp.maximum(area, 1)
+    total = error.sum((1, 2, 3))
+    return total / area
 
 
 def frame_change(
     sr: Float[ArrayLike, "b H W 3"], prev_sr: Float[ArrayLike, "b H W 3"]
 ) -> Float[Array, " b"]:
-    """Returns the mean absolute RGB difference of two 8-bit frames, in levels."""
+    """Returns the mean absolute RGB difference of two frames in [-1, 1], rounded to 8
+    bit here, in levels.
+    """
     difference = to_levels(sr) - to_levels(prev_sr)
-    return jnp.abs(difference).mean((1, 2, 3))
+    change = jnp.abs(difference)
+    return change.mean((1, 2, 3))

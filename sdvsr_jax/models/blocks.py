@@ -56,7 +56,12 @@ class DownBlock(ConditionedBlock):
         # only the first ResNet sees another width
         widths = [self.in_channels] + [self.channels] * (num_layers - 1)
         self.resnets = [
-            ResnetBlock(width, self.channels, self.config, self.dtype)
+            ResnetBlock(
+                in_channels=width,
+                channels=self.channels,
+                config=self.config,
+                dtype=self.dtype,
+            )
             for width in widths
         ]
         self.attentions = _transformers(self, num_layers)
@@ -91,7 +96,13 @@ class MidBlock(ConditionedBlock):
     def setup(self) -> None:
         width = self.channels
         self.resnets = [
-            ResnetBlock(width, width, self.config, self.dtype) for _ in range(2)
+            ResnetBlock(
+                in_channels=width,
+                channels=width,
+                config=self.config,
+                dtype=self.dtype,
+            )
+            for _ in range(2)
         ]
         self.attentions = _transformers(self, 1)
 
@@ -118,9 +129,15 @@ class UpBlock(ConditionedBlock):
 
     def setup(self) -> None:
         num_layers = len(self.skip_channels)
+        # only the first ResNet sees another width, apart from the skips
         inputs = [self.in_channels] + [self.channels] * (num_layers - 1)
         self.resnets = [
-            ResnetBlock(width + skip, self.channels, self.config, self.dtype)
+            ResnetBlock(
+                in_channels=width + skip,
+                channels=self.channels,
+                config=self.config,
+                dtype=self.dtype,
+            )
             for width, skip in zip(inputs, self.skip_channels)
         ]
         self.attentions = _transformers(self, num_layers)
@@ -133,12 +150,14 @@ class UpBlock(ConditionedBlock):
     ) -> Features:
         """Takes its skips from the end of the list."""
         for i, resnet in enumerate(self.resnets):
-            both = jnp.concatenate([x, skips.pop()], -1)
+            skip = skips.pop()
+            both = jnp.concatenate([x, skip], -1)
             x = resnet(both, shifts[i])
             if self.attentions:
                 x = self.attentions[i](x, prompt[i])
         for upsampler in self.upsamplers:
-            height, width = skips[-1].shape[1:3]
+            # not always twice as large: a stride rounded odd sizes up
+            _, height, width, _ = skips[-1].shape
             x = upsampler(x, height, width)
         return x
 
@@ -169,7 +188,12 @@ class Encoder(nn.Module):
             )
             for i in range(last + 1)
         ]
-        self.mid_block = MidBlock(widths[-1], c.attention[-1], c, self.dtype)
+        self.mid_block = MidBlock(
+            channels=widths[-1],
+            attention=c.attention[-1],
+            config=c,
+            dtype=self.dtype,
+        )
 
     def conditioned_blocks(self) -> list[ConditionedBlock]:
         """All blocks that depend on timestep and prompt, in the order of their use."""
@@ -189,8 +213,8 @@ class Encoder(nn.Module):
         """The inverse: per block, a shift for each of its ResNets."""
         blocks = self.conditioned_blocks()
         widths = [block.channels for block in blocks for _ in block.resnets]
-        ends = list(itertools.accumulate(widths))
-        parts = iter(jnp.split(time_shifts, ends[:-1], -1))
+        *ends, _ = itertools.accumulate(widths)
+        parts = iter(jnp.split(time_shifts, ends, -1))
         return [[next(parts) for _ in block.resnets] for block in blocks]
 
     def precompute_prompt(self, text: Float[Array, "b t d"]) -> PyTree:
@@ -205,8 +229,10 @@ class Encoder(nn.Module):
         """
         # in the latents' precision: the image may come in another
         image = image.astype(latents.dtype)
-        x = jnp.concatenate([latents, image], -1).astype(self.dtype)
-        return self.conv_in(space_to_depth(x, self.config.patch))
+        x = jnp.concatenate([latents, image], -1)
+        x = x.astype(self.dtype)
+        patches = space_to_depth(x, self.config.patch)
+        return self.conv_in(patches)
 
     def encode(
         self, x: Features, shifts: list[Shifts], prompt: PyTree
@@ -217,7 +243,8 @@ class Encoder(nn.Module):
         for i, block in enumerate(self.down_blocks):
             x, new_skips = block(x, shifts[i], prompt[i])
             skips += new_skips
-        return self.mid_block(x, shifts[mid], prompt[mid]), skips
+        x = self.mid_block(x, shifts[mid], prompt[mid])
+        return x, skips
 
 
 def skip_channels(config: UNetConfig) -> list[int]:
@@ -237,6 +264,11 @@ def _transformers(
     if block.attention == "none":
         return []
     return [
-        Transformer(block.channels, block.config, block.attention, block.dtype)
+        Transformer(
+            channels=block.channels,
+            config=block.config,
+            kind=block.attention,
+            dtype=block.dtype,
+        )
         for _ in range(count)
     ]

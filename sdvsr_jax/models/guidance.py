@@ -45,11 +45,15 @@ class ConditionEmbedding(nn.Module):
 
     def __call__(self, image: SRFrame, validity: Mask) -> Features:
         if self.guidance.mask_channel:
-            image = jnp.concatenate([image, validity.astype(image.dtype)], -1)
-        x = space_to_depth(image.astype(self.dtype), self.guidance.condition_fold)
-        x = nn.silu(self.conv_in(x))
+            validity = validity.astype(image.dtype)
+            image = jnp.concatenate([image, validity], -1)
+        x = image.astype(self.dtype)
+        x = space_to_depth(x, self.guidance.condition_fold)
+        x = self.conv_in(x)
+        x = nn.silu(x)
         for block in self.blocks:
-            x = nn.silu(block(x))
+            x = block(x)
+            x = nn.silu(x)
         return self.conv_out(x)
 
 
@@ -98,8 +102,12 @@ class ControlNet(Encoder):
         prompt: PyTree,
     ) -> tuple[list[Features], Features]:
         """Residuals for the U-Net's skips (also of conv_in) and for its mid output."""
-        x = self.embed(latents, image) + condition
-        mid, skips = self.encode(x, self.split_shifts(time_shifts), prompt)
+        x = self.embed(latents, image)
+        # behind the first convolution: the first skip holds the condition already
+        x = x + condition
+        shifts = self.split_shifts(time_shifts)
+        mid, skips = self.encode(x, shifts, prompt)
         pairs = zip(self.controlnet_down_blocks, skips)
-        residuals = [block(skip) for block, skip in pairs]
-        return residuals, self.controlnet_mid_block(mid)
+        of_skips = [block(skip) for block, skip in pairs]
+        of_mid = self.controlnet_mid_block(mid)
+        return of_skips, of_mid

@@ -28,19 +28,23 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features) -> Features:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        # squares of 16-bit activations would overflow or lose their digits
         exact = x.astype(jnp.float32)
         squares = jnp.square(exact)
         mean_square = jnp.mean(squares, -1, keepdims=True)
         # 1e-6: black pixels stay finite
         gain = jax.lax.rsqrt(mean_square + 1e-6)
-        normal = x * gain.astype(x.dtype)
-        return normal * scale.astype(x.dtype)
+        gain = gain.astype(x.dtype)
+        scale = scale.astype(x.dtype)
+        normal = x * gain
+        return normal * scale
 
 
 class GroupNorm(nn.Module):
-    """Zero mean and unit variance over each group of channels of a frame (Wu and He
-    2018), then scale and bias.
+    """(x - E[x]) / sqrt(Var[x] + epsilon) * scale + bias, over each group of channels
+    of a frame (Wu and He 2018).
 
     Mean and variance in one pass over x, in float32. Near-constant frames occur, so
     sums are taken of the distance to the middle pixel: of x itself, E[x^2] - E[x]^2
@@ -55,8 +59,9 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Features) -> Features:
         _, height, width, channels = x.shape
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        shape = (channels,)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
         scale = scale.astype(jnp.float32)
         bias = bias.astype(jnp.float32)
         exact = x.astype(jnp.float32)
@@ -65,7 +70,8 @@ class GroupNorm(nn.Module):
         centre = exact[:, middle_row, middle_column]
         distance = exact - centre[:, None, None]
         first_sums = _sums_of_rows(distance)
-        second_sums = _sums_of_rows(jnp.square(distance))
+        squares = jnp.square(distance)
+        second_sums = _sums_of_rows(squares)
         # the barrier keeps both sums of a row in the one kernel that reads x
         sums = jax.lax.optimization_barrier((first_sums, second_sums))
         mean, variance = self._of_groups(centre, sums, width)
@@ -74,6 +80,7 @@ class GroupNorm(nn.Module):
         gain = self._per_channel(gain, channels)
         gain = gain * scale
         offset = bias - mean * gain
+        # all of a channel's constants in two numbers: one product and one sum a pixel
         scaled = exact * gain[:, None, None]
         y = scaled + offset[:, None, None]
         return y.astype(self.dtype)
@@ -104,25 +111,30 @@ class GroupNorm(nn.Module):
         # in common
         centre = centre.reshape(shape)
         first_centre = centre[..., :1]
-        step = (centre - first_centre)[..., None]
+        step = centre - first_centre
+        step = step[..., None]
         row_steps = step * width
         shifted = distances + row_steps
+        # (d + s)^2 = d^2 + s (2 d + s), summed over a row
         doubled = 2 * distances + row_steps
-        shifted_squares = squares + step * doubled
+        change = step * doubled
+        shifted_squares = squares + change
         count = height * width * size
         offset = _sums_of_groups(shifted) / count
-        square = _sums_of_groups(shifted_squares) / count
-        variance = square - jnp.square(offset)
+        mean_square = _sums_of_groups(shifted_squares) / count
+        variance = mean_square - jnp.square(offset)
         # rounding must not make it negative where the middle is far from everything
         # else
         variance = jnp.maximum(variance, 0)
-        mean = centre[..., 0] + offset
+        first_centre = centre[..., 0]
+        mean = first_centre + offset
         return mean, variance
 
 
 def _sums_of_groups(x: Float[Array, "b g s h"]) -> Float[Array, "b g"]:
     batch, groups, _, _ = x.shape
-    return x.reshape(batch, groups, -1).sum(-1)
+    members = x.reshape(batch, groups, -1)
+    return members.sum(-1)
 
 
 def _sums_of_rows(x: Features) -> Float[Array, "b c h"]:
@@ -137,7 +149,9 @@ def _sums_of_rows(x: Features) -> Float[Array, "b c h"]:
 
 def norm(kind: NormKind, groups: int, epsilon: float, dtype: DTypeLike) -> nn.Module:
     """GroupNorm with torch's statistics, or RMSNorm."""
-    return RMSNorm() if kind == "rms" else GroupNorm(groups, epsilon, dtype)
+    if kind == "rms":
+        return RMSNorm()
+    return GroupNorm(groups, epsilon, dtype)
 
 
 def timestep_sinusoid(
@@ -150,7 +164,8 @@ def timestep_sinusoid(
     half = channels // 2
     index = jnp.arange(half, dtype=jnp.float32)
     slope = -math.log(10000)
-    frequencies = jnp.exp(slope * index / half)
+    exponents = slope * index / half
+    frequencies = jnp.exp(exponents)
     times = timesteps.astype(jnp.float32)
     angles = times[:, None] * frequencies
     cosines = jnp.cos(angles)
@@ -169,7 +184,9 @@ class TimestepEmbedding(nn.Module):
 
     def __call__(self, timesteps: Int[Array, " n"]) -> Float[Array, "n d"]:
         x = timestep_sinusoid(timesteps, self.channels)
-        return self.linear_2(nn.silu(self.linear_1(x)))
+        x = self.linear_1(x)
+        x = nn.silu(x)
+        return self.linear_2(x)
 
 
 class ResnetBlock(nn.Module):
@@ -181,26 +198,37 @@ class ResnetBlock(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        c = self.config
-        # 1e-5 here and 1e-6 in the transformers, as published
-        self.norm1 = norm(c.norm, c.num_groups, 1e-5, self.dtype)
+        self.norm1 = self._norm()
         self.conv1 = conv(self.channels, dtype=self.dtype)
+        # in float32: it runs once per model, and its sum with a bias is rounded once
         self.time_emb_proj = nn.Dense(self.channels)
-        self.norm2 = norm(c.norm, c.num_groups, 1e-5, self.dtype)
+        self.norm2 = self._norm()
         self.conv2 = conv(self.channels, dtype=self.dtype)
         if self.in_channels != self.channels:
             self.conv_shortcut = conv(self.channels, kernel=1, dtype=self.dtype)
 
+    def _norm(self) -> nn.Module:
+        # 1e-5 here and 1e-6 in the transformers, as published
+        return norm(
+            self.config.norm,
+            self.config.num_groups,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+
     def precompute_shift(self, embedding: Float[Array, "n d"]) -> Float[Array, "n c"]:
         """Returns the shift for each of n timesteps, the bias of `conv1` included."""
-        shift = self.time_emb_proj(nn.silu(embedding))
+        x = nn.silu(embedding)
+        shift = self.time_emb_proj(x)
         return self.conv1.shifted(shift)
 
     def __call__(self, x: Features, time_shift: Float[Array, "n c"]) -> Features:
         """n is 1 (one timestep for all rows) or b."""
-        h = nn.silu(self.norm1(x))
+        h = self.norm1(x)
+        h = nn.silu(h)
         h = self.conv1(h, time_shift)
-        h = nn.silu(self.norm2(h))
+        h = self.norm2(h)
+        h = nn.silu(h)
         h = self.conv2(h)
         if self.in_channels != self.channels:
             x = self.conv_shortcut(x)
@@ -215,23 +243,29 @@ class CrossAttention(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.to_q = Dense(self.channels, use_bias=False, dtype=self.dtype)
-        self.to_k = Dense(self.channels, use_bias=False, dtype=self.dtype)
-        self.to_v = Dense(self.channels, use_bias=False, dtype=self.dtype)
+        self.to_q = self._projection()
+        self.to_k = self._projection()
+        self.to_v = self._projection()
         self.to_out_0 = Dense(self.channels, dtype=self.dtype)
+
+    def _projection(self) -> Dense:
+        return Dense(self.channels, use_bias=False, dtype=self.dtype)
 
     def _heads(self, x: Array) -> Array:
         return rearrange(x, "b t (n d) -> b t n d", n=self.num_heads)
 
     def keys_values(self, context: Float[Array, "b t d"]) -> tuple[Array, Array]:
         """Keys and values [b, t, heads, d]."""
-        return self._heads(self.to_k(context)), self._heads(self.to_v(context))
+        keys = self._heads(self.to_k(context))
+        values = self._heads(self.to_v(context))
+        return keys, values
 
     def __call__(
         self, x: Float[Array, "b t c"], keys_values: tuple[Array, Array]
     ) -> Float[Array, "b t c"]:
         batch = len(x)
-        q = self._heads(self.to_q(x))
+        queries = self.to_q(x)
+        q = self._heads(queries)
         keys, values = keys_values
         # the prompt's are computed once, and the same for all rows of the batch
         k = _for_all_rows(keys, batch, q.dtype)
@@ -242,8 +276,10 @@ class CrossAttention(nn.Module):
 
 
 def _for_all_rows(x: Array, batch: int, dtype: DTypeLike) -> Array:
-    shape = (batch, *x.shape[1:])
-    return jnp.broadcast_to(x.astype(dtype), shape)
+    _, *sizes = x.shape
+    shape = (batch, *sizes)
+    x = x.astype(dtype)
+    return jnp.broadcast_to(x, shape)
 
 
 class GEGLU(nn.Module):
@@ -261,8 +297,10 @@ class GEGLU(nn.Module):
         value, gate = jnp.split(both, 2, -1)
         gate = gate.astype(jnp.float32)
         # by erf: flax's form takes erfc, two branches and an exponential on a GPU
-        share = 0.5 + 0.5 * jax.lax.erf(gate * math.sqrt(0.5))
-        gated = value * (gate * share)
+        sign = jax.lax.erf(gate * math.sqrt(0.5))
+        share = 0.5 + 0.5 * sign
+        activation = gate * share
+        gated = value * activation
         return gated.astype(self.dtype)
 
 
@@ -277,7 +315,8 @@ class FeedForward(nn.Module):
         self.net_2 = Dense(self.channels, dtype=self.dtype)
 
     def __call__(self, x: Float[Array, "b t c"]) -> Float[Array, "b t c"]:
-        return self.net_2(self.net_0(x))
+        h = self.net_0(x)
+        return self.net_2(h)
 
 
 class TransformerBlock(nn.Module):
@@ -294,12 +333,20 @@ class TransformerBlock(nn.Module):
         self.norm1 = self._layer_norm()
         self.norm2 = self._layer_norm()
         self.norm3 = self._layer_norm()
-        self.attn1 = CrossAttention(self.channels, self.num_heads, self.dtype)
-        self.attn2 = CrossAttention(self.channels, self.num_heads, self.dtype)
+        self.attn1 = self._attention()
+        self.attn2 = self._attention()
         self.ff = FeedForward(self.channels, self.dtype)
+
+    def _attention(self) -> CrossAttention:
+        return CrossAttention(
+            channels=self.channels,
+            num_heads=self.num_heads,
+            dtype=self.dtype,
+        )
 
     def _layer_norm(self) -> nn.LayerNorm:
         return nn.LayerNorm(
+            # torch's; flax has 1e-6
             epsilon=1e-5,
             dtype=self.dtype,
             use_fast_variance=False,
@@ -307,8 +354,13 @@ class TransformerBlock(nn.Module):
 
     def precompute_prompt(self, text: Float[Array, "b t d"]) -> tuple[PyTree, PyTree]:
         """Keys and values of the prompt; None for attn1 where it is self-attention."""
-        first = self.attn1.keys_values(text) if self.kind == "cross" else None
-        return first, self.attn2.keys_values(text)
+        first = None
+        # then both attend to the text: the published model has self-attention in its
+        # deepest level only
+        if self.kind == "cross":
+            first = self.attn1.keys_values(text)
+        second = self.attn2.keys_values(text)
+        return first, second
 
     def __call__(
         self, x: Float[Array, "b t c"], prompt: tuple[PyTree, PyTree]
@@ -337,13 +389,18 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        self.norm = norm(c.norm, c.num_groups, 1e-6, self.dtype)
+        self.norm = norm(
+            c.norm,
+            c.num_groups,
+            epsilon=1e-6,
+            dtype=self.dtype,
+        )
         self.proj_in = Dense(self.channels, dtype=self.dtype)
         self.transformer_blocks_0 = TransformerBlock(
-            self.channels,
-            c.num_heads,
-            self.kind,
-            self.dtype,
+            channels=self.channels,
+            num_heads=c.num_heads,
+            kind=self.kind,
+            dtype=self.dtype,
         )
         self.proj_out = Dense(self.channels, dtype=self.dtype)
 
@@ -357,7 +414,8 @@ class Transformer(nn.Module):
         tokens = self.proj_in(tokens)
         tokens = self.transformer_blocks_0(tokens, prompt)
         change = self.proj_out(tokens)
-        return x + change.reshape(x.shape)
+        change = change.reshape(x.shape)
+        return x + change
 
 
 class Downsample(nn.Module):
@@ -380,7 +438,7 @@ class Upsample(nn.Module):
     dtype: DTypeLike
 
     def setup(self) -> None:
-        self.conv = UpsampledConv(self.channels, True, self.dtype)
+        self.conv = UpsampledConv(self.channels, use_bias=True, dtype=self.dtype)
 
     def __call__(self, x: Features, height: int, width: int) -> Features:
         return self.conv(x, height, width)

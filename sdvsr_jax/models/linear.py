@@ -31,18 +31,21 @@ class Conv(nn.Module):
         """``bias`` takes the place of the layer's, one for all rows or one each."""
         kernel, dimensions = kernel_of(self, x.shape[-1])
         margin = self.kernel // 2
+        padding = (margin, margin)
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
-            (self.stride, self.stride),
-            [(margin, margin), (margin, margin)],
+            window_strides=(self.stride, self.stride),
+            padding=[padding, padding],
             dimension_numbers=dimensions,
         )
         if not self.use_bias:
             return y
+        # asked for in any case, so that the layer always has the parameter
         layer_bias = self.param("bias", nn.initializers.zeros, (self.features,))
         bias = layer_bias if bias is None else bias[:, None, None]
-        return y + bias.astype(self.dtype)
+        bias = bias.astype(self.dtype)
+        return y + bias
 
     def shifted(self, shift: Float[Array, "n c"]) -> Float[Array, "n c"]:
         """Returns the bias plus ``shift``, for `__call__`: a GPU's convolution adds one
@@ -50,7 +53,8 @@ class Conv(nn.Module):
         """
         # while parameters are made there is no bias yet
         if not self.is_initializing():
-            shift = shift + jnp.asarray(self.get_variable("params", "bias"))
+            bias = self.get_variable("params", "bias")
+            shift = shift + jnp.asarray(bias)
         return shift.astype(self.dtype)
 
 
@@ -65,7 +69,14 @@ def conv(
 ) -> Conv:
     """A `Conv`; ``zero``: starts at zero."""
     init = nn.initializers.zeros if zero else KERNEL_INIT
-    return Conv(features, kernel, stride, bias, init, dtype)
+    return Conv(
+        features=features,
+        kernel=kernel,
+        stride=stride,
+        use_bias=bias,
+        kernel_init=init,
+        dtype=dtype,
+    )
 
 
 def kernel_of(
@@ -86,7 +97,8 @@ def stored(module: nn.Module, name: str) -> Array | None:
     """Returns a parameter that only `prepare.prepare` makes; None in a raw tree."""
     if not module.has_variable("params", name):
         return None
-    return jnp.asarray(module.get_variable("params", name))
+    leaf = module.get_variable("params", name)
+    return jnp.asarray(leaf)
 
 
 class Dense(nn.Module):
@@ -98,13 +110,17 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
+        init = nn.initializers.lecun_normal()
         shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        y = x.astype(self.dtype) @ jnp.asarray(kernel).astype(self.dtype)
+        kernel = jnp.asarray(self.param("kernel", init, shape))
+        x = x.astype(self.dtype)
+        kernel = kernel.astype(self.dtype)
+        y = x @ kernel
         if not self.use_bias:
             return y
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return y + bias.astype(self.dtype)
+        bias = bias.astype(self.dtype)
+        return y + bias
 
 
 class UpsampledConv(nn.Module):
@@ -120,8 +136,10 @@ class UpsampledConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Features, height: int, width: int) -> Features:
-        kernel, dimensions = kernel_of(self, x.shape[-1])
-        phases = stored(self, "phases" if dimensions == HWIO else "phases_ohwi")
+        channels = x.shape[-1]
+        kernel, dimensions = kernel_of(self, channels)
+        phases_name = "phases" if dimensions == HWIO else "phases_ohwi"
+        phases = stored(self, phases_name)
         kernel = kernel.astype(self.dtype)
         x = x.astype(self.dtype)
         y = upsampled_conv(x, kernel, height, width, dimensions, phases)

@@ -46,8 +46,8 @@ class Restorer(nn.Module):
     def setup(self) -> None:
         c = self.config
         self.conv_in = conv(c.channels, dtype=self.dtype)
-        blocks = range(c.num_blocks)
-        self.blocks = [LeakyBlock(c.channels, self.dtype) for _ in blocks]
+        numbers = range(c.num_blocks)
+        self.blocks = [LeakyBlock(c.channels, self.dtype) for _ in numbers]
         # all output phases start at zero, so none is ahead of another
         width = IMAGE_CHANNELS + c.memory_channels
         self.conv_out = conv(width, zero=True, dtype=self.dtype)
@@ -60,15 +60,18 @@ class Restorer(nn.Module):
         images = jnp.concatenate([lr, change, validity], -1)
         cells = space_to_depth(images, FOLD)
         x = jnp.concatenate([cells, memory], -1)
-        x = self.conv_in(x.astype(self.dtype))
+        x = x.astype(self.dtype)
+        x = self.conv_in(x)
         for block in self.blocks:
             x = block(x)
-        y = self.conv_out(x).astype(jnp.float32)
+        y = self.conv_out(x)
+        y = y.astype(jnp.float32)
         of_image = y[..., :IMAGE_CHANNELS]
         of_memory = y[..., IMAGE_CHANNELS:]
         image = depth_to_space(of_image, FOLD)
         residual = image[..., :3]
-        amount = jax.nn.sigmoid(image[..., 3:])
+        advice = image[..., 3:]
+        amount = jax.nn.sigmoid(advice)
         # bounded, so that the memory cannot grow from frame to frame
         next_memory = jnp.tanh(of_memory)
         return Repair(residual, amount, next_memory)

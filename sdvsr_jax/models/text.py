@@ -16,6 +16,7 @@ import numpy as np
 from sdvsr_jax.types import Array, Float, Int, Params
 
 NUM_TOKENS = 77
+# Numbers of the published vocabulary.
 BEGIN = 49406
 END = 49407
 PAD = 0
@@ -57,7 +58,8 @@ class TextConfig:
                 f"text encoder config lacks {lacks}, expected a CLIPTextModel "
                 "config.json"
             )
-        return cls(**{name: data[name] for name in names})
+        fields = {name: data[name] for name in names}
+        return cls(**fields)
 
 
 def empty_prompt_embeds(params: Params, config: TextConfig) -> Float[Array, "1 77 c"]:
@@ -68,7 +70,8 @@ def empty_prompt_embeds(params: Params, config: TextConfig) -> Float[Array, "1 7
     ids = jnp.asarray(EMPTY_PROMPT)
     # once per checkpoint, so precision is worth more than time
     with jax.default_matmul_precision("highest"):
-        return jnp.asarray(encoder.apply({"params": params}, ids))
+        embeds = encoder.apply({"params": params}, ids)
+    return jnp.asarray(embeds)
 
 
 class TextEncoder(nn.Module):
@@ -108,15 +111,19 @@ class Embeddings(nn.Module):
         self.position_embedding = nn.Embed(c.max_position_embeddings, c.hidden_size)
 
     def __call__(self, ids: Int[Array, "b n"]) -> Float[Array, "b n c"]:
-        positions = jnp.arange(ids.shape[1])
-        return self.token_embedding(ids) + self.position_embedding(positions)
+        _, length = ids.shape
+        positions = jnp.arange(length)
+        tokens = self.token_embedding(ids)
+        places = self.position_embedding(positions)
+        return tokens + places
 
 
 class Layers(nn.Module):
     config: TextConfig
 
     def setup(self) -> None:
-        self.layers = [Layer(self.config) for _ in range(self.config.num_hidden_layers)]
+        numbers = range(self.config.num_hidden_layers)
+        self.layers = [Layer(self.config) for _ in numbers]
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
         for layer in self.layers:
@@ -136,8 +143,10 @@ class Layer(nn.Module):
         self.mlp = MLP(self.config)
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
-        x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
+        h = self.layer_norm1(x)
+        x = x + self.self_attn(h)
+        h = self.layer_norm2(x)
+        return x + self.mlp(h)
 
 
 class CausalAttention(nn.Module):
@@ -162,7 +171,8 @@ class CausalAttention(nn.Module):
         v = self.v_proj(x).reshape(heads)
         # no mask for the padding: the published encoder attends to it
         out = jax.nn.dot_product_attention(q, k, v, is_causal=True)
-        return self.out_proj(out.reshape(x.shape))
+        joined = out.reshape(x.shape)
+        return self.out_proj(joined)
 
 
 class MLP(nn.Module):
@@ -173,5 +183,6 @@ class MLP(nn.Module):
         self.fc2 = nn.Dense(self.config.hidden_size)
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
-        x = nn.gelu(self.fc1(x), approximate=False)
-        return self.fc2(x)
+        h = self.fc1(x)
+        h = nn.gelu(h, approximate=False)
+        return self.fc2(h)

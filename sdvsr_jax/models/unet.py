@@ -34,8 +34,14 @@ class UNet(Encoder):
             )
             for i, width in enumerate(widths)
         ]
-        self.conv_norm_out = norm(c.norm, c.num_groups, 1e-5, self.dtype)
-        self.conv_out = conv(c.latent_channels * c.patch**2, dtype=self.dtype)
+        num_values = c.latent_channels * c.patch**2
+        self.conv_norm_out = norm(
+            c.norm,
+            c.num_groups,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+        self.conv_out = conv(num_values, dtype=self.dtype)
 
     def conditioned_blocks(self) -> list[ConditionedBlock]:
         return [*super().conditioned_blocks(), *self.up_blocks]
@@ -60,12 +66,14 @@ class UNet(Encoder):
         if residuals is not None:
             # they reach the up path only; the down path itself is unchanged
             of_skips, of_mid = residuals
-            skips = [skip + r for skip, r in zip(skips, of_skips)]
+            pairs = zip(skips, of_skips)
+            skips = [skip + residual for skip, residual in pairs]
             x = x + of_mid
         # constants are in the order of the blocks: down, mid, up
         first = len(self.down_blocks) + 1
         for i, block in enumerate(self.up_blocks, first):
             x = block(x, skips, shifts[i], prompt[i])
-        x = nn.silu(self.conv_norm_out(x))
+        x = self.conv_norm_out(x)
+        x = nn.silu(x)
         v = self.conv_out(x)
         return depth_to_space(v, self.config.patch)

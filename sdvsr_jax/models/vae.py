@@ -45,8 +45,10 @@ class Block(nn.Module):
         previous: Features | None = None,
         validity: Mask | None = None,
     ) -> Features:
-        h = nn.relu(self.conv_0(x))
-        h = nn.relu(self.conv_2(h))
+        h = self.conv_0(x)
+        h = nn.relu(h)
+        h = self.conv_2(h)
+        h = nn.relu(h)
         h = self.conv_4(h)
         if previous is not None:
             change = self.temporal(h, previous, validity)
@@ -66,10 +68,16 @@ class SequenceBlock(Block):
         self.temporal_processor_2 = self._sequence_conv()
 
     def _sequence_conv(self) -> nn.Conv:
-        return nn.Conv(self.channels, (3,), padding=1, dtype=self.dtype)
+        return nn.Conv(
+            self.channels,
+            kernel_size=(3,),
+            padding=1,
+            dtype=self.dtype,
+        )
 
     def temporal(self, x: Features, previous: Features, validity: Mask) -> Features:
         _, height, width, _ = x.shape
+        # pixels that do not fill a cell are dropped, as the published pooling does
         now = mean_pool(x, 4)
         before = mean_pool(previous, 4)
         # rows wrap, and the end of one frame touches the start of the other: the
@@ -85,8 +93,10 @@ class SequenceBlock(Block):
         # a tenth, as the published module has it
         change = 0.1 * resize_linear(mixed, height, width)
         # a bias would act without a previous frame as well
-        has_history = jnp.any(validity > 0, axis=(1, 2, 3), keepdims=True)
-        return jnp.where(has_history, change, 0).astype(x.dtype)
+        is_seen = validity > 0
+        has_history = jnp.any(is_seen, axis=(1, 2, 3), keepdims=True)
+        change = jnp.where(has_history, change, 0)
+        return change.astype(x.dtype)
 
 
 class SpatialBlock(Block):
@@ -96,13 +106,15 @@ class SpatialBlock(Block):
 
     def setup(self) -> None:
         super().setup()
-        self.temporal_processor_0 = conv(self.channels // 2, kernel=1, dtype=self.dtype)
+        half = self.channels // 2
+        self.temporal_processor_0 = conv(half, kernel=1, dtype=self.dtype)
         self.temporal_processor_2 = conv(self.channels, zero=True, dtype=self.dtype)
 
     def temporal(self, x: Features, previous: Features, validity: Mask) -> Features:
         validity = validity.astype(x.dtype)
         both = jnp.concatenate([x, previous, validity], -1)
-        h = nn.relu(self.temporal_processor_0(both))
+        h = self.temporal_processor_0(both)
+        h = nn.relu(h)
         return self.temporal_processor_2(h)
 
 
@@ -113,7 +125,8 @@ class Doubled(UpsampledConv):
     """Nearest x2, then a 3x3 convolution."""
 
     def __call__(self, x: Features) -> Features:
-        return super().__call__(x, 2 * x.shape[1], 2 * x.shape[2])
+        _, height, width, _ = x.shape
+        return super().__call__(x, 2 * height, 2 * width)
 
 
 def unchanged(x: Features) -> Features:
@@ -134,7 +147,9 @@ class ImageEncoder(nn.Module):
     def setup(self) -> None:
         c = self.config
         block = BLOCKS[c.tpm]
-        layers: list = [conv(c.encoder_channels[0], dtype=self.dtype)]
+        first_width = c.encoder_channels[0]
+        first = conv(first_width, dtype=self.dtype)
+        layers: list = [first]
         stages = zip(c.encoder_channels, c.encoder_blocks)
         for stage, (channels, num_blocks) in enumerate(stages):
             if stage:
@@ -145,26 +160,33 @@ class ImageEncoder(nn.Module):
                     dtype=self.dtype,
                 )
                 layers.append(halved)
-            layers += [block(channels, self.dtype) for _ in range(num_blocks)]
+            for _ in range(num_blocks):
+                layers.append(block(channels, self.dtype))
         last = conv(c.latent_channels, dtype=self.dtype)
         layers.append(last)
         self.layers = layers
 
     def __call__(self, x: Features) -> Latents:
-        last = self.layers[-1]
-        return last(self._body(x)[-1])
+        *_, last_layer = self.layers
+        *_, features = self._body(x)
+        return last_layer(features)
 
     def features(self, x: Features) -> list[Features]:
         """Block outputs, deepest first: the order in which the decoder's blocks take
         them.
         """
-        outputs = zip(self.layers, self._body(x))
-        of_blocks = [y for layer, y in outputs if isinstance(layer, Block)]
+        outputs = self._body(x)
+        of_blocks = []
+        for layer, features in zip(self.layers, outputs):
+            if isinstance(layer, Block):
+                of_blocks.append(features)
         return of_blocks[::-1]
 
     def _body(self, x: Features) -> list[Features]:
+        """Outputs of all layers but the last."""
+        *layers, _ = self.layers
         outputs = []
-        for layer in self.layers[:-1]:
+        for layer in layers:
             x = layer(x)
             outputs.append(x)
         return outputs
@@ -181,16 +203,23 @@ class ImageDecoder(nn.Module):
     def setup(self) -> None:
         c = self.config
         block = BLOCKS[c.tpm]
-        first = conv(c.decoder_channels[0], dtype=self.dtype)
+        first_width = c.decoder_channels[0]
+        first = conv(first_width, dtype=self.dtype)
         layers: list = [first, nn.relu]
         stages = zip(c.decoder_channels, c.decoder_blocks)
         for stage, (channels, num_blocks) in enumerate(stages):
             if stage:
-                doubled = Doubled(channels, False, self.dtype)
+                doubled = Doubled(
+                    channels,
+                    use_bias=False,
+                    dtype=self.dtype,
+                )
                 layers += [unchanged, doubled]
-            layers += [block(channels, self.dtype) for _ in range(num_blocks)]
+            for _ in range(num_blocks):
+                layers.append(block(channels, self.dtype))
+        num_values = 3 * c.decoder_fold**2
         # a residual starts at zero: a fresh model returns the bicubic frame
-        pixels = conv(3 * c.decoder_fold**2, zero=c.residual, dtype=self.dtype)
+        pixels = conv(num_values, zero=c.residual, dtype=self.dtype)
         layers.append(pixels)
         self.layers = layers
 
@@ -203,6 +232,7 @@ class ImageDecoder(nn.Module):
         remaining = list(previous)
         for layer in self.layers:
             if isinstance(layer, Block) and remaining:
+                # deepest first, as `ImageEncoder.features` returns them
                 features = remaining.pop(0)
                 x = layer(x, features, validity)
             else:
@@ -227,7 +257,8 @@ class TemporalAutoencoder(nn.Module):
         """Returns latents [b, h, w, c], float32, times ``scaling_factor``."""
         x = self._encoder_input(image, up, lr, raw=False)
         latents = self.encoder(x)
-        return latents.astype(jnp.float32) * self.config.scaling_factor
+        latents = latents.astype(jnp.float32)
+        return latents * self.config.scaling_factor
 
     def features(
         self, image: SRFrame, up: SRFrame, lr: LRFrame, *, raw: bool = False
@@ -260,19 +291,24 @@ class TemporalAutoencoder(nn.Module):
             x = jnp.concatenate([x, frame], -1)
         x = x.astype(self.dtype)
         y = self.decoder(x, previous, validity)
+        # TAESD's pixels are in [0, 1]
         image = up + y if c.residual else 2 * y - 1
-        return back_project(image, lr) if c.back_project else image
+        if c.back_project:
+            image = back_project(image, lr)
+        return image
 
     def _encoder_input(
         self, image: SRFrame, up: SRFrame, lr: LRFrame, *, raw: bool
     ) -> Features:
+        fold = self.config.encoder_fold
         if self.config.residual:
-            cells = space_to_depth(image - up, self.config.encoder_fold)
+            residual = image - up
+            cells = space_to_depth(residual, fold)
             x = jnp.concatenate([cells, lr], -1)
         else:
             # TAESD, whose layout this is, works on [0, 1]
             x = image if raw else (image + 1) / 2
-            x = space_to_depth(x, self.config.encoder_fold)
+            x = space_to_depth(x, fold)
         return x.astype(self.dtype)
 
 
@@ -281,5 +317,7 @@ def back_project(image: SRFrame, lr: LRFrame) -> SRFrame:
     comes close to LR.
     """
     scale = image.shape[1] // lr.shape[1]
-    error = lr - downsample_bicubic(image, scale)
-    return image + upsample_bicubic(error, scale)
+    reduced = downsample_bicubic(image, scale)
+    error = lr - reduced
+    correction = upsample_bicubic(error, scale)
+    return image + correction

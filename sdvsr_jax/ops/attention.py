@@ -29,7 +29,8 @@ def attend(q: Heads, k: Heads, v: Heads) -> Heads:
     batch, length, num_heads, head_dim = q.shape
     if runs_in_cudnn(q.dtype, head_dim, device_kind()):
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-    scores_per_query = batch * num_heads * k.shape[1]
+    num_keys = k.shape[1]
+    scores_per_query = batch * num_heads * num_keys
     if length * scores_per_query <= MAX_SCORES:
         return jax.nn.dot_product_attention(q, k, v)
     chunk = max(1, MAX_SCORES // scores_per_query)
@@ -39,10 +40,12 @@ def attend(q: Heads, k: Heads, v: Heads) -> Heads:
 def _attend_in_chunks(q: Heads, k: Heads, v: Heads, chunk: int) -> Heads:
     """The plain form for ``chunk`` queries at a time."""
     length = q.shape[1]
+    # rounded up; queries of zeros fill the last one, and their results are cut off
     num_chunks = -(-length // chunk)
     margin = num_chunks * chunk - length
     none = (0, 0)
-    padded = jnp.pad(q, (none, (0, margin), none, none))
+    padding = (none, (0, margin), none, none)
+    padded = jnp.pad(q, padding)
     chunks = rearrange(padded, "b (n t) h d -> n b t h d", n=num_chunks)
 
     def attend_chunk(part: Heads) -> Heads:
@@ -69,8 +72,10 @@ def device_kind(device: Any = None) -> tuple[str, float]:
     traced for; ('', 0) elsewhere.
     """
     device = device or program_device()
+    if device.platform != "gpu":
+        return "", 0.0
     # 'gpu' is the platform of AMD devices as well
-    if device.platform != "gpu" or not device.device_kind.startswith("NVIDIA"):
+    if not device.device_kind.startswith("NVIDIA"):
         return "", 0.0
     return "cuda", float(device.compute_capability)
 

@@ -38,15 +38,17 @@ def refine_flow(
     window has no texture.
     """
     dy, dx = jnp.gradient(image, axis=(1, 2))
-    xx, xy, yy = _windowed([dx * dx, dx * dy, dy * dy], sigma)
+    products = [dx * dx, dx * dy, dy * dy]
+    xx, xy, yy = _windowed(products, sigma)
     xx = xx + ridge
     yy = yy + ridge
     determinant = xx * yy - xy * xy
 
     def iterate(correction: Array, _: None) -> tuple[Array, None]:
         warped = warp(other, flow + correction)
+        difference = warped - image
         # read twice, and without a barrier warped twice on a CPU
-        dt = jax.lax.optimization_barrier(warped - image)
+        dt = jax.lax.optimization_barrier(difference)
         xt, yt = _windowed([dx * dt, dy * dt], sigma)
         step_x = xy * yt - yy * xt
         step_y = xy * xt - xx * yt
@@ -54,14 +56,16 @@ def refine_flow(
         step = step / determinant
         # an error of the start is within reach of a gradient, or nothing can be found
         # here
-        moved = correction + jnp.clip(step, -1, 1)
-        return jnp.clip(moved, -MAX_CORRECTION, MAX_CORRECTION), None
+        sum_of_steps = correction + jnp.clip(step, -1, 1)
+        bounded = jnp.clip(sum_of_steps, -MAX_CORRECTION, MAX_CORRECTION)
+        return bounded, None
 
     start = jnp.zeros_like(flow)
     # exporters take a scan whose body reads arrays from around it, not a fori_loop
     correction, _ = jax.lax.scan(iterate, start, length=num_iterations)
     # steps of neighbouring windows differ by noise: a pixel of blur takes it out
-    return gaussian_blur(flow + correction, 1.0)
+    better = flow + correction
+    return gaussian_blur(better, sigma=1.0)
 
 
 def _windowed(products: list[Array], sigma: float) -> list[Array]:
@@ -102,8 +106,12 @@ def _blur_axis(x: Array, axis: int, taps: np.ndarray) -> Array:
         stop = first + size
         shifted = jax.lax.slice_in_dim(padded, first, stop, axis=axis)
         total += float(tap) * shifted
-    weights = np.convolve(np.ones(size), taps)
-    inner = weights[radius : radius + size].astype(np.float32)
+    # the sum of the taps that fell on pixels, at every position
+    pixels = np.ones(size)
+    weights = np.convolve(pixels, taps)
+    end = radius + size
+    inner = weights[radius:end].astype(np.float32)
     along_axis = [1] * x.ndim
     along_axis[axis] = size
-    return total / inner.reshape(along_axis)
+    inner = inner.reshape(along_axis)
+    return total / inner

@@ -11,12 +11,15 @@ from sdvsr_jax.types import Array, Num
 def from_pixels(pixels: Num[Array, "*shape"]) -> Array:
     """Returns float32 in [-1, 1], of the same shape."""
     values = pixels.astype(jnp.float32)
-    return values * (2 / _top(pixels.dtype)) - 1
+    factor = 2 / _top(pixels.dtype)
+    return values * factor - 1
 
 
 def to_pixels(image: Num[Array, "*shape"], dtype: DTypeLike) -> Array:
     """The inverse, clipped; integers are rounded, once."""
-    unit = jnp.clip(image / 2 + 0.5, 0, 1)
+    unit = image / 2 + 0.5
+    # SR frames are unclamped, and an integer type would wrap around
+    unit = jnp.clip(unit, 0, 1)
     values = _top(dtype) * unit
     if not jnp.issubdtype(dtype, jnp.floating):
         values = jnp.round(values)
@@ -26,4 +29,5 @@ def to_pixels(image: Num[Array, "*shape"], dtype: DTypeLike) -> Array:
 def _top(dtype: DTypeLike) -> int:
     if jnp.issubdtype(dtype, jnp.floating):
         return 1
-    return int(jnp.iinfo(dtype).max)
+    limits = jnp.iinfo(dtype)
+    return int(limits.max)

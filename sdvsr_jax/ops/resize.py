@@ -22,7 +22,8 @@ def upsample_bicubic(x: Float[Array, "b h w c"], scale: int) -> Float[Array, "b 
     """`scale` times larger, as torch ``interpolate(mode='bicubic',
     align_corners=False)``; not clamped.
     """
-    return _upsample(x, _upsampling_kernel(scale))
+    kernel = _upsampling_kernel(scale)
+    return _upsample(x, kernel)
 
 
 def downsample_bicubic(
@@ -49,6 +50,7 @@ def resize_nearest(
     """
     for axis, size in ((1, height), (2, width)):
         old = x.shape[axis]
+        # rounded up
         half = -(-size // 2)
         # doubling (the usual case, also with a last row cut off) is a repeat, which is
         # cheaper than a gather
@@ -56,7 +58,8 @@ def resize_nearest(
             doubled = jnp.repeat(x, 2, axis)
             x = jax.lax.slice_in_dim(doubled, 0, size, axis=axis)
         elif old != size:
-            index = np.arange(size) * old // size
+            outputs = np.arange(size)
+            index = outputs * old // size
             x = jnp.take(x, index, axis=axis)
     return x
 
@@ -67,12 +70,15 @@ def resize_linear(
     """Bilinear without antialias, half-pixel centres, edges repeated (torch
     ``align_corners=False``).
     """
-    b, old_height, old_width, c = x.shape
+    batch, old_height, old_width, channels = x.shape
     scale = height // old_height
+    multiple = (scale * old_height, scale * old_width)
     # by a whole factor as shifted sums: a CPU takes far longer for JAX's gathers
-    if (height, width) == (scale * old_height, scale * old_width):
-        return _upsample(x, _linear_kernel(scale))
-    return jax.image.resize(x, (b, height, width, c), "linear", antialias=False)
+    if (height, width) == multiple:
+        kernel = _linear_kernel(scale)
+        return _upsample(x, kernel)
+    shape = (batch, height, width, channels)
+    return jax.image.resize(x, shape, "linear", antialias=False)
 
 
 def mean_pool(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
@@ -102,8 +108,10 @@ def pad_edges(
 ) -> Float[Array, "b h2 w2 c"]:
     """Grows to height x width at the bottom and right by repeating the edge pixels."""
     _, old_height, old_width, _ = x.shape
-    x = repeat_edges(x, 1, 0, height - old_height)
-    return repeat_edges(x, 2, 0, width - old_width)
+    below = height - old_height
+    right = width - old_width
+    x = repeat_edges(x, axis=1, before=0, after=below)
+    return repeat_edges(x, axis=2, before=0, after=right)
 
 
 def repeat_edges(x: Float[Array, "*b"], axis: int, before: int, after: int) -> Array:
@@ -123,8 +131,10 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
     d = np.abs(distance)
     square = d**2
     cube = d**3
-    near = (a + 2) * cube - (a + 3) * square + 1
-    far = a * cube - 5 * a * square + 8 * a * d
+    near = (a + 2) * cube - (a + 3) * square
+    near = near + 1
+    far = a * cube - 5 * a * square
+    far = far + 8 * a * d
     far = far - 4 * a
     outer = np.where(d < 2, far, 0.0)
     return np.where(d <= 1, near, outer)
@@ -134,15 +144,21 @@ def _cubic(distance: np.ndarray, a: float) -> np.ndarray:
 def _upsampling_kernel(scale: int) -> np.ndarray:
     """Weights [phase, tap]; tap k of output scale*i + phase is input i + k - 2."""
     # five taps, because half of the phases look one pixel farther to the left
-    distance = _phases(scale)[:, None] - np.arange(-2, 3)
-    return _cubic(distance, a=-0.75).astype(np.float32)
+    taps = np.arange(-2, 3)
+    phases = _phases(scale)
+    distance = phases[:, None] - taps
+    kernel = _cubic(distance, a=-0.75)
+    return kernel.astype(np.float32)
 
 
 @functools.cache
 def _linear_kernel(scale: int) -> np.ndarray:
     """Weights [phase, tap]; tap k of output scale*i + phase is input i + k - 1."""
-    distance = _phases(scale)[:, None] - np.arange(-1, 2)
-    hat = np.maximum(0, 1 - np.abs(distance))
+    taps = np.arange(-1, 2)
+    phases = _phases(scale)
+    distance = phases[:, None] - taps
+    nearness = 1 - np.abs(distance)
+    hat = np.maximum(0, nearness)
     return hat.astype(np.float32)
 
 
@@ -157,6 +173,8 @@ def _downsampling_kernel(scale: int) -> np.ndarray:
     """Weights [tap]; tap j of output i is input pixel scale*i + j - 3*scale/2 (rounded
     down).
     """
+    # stretched by the scale, which is what antialiases, the kernel reaches two outputs
+    # to either side
     taps = np.arange(5 * scale) - 2 * scale
     centre = (scale - 1) / 2
     distance = (taps - centre) / scale
@@ -174,7 +192,7 @@ def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
     size = x.shape[axis]
     num_phases, num_taps = kernel.shape
     half = num_taps // 2
-    padded = repeat_edges(x, axis, half, half)
+    padded = repeat_edges(x, axis, before=half, after=half)
     taps = []
     for first in range(num_taps):
         stop = first + size
@@ -188,8 +206,11 @@ def _upsample_axis(x: Array, axis: int, kernel: np.ndarray) -> Array:
 
 
 def _weighted_sum(weights: np.ndarray, taps: list[Array]) -> Array:
-    # taps of weight 0 are left out: they would be read for nothing
-    total: Any = sum(float(w) * tap for w, tap in zip(weights, taps) if w != 0)
+    total: Any = 0
+    for weight, tap in zip(weights, taps):
+        # taps of weight 0 are left out: they would be read for nothing
+        if weight != 0:
+            total = total + float(weight) * tap
     return total
 
 
@@ -209,11 +230,13 @@ def _downsample_axis(x: Array, axis: int, scale: int) -> Array:
     for start in np.flatnonzero(kernel):
         first = int(start)
         last = first + (small - 1) * scale
-        w = float(kernel[first])
-        tap = jax.lax.slice_in_dim(padded, first, last + 1, scale, axis)
-        total = total + w * tap
-        counts = inside[first : last + 1 : scale]
-        weight += w * counts
+        stop = last + 1
+        share = float(kernel[first])
+        tap = jax.lax.slice_in_dim(padded, first, stop, scale, axis)
+        total = total + share * tap
+        is_pixel = inside[first:stop:scale]
+        weight += share * is_pixel
     along_axis = [1] * x.ndim
     along_axis[axis] = small
-    return total / weight.reshape(along_axis)
+    weight = weight.reshape(along_axis)
+    return total / weight

@@ -25,6 +25,10 @@ Dimensions = tuple[str, str, str]
 HWIO: Dimensions = ("NHWC", "HWIO", "NHWC")
 OHWI: Dimensions = ("NHWC", "OHWI", "NHWC")
 
+NONE = (0, 0)
+ONE = (1, 1)
+"""Zero padding before and after an axis."""
+
 
 def upsampled_conv(
     x: Float[Array, "b h w c"],
@@ -41,33 +45,44 @@ def upsampled_conv(
     """
     conv = functools.partial(plain_conv, dimensions=dimensions)
     _, old_height, old_width, _ = x.shape
-    if not (_is_doubled(old_height, height) and _is_doubled(old_width, width)):
-        return conv(resize_nearest(x, height, width), kernel, (1, 1), (1, 1))
+    is_doubled = _is_doubled(old_height, height) and _is_doubled(old_width, width)
+    if not is_doubled:
+        upsampled = resize_nearest(x, height, width)
+        return conv(upsampled, kernel, rows=ONE, columns=ONE)
     if phases is None:
-        phases = phase_kernels(kernel, dimensions).astype(kernel.dtype)
-    y = _doubled(x, phases, dimensions)[:, :height, :width]
+        phases = phase_kernels(kernel, dimensions)
+        phases = phases.astype(kernel.dtype)
+    y = _doubled(x, phases, dimensions)
+    y = y[:, :height, :width]
     # where the upsampled image loses its last row or column, (1) would still see it:
-    # these pixels are done anew
-    rows, columns, _ = _axes(dimensions)
+    # these pixels are done anew, by the two rows or columns of the kernel inside
+    row_axis, column_axis, _ = _axes(dimensions)
     if height % 2:
         last = resize_nearest(x[:, -2:], 2, width)
-        north = jax.lax.slice_in_dim(kernel, 0, 2, axis=rows)
-        y = y.at[:, -1:].set(conv(last, north, (0, 0), (1, 1)))
+        north = jax.lax.slice_in_dim(kernel, 0, 2, axis=row_axis)
+        last_row = conv(last, north, rows=NONE, columns=ONE)
+        y = y.at[:, -1:].set(last_row)
     if width % 2:
         last = resize_nearest(x[:, :, -2:], height, 2)
-        west = jax.lax.slice_in_dim(kernel, 0, 2, axis=columns)
-        y = y.at[:, :, -1:].set(conv(last, west, (1, 1), (0, 0)))
+        west = jax.lax.slice_in_dim(kernel, 0, 2, axis=column_axis)
+        last_column = conv(last, west, rows=ONE, columns=NONE)
+        y = y.at[:, :, -1:].set(last_column)
     return y
 
 
 def _is_doubled(old: int, new: int) -> bool:
-    return old > 1 and new in (2 * old, 2 * old - 1)
+    # more than one: a last row or column is done anew from two of the input
+    doubled = 2 * old
+    return old > 1 and new in (doubled, doubled - 1)
 
 
 def _axes(dimensions: Dimensions) -> tuple[int, int, int]:
     """Where rows, columns and output channels of a kernel are."""
     _, kernel, _ = dimensions
-    return kernel.index("H"), kernel.index("W"), kernel.index("O")
+    rows = kernel.index("H")
+    columns = kernel.index("W")
+    out = kernel.index("O")
+    return rows, columns, out
 
 
 def phase_kernels(
@@ -78,29 +93,38 @@ def phase_kernels(
     In float32, so that 16-bit weights are rounded once.
     """
     rows, columns, out = _axes(dimensions)
+    exact = kernel.astype(jnp.float32)
     phases = []
-    for tall in _collapse(kernel.astype(jnp.float32), rows):
+    for tall in _collapse(exact, rows):
         phases += _collapse(tall, columns)
     return jnp.concatenate(phases, out)
 
 
 def _doubled(x: Array, phases: Array, dimensions: Dimensions) -> Array:
     b, h, w, _ = x.shape
-    y = plain_conv(x, phases, (1, 1), (1, 1), dimensions)
+    y = plain_conv(x, phases, ONE, ONE, dimensions)
     y = y.reshape(b, h + 1, w + 1, 2, 2, -1)
     # phase (p, q) of input pixel (i, j) was computed at (i + p, j + q)
     lines = []
     for p in (0, 1):
-        pixels = [y[:, p : p + h, q : q + w, p, q] for q in (0, 1)]
-        lines.append(jnp.stack(pixels, 3))
-    return jnp.stack(lines, 2).reshape(b, 2 * h, 2 * w, -1)
+        rows = slice(p, p + h)
+        pixels = []
+        for q in (0, 1):
+            columns = slice(q, q + w)
+            pixels.append(y[:, rows, columns, p, q])
+        line = jnp.stack(pixels, 3)
+        lines.append(line)
+    image = jnp.stack(lines, 2)
+    return image.reshape(b, 2 * h, 2 * w, -1)
 
 
 def _collapse(kernel: Array, axis: int) -> tuple[Array, Array]:
     """Kernels (1) and (2), two taps each along the axis."""
     first, middle, last = jnp.split(kernel, 3, axis)
-    even = jnp.concatenate([first, middle + last], axis)
-    odd = jnp.concatenate([first + middle, last], axis)
+    near_end = middle + last
+    even = jnp.concatenate([first, near_end], axis)
+    near_start = first + middle
+    odd = jnp.concatenate([near_start, last], axis)
     return even, odd
 
 
@@ -113,5 +137,9 @@ def plain_conv(
 ) -> Float[Array, "b h2 w2 d"]:
     """Convolution of stride 1 with that much zero padding (before, after)."""
     return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), [rows, columns], dimension_numbers=dimensions
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=[rows, columns],
+        dimension_numbers=dimensions,
     )

@@ -15,7 +15,8 @@ def warp(
     *,
     stretch: bool = False,
 ) -> Array:
-    """Samples `image` bilinearly at (x + u, y + v).
+    """Samples `image` (of any range) bilinearly at (x + u, y + v), ``flow`` = (u, v) in
+    pixels.
 
     Outside the image the border pixel counts. With ``stretch`` the published form:
     positions are stretched to x * W/(W-1) - 0.5 and every tap outside the image counts
@@ -24,6 +25,7 @@ def warp(
     x, y = _positions(flow)
     _, height, width, _ = image.shape
     if stretch:
+        # torch's grid over W - 1 pixels, sampled as one over W: zero flow moves pixels
         x_stretch = width / (width - 1)
         y_stretch = height / (height - 1)
         x = x * x_stretch - 0.5
@@ -42,8 +44,8 @@ def inside(flow: Float[Array, "b h w 2"]) -> Bool[Array, "b h w 1"]:
     right = width - 0.5
     bottom = height - 0.5
     in_columns = (x >= -0.5) & (x <= right)
-    within = in_columns & (y >= -0.5) & (y <= bottom)
-    return within[..., None]
+    is_within = in_columns & (y >= -0.5) & (y <= bottom)
+    return is_within[..., None]
 
 
 def sample_bilinear(
@@ -71,10 +73,15 @@ def sample_bilinear(
             column = _clip(tap_x, width)
             index = row * width + column
             taps = _gather(pixels, index)
-            within = _is_inside(tap_x, width) & _is_inside(tap_y, height)
+            in_columns = _is_inside(tap_x, width)
+            in_rows = _is_inside(tap_y, height)
+            is_within = in_columns & in_rows
             weight = _share(x, tap_x) * _share(y, tap_y)
-            weight = jnp.where(within, weight, 0.0)[..., None]
-            total = total + taps * weight.astype(image.dtype)
+            weight = jnp.where(is_within, weight, 0.0)
+            weight = weight[..., None]
+            # weights in float32, and rounded once
+            weight = weight.astype(image.dtype)
+            total = total + taps * weight
     return total
 
 
@@ -102,8 +109,10 @@ def _positions(flow: Float[Array, "b h w 2"]) -> tuple[Array, Array]:
     _, height, width, _ = flow.shape
     columns = jnp.arange(width, dtype=jnp.float32)
     rows = jnp.arange(height, dtype=jnp.float32)
-    u = flow[..., 0].astype(jnp.float32)
-    v = flow[..., 1].astype(jnp.float32)
+    u = flow[..., 0]
+    u = u.astype(jnp.float32)
+    v = flow[..., 1]
+    v = v.astype(jnp.float32)
     x = u + columns
     y = v + rows[:, None]
     return x, y

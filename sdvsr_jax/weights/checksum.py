@@ -20,8 +20,10 @@ def sha256_of_arrays(named: Iterable[tuple[str, np.ndarray]], head: str = "") ->
     digest = hashlib.sha256(head.encode())
     for name, array in named:
         label = f"{name} {array.shape} {array.dtype}"
-        values = np.ascontiguousarray(array).reshape(-1)
         digest.update(label.encode())
+        # flat, because an array without axes has no other view
+        values = np.ascontiguousarray(array).reshape(-1)
         # as bytes, because hashlib knows no bfloat16
-        digest.update(values.view(np.uint8).data)
+        raw = values.view(np.uint8)
+        digest.update(raw.data)
     return digest.hexdigest()

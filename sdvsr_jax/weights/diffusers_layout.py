@@ -26,7 +26,7 @@ from sdvsr_jax import config as configs
 from sdvsr_jax.config import DiffusionConfig, ModelConfig, UNetConfig, VAEConfig
 from sdvsr_jax.models.text import TextConfig, TextEncoder, empty_prompt_embeds
 from sdvsr_jax.networks import abstract_params, uses_text
-from sdvsr_jax.types import Params
+from sdvsr_jax.types import Array, Params, PyTree
 from sdvsr_jax.weights.torch_names import from_torch, to_torch
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -59,13 +59,16 @@ def read(folder: Path, flow_weights: Path | None = None) -> tuple[ModelConfig, P
     """
     config = read_config(folder)
     target = abstract_params(config)
-    files = {name: folder / name / WEIGHTS for name in DIFFUSERS_PARTS}
+    files = {}
+    for name in DIFFUSERS_PARTS:
+        files[name] = folder / name / WEIGHTS
     files["flow"] = flow_weights or folder / FLOW_FILE
     if config.restorer:
         files["restorer"] = folder / RESTORER_FILE
     params: Params = {}
     for name, path in files.items():
-        params[name] = from_torch(_load(path), target[name], f"{name} ({path})")
+        state = _load(path)
+        params[name] = from_torch(state, target[name], f"{name} ({path})")
     if uses_text(config):
         params["prompt_embeds"] = _prompt_embeds(folder)
     return config, params
@@ -76,8 +79,9 @@ def write(folder: Path, config: ModelConfig, params: Params) -> None:
     config allows it.
     """
     for name in DIFFUSERS_PARTS:
-        _save(folder / name / WEIGHTS, to_torch(params[name]))
-        _write_json(folder / name / "config.json", diffusers_config(name, config))
+        part = folder / name
+        _save(part / WEIGHTS, to_torch(params[name]))
+        _write_json(part / "config.json", diffusers_config(name, config))
     _save(folder / FLOW_FILE, to_torch(params["flow"]))
     if config.restorer:
         _save(folder / RESTORER_FILE, to_torch(params["restorer"]))
@@ -131,6 +135,7 @@ def _unet(data: dict[str, Any], base: UNetConfig) -> UNetConfig:
 
 def _attention(unet: dict[str, Any]) -> tuple[Any, ...]:
     kinds = [DOWN_BLOCKS[kind] for kind in unet["down_block_types"]]
+    # where it is false, pixels attend to each other before they attend to the text
     only_cross = unet["only_cross_attention"]
     return tuple(
         kind if kind == "none" or only else "self"
@@ -167,10 +172,16 @@ def _prompt_embeds(folder: Path) -> np.ndarray:
     config = TextConfig.from_json(_read_json(folder / "text_encoder/config.json"))
     encoder = TextEncoder(config)
     ids = jax.ShapeDtypeStruct((1, config.max_position_embeddings), np.int32)
-    variables = jax.eval_shape(lambda i: encoder.init(jax.random.key(0), i), ids)
+
+    def init(ids: Array) -> PyTree:
+        return encoder.init(jax.random.key(0), ids)
+
+    variables = jax.eval_shape(init, ids)
     path = folder / "text_encoder/model.safetensors"
-    params = from_torch(_load(path), variables["params"], f"text encoder ({path})")
-    return np.asarray(empty_prompt_embeds(params, config))
+    state = _load(path)
+    params = from_torch(state, variables["params"], f"text encoder ({path})")
+    embeds = empty_prompt_embeds(params, config)
+    return np.asarray(embeds)
 
 
 def diffusers_config(name: str, config: ModelConfig) -> dict[str, Any]:
@@ -293,4 +304,5 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=2) + "\n", "utf-8")
+    text = json.dumps(data, indent=2)
+    path.write_text(f"{text}\n", "utf-8")

@@ -70,7 +70,8 @@ def cache_folder() -> Path:
 
 def pin_path(repo: str) -> Path:
     """Where commit and checksums of a hub model are remembered."""
-    return cache_folder() / "sdvsr_jax" / "pins" / f"{repo.replace('/', '--')}.json"
+    name = repo.replace("/", "--")
+    return cache_folder() / "sdvsr_jax" / "pins" / f"{name}.json"
 
 
 def _read_pin(path: Path) -> dict:
@@ -92,20 +93,27 @@ def _read_pin(path: Path) -> dict:
 
 def _files(folder: Path) -> list[Path]:
     """Everything of a checkpoint that is read: configs decide as much as weights."""
-    return sorted(f for pattern in PATTERNS for f in folder.rglob(pattern))
+    files = []
+    for pattern in PATTERNS:
+        files += folder.rglob(pattern)
+    return sorted(files)
 
 
 def _check_pin(repo: str, folder: Path, pin_file: Path, pin: dict) -> None:
     """Compares with the pin, or writes it. ValueError if a file has changed."""
-    digests = {str(f.relative_to(folder)): sha256(f) for f in _files(folder)}
+    digests = {}
+    for file in _files(folder):
+        name = str(file.relative_to(folder))
+        digests[name] = sha256(file)
+    # the hub's cache names a folder after its commit
     if pin.get("commit") == folder.name:
         before = pin["sha256"]
         names = before.keys() | digests.keys()
         if _is_of_weights_alone(before):
             names = {name for name in names if name.endswith(".safetensors")}
-        changed = sorted(n for n in names if before.get(n) != digests.get(n))
-        if changed:
-            paths = ", ".join(str(folder / name) for name in changed)
+        other = [name for name in names if before.get(name) != digests.get(name)]
+        if other:
+            paths = ", ".join(str(folder / name) for name in sorted(other))
             raise ValueError(
                 f"{repo}: {paths} changed since the first download; "
                 "delete and fetch again"
@@ -122,6 +130,8 @@ def _is_of_weights_alone(digests: dict[str, str]) -> bool:
 def _write_pin(path: Path, commit: str, digests: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"commit": commit, "sha256": digests}, indent=1)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # a name of this process: two may fetch the same model at once
+    part_name = f".{path.name}.{os.getpid()}.part"
+    part = path.with_name(part_name)
     part.write_text(f"{text}\n", "utf-8")
     os.replace(part, path)

@@ -135,7 +135,10 @@ def _read_file(path: Path) -> tuple[Flat, dict[str, str]]:
     """Arrays by path, and the metadata."""
     try:
         with safe_open(path, "numpy") as file:
-            flat = {tuple(key.split("/")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            flat = {}
+            for key in file.keys():  # noqa: SIM118
+                keys = tuple(key.split("/"))
+                flat[keys] = file.get_tensor(key)
             return flat, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from None
@@ -160,10 +163,13 @@ def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) ->
     """Writes one file of ours, atomically; ``notes`` go to the metadata (training
     command, data, metrics).
     """
-    leaves = flatten(params)
-    # safetensors writes the memory of an array as it lies, whatever its strides
-    flat = {keys: np.asarray(leaf, order="C") for keys, leaf in leaves.items()}
-    named = {"/".join(keys): array for keys, array in flat.items()}
+    flat = {}
+    named = {}
+    for keys, leaf in flatten(params).items():
+        # safetensors writes the memory of an array as it lies, whatever its strides
+        array = np.asarray(leaf, order="C")
+        flat[keys] = array
+        named["/".join(keys)] = array
     text = json.dumps(configs.to_dict(config))
     metadata = {**notes, "config": text, "digest": _digest(flat, text)}
     with atomic_write(path) as part:
@@ -174,7 +180,8 @@ def save(path: str | Path, config: ModelConfig, params: Params, **notes: str) ->
 
 def _digest(flat: Mapping[tuple[str, ...], np.ndarray], config: str) -> str:
     """Over the config and all weights, whatever their order in the file."""
-    named = (("/".join(path), array) for path, array in sorted(flat.items()))
+    paths = sorted(flat)
+    named = (("/".join(path), flat[path]) for path in paths)
     return sha256_of_arrays(named, config)
 
 
@@ -224,5 +231,8 @@ def check_complete(source: str, params: Params, config: ModelConfig) -> None:
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
-    leaves = flatten(params)
-    return {"/".join(path): leaf.shape for path, leaf in leaves.items()}
+    shapes = {}
+    for path, leaf in flatten(params).items():
+        name = "/".join(path)
+        shapes[name] = leaf.shape
+    return shapes

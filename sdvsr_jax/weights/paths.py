@@ -32,6 +32,7 @@ def unflatten(leaves: Mapping[Path, Any]) -> Params:
         place = tree
         for module in modules:
             place = place.setdefault(module, {})
+            # a forged file may say so
             if not isinstance(place, dict):
                 raise ValueError(f"{'/'.join(path)} leads through an array")
         if name in place:

@@ -32,14 +32,17 @@ LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
 TO_TORCH = {4: (3, 2, 0, 1), 3: (2, 1, 0), 2: (1, 0)}
 """Kernel axes by rank: HWIO -> OIHW, WIO -> OIW, [in, out] -> [out, in]."""
 
+# A file of another model lacks hundreds of keys; the first ones tell which it is.
 MAX_LISTED = 8
 
 
 def torch_key(path: Iterable[str]) -> str:
     """Returns the state-dict key of the leaf at ``path``."""
+    # torch names by the place only: kernels, scales and embeddings are all `weight`
     *modules, leaf = path
     segments = [_segment(name) for name in modules]
-    return ".".join([*segments, LEAVES.get(leaf, leaf)])
+    torch_leaf = LEAVES.get(leaf, leaf)
+    return ".".join([*segments, torch_leaf])
 
 
 def _segment(module: str) -> str:
@@ -50,7 +53,8 @@ def _segment(module: str) -> str:
 
 def torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
     """Returns the shape of that leaf in a state dict."""
-    return tuple(shape[axis] for axis in _axes(path, len(shape)))
+    axes = _axes(path, len(shape))
+    return tuple(shape[axis] for axis in axes)
 
 
 def to_torch(params: Params) -> dict[str, np.ndarray]:
@@ -58,8 +62,11 @@ def to_torch(params: Params) -> dict[str, np.ndarray]:
     state = {}
     for path, leaf in flatten(params).items():
         array = np.asarray(leaf)
-        transposed = array.transpose(_axes(path, array.ndim))
-        state[torch_key(path)] = np.asarray(transposed, order="C")
+        axes = _axes(path, array.ndim)
+        transposed = array.transpose(axes)
+        key = torch_key(path)
+        # safetensors writes the memory of an array as it lies, whatever its strides
+        state[key] = np.asarray(transposed, order="C")
     return state
 
 
@@ -72,14 +79,18 @@ def from_torch(state: Mapping[str, np.ndarray], target: Params, name: str) -> Pa
     """
     leaves = flatten(target)
     paths = {torch_key(path): path for path in leaves}
-    arrays = {key: array for key, array in state.items() if not is_ignored(key)}
+    arrays = {}
+    for key, array in state.items():
+        if not is_ignored(key):
+            arrays[key] = array
     misshaped = []
     for key in paths.keys() & arrays.keys():
         path = paths[key]
         expected = torch_shape(path, leaves[path].shape)
         shape = arrays[key].shape
         if shape != expected:
-            misshaped.append(f"{key} is {list(shape)}, expected {list(expected)}")
+            fault = f"{key} is {list(shape)}, expected {list(expected)}"
+            misshaped.append(fault)
     check(
         name,
         missing=sorted(paths.keys() - arrays.keys()),
@@ -89,8 +100,11 @@ def from_torch(state: Mapping[str, np.ndarray], target: Params, name: str) -> Pa
     flat = {}
     for key, path in paths.items():
         array = arrays[key]
-        axes = np.argsort(_axes(path, array.ndim))
-        flat[path] = np.asarray(array.transpose(axes), np.float32, order="C")
+        axes = _axes(path, array.ndim)
+        # the inverse of a permutation
+        back = np.argsort(axes)
+        transposed = array.transpose(back)
+        flat[path] = np.asarray(transposed, np.float32, order="C")
     return unflatten(flat)
 
 
@@ -122,9 +136,14 @@ def check(
 def _listed(keys: list[str]) -> str:
     some = ", ".join(keys[:MAX_LISTED])
     rest = len(keys) - MAX_LISTED
-    return f"{some}, and {rest} more" if rest > 0 else some
+    if rest <= 0:
+        return some
+    return f"{some}, and {rest} more"
 
 
 def _axes(path: tuple[str, ...], rank: int) -> tuple[int, ...]:
     """The axes of our leaf in torch's order."""
-    return TO_TORCH[rank] if path[-1] == "kernel" else tuple(range(rank))
+    *_, leaf = path
+    if leaf == "kernel":
+        return TO_TORCH[rank]
+    return tuple(range(rank))

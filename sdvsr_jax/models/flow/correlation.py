@@ -27,7 +27,8 @@ RADIUS = 4
 WINDOW = 2 * RADIUS + 1
 NUM_CHANNELS = NUM_LEVELS * WINDOW**2
 # Bytes of float32 volume up to which 'auto' takes the volume: it is faster, but grows
-# with the square of the pixels.
+# with the square of the pixels. That of a 1280x720 output fits; at 2560x1440 RAFT needs
+# 18.6 GB with it and 1.0 GB on demand (docs/parity.md).
 VOLUME_LIMIT = 3 * 2**29
 # Bytes of gathered features per step of the on-demand form on a CPU: windows of all
 # pixels at once would take more than the volume.
@@ -70,8 +71,11 @@ def volume_bytes(batch: int, height: int, width: int) -> int:
     """
     pixels = 0
     for level in range(NUM_LEVELS):
-        pixels += (height >> level) * (width >> level)
-    return 4 * batch * height * width * pixels
+        level_height = height >> level
+        level_width = width >> level
+        pixels += level_height * level_width
+    values = batch * height * width * pixels
+    return 4 * values
 
 
 def _pyramid(x: Features) -> list[Features]:
@@ -99,7 +103,8 @@ def _window(level: Array, centre: Array, gather: Gather) -> Array:
     bound = 2.0**20
     near = jnp.clip(centre, -bound, bound)
     corner = jnp.floor(near)
-    fraction = jnp.moveaxis(centre - corner, -1, 0)
+    fraction = centre - corner
+    fraction = jnp.moveaxis(fraction, -1, 0)
     fx, fy = fraction[..., None, None]
     # one pixel more than the window, for the blend
     offsets = jnp.arange(-RADIUS, RADIUS + 2)
@@ -115,7 +120,8 @@ def _window(level: Array, centre: Array, gather: Gather) -> Array:
     window = (1 - fx) * left + fx * right
     # x is the slow axis of a window, as the published weights expect
     x_first = jnp.swapaxes(window, -1, -2)
-    return x_first.reshape(*window.shape[:-2], WINDOW**2)
+    *sizes, _, _ = x_first.shape
+    return x_first.reshape(*sizes, WINDOW**2)
 
 
 def _inside(y: Array, x: Array, height: int, width: int) -> tuple[Array, Array, Array]:
@@ -124,8 +130,8 @@ def _inside(y: Array, x: Array, height: int, width: int) -> tuple[Array, Array, 
     """
     y = y[..., :, None]
     x = x[..., None, :]
-    in_rows = (y >= 0) & (y < height)
-    inside = in_rows & (x >= 0) & (x < width)
+    is_between = (y >= 0) & (y < height)
+    inside = is_between & (x >= 0) & (x < width)
     row = jnp.clip(y, 0, height - 1)
     column = jnp.clip(x, 0, width - 1)
     return row, column, inside
@@ -134,8 +140,10 @@ def _inside(y: Array, x: Array, height: int, width: int) -> tuple[Array, Array, 
 def _read(volume: Float[Array, "b h w k l"], y: Array, x: Array) -> Array:
     *sizes, height, width = volume.shape
     y, x, inside = _inside(y, x, height, width)
-    slices = tuple(slice(size) for size in (*sizes, 1, 1))
-    batch, row, column = jnp.ogrid[slices][:3]
+    # numbers of the pixels, in front of the two axes of a window
+    axes = (*sizes, 1, 1)
+    slices = tuple(slice(size) for size in axes)
+    batch, row, column, *_ = jnp.ogrid[slices]
     values = volume[batch, row, column, y, x]
     return jnp.where(inside, values, 0)
 
@@ -157,7 +165,8 @@ def _correlate_fused(features: Features, level: Features, y: Array, x: Array) ->
     batch = batch[:, None, None, None, None]
     windows = level[batch, y, x]
     vectors = features[:, :, :, None, None]
-    sums = (vectors * windows).sum(-1)
+    products = vectors * windows
+    sums = products.sum(-1)
     return jnp.where(inside, sums, 0)
 
 
@@ -174,7 +183,8 @@ def _correlate_chunked(
     batch = jnp.broadcast_to(numbers, (b, h, w))
 
     def flat(array: Array) -> Array:
-        return array.reshape(num_pixels, *array.shape[3:])
+        _, _, _, *sizes = array.shape
+        return array.reshape(num_pixels, *sizes)
 
     def dot(pixel: tuple[Array, ...]) -> Array:
         vector, n, y, x = pixel
@@ -186,6 +196,8 @@ def _correlate_chunked(
     side = WINDOW + 1
     pixel_bytes = 4 * c * side**2
     chunk = max(1, CHUNK_BYTES // pixel_bytes)
-    pixels = (flat(features), flat(batch), flat(y), flat(x))
-    dots = lax.map(dot, pixels, batch_size=min(chunk, num_pixels))
+    chunk = min(chunk, num_pixels)
+    arrays = (features, batch, y, x)
+    pixels = tuple(flat(array) for array in arrays)
+    dots = lax.map(dot, pixels, batch_size=chunk)
     return dots.reshape(b, h, w, side, side)

@@ -37,8 +37,10 @@ class FlowDecoder(nn.Module):
         self.conv_2 = conv(2, zero=True, dtype=jnp.float32)
 
     def __call__(self, x: Features) -> Flow:
-        x = nn.leaky_relu(self.conv_0(x), SLOPE)
-        x = nn.leaky_relu(self.conv_1(x), SLOPE)
+        x = self.conv_0(x)
+        x = nn.leaky_relu(x, SLOPE)
+        x = self.conv_1(x)
+        x = nn.leaky_relu(x, SLOPE)
         return self.conv_2(x)
 
 
@@ -66,12 +68,15 @@ class FlowNet(nn.Module):
         levels = []
         x = image
         for down, refine in zip(self.pyramid, self.refine):
-            x = nn.leaky_relu(down(x), SLOPE)
-            x = nn.leaky_relu(refine(x), SLOPE)
+            x = down(x)
+            x = nn.leaky_relu(x, SLOPE)
+            x = refine(x)
+            x = nn.leaky_relu(x, SLOPE)
             levels.append(x)
         if self.config.refinements:
             grey = image.mean(-1, keepdims=True)
-            levels.append(upsample_bicubic(grey, REFINED_SCALE))
+            enlarged = upsample_bicubic(grey, REFINED_SCALE)
+            levels.append(enlarged)
         return tuple(levels)
 
     def __call__(
@@ -83,21 +88,27 @@ class FlowNet(nn.Module):
         """Returns the flow [b, h, w, 2] in LR pixels."""
         num_levels = self.config.num_levels
         coarsest = features[num_levels - 1]
-        flow = jnp.zeros((*coarsest.shape[:3], 2), jnp.float32)
+        batch, height, width, _ = coarsest.shape
+        flow = jnp.zeros((batch, height, width, 2), jnp.float32)
         for level in reversed(range(num_levels)):
             now = features[level]
             before = prev_features[level]
             flow = _rescale(flow, *now.shape[1:3])
             # warped along the flow so far, so that the decoder sees small motion only
-            both = jnp.concatenate([now, warp(before, flow), flow], -1)
-            flow = flow + self.decoder(both)
+            warped = warp(before, flow)
+            both = jnp.concatenate([now, warped, flow], -1)
+            correction = self.decoder(both)
+            flow = flow + correction
         if not self.config.refinements:
             return _rescale(flow, *image.shape[1:3])
+        # behind the pyramid lie the grey frames
         now = features[-1]
+        before = prev_features[-1]
+        start = _rescale(flow, *now.shape[1:3])
         flow = refine_flow(
             now,
-            prev_features[-1],
-            _rescale(flow, *now.shape[1:3]),
+            before,
+            start,
             sigma=WINDOW_SIGMA,
             num_iterations=self.config.refinements,
         )
@@ -108,4 +119,5 @@ def _rescale(flow: Flow, height: int, width: int) -> Flow:
     """Flow at another resolution: resampled, and its pixels rescaled."""
     _, old_height, old_width, _ = flow.shape
     factors = [width / old_width, height / old_height]
-    return resize_linear(flow, height, width) * jnp.array(factors, jnp.float32)
+    resampled = resize_linear(flow, height, width)
+    return resampled * jnp.array(factors, jnp.float32)

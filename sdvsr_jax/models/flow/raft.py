@@ -37,6 +37,7 @@ class RAFT(nn.Module):
     def setup(self) -> None:
         c = self.config.channels
         dtype = jnp.dtype(self.config.dtype)
+        # instance norm here, batch norm there, as published
         self.feature_encoder = FeatureEncoder(c, batch_norm=False, dtype=dtype)
         self.context_encoder = FeatureEncoder(c, batch_norm=True, dtype=dtype)
         self.update_block = UpdateBlock(c, dtype)
@@ -45,6 +46,7 @@ class RAFT(nn.Module):
     def choose_frame(self, lr: LRFrame, up: SRFrame) -> SRFrame:
         """The bicubic frame: RAFT was trained on images of that size."""
         del lr
+        # with its overshoot beyond [-1, 1], as the published code does (docs/parity.md)
         return up
 
     def features(self, image: Image) -> Features:
@@ -52,21 +54,25 @@ class RAFT(nn.Module):
         the part of an image worth keeping for the next.
         """
         _, height, width, _ = image.shape
-        if height % STRIDE or width % STRIDE or min(height, width) < MIN_SIZE:
+        is_whole = height % STRIDE == 0 and width % STRIDE == 0
+        if not is_whole or min(height, width) < MIN_SIZE:
             raise ValueError(
                 f"RAFT got a {width}x{height} image, expected sides that are multiples "
                 f"of {STRIDE} and at least {MIN_SIZE}: pad the image"
             )
-        return self.feature_encoder(image).astype(jnp.float32)
+        features = self.feature_encoder(image)
+        return features.astype(jnp.float32)
 
     def context(self, image: Image) -> tuple[Features, PyTree]:
         """Returns the first GRU state [b, H/8, W/8, 2*channels], and the constants of
         all updates.
         """
-        both = self.context_encoder(image).astype(jnp.float32)
+        both = self.context_encoder(image)
+        both = both.astype(jnp.float32)
         # one encoder for both: the first half starts the GRU, the other never changes
         hidden, context = jnp.split(both, 2, -1)
-        constants = self.update_block.precompute(nn.relu(context))
+        context = nn.relu(context)
+        constants = self.update_block.precompute(context)
         return jnp.tanh(hidden), constants
 
     def __call__(
@@ -78,7 +84,8 @@ class RAFT(nn.Module):
         # outside of the loop: all updates read it
         lookup = make_lookup(features, prev_features, self.config.correlation)
         hidden, context = self.context(image)
-        flow = jnp.zeros((*hidden.shape[:3], 2), jnp.float32)
+        batch, height, width, _ = hidden.shape
+        flow = jnp.zeros((batch, height, width, 2), jnp.float32)
 
         def update(
             module: "RAFT", carry: tuple[Array, Array], _: None
@@ -114,22 +121,26 @@ class UpdateBlock(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
+        # 128 and 256 in RAFT-large, whose first stage has 64
+        state_channels = self.channels * 2
+        head_channels = self.channels * 4
         self.motion_encoder = MotionEncoder(self.channels, self.dtype)
-        self.recurrent_block = RecurrentBlock(self.channels * 2, self.dtype)
-        self.flow_head = FlowHead(self.channels * 4, self.dtype)
+        self.recurrent_block = RecurrentBlock(state_channels, self.dtype)
+        self.flow_head = FlowHead(head_channels, self.dtype)
 
     def precompute(self, context: Features) -> PyTree:
         """The constants of all updates: a kernel in the form that the motion encoder
         reads, and the context's part of the GRU.
         """
-        kernel = self.motion_encoder.precompute()
-        return kernel, self.recurrent_block.precompute(context)
+        last_conv = self.motion_encoder.precompute()
+        gru = self.recurrent_block.precompute(context)
+        return last_conv, gru
 
     def __call__(
         self, hidden: Features, constants: PyTree, correlations: Features, flow: Flow
     ) -> tuple[Features, Flow]:
-        kernel, context = constants
-        motion = self.motion_encoder(correlations, flow, kernel)
+        last_conv, context = constants
+        motion = self.motion_encoder(correlations, flow, last_conv)
         hidden = self.recurrent_block(hidden, motion, context)
         change = self.flow_head(hidden)
         return hidden, change.astype(jnp.float32)
@@ -150,15 +161,22 @@ class MotionEncoder(nn.Module):
     def setup(self) -> None:
         c = self.channels
         # lists, because the published layout numbers the layers
-        self.convcorr1 = [conv(c * 4, 1, dtype=self.dtype)]
-        self.convcorr2 = [conv(c * 3, 3, dtype=self.dtype)]
-        self.convflow1 = [conv(c * 2, 7, dtype=self.dtype)]
-        self.convflow2 = [conv(c, 3, dtype=self.dtype)]
-        self.conv = [ConvParams((3, 3), c * 4, c * 2 - 2)]
+        self.convcorr1 = [conv(c * 4, kernel=1, dtype=self.dtype)]
+        self.convcorr2 = [conv(c * 3, dtype=self.dtype)]
+        self.convflow1 = [conv(c * 2, kernel=7, dtype=self.dtype)]
+        self.convflow2 = [conv(c, dtype=self.dtype)]
+        last_conv = ConvParams(
+            kernel=(3, 3),
+            in_channels=c * 4,
+            # the flow's two channels make it 2 c
+            channels=c * 2 - 2,
+        )
+        self.conv = [last_conv]
 
     def precompute(self) -> tuple[Array, Array]:
         """Kernel and bias of the last convolution with two channels of zeros."""
-        kernel, bias = self.conv[0]()
+        (last_conv,) = self.conv
+        kernel, bias = last_conv()
         kernel = _pad_channels(kernel, 0, 2)
         bias = _pad_channels(bias, 0, 2)
         return kernel, bias
@@ -177,8 +195,9 @@ class MotionEncoder(nn.Module):
         both = jnp.concatenate([corr, motion], -1)
         sums = same_conv(both, kernel, self.dtype)
         motion = nn.relu(sums + bias)
-        num_others = motion.shape[-1] - 2
-        return motion + _pad_channels(flow, num_others, 0)
+        *_, num_channels = motion.shape
+        flow_at_end = _pad_channels(flow, num_channels - 2, 0)
+        return motion + flow_at_end
 
 
 def _conv_relu(layers: Sequence[nn.Module], x: Features) -> Features:
@@ -194,12 +213,14 @@ class RecurrentBlock(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.convgru1 = ConvGRU(self.channels, (1, 5), self.dtype)
-        self.convgru2 = ConvGRU(self.channels, (5, 1), self.dtype)
+        self.convgru1 = ConvGRU(self.channels, kernel=(1, 5), dtype=self.dtype)
+        self.convgru2 = ConvGRU(self.channels, kernel=(5, 1), dtype=self.dtype)
 
     def precompute(self, context: Features) -> PyTree:
         """Constants of either GRU."""
-        return self.convgru1.precompute(context), self.convgru2.precompute(context)
+        of_rows = self.convgru1.precompute(context)
+        of_columns = self.convgru2.precompute(context)
+        return of_rows, of_columns
 
     def __call__(self, hidden: Features, motion: Features, context: PyTree) -> Features:
         of_rows, of_columns = context
@@ -225,7 +246,11 @@ class ConvGRU(nn.Module):
         self.convq = self._conv_params()
 
     def _conv_params(self) -> "ConvParams":
-        return ConvParams(self.kernel, 3 * self.channels, self.channels)
+        return ConvParams(
+            kernel=self.kernel,
+            in_channels=3 * self.channels,
+            channels=self.channels,
+        )
 
     def precompute(self, context: Features) -> PyTree:
         """For both gates in one convolution, and for the candidate: the kernel of state
@@ -236,22 +261,27 @@ class ConvGRU(nn.Module):
         kernel = jnp.concatenate([z_kernel, r_kernel], -1)
         bias = jnp.concatenate([z_bias, r_bias], -1)
         gates = self._without_context(context, kernel, bias)
-        candidate = self._without_context(context, *self.convq())
+        q_kernel, q_bias = self.convq()
+        candidate = self._without_context(context, q_kernel, q_bias)
         return gates, candidate
 
     def _without_context(
         self, context: Features, kernel: Array, bias: Array
     ) -> tuple[Array, Array]:
+        # the published kernels take the state, the context and the motion in this order
         of_state, of_context, of_motion = jnp.split(kernel, 3, 2)
-        constant = same_conv(context, of_context, self.dtype) + bias
+        constant = same_conv(context, of_context, self.dtype)
+        constant = constant + bias
         others = jnp.concatenate([of_state, of_motion], 2)
         return others, constant
 
     def __call__(self, hidden: Features, motion: Features, context: PyTree) -> Features:
         of_gates, of_candidate = context
-        gates = nn.sigmoid(self._sum(hidden, motion, of_gates))
+        gates = self._sum(hidden, motion, of_gates)
+        gates = nn.sigmoid(gates)
         update, reset = jnp.split(gates, 2, -1)
-        candidate = self._sum(reset * hidden, motion, of_candidate)
+        rest = reset * hidden
+        candidate = self._sum(rest, motion, of_candidate)
         old = (1 - update) * hidden
         new = update * jnp.tanh(candidate)
         return old + new
@@ -262,7 +292,8 @@ class ConvGRU(nn.Module):
         """The convolution of state and motion, and the context's constant."""
         kernel, constant = part
         both = jnp.concatenate([hidden, motion], -1)
-        return same_conv(both, kernel, self.dtype) + constant
+        product = same_conv(both, kernel, self.dtype)
+        return product + constant
 
 
 class ConvParams(nn.Module):
@@ -279,24 +310,34 @@ class ConvParams(nn.Module):
         output_first = stored(self, "kernel_ohwi")
         if output_first is not None:
             # XLA sees through the transposition
-            return output_first.transpose(1, 2, 3, 0), bias
+            kernel = output_first.transpose(1, 2, 3, 0)
+            return kernel, bias
+        init = nn.initializers.lecun_normal()
         shape = (*self.kernel, self.in_channels, self.channels)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = self.param("kernel", init, shape)
         return jnp.asarray(kernel), bias
 
 
 def same_conv(x: Features, kernel: Float[Array, "kh kw c d"], dtype: Any) -> Features:
     """Stride 1, an odd kernel, as large as the input."""
     height, width, _, _ = kernel.shape
-    rows = (height // 2, height // 2)
-    columns = (width // 2, width // 2)
-    return plain_conv(x.astype(dtype), kernel.astype(dtype), rows, columns)
+    above = height // 2
+    left = width // 2
+    x = x.astype(dtype)
+    kernel = kernel.astype(dtype)
+    return plain_conv(
+        x,
+        kernel,
+        rows=(above, above),
+        columns=(left, left),
+    )
 
 
 def _pad_channels(x: Array, before: int, after: int) -> Array:
     """Channels of zeros in front and behind."""
-    padding = [(0, 0)] * (x.ndim - 1)
-    return jnp.pad(x, [*padding, (before, after)])
+    padding = [(0, 0)] * x.ndim
+    padding[-1] = (before, after)
+    return jnp.pad(x, padding)
 
 
 class FlowHead(nn.Module):
@@ -306,11 +347,12 @@ class FlowHead(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.conv1 = conv(self.channels, 3, dtype=self.dtype)
-        self.conv2 = conv(2, 3, dtype=self.dtype)
+        self.conv1 = conv(self.channels, dtype=self.dtype)
+        self.conv2 = conv(2, dtype=self.dtype)
 
     def __call__(self, hidden: Features) -> Features:
-        x = nn.relu(self.conv1(hidden))
+        x = self.conv1(hidden)
+        x = nn.relu(x)
         return self.conv2(x)
 
 
@@ -321,12 +363,16 @@ class MaskPredictor(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        self.convrelu = [conv(self.channels * 4, 3, dtype=self.dtype)]
-        self.conv = conv(9 * STRIDE**2, 1, dtype=self.dtype)
+        width = self.channels * 4
+        # nine weights for each of the pixels that one position becomes
+        num_logits = 9 * STRIDE**2
+        self.convrelu = [conv(width, dtype=self.dtype)]
+        self.conv = conv(num_logits, kernel=1, dtype=self.dtype)
 
     def __call__(self, hidden: Features) -> Features:
         x = _conv_relu(self.convrelu, hidden)
-        logits = self.conv(x).astype(jnp.float32)
+        logits = self.conv(x)
+        logits = logits.astype(jnp.float32)
         # a quarter: RAFT balances the gradients of mask and flow so; the trained
         # weights contain it
         return 0.25 * logits
@@ -338,7 +384,8 @@ def grid(flow: Flow) -> Float[Array, "h w 2"]:
     columns = jnp.arange(width)
     rows = jnp.arange(height)
     positions = jnp.meshgrid(columns, rows)
-    return jnp.stack(positions, -1).astype(flow.dtype)
+    both = jnp.stack(positions, -1)
+    return both.astype(flow.dtype)
 
 
 def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> FineFlow:
@@ -348,17 +395,25 @@ def upsample(flow: Flow, logits: Float[Array, "b h w 576"]) -> FineFlow:
     b, h, w, _ = flow.shape
     logits = logits.reshape(b, h, w, 9, STRIDE, STRIDE)
     weights = nn.softmax(logits, axis=3)
-    neighbours = _neighbours(STRIDE * flow)
+    in_full_pixels = STRIDE * flow
+    neighbours = _neighbours(in_full_pixels)
     # a reduced matrix precision would round positions of hundreds of pixels
-    fine = jnp.einsum("bijkyx,bijkc->biyjxc", weights, neighbours, precision="highest")
+    fine = jnp.einsum(
+        "bijkyx,bijkc->biyjxc",
+        weights,
+        neighbours,
+        precision="highest",
+    )
     return fine.reshape(b, STRIDE * h, STRIDE * w, 2)
 
 
 def _neighbours(x: Float[Array, "b h w c"]) -> Float[Array, "b h w 9 c"]:
     """The 3x3 pixels around every pixel, zeros outside."""
     _, height, width, _ = x.shape
+    none = (0, 0)
     one = (1, 1)
-    padded = jnp.pad(x, ((0, 0), one, one, (0, 0)))
+    padded = jnp.pad(x, (none, one, one, none))
+    # rows first, the order in which the published mask has its nine weights
     shifted = []
     for row, column in itertools.product(range(3), range(3)):
         rows = slice(row, row + height)

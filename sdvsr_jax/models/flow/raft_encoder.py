@@ -24,20 +24,38 @@ class FeatureEncoder(nn.Module):
 
     def setup(self) -> None:
         c = self.channels
-        self.convnormrelu = _conv_norm(c, 7, 2, self.batch_norm, self.dtype)
+        # 64, 96, 128 and 256 in RAFT-large
+        second_width = c * 3 // 2
+        third_width = c * 2
+        self.convnormrelu = _conv_norm(
+            c,
+            kernel=7,
+            stride=2,
+            batch_norm=self.batch_norm,
+            dtype=self.dtype,
+        )
         self.layer1 = self._stage(c, 1)
-        self.layer2 = self._stage(c * 3 // 2, 2)
-        self.layer3 = self._stage(c * 2, 2)
-        self.conv = conv(c * 4, 1, dtype=self.dtype)
+        self.layer2 = self._stage(second_width, 2)
+        self.layer3 = self._stage(third_width, 2)
+        self.conv = conv(c * 4, kernel=1, dtype=self.dtype)
 
     def _stage(self, channels: int, stride: int) -> list["ResidualBlock"]:
-        first = ResidualBlock(channels, stride, self.batch_norm, self.dtype)
-        second = ResidualBlock(channels, 1, self.batch_norm, self.dtype)
-        return [first, second]
+        # only the first makes the image smaller
+        strides = (stride, 1)
+        return [
+            ResidualBlock(
+                channels,
+                stride=block_stride,
+                batch_norm=self.batch_norm,
+                dtype=self.dtype,
+            )
+            for block_stride in strides
+        ]
 
     def __call__(self, image: Float[Array, "b H W 3"]) -> Features:
         """Returns features [b, H/8, W/8, 4 * channels]."""
-        x = nn.relu(_normalised(self.convnormrelu, image))
+        x = _normalised(self.convnormrelu, image)
+        x = nn.relu(x)
         for block in (*self.layer1, *self.layer2, *self.layer3):
             x = block(x)
         return self.conv(x)
@@ -63,8 +81,10 @@ class ResidualBlock(nn.Module):
         return _conv_norm(self.channels, kernel, stride, self.batch_norm, self.dtype)
 
     def __call__(self, x: Features) -> Features:
-        y = nn.relu(_normalised(self.convnormrelu1, x))
-        y = nn.relu(_normalised(self.convnormrelu2, y))
+        y = _normalised(self.convnormrelu1, x)
+        y = nn.relu(y)
+        y = _normalised(self.convnormrelu2, y)
+        y = nn.relu(y)
         if self.stride > 1:
             x = _normalised(self.downsample, x)
         # a ReLU before the sum and one after it, as torchvision has it (docs/parity.md)
@@ -81,12 +101,14 @@ class BatchNorm(nn.Module):
         zeros = nn.initializers.zeros
         ones = nn.initializers.ones
         shape = (self.channels,)
+        # leaves of the one tree of parameters, not a collection of flax's own
         mean = self.param("running_mean", zeros, shape)
         variance = self.param("running_var", ones, shape)
         scale = self.param("scale", ones, shape)
         bias = self.param("bias", zeros, shape)
         gain = scale * jax.lax.rsqrt(variance + EPSILON)
-        y = (x - mean) * gain + bias
+        distance = x - mean
+        y = distance * gain + bias
         return y.astype(x.dtype)
 
 
@@ -94,9 +116,12 @@ def instance_norm(x: Features) -> Features:
     """Zero mean and unit variance over each channel's pixels."""
     # statistics of a frame's pixels would be rounded away in 16 bits
     y = x.astype(jnp.float32)
-    y = y - y.mean((1, 2), keepdims=True)
-    variance = jnp.square(y).mean((1, 2), keepdims=True)
-    y = y * jax.lax.rsqrt(variance + EPSILON)
+    mean = y.mean((1, 2), keepdims=True)
+    y = y - mean
+    squares = jnp.square(y)
+    variance = squares.mean((1, 2), keepdims=True)
+    gain = jax.lax.rsqrt(variance + EPSILON)
+    y = y * gain
     return y.astype(x.dtype)
 
 
@@ -115,4 +140,5 @@ def _normalised(layers: Any, x: Array) -> Array:
     x = conv(x)
     if not norms:
         return instance_norm(x)
-    return norms[0](x)
+    (norm,) = norms
+    return norm(x)
