@@ -48,10 +48,9 @@ def main(spec: dict) -> None:
     start_processes()
     if "kill_at" in spec:
         kill_at(spec["kill_at"])
-    loop.train(
-        small_run(spec["init"], spec["data"], **spec.get("changes", {})),
-        Path(spec["out"]),
-    )
+    changes = spec.get("changes", {})
+    run = small_run(spec["init"], spec["data"], **changes)
+    loop.train(run, Path(spec["out"]))
 
 
 if __name__ == "__main__":
