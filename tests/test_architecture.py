@@ -167,6 +167,7 @@ def packages_after(lines: list[str]) -> set[str]:
         capture_output=True,
         text=True,
         cwd=ROOT,
+        # all modules are imported in seconds, beside other tests in a minute
         timeout=200,
     )
     assert result.returncode == 0, result.stderr

@@ -47,10 +47,12 @@ def test_keys_are_unique_and_never_on_the_ignore_list(form: str) -> None:
 
 def test_layouts_are_torchs() -> None:
     state = to_torch(random_params(tiny_published())["unet"])
+    # outputs first; the inputs are four latents and three colours
     assert state["conv_in.weight"].shape == (8, 7, 3, 3)
     assert state["time_embedding.linear_1.weight"].shape == (32, 8)
     block = "down_blocks.0.attentions.0.transformer_blocks.0"
     assert state[f"{block}.attn2.to_k.weight"].shape == (8, 8)
+    # diffusers' numbered lists
     assert f"{block}.ff.net.0.proj.weight" in state
     assert state["mid_block.resnets.0.norm1.weight"].shape == (16,)
 
@@ -92,6 +94,7 @@ def test_half_precision_sources_become_float32() -> None:
 
 
 def test_config_survives_json() -> None:
+    # a name that is no preset's
     renamed = dataclasses.replace(tiny_nano(), name="x")
     for config in (nano(), stream_diffvsr(), TINY["restored"](), renamed):
         text = json.dumps(to_dict(config))

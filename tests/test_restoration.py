@@ -12,6 +12,7 @@ from sdvsr_jax.restoration import restore
 from sdvsr_jax.types import Params
 from tests.tiny_models import frames, random_params, tiny_restored
 
+# even, because the restorer works at half the size
 SIZE = (16, 20)
 CONFIG = tiny_restored()
 STILL = jnp.zeros((1, *SIZE, 2))

@@ -17,6 +17,7 @@ from sdvsr_jax.state import AUTO
 from sdvsr_jax.types import Params
 from tests.tiny_models import compiled, frames, random_params, tiny, tiny_restored
 
+# sides that differ: one that is taken for the other shows
 SIZE = (32, 36)
 
 

@@ -32,7 +32,9 @@ TOLERANCE = 1e-5
 """Two compiled programs of the same float32 arithmetic: rounding of outputs near 1, a
 few dozen operations deep.
 """
+# sides that differ: one that is taken for the other shows
 SIZE = (32, 36)
+# a first frame, one with history, and two whose history was made from history
 FRAMES = 4
 
 

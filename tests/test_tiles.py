@@ -29,6 +29,7 @@ weights_of = jax.jit(_weights, static_argnums=(2, 3))
 """Compiled whole: every example has a size of its own."""
 
 
+# every example compiles programs of its own sizes
 @settings(max_examples=20, deadline=None)
 @given(
     size=st.tuples(*[st.integers(1, 300)] * 2),

@@ -14,6 +14,7 @@ from sdvsr_jax import Upscaler, init_state, prepare
 from tests.tiny_models import compiled, frames, random_params, tiny_nano
 
 MODEL = (tiny_nano(), random_params(tiny_nano()))
+# one size for all tests: every other is a compilation
 SIZE = {"height": 16, "width": 20}
 
 

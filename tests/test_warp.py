@@ -7,6 +7,7 @@ import pytest
 
 from sdvsr_jax.ops.warp import inside, sample_bilinear, warp
 
+# sides that differ: one that is taken for the other shows
 SIZE = (6, 9)
 
 

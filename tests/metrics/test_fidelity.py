@@ -37,6 +37,7 @@ def test_luma_is_matlabs_rgb2ycbcr():
     np.testing.assert_allclose(luma(np.float32(corners)), expected, atol=1e-3)
 
 
+# each example runs outside of a compiled program: 30 of the 256 levels are enough
 @given(st.integers(0, 255))
 @settings(max_examples=30, deadline=None)
 def test_every_8_bit_level_survives_the_way_through_floats(level):

@@ -18,6 +18,7 @@ from sdvsr_jax.models.flow.correlation import (
     volume_bytes,
 )
 
+# an odd side, whose last row is dropped where the map is halved
 HEIGHT, WIDTH, CHANNELS = 9, 12, 6
 
 
@@ -58,6 +59,7 @@ SPREADS = (0.0, 0.7, 8.0, 300.0, 1e30)
 
 
 @given(seed=st.integers(0, 2**31), spread=st.sampled_from(SPREADS))
+# four of each spread; every example runs three programs
 @settings(max_examples=20, deadline=None)
 def test_volume_and_on_demand_agree_anywhere(lookups, seed: int, spread: float) -> None:
     rng = np.random.default_rng(seed)

@@ -25,6 +25,7 @@ def without_restorer(params: Params, *, scale: float = 1.0) -> Params:
 
 def test_the_ends_are_the_models() -> None:
     trained = trained_with_a_restorer()
+    # the model before training has no restorer, and other weights everywhere
     start = without_restorer(trained, scale=2.0)
     last = blend(start, trained, 1.0)
     jax.tree.map(np.testing.assert_array_equal, last, trained)

@@ -58,6 +58,7 @@ def gradient_of(gan: GANConfig) -> tuple[float, dict]:
     return float(total["gain"]), metrics
 
 
+# every side is a compilation: more than the twelve sides would be seeds only
 @settings(max_examples=20, deadline=None)
 @given(st.integers(4, SIDE - 1), st.integers(0, 1000))
 def test_images_of_any_channels_are_cropped_at_the_same_place(side: int, seed: int):
