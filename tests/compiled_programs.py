@@ -75,10 +75,11 @@ def prune() -> None:
         return
     current = folder()
     for path in root().iterdir():
-        is_old = time.time() - path.stat().st_mtime > MAX_AGE_SECONDS
-        if (path == current and _size(path) > LIMIT_BYTES) or (
-            path != current and is_old
-        ):
+        if path == current:
+            is_useless = _size(path) > LIMIT_BYTES
+        else:
+            is_useless = time.time() - path.stat().st_mtime > MAX_AGE_SECONDS
+        if is_useless:
             shutil.rmtree(path, ignore_errors=True)
     if current is not None and current.is_dir():
         os.utime(current)

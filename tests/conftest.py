@@ -59,6 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         marks = [mark.args[0] for mark in item.iter_markers("heavy") if mark.args]
         seconds[item.path] += max(marks, default=1)
+    # a stable sort: tests of a file stay together and in their order
     items.sort(key=lambda item: -seconds[item.path])
 
 

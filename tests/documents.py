@@ -44,7 +44,9 @@ def _commands() -> Iterator[Command]:
     for path in documents():
         name = path.relative_to(ROOT).as_posix()
         for text in code(path.read_text("utf-8")):
-            for part in text.replace("\\|", "|").split("|"):
+            # A bar inside a table's cell is written with a backslash.
+            parts = text.replace("\\|", "|").split("|")
+            for part in parts:
                 words = command_words(part)
                 if words:
                     yield Command(name, words)
@@ -64,7 +66,6 @@ def code(text: str) -> Iterator[str]:
         elif line.startswith("    "):
             yield line
         else:
-            # A bar inside a table's cell is written with a backslash.
             yield from re.findall(r"`([^`]+)`", line)
 
 
@@ -77,8 +78,10 @@ def command_words(text: str) -> tuple[str, ...]:
     while words and SETTING.fullmatch(words[0]):
         words.pop(0)
     is_ours = bool(words) and words[0] in PROGRAMS
+    if not is_ours:
+        return ()
     # "..." stands for words of the reader's; [...] for a choice.
-    return tuple(_plain(word) for word in words if word != "...") if is_ours else ()
+    return tuple(_plain(word) for word in words if word != "...")
 
 
 def _plain(word: str) -> str:
@@ -91,6 +94,7 @@ def python_blocks() -> list[tuple[str, str]]:
     """Returns (document, source) of every block marked as Python."""
     blocks = []
     for path in documents():
-        sources = re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+        text = path.read_text("utf-8")
+        sources = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         blocks += [(path.name, source) for source in sources]
     return blocks

@@ -34,37 +34,36 @@ def test_the_kernel_is_chosen_by_its_rules(
 def test_the_choice_asks_for_the_kernel_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # This machine has no such GPU: JAX itself says so, which proves that it was asked
-    # for and not passed over.
     if jax.default_backend() != "cpu":
         pytest.skip("needs a machine without a GPU")
     monkeypatch.setattr(attention, "device_kind", lambda: HOPPER)
-    q, k = (
-        jnp.zeros((1, 8, 2, 64), jnp.bfloat16),
-        jnp.zeros((1, 77, 2, 64), jnp.bfloat16),
-    )
+    q = jnp.zeros((1, 8, 2, 64), jnp.bfloat16)
+    k = jnp.zeros((1, 77, 2, 64), jnp.bfloat16)
+    # This machine has no such GPU: JAX itself says so, which proves that it was asked
+    # for and not passed over.
     with pytest.raises(RuntimeError, match="cuDNN"):
         attention.attend(q, k, k)
-    assert (
-        attention.attend(
-            q.astype(jnp.float32), k.astype(jnp.float32), k.astype(jnp.float32)
-        ).shape
-        == q.shape
-    )
+    exact_q, exact_k = (array.astype(jnp.float32) for array in (q, k))
+    plain = attention.attend(exact_q, exact_k, exact_k)
+    assert plain.shape == q.shape
 
 
 def test_chunks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    q, k, v = (
-        jnp.asarray(rng.standard_normal((2, n, 2, 8)), jnp.float32)
-        for n in (23, 11, 11)
-    )
-    unchunked = attention.attend(q, k, v)
+
+    def random(length: int) -> jax.Array:
+        return jnp.asarray(rng.standard_normal((2, length, 2, 8)), jnp.float32)
+
+    q, k, v = (random(length) for length in (23, 11, 11))
+    at_once = attention.attend(q, k, v)
+    # five queries at once, of 23: the last chunk is shorter
     monkeypatch.setattr(attention, "MAX_SCORES", 2 * 2 * 11 * 5)
-    np.testing.assert_allclose(attention.attend(q, k, v), unchunked, atol=1e-6)
+    in_chunks = attention.attend(q, k, v)
+    # sums of 11 products near 1, in another order
+    np.testing.assert_allclose(in_chunks, at_once, atol=1e-6)
 
 
-@pytest.mark.parametrize("chosen", [None, "cpu", jax.devices()[0]])
-def test_the_device_of_a_program_is_the_one_that_was_chosen(chosen):
-    with jax.default_device(chosen):
+@pytest.mark.parametrize("device", [None, "cpu", jax.devices()[0]])
+def test_the_device_of_a_program_is_the_one_that_was_chosen(device):
+    with jax.default_device(device):
         assert attention.program_device() == jax.devices("cpu")[0]

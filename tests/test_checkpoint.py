@@ -15,28 +15,39 @@ from sdvsr_jax.weights import diffusers_layout as published
 from sdvsr_jax.weights.load import shipped
 from tests.tiny_models import TINY, random_params, tiny_nano, tiny_published
 
+Model = tuple[ModelConfig, Params]
 
-def assert_equal(a: tuple[ModelConfig, Params], b: tuple[ModelConfig, Params]) -> None:
-    (config, params), (other_config, other_params) = a, b
+
+def random_model(form: str) -> Model:
+    config = TINY[form]()
+    return config, random_params(config)
+
+
+def assert_equal(one: Model, other: Model) -> None:
+    config, params = one
+    other_config, other_params = other
     assert config == other_config
     assert jax.tree.structure(params) == jax.tree.structure(other_params)
-    for x, y in zip(jax.tree.leaves(params), jax.tree.leaves(other_params)):
-        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(other_params))
+    for a, b in pairs:
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 @pytest.mark.parametrize("form", TINY)
 def test_our_file_round_trips_bit_for_bit(form: str, tmp_path: Path) -> None:
-    model = TINY[form](), random_params(TINY[form]())
-    save(tmp_path / "model.safetensors", *model, command="python -m train")
-    assert_equal(load(str(tmp_path / "model.safetensors")), model)
-    assert [f.name for f in tmp_path.iterdir()] == ["model.safetensors"]
+    model = random_model(form)
+    path = tmp_path / "model.safetensors"
+    save(path, *model, command="python -m train")
+    assert_equal(load(str(path)), model)
+    # nothing is left beside it
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("form", TINY)
 def test_export_to_the_published_layout_round_trips_bit_for_bit(
     form: str, tmp_path: Path
 ) -> None:
-    model = TINY[form](), random_params(TINY[form]())
+    model = random_model(form)
     published.write(tmp_path, *model)
     assert_equal(load(str(tmp_path)), model)
 
@@ -52,29 +63,35 @@ def test_the_diffusers_configs_alone_describe_a_published_model(tmp_path: Path) 
 
 def test_the_default_model_is_shipped_small_and_verified() -> None:
     config, params = load()
-    assert (config.name, config.unet) == ("nano", nano().unet)
-    assert sum(x.nbytes for x in jax.tree.leaves(params)) < 12e6
+    assert config.name == "nano"
+    assert config.unet == nano().unet
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    # they come with the package
+    assert size < 12e6
     assert "nano" in shipped()
 
 
 def test_flow_weights_may_come_from_elsewhere(tmp_path: Path) -> None:
-    config = tiny_published()
-    published.write(tmp_path / "model", config, random_params(config))
-    other = tmp_path / "raft.safetensors"
-    (tmp_path / "model" / published.FLOW_FILE).rename(other)
+    model = random_model("published")
+    folder = tmp_path / "model"
+    published.write(folder, *model)
+    elsewhere = tmp_path / "raft.safetensors"
+    (folder / published.FLOW_FILE).rename(elsewhere)
     with pytest.raises(ValueError, match=r"raft_large.*missing.*--flow-weights"):
-        load(str(tmp_path / "model"))
-    assert load(str(tmp_path / "model"), flow_weights=other)[0] == config
+        load(str(folder))
+    assert_equal(load(str(folder), flow_weights=elsewhere), model)
 
 
 def wrong_extra(folder: Path) -> None:
     path = folder / "unet" / published.WEIGHTS
-    save_file(load_file(path) | {"extra": np.zeros(1, np.float32)}, path)
+    extra = {"extra": np.zeros(1, np.float32)}
+    save_file(load_file(path) | extra, path)
 
 
 def wrong_truncated(folder: Path) -> None:
     path = folder / "vae" / published.WEIGHTS
-    path.write_bytes(path.read_bytes()[:500])
+    data = path.read_bytes()
+    path.write_bytes(data[:500])
 
 
 def wrong_json(folder: Path) -> None:
@@ -101,7 +118,7 @@ def wrong_prediction(folder: Path) -> None:
 def test_a_damaged_folder_is_refused_in_one_line(
     damage, message: str, tmp_path: Path
 ) -> None:
-    published.write(tmp_path, tiny_published(), random_params(tiny_published()))
+    published.write(tmp_path, *random_model("published"))
     damage(tmp_path)
     with pytest.raises(ValueError, match=message) as error:
         load(str(tmp_path))
@@ -115,15 +132,18 @@ def test_a_file_with_missing_and_misshaped_parameters_lists_them(
     params = random_params(config)
     params["unet"]["conv_in"]["bias"] = np.zeros(3, np.float32)
     del params["vae"]["decoder"]["layers_0"]
-    save(tmp_path / "m.safetensors", config, params)
+    path = tmp_path / "m.safetensors"
+    save(path, config, params)
+    # a kernel and a bias are missing
     words = r"2 missing .vae/decoder/layers_0/bias.*unet/conv_in/bias is .3., expec"
     with pytest.raises(ValueError, match=words):
-        load(str(tmp_path / "m.safetensors"))
+        load(str(path))
 
 
 def test_pickles_are_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
-    path.write_bytes(pickle.dumps({"weight": 1}))
+    data = pickle.dumps({"weight": 1})
+    path.write_bytes(data)
     with pytest.raises(ValueError, match=r"pickles run code"):
         load(str(path))
 
@@ -135,6 +155,7 @@ def test_an_unknown_model_is_one_clear_line(model: str) -> None:
 
 
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
-    save_file({"a": np.zeros(1, np.float32)}, tmp_path / "foreign.safetensors")
+    path = tmp_path / "foreign.safetensors"
+    save_file({"a": np.zeros(1, np.float32)}, path)
     with pytest.raises(ValueError, match=r"no model config in its metadata"):
-        load(str(tmp_path / "foreign.safetensors"))
+        load(str(path))

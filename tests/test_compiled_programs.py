@@ -40,6 +40,7 @@ def test_a_flag_that_this_version_does_not_know_is_left_out(
 def test_a_folder_in_which_others_can_write_is_not_used(root: Path) -> None:
     folder = compiled_programs.folder()
     assert folder is not None
+    # a program in it would be run
     folder.chmod(0o777)
     assert compiled_programs.folder() is None
 
@@ -52,6 +53,7 @@ def test_folders_out_of_use_and_one_that_has_outgrown_its_limit_are_removed(
     (folder / "program").write_bytes(bytes(100))
     unused = root / "unused"
     unused.mkdir()
+    # last used in 1970
     os.utime(unused, (0, 0))
     compiled_programs.prune()
     assert sorted(root.iterdir()) == [folder]

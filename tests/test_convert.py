@@ -27,9 +27,11 @@ NETWORKS = ("unet", "controlnet", "vae", "flow")
 def test_a_round_trip_is_bit_identical(form: str) -> None:
     params = random_params(TINY[form]())
     for name in NETWORKS:
-        back = from_torch(to_torch(params[name]), params[name], name)
-        assert jax.tree.structure(back) == jax.tree.structure(params[name])
-        for a, b in zip(jax.tree.leaves(params[name]), jax.tree.leaves(back)):
+        tree = params[name]
+        back = from_torch(to_torch(tree), tree, name)
+        assert jax.tree.structure(back) == jax.tree.structure(tree)
+        pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(back))
+        for a, b in pairs:
             assert a.shape == b.shape
             assert a.tobytes() == b.tobytes()
 
@@ -45,10 +47,12 @@ def test_keys_are_unique_and_never_on_the_ignore_list(form: str) -> None:
 
 def test_layouts_are_torchs() -> None:
     state = to_torch(random_params(tiny_published())["unet"])
+    # outputs first; the inputs are four latents and three colours
     assert state["conv_in.weight"].shape == (8, 7, 3, 3)
     assert state["time_embedding.linear_1.weight"].shape == (32, 8)
     block = "down_blocks.0.attentions.0.transformer_blocks.0"
     assert state[f"{block}.attn2.to_k.weight"].shape == (8, 8)
+    # diffusers' numbered lists
     assert f"{block}.ff.net.0.proj.weight" in state
     assert state["mid_block.resnets.0.norm1.weight"].shape == (16,)
 
@@ -66,7 +70,8 @@ def test_all_faults_are_reported_together() -> None:
 
 def test_long_fault_lists_are_cut_with_a_count() -> None:
     params = random_params(tiny_nano())["unet"]
-    rest = len(flatten_dict(params)) - MAX_LISTED
+    num_missing = len(flatten_dict(params))
+    rest = num_missing - MAX_LISTED
     with pytest.raises(ValueError, match=rf"and {rest} more"):
         from_torch({}, params, "unet")
 
@@ -81,16 +86,20 @@ def test_keys_that_carry_nothing_are_ignored_by_name() -> None:
 
 def test_half_precision_sources_become_float32() -> None:
     params = random_params(tiny_nano())["unet"]
-    halves = {key: value.astype(np.float16) for key, value in to_torch(params).items()}
+    state = to_torch(params)
+    halves = {key: value.astype(np.float16) for key, value in state.items()}
     back = from_torch(halves, params, "unet")
-    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(back))
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(back)}
+    assert dtypes == {np.dtype(np.float32)}
 
 
 def test_config_survives_json() -> None:
+    # a name that is no preset's
     renamed = dataclasses.replace(tiny_nano(), name="x")
     for config in (nano(), stream_diffvsr(), TINY["restored"](), renamed):
         text = json.dumps(to_dict(config))
-        assert from_dict(json.loads(text)) == config
+        data = json.loads(text)
+        assert from_dict(data) == config
 
 
 def test_fields_of_earlier_versions_are_passed_over() -> None:

@@ -46,6 +46,12 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
 
 
+def test_the_documents_have_commands_and_python() -> None:
+    """Otherwise the tests of each would be skipped, not failed."""
+    assert documents.commands()
+    assert documents.python_blocks()
+
+
 @pytest.mark.parametrize("command", documents.commands(), ids=str)
 def test_a_command_is_one_that_its_program_takes(
     command: Command, parse_only: None
@@ -146,8 +152,8 @@ def test_python_in_a_document_uses_names_that_exist(document: str, source: str) 
 @pytest.mark.parametrize("path", documents.documents(), ids=lambda path: path.name)
 def test_links_and_pictures_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)", path.read_text("utf-8"))
-    local = [target for target in targets if "://" not in target]
-    absent = [target for target in local if not (path.parent / target).exists()]
+    files = [path.parent / target for target in targets if "://" not in target]
+    absent = [str(file) for file in files if not file.exists()]
     assert not absent
 
 
@@ -176,16 +182,14 @@ def test_the_manifest_for_kubernetes_starts_a_command_that_is_taken(
     yaml = pytest.importorskip("yaml")
     text = (ROOT / "examples" / "kuberay.yaml").read_text("utf-8")
     job = yaml.safe_load(text)
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    assert job["apiVersion"] == "ray.io/v1"
+    assert job["kind"] == "RayJob"
     program, *words = documents.command_words(job["spec"]["entrypoint"])
     assert program == "sdvsr"
     parse_module("infer", words)
     cluster = job["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-    images = {
-        container["image"]
-        for group in groups
-        for container in group["template"]["spec"]["containers"]
-    }
+    pods = [group["template"]["spec"] for group in groups]
+    images = {container["image"] for pod in pods for container in pod["containers"]}
     # workers of other versions are refused
     assert len(images) == 1

@@ -32,7 +32,9 @@ TOLERANCE = 1e-5
 """Two compiled programs of the same float32 arithmetic: rounding of outputs near 1, a
 few dozen operations deep.
 """
+# sides that differ: one that is taken for the other shows
 SIZE = (32, 36)
+# a first frame, one with history, and two whose history was made from history
 FRAMES = 4
 
 
@@ -121,7 +123,8 @@ def test_the_same_driver_gives_the_same_bytes_whatever_its_lookahead(
     config, prepared = tiny(form)
     state = fresh_state(form)
     outputs = stream(compiled(config), prepared, state, pair(), in_flight=in_flight)
-    assert np.stack(list(outputs)).tobytes() == reference(form).tobytes()
+    frames_out = np.stack(list(outputs))
+    assert frames_out.tobytes() == reference(form).tobytes()
 
 
 def test_the_past_does_not_depend_on_the_future(any_form: str) -> None:
@@ -130,7 +133,8 @@ def test_the_past_does_not_depend_on_the_future(any_form: str) -> None:
     clip[2] = -clip[2]
     outputs = drive(any_form, clip)
     assert outputs[:2].tobytes() == expected[:2].tobytes()
-    change = np.abs(outputs[2:] - expected[2:]).max(axis=(1, 2, 3, 4))
+    difference = np.abs(outputs[2:] - expected[2:])
+    change = difference.max(axis=(1, 2, 3, 4))
     # a negative frame is another picture: far more than any rounding
     assert change.min() > 1e-3
 
@@ -139,18 +143,23 @@ def test_the_past_does_not_depend_on_the_future(any_form: str) -> None:
 def test_derivatives_flow_forwards_in_time_only(form: str) -> None:
     _, prepared = tiny(form)
     clip = pair(2)
-    still = np.zeros_like(clip)
-    changes = []
-    for index in range(2):
-        direction = still.copy()
+    run = compiled_rollout(form)
+
+    def changes_by(index: int) -> np.ndarray:
+        """Largest change of either frame where that one of the clip changes."""
+        direction = np.zeros_like(clip)
         direction[index] = 1
         state = fresh_state(form)
-        _, change = compiled_rollout(form)(prepared, state, clip, direction)
-        changes.append(np.abs(change).max(axis=(1, 2, 3, 4)))
-    (first_by_first, second_by_first), (first_by_second, second_by_second) = changes
-    assert np.isfinite(changes).all()
-    assert min(first_by_first, second_by_first, second_by_second) > 0
-    assert first_by_second == 0
+        _, change = run(prepared, state, clip, direction)
+        return np.abs(change).max(axis=(1, 2, 3, 4))
+
+    by_first = changes_by(0)
+    assert np.isfinite(by_first).all()
+    assert by_first.min() > 0
+    of_first, of_second = changes_by(1)
+    assert of_first == 0
+    assert np.isfinite(of_second)
+    assert of_second > 0
 
 
 def test_frame_0_ignores_whatever_the_state_holds(any_form: str) -> None:
@@ -202,10 +211,14 @@ def test_noise_depends_on_seed_stream_and_frame_alone() -> None:
 
     noise = noise_of(3, 5, 0)
     np.testing.assert_array_equal(noise, noise_of(3, 5, 0))
-    for other in (noise_of(4, 5, 0), noise_of(3, 9, 0), noise_of(3, 5, 1)):
+    of_seed = noise_of(4, 5, 0)
+    of_stream = noise_of(3, 9, 0)
+    of_index = noise_of(3, 5, 1)
+    for other in (of_seed, of_stream, of_index):
         assert np.abs(noise - other).min() > 0
+    large = noise_of(3, 5, 7, (64, 64))
     # the deviation of 16384 numbers is known to 0.6 %
-    assert abs(noise_of(3, 5, 7, (64, 64)).std() - 1) < 0.02
+    assert abs(large.std() - 1) < 0.02
 
 
 def test_nano_keeps_the_noise_of_its_stream() -> None:
@@ -217,7 +230,7 @@ def test_nano_keeps_the_noise_of_its_stream() -> None:
 
 
 def shapes_of(state: StreamState) -> list[tuple]:
-    return [(x.shape, str(x.dtype)) for x in jax.tree.leaves(state)]
+    return [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
 
 
 def test_one_program_serves_every_frame_and_the_state_keeps_its_size(
@@ -276,11 +289,12 @@ def test_each_temporal_part_matters_only_with_history(field: str) -> None:
     config, prepared = tiny("published")
     without = dataclasses.replace(config, **{field: False})
     state = fresh_state("published")
-    out = np.stack(list(stream(compiled(without), prepared, state, pair(3))))
-    change = np.abs(out - reference("published")[:3]).max(axis=(1, 2, 3, 4))
-    assert change[0] <= TOLERANCE
+    outputs = list(stream(compiled(without), prepared, state, pair(3)))
+    difference = np.abs(outputs - reference("published")[:3])
+    first, *others = difference.max(axis=(1, 2, 3, 4))
+    assert first <= TOLERANCE
     # random weights: every part moves the picture visibly
-    assert change[1:].min() > 1e-3
+    assert min(others) > 1e-3
 
 
 @pytest.mark.parametrize("form", ALL_LAYERS)
@@ -289,15 +303,17 @@ def test_a_bfloat16_model_follows_the_float32_one(form: str) -> None:
     half = dataclasses.replace(config, compute_dtype="bfloat16")
     prepared = prepare(random_params(config), half)
     state = fresh_state(form)
-    out = np.stack(list(stream(compiled(half), prepared, state, pair(2))))
+    outputs = np.stack(list(stream(compiled(half), prepared, state, pair(2))))
     expected = reference(form)[:2]
-    error = np.sqrt(np.mean((out - expected) ** 2) / np.mean(expected**2))
+    share = np.mean((outputs - expected) ** 2) / np.mean(expected**2)
+    error = np.sqrt(share)
     # 8 bits of mantissa (0.4 %) through about 40 layers of random, unnormalised weights
     assert 1e-5 < error < 0.1
 
 
 def test_a_cut_restarts_the_history_of_nano() -> None:
     config, prepared = tiny("nano")
+    # the wide sigma of the tiny model would take a cut for motion
     history = dataclasses.replace(config.history, consistency_sigma=0.15)
     strict = dataclasses.replace(config, history=history)
     run = compiled(strict)

@@ -14,6 +14,7 @@ from sdvsr_jax import Upscaler, init_state, prepare
 from tests.tiny_models import compiled, frames, random_params, tiny_nano
 
 MODEL = (tiny_nano(), random_params(tiny_nano()))
+# one size for all tests: every other is a compilation
 SIZE = {"height": 16, "width": 20}
 
 
@@ -22,11 +23,15 @@ def pixels(
 ) -> np.ndarray:
     """[count, batch, h, w, 3] in the range of ``dtype``."""
     unit = frames(count, batch, seed=seed, **SIZE) / 2 + 0.5
-    return (
-        unit.astype(dtype)
-        if dtype is np.float32
-        else np.round(unit * np.iinfo(dtype).max).astype(dtype)
-    )
+    if dtype is np.float32:
+        return unit.astype(dtype)
+    levels = unit * np.iinfo(dtype).max
+    return np.round(levels).astype(dtype)
+
+
+def clip_of(count: int, seed: int = 1) -> np.ndarray:
+    """Frames of one stream, uint8 [count, h, w, 3]."""
+    return pixels(count, seed=seed)[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -47,33 +52,40 @@ def ready():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_push_is_the_pure_step(dtype: type, ready) -> None:
     config, _ = MODEL
-    top = 1 if dtype is np.float32 else np.iinfo(dtype).max
-    run, state = compiled(config), init_state(config, 1, 16, 20, seed=5)
+    is_float = dtype is np.float32
+    white = 1 if is_float else np.iinfo(dtype).max
+    # integers are rounded; two programs of the same arithmetic differ by 1e-5
+    tolerance = 1e-5 * white + (0 if is_float else 0.5)
+    run = compiled(config)
+    state = init_state(config, 1, 16, 20, seed=5)
     with Upscaler(MODEL, seed=5) as upscaler:
         for frame in pixels(3, dtype=dtype):
-            state, sr = run(
-                ready, state, jnp.asarray(frame, jnp.float32) * (2 / top) - 1
-            )
-            expected = top * np.clip(np.asarray(sr[0]) / 2 + 0.5, 0, 1)
+            lr = jnp.asarray(frame, jnp.float32) * (2 / white) - 1
+            state, sr = run(ready, state, lr)
+            share = np.clip(np.asarray(sr[0]) / 2 + 0.5, 0, 1)
             result = upscaler.push(frame[0])
-            assert (result.shape, result.dtype) == ((64, 80, 3), dtype)
-            np.testing.assert_allclose(
-                result, expected, atol=1e-5 * top + 0.5 * (top > 1)
-            )
+            assert result.shape == (64, 80, 3)
+            assert result.dtype == dtype
+            np.testing.assert_allclose(result, white * share, atol=tolerance)
 
 
 def test_warming_up_makes_the_program_and_changes_no_frame() -> None:
-    clip_frames = pixels(3)[:, 0]
+    clip = clip_of(3)
     with Upscaler(MODEL) as cold, Upscaler(MODEL) as warm:
         warm.warm_up(**SIZE)
         num_programs = warm._run._cache_size()
-        for frame in clip_frames:
-            assert np.array_equal(warm.push(frame), cold.push(frame))
-        warm.warm_up(**SIZE)  # in mid-stream as well
-        assert np.array_equal(warm.push(clip_frames[0]), cold.push(clip_frames[0]))
+        for frame in clip:
+            assert_same_push(warm, cold, frame)
+        # in mid-stream as well
+        warm.warm_up(**SIZE)
+        assert_same_push(warm, cold, clip[0])
         assert warm._run._cache_size() == num_programs
         with pytest.raises(ValueError, match="expected equal frames"):
             warm.warm_up(8, 8)
+
+
+def assert_same_push(one: Upscaler, other: Upscaler, frame: np.ndarray) -> None:
+    np.testing.assert_array_equal(one.push(frame), other.push(frame))
 
 
 def test_graphs_begin_behind_the_plain_program_and_change_no_frame(
@@ -81,105 +93,107 @@ def test_graphs_begin_behind_the_plain_program_and_change_no_frame(
 ) -> None:
     """On a CPU the options mean nothing, so that the two programs agree exactly."""
     monkeypatch.setattr("sdvsr_jax.ops.xla.CPU_OPTIONS", {})
-    clip_frames = pixels(3)[:, 0]
     plain = Upscaler(MODEL)
     monkeypatch.setattr("sdvsr_jax.upscaler.device_kind", lambda device: ("cuda", 9.0))
     with plain, Upscaler(MODEL) as upscaler:
         first = upscaler._run
-        for frame in clip_frames:
-            assert np.array_equal(upscaler.push(frame), plain.push(frame))
+        for frame in clip_of(3):
+            assert_same_push(upscaler, plain, frame)
         assert upscaler._run is not first
-        assert upscaler._run._cache_size() == first._cache_size() == 1
+        assert first._cache_size() == 1
+        assert upscaler._run._cache_size() == 1
 
 
 def test_where_graphs_fail_the_plain_program_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clip_frames = pixels(3)[:, 0]
     plain = Upscaler(MODEL)
     monkeypatch.setattr("sdvsr_jax.upscaler.device_kind", lambda device: ("cuda", 9.0))
     # An option that XLA refuses, as it would a graph that it cannot record.
-    refused = {"xla_gpu_no_such_option": "1"}
-    monkeypatch.setattr("sdvsr_jax.ops.xla.GRAPH_OPTIONS", refused)
+    unknown = {"xla_gpu_no_such_option": "1"}
+    monkeypatch.setattr("sdvsr_jax.ops.xla.GRAPH_OPTIONS", unknown)
     with plain, Upscaler(MODEL) as upscaler:
         first = upscaler._run
-        for frame in clip_frames:
-            assert np.array_equal(upscaler.push(frame), plain.push(frame))
+        for frame in clip_of(3):
+            assert_same_push(upscaler, plain, frame)
         assert upscaler._run is first
 
 
 def test_the_iterator_gives_what_push_gives_whatever_is_in_flight() -> None:
-    clip, read = pixels(4)[:, 0], []
+    clip = clip_of(4)
+    frames_read = []
 
     def source():
         for frame in clip:
-            read.append(1)
+            frames_read.append(frame)
             yield frame
 
     with Upscaler(MODEL) as upscaler:
-        pushed = [upscaler.push(frame) for frame in clip]
+        first, *others = [upscaler.push(frame) for frame in clip]
         for in_flight in (0, 1, 9):
             upscaler.reset()
-            read.clear()
+            frames_read.clear()
             results = upscaler.upscale(source(), in_flight=in_flight)
-            np.testing.assert_array_equal(next(results), pushed[0])
-            assert len(read) == min(
-                1 + in_flight, 4
-            )  # with 0 a frame comes out before the next is read
-            np.testing.assert_array_equal(list(results), pushed[1:])
+            np.testing.assert_array_equal(next(results), first)
+            # with 0 a frame comes out before the next is read
+            assert len(frames_read) == min(1 + in_flight, len(clip))
+            np.testing.assert_array_equal(list(results), others)
 
 
 def test_a_stream_that_joins_is_a_fresh_stream_and_its_neighbour_notices_nothing(
     pair: Upscaler,
 ) -> None:
-    ours, theirs = pixels(4)[:, 0], pixels(4, seed=9)[:, 0]
+    ours = clip_of(4)
+    theirs = clip_of(4, seed=9)
     pair.reset()
-    solo = [pair.push_many([frame, None])[0] for frame in ours]
+    expected = [pair.push_many([frame, None])[0] for frame in ours]
     fresh = [pair.push_many([None, frame])[1] for frame in theirs[2:]]
+
     pair.reset()
-    shared = [pair.push_many([ours[i], theirs[3 - i]])[0] for i in range(2)]
+    before = [pair.push_many([ours[i], theirs[3 - i]]) for i in range(2)]
     pair.reset(1)
-    later = [pair.push_many([ours[i], theirs[i]]) for i in (2, 3)]
-    np.testing.assert_array_equal(shared + [a for a, _ in later], solo)
-    np.testing.assert_array_equal([b for _, b in later], fresh)
+    after = [pair.push_many([ours[i], theirs[i]]) for i in (2, 3)]
+    neighbour = [frame for frame, _ in before + after]
+    np.testing.assert_array_equal(neighbour, expected)
+    newcomer = [frame for _, frame in after]
+    np.testing.assert_array_equal(newcomer, fresh)
 
 
 def test_a_stream_without_a_frame_keeps_its_memory(pair: Upscaler) -> None:
-    clip = pixels(3)[:, 0]
+    clip = clip_of(3)
     pair.reset()
     steady = [pair.push_many([frame, clip[0]])[0] for frame in clip]
     pair.reset()
     halting = []
     for frame in clip:
-        halting.append(pair.push_many([frame, clip[0]])[0])
-        assert pair.push_many([None, clip[1]])[0] is None
+        result, _ = pair.push_many([frame, clip[0]])
+        halting.append(result)
+        nothing, _ = pair.push_many([None, clip[1]])
+        assert nothing is None
     np.testing.assert_array_equal(halting, steady)
     assert pair.push_many([None, None]) == [None, None]
 
 
 def test_state_goes_to_another_process_and_on(tmp_path: Path) -> None:
-    clip = pixels(4)[:, 0]
+    clip = clip_of(4)
+    path = tmp_path / "state.npz"
     with Upscaler(MODEL, seed=2) as upscaler:
         expected = [upscaler.push(frame) for frame in clip]
         upscaler.reset()
         for frame in clip[:2]:
             upscaler.push(frame)
-        np.savez(tmp_path / "state.npz", **upscaler.export_state())
-    with Upscaler(MODEL, seed=99) as other:
-        with np.load(tmp_path / "state.npz") as saved:
-            other.restore_state(saved, 16, 20)
-        np.testing.assert_array_equal(
-            [other.push(frame) for frame in clip[2:]], expected[2:]
-        )
-        with (
-            np.load(tmp_path / "state.npz") as saved,
-            pytest.raises(ValueError, match="another model"),
-        ):
-            other.restore_state(saved, 64, 64)
+        np.savez(path, **upscaler.export_state())
+    # the seed is the state's
+    with Upscaler(MODEL, seed=99) as other, np.load(path) as state:
+        other.restore_state(state, 16, 20)
+        results = [other.push(frame) for frame in clip[2:]]
+        np.testing.assert_array_equal(results, expected[2:])
+        with pytest.raises(ValueError, match="another model"):
+            other.restore_state(state, 64, 64)
 
 
 def test_a_frame_of_another_size_leaves_a_restored_state_usable() -> None:
-    clip = pixels(3)[:, 0]
+    clip = clip_of(3)
     with Upscaler(MODEL) as upscaler:
         expected = [upscaler.push(frame) for frame in clip]
         upscaler.reset()
@@ -208,10 +222,12 @@ def test_a_forked_child_says_so() -> None:
             warnings.simplefilter("ignore")
             child = os.fork()
         if child == 0:
+            # not by an exception: the child would go on with the other tests
             try:
                 upscaler.push(GOOD)
             except RuntimeError as error:
-                os._exit(42 if "before the process was forked" in str(error) else 1)
+                says_so = "before the process was forked" in str(error)
+                os._exit(42 if says_so else 1)
             os._exit(2)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 42
@@ -219,9 +235,9 @@ def test_a_forked_child_says_so() -> None:
 
 def test_one_program_serves_joining_leaving_and_idle_streams(pair: Upscaler) -> None:
     pair.reset()
-    pair.push_many([pixels(1)[0, 0], None])
+    pair.push_many([GOOD, None])
     pair.reset(0)
-    pair.push_many([None, pixels(1)[0, 0]])
+    pair.push_many([None, GOOD])
     assert pair._run._cache_size() == 1  # type: ignore[attr-defined]
 
 

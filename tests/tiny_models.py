@@ -130,7 +130,9 @@ def frames(
     """
     rng = np.random.default_rng(seed)
     # room for eight frames of drift
-    canvas = rng.uniform(-1, 1, (batch, height + 8, width + 8, 3)).astype(np.float32)
+    noise = rng.uniform(-1, 1, (batch, height + 8, width + 8, 3))
+    canvas = noise.astype(np.float32)
+    # means of neighbours: an interpolated sample of white noise would be mostly grey
     for axis in (1, 2):
         canvas = (canvas + np.roll(canvas, 1, axis)) / 2
     return np.stack([canvas[:, i : i + height, i : i + width] for i in range(count)])

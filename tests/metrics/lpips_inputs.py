@@ -16,13 +16,17 @@ def image_pairs(size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = np.mgrid[:size, :size] / size
     waves = [np.sin(9 * rows + 5 * columns + phase) for phase in (0, 1, 2)]
     smooth = np.stack(waves, axis=-1) * 0.8
-    noise = rng.uniform(-1, 1, (2, size, size, 3))
-    x = np.stack([noise[0], smooth, smooth, smooth])
-    strong = smooth + 0.3 * noise[1]
-    weak = smooth + 0.03 * noise[1]
+    noise, other = rng.uniform(-1, 1, (2, size, size, 3))
+    strong = smooth + 0.3 * other
+    weak = smooth + 0.03 * other
     shifted = np.roll(smooth, 3, axis=1)
-    y = np.stack([noise[1], strong, weak, shifted])
-    return np.clip(x, -1, 1).astype(np.float32), np.clip(y, -1, 1).astype(np.float32)
+    x = np.stack([noise, smooth, smooth, smooth])
+    y = np.stack([other, strong, weak, shifted])
+    return _clip(x), _clip(y)
+
+
+def _clip(images: np.ndarray) -> np.ndarray:
+    return np.clip(images, -1, 1).astype(np.float32)
 
 
 def random_state(net: str) -> dict[str, np.ndarray]:
@@ -34,7 +38,9 @@ def random_state(net: str) -> dict[str, np.ndarray]:
     state: dict[str, np.ndarray] = {}
 
     def conv(name: str, inputs: int, outputs: int, kernel: int) -> None:
-        scale = (2 / (inputs * kernel**2)) ** 0.5
+        fan_in = inputs * kernel**2
+        # He's: the size of activations stays the same behind every ReLU
+        scale = (2 / fan_in) ** 0.5
         weight = scale * rng.standard_normal((outputs, inputs, kernel, kernel))
         bias = 0.1 * rng.standard_normal(outputs)
         state[f"{name}.weight"] = weight.astype(np.float32)
@@ -44,14 +50,18 @@ def random_state(net: str) -> dict[str, np.ndarray]:
     for tap, stage in enumerate(TRUNKS[net]):
         for layer in stage:
             if isinstance(layer, Conv):
-                conv(f"features.{layer.index}", channels, layer.channels, layer.kernel)
+                name = f"features.{layer.index}"
+                conv(name, channels, layer.channels, layer.kernel)
                 channels = layer.channels
             elif isinstance(layer, Fire):
                 name = f"features.{layer.index}"
-                conv(f"{name}.squeeze", channels, layer.squeeze, 1)
-                conv(f"{name}.expand1x1", layer.squeeze, layer.expand, 1)
-                conv(f"{name}.expand3x3", layer.squeeze, layer.expand, 3)
-                channels = 2 * layer.expand
+                squeeze = layer.squeeze
+                expand = layer.expand
+                conv(f"{name}.squeeze", channels, squeeze, 1)
+                conv(f"{name}.expand1x1", squeeze, expand, 1)
+                conv(f"{name}.expand3x3", squeeze, expand, 3)
+                # the two expansions are concatenated
+                channels = 2 * expand
         head = rng.uniform(0, 1, (1, channels, 1, 1))
         state[f"lin{tap}.model.1.weight"] = head.astype(np.float32)
     return state

@@ -19,7 +19,8 @@ def images(seed: int, noise: float, shape=(2, 37, 46, 3)):
     rng = np.random.default_rng(seed)
     x = rng.uniform(-0.9, 0.9, shape).astype(np.float32)
     noisy = x + noise * rng.standard_normal(shape)
-    return x, np.clip(noisy, -1, 1).astype(np.float32)
+    y = np.clip(noisy, -1, 1)
+    return x, y.astype(np.float32)
 
 
 def inner_luma(image, border=4):
@@ -36,11 +37,14 @@ def test_luma_is_matlabs_rgb2ycbcr():
     np.testing.assert_allclose(luma(np.float32(corners)), expected, atol=1e-3)
 
 
+# each example runs outside of a compiled program: 30 of the 256 levels are enough
 @given(st.integers(0, 255))
 @settings(max_examples=30, deadline=None)
 def test_every_8_bit_level_survives_the_way_through_floats(level):
-    assert to_levels(np.float32(level / HALF - 1)) == level
-    assert to_levels(np.float32(2)) == 255
+    value = np.float32(level / HALF - 1)
+    assert to_levels(value) == level
+    beyond = np.float32(2)
+    assert to_levels(beyond) == 255
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.3])
@@ -68,10 +72,14 @@ def test_equal_images_are_perfect_and_the_border_does_not_count():
     framed = x.copy()
     framed[:, :4] = 1
     framed[:, :, -4:] = -1
-    assert np.all(np.isposinf(psnr(x, framed)))
-    np.testing.assert_allclose(ssim(x, framed), 1, atol=1e-6)
+    inner_psnr = psnr(x, framed)
+    assert np.all(np.isposinf(inner_psnr))
+    inner_ssim = ssim(x, framed)
+    # float32's rounding of a mean of ones
+    np.testing.assert_allclose(inner_ssim, 1, atol=1e-6)
+    whole_psnr = psnr(x, framed, border=0)
     # a fifth of the pixels is wrong by half the range: below 15 dB
-    assert np.all(psnr(x, framed, border=0) < 30)
+    assert np.all(whole_psnr < 15)
 
 
 def test_too_small_images_are_refused():
@@ -83,19 +91,26 @@ def test_too_small_images_are_refused():
 
 
 def test_lr_consistency_is_limited_by_the_rounding_of_lr_alone():
-    _, hr = images(4, 0.02, (1, 64, 64, 3))
-    hr = np.asarray(to_levels(hr)) / HALF - 1
-    lr = np.asarray(to_levels(downsample_bicubic(jnp.asarray(hr), 4))) / HALF - 1
+    def rounded(image):
+        return np.asarray(to_levels(image)) / HALF - 1
+
+    _, noisy = images(4, 0.02, (1, 64, 64, 3))
+    hr = rounded(noisy)
+    reduced = downsample_bicubic(jnp.asarray(hr), 4)
+    lr = rounded(reduced)
     # uniform rounding error: variance 1/12 of a level, 10 log10(255^2 * 12) = 58.9 dB;
     # 768 values know their variance to 0.2 dB
     np.testing.assert_allclose(lr_consistency(hr, lr), 58.9, atol=0.7)
     brighter = hr + 4 / HALF
     expected = 20 * np.log10(255 / 4)
+    # the rounding adds a two hundredth to the square of 4 levels: 0.02 dB
     np.testing.assert_allclose(lr_consistency(brighter, lr), expected, atol=0.2)
 
 
 def test_colour_shift_finds_the_channel_that_moved():
     x, _ = images(5, 0, (1, 24, 24, 3))
-    moved = x + np.array([0, 3, -1], np.float32) / HALF
+    levels = np.array([0, 3, -1], np.float32)
+    other = x + levels / HALF
+    shift = colour_shift(other, x)
     # some values round to another level
-    np.testing.assert_allclose(colour_shift(moved, x), 3, atol=0.05)
+    np.testing.assert_allclose(shift, 3, atol=0.05)

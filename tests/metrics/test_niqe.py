@@ -9,10 +9,9 @@ from skimage import data
 from sdvsr_jax.metrics.luma import HALF
 from sdvsr_jax.metrics.niqe import niqe
 
-KODAK_05 = (
-    Path(os.environ.get("SDVSR_SHARED", Path(__file__).parents[3] / "shared"))
-    / "data/train/photos/kodim05.webp"
-)
+BESIDE = Path(__file__).parents[3] / "shared"
+SHARED = Path(os.environ.get("SDVSR_SHARED", BESIDE))
+KODAK_05 = SHARED / "data/train/photos/kodim05.webp"
 
 
 def score(image: Image.Image) -> float:
@@ -35,18 +34,25 @@ def test_agrees_with_basicsr_on_kodak_05(blur, expected):
 
 
 def test_blur_and_noise_look_less_natural():
-    photo = Image.fromarray(data.astronaut()[:288, :288])
-    noise = 25 * np.random.default_rng(0).standard_normal((288, 288, 3))
-    levels = np.clip(np.asarray(photo) + noise, 0, 255)
-    noisy = Image.fromarray(levels.astype(np.uint8))
-    soft = [photo.filter(ImageFilter.GaussianBlur(sigma)) for sigma in (0, 1, 3)]
-    scores = [score(image) for image in soft]
+    # nine blocks of 96x96, which the statistics are taken of
+    pixels = data.astronaut()[:288, :288]
+    photo = Image.fromarray(pixels)
+    blurs = [ImageFilter.GaussianBlur(sigma) for sigma in (0, 1, 3)]
+    scores = [score(photo.filter(blur)) for blur in blurs]
     assert scores == sorted(scores)
+    rng = np.random.default_rng(0)
+    # 25 levels: a tenth of the range
+    noise = 25 * rng.standard_normal(pixels.shape)
+    levels = np.clip(pixels + noise, 0, 255)
+    noisy = Image.fromarray(levels.astype(np.uint8))
     # a step that anybody sees: the published scores of Kodak 05 are 2 apart
     assert score(noisy) > scores[0] + 1
 
 
 def test_flat_and_small_images():
-    assert np.isnan(niqe(np.zeros((192, 96, 3))))
+    flat = np.zeros((192, 96, 3))
+    assert np.isnan(niqe(flat))
+    # a row too few for a second block
+    small = np.zeros((191, 191, 3))
     with pytest.raises(ValueError, match="two blocks of 96x96"):
-        niqe(np.zeros((191, 191, 3)))
+        niqe(small)

@@ -12,21 +12,33 @@ from sdvsr_jax.ops.warp import warp
 
 flow_of = jax.jit(lucas_kanade)
 SIZE = 64
+MARGIN = 16
+"""Pixels of the texture beyond the frame on every side: more than any shift."""
 
 
 def texture(seed: int, size: int = SIZE) -> np.ndarray:
-    noise = np.random.default_rng(seed).standard_normal((1, size, size, 3))
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((1, size, size, 3))
     smooth = gaussian_filter(noise, (0, 2, 2, 0))
-    return (smooth / np.abs(smooth).max()).astype(np.float32)
+    unit = smooth / np.abs(smooth).max()
+    return unit.astype(np.float32)
 
 
 def shifted(seed: int, dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
     """Current and previous frame cut from one texture, so that current(p) = previous(p
     + (dx, dy)).
     """
-    big = texture(seed, SIZE + 32)
-    current = big[:, 16 + dy : 16 + dy + SIZE, 16 + dx : 16 + dx + SIZE]
-    return current, big[:, 16 : 16 + SIZE, 16 : 16 + SIZE]
+    big = texture(seed, SIZE + 2 * MARGIN)
+
+    def cut(top: int, left: int) -> np.ndarray:
+        return big[:, top : top + SIZE, left : left + SIZE]
+
+    return cut(MARGIN + dy, MARGIN + dx), cut(MARGIN, MARGIN)
+
+
+def constant_flow(x: float, y: float) -> jax.Array:
+    vector = jnp.asarray([x, y])
+    return jnp.broadcast_to(vector, (1, SIZE, SIZE, 2))
 
 
 # a shift of 6 along both axes is beyond what the coarsest level finds in some of these
@@ -35,7 +47,9 @@ def shifted(seed: int, dx: int, dy: int) -> tuple[np.ndarray, np.ndarray]:
 @settings(max_examples=10, deadline=None)
 def test_flow_finds_a_shift(seed, dx, dy):
     current, previous = shifted(seed, dx, dy)
-    inner = np.asarray(flow_of(current, previous))[0, 12:-12, 12:-12]
+    flow = np.asarray(flow_of(current, previous))[0]
+    # three deviations of the window, which reach beyond the frame nearer to its border
+    inner = flow[12:-12, 12:-12]
     error = np.linalg.norm(inner - [dx, dy], axis=-1)
     # the ridge pulls the flow a little towards that of the level above
     assert np.median(error) < 0.15
@@ -43,9 +57,10 @@ def test_flow_finds_a_shift(seed, dx, dy):
 
 def test_flow_finds_less_than_a_pixel():
     previous = texture(3)
-    motion = jnp.full((1, SIZE, SIZE, 2), jnp.asarray([0.4, -0.3]))
+    motion = constant_flow(0.4, -0.3)
     current = warp(jnp.asarray(previous), motion)
-    inner = np.asarray(flow_of(current, previous))[0, 8:-8, 8:-8]
+    flow = np.asarray(flow_of(current, previous))[0]
+    inner = flow[8:-8, 8:-8]
     median = np.median(inner, axis=(0, 1))
     # bilinear interpolation blurs: 5 % of the motion
     np.testing.assert_allclose(median, [0.4, -0.3], atol=0.02)
@@ -56,16 +71,18 @@ def test_flow_is_near_that_of_scikit_image():
 
     # a slow zoom: every pixel moves differently
     ys, xs = np.mgrid[:SIZE, :SIZE] - SIZE / 2
-    truth = jnp.asarray(np.stack([0.05 * xs, 0.05 * ys], -1)[None], jnp.float32)
+    truth = np.stack([0.05 * xs, 0.05 * ys], -1).astype(np.float32)
     previous = texture(4)
-    current = np.asarray(warp(jnp.asarray(previous), truth))
-    rows_first = optical_flow_ilk(current[0].mean(-1), previous[0].mean(-1), radius=5)
+    zoomed = warp(jnp.asarray(previous), jnp.asarray(truth[None]))
+    current = np.asarray(zoomed)
+    greys = [image[0].mean(-1) for image in (current, previous)]
+    rows_first = optical_flow_ilk(*greys, radius=5)
     theirs = np.moveaxis(rows_first[::-1], 0, -1)
     ours = np.asarray(flow_of(current, previous))[0]
 
     def error(flow):
-        difference = flow - np.asarray(truth)[0]
-        return np.linalg.norm(difference, axis=-1)[8:-8, 8:-8].mean()
+        distance = np.linalg.norm(flow - truth, axis=-1)
+        return distance[8:-8, 8:-8].mean()
 
     # motion is up to 2 pixels: 5 % of it, and not much worse than the other's windows
     assert error(ours) < 0.1
@@ -74,15 +91,21 @@ def test_flow_is_near_that_of_scikit_image():
 
 def test_what_stands_still_or_has_no_texture_does_not_move():
     flat = jnp.zeros((1, SIZE, SIZE, 3))
-    np.testing.assert_allclose(flow_of(flat, flat + 0.1), 0, atol=1e-6)
-    np.testing.assert_allclose(flow_of(texture(9), texture(9)), 0, atol=1e-4)
+    of_flat = flow_of(flat, flat + 0.1)
+    # without gradients the step is zero
+    np.testing.assert_allclose(of_flat, 0, atol=1e-6)
+    still = texture(9)
+    of_still = flow_of(still, still)
+    # zero today; a frame that is sampled at its own pixels may be rounded once
+    np.testing.assert_allclose(of_still, 0, atol=1e-4)
 
 
 def test_visible_marks_what_was_covered():
     """A square moves 6 px to the right over a still ground: the ground behind it was
     hidden before.
     """
-    ground, square = texture(5), texture(6)
+    ground = texture(5)
+    square = texture(6)
     frames = []
     for left in (20, 26):
         frame = ground.copy()
@@ -95,37 +118,47 @@ def test_visible_marks_what_was_covered():
     backward[:, 20:44, 20:44, 0] = 6
     flow = jnp.asarray(forward)
     mask = visible(flow, jnp.asarray(backward))
-    seen_before = np.asarray(mask)[0, ..., 0]
-    assert seen_before[20:44, 20:26].mean() < 0.1  # ground that was behind the square
-    assert seen_before[21:43, 27:49].mean() == 1
-    assert seen_before[:18].mean() == 1
+    visibility = np.asarray(mask)[0, ..., 0]
+    uncovered_ground = visibility[20:44, 20:26]
+    # all of it but a few pixels of its border
+    assert uncovered_ground.mean() < 0.1
+    # a pixel inside the square's border, where flows are interpolated
+    inside_the_square = visibility[21:43, 27:49]
+    assert inside_the_square.mean() == 1
+    ground_above = visibility[:18]
+    assert ground_above.mean() == 1
     error = warping_error(current, previous, flow, mask)
-    unmasked = warping_error(current, previous, flow, jnp.ones_like(mask))
+    everything = jnp.ones_like(mask)
+    unmasked = warping_error(current, previous, flow, everything)
     # the rest is the same pixels, up to their rounding to levels
     assert error[0] < 1e-4 < unmasked[0]
 
 
 def test_leaving_the_image_is_not_visible():
-    flow = jnp.full((1, SIZE, SIZE, 2), jnp.asarray([7.0, 0.0]))
-    mask = np.asarray(visible(flow, -flow))[0, ..., 0]
-    assert mask[:, : SIZE - 7].all()
-    assert not mask[:, SIZE - 6 :].any()
+    flow = constant_flow(7.0, 0.0)
+    visibility = np.asarray(visible(flow, -flow))[0, ..., 0]
+    assert visibility[:, : SIZE - 7].all()
+    assert not visibility[:, SIZE - 7 :].any()
 
 
 def test_warping_error_of_a_perfectly_shifted_frame_is_zero_and_counts_brightness():
     current, previous = shifted(8, 3, -2)
-    flow = jnp.full((1, SIZE, SIZE, 2), jnp.asarray([3.0, -2.0]))
+    flow = constant_flow(3.0, -2.0)
     mask = visible(flow, -flow)
     error = warping_error(current, previous, flow, mask)
+    # whole pixels: the same levels but for float32's rounding
     np.testing.assert_allclose(error, 0, atol=1e-7)
+    # half the range leaves room for 20 levels more
     before = current * 0.5
     after = before + 20 / HALF
-    still = jnp.zeros((1, SIZE, SIZE, 2))
-    flicker = warping_error(after, before, still, jnp.ones_like(mask))
+    still = constant_flow(0.0, 0.0)
+    everything = jnp.ones_like(mask)
+    flicker = warping_error(after, before, still, everything)
     # some values round to another level
     np.testing.assert_allclose(flicker, (20 / 255) ** 2, rtol=0.02)
 
 
 def test_tof_is_the_length_of_the_difference():
     flow = jnp.zeros((1, 8, 8, 2))
-    np.testing.assert_allclose(tof(flow + jnp.asarray([3.0, 4.0]), flow), 5)
+    other = flow + jnp.asarray([3.0, 4.0])
+    np.testing.assert_allclose(tof(other, flow), 5)

@@ -31,8 +31,8 @@ def residuals(params: dict, config: ModelConfig) -> list[jax.Array]:
     condition = net.embed_condition(image, image[..., :1])
     shifts = net.precompute_shifts(jnp.asarray([500]))
     prompt = net.precompute_prompt(jnp.zeros((1, 1, 1)))
-    skips, mid = net(latents, lr, condition, shifts, prompt)
-    return [*skips, mid]
+    skips, middle = net(latents, lr, condition, shifts, prompt)
+    return [*skips, middle]
 
 
 def test_a_fresh_branch_adds_nothing_to_the_u_net(config: ModelConfig) -> None:
@@ -46,15 +46,12 @@ def test_there_is_a_residual_for_every_skip_and_for_the_middle(
     config: ModelConfig,
 ) -> None:
     all_residuals = residuals(random_params(config), config)
+    shapes = [residual.shape[1:] for residual in all_residuals]
     # conv_in, a ResNet and the downsampler of level 0, a ResNet of level 1, the middle
-    assert [r.shape[1:] for r in all_residuals] == [
-        (4, 4, 8),
-        (4, 4, 8),
-        (2, 2, 8),
-        (2, 2, 16),
-        (2, 2, 16),
-    ]
-    assert all(np.asarray(residual).any() for residual in all_residuals)
+    expected = [(4, 4, 8), (4, 4, 8), (2, 2, 8), (2, 2, 16), (2, 2, 16)]
+    assert shapes == expected
+    for residual in all_residuals:
+        assert np.asarray(residual).any()
 
 
 @pytest.mark.parametrize("mask_channel", [True, False])
@@ -69,8 +66,10 @@ def test_validity_is_seen_only_where_the_model_has_its_channel(
 
     @jax.jit
     def embed(validity: jax.Array) -> jax.Array:
-        return bind(params, config).controlnet.embed_condition(image, validity)
+        net = bind(params, config).controlnet
+        return net.embed_condition(image, validity)
 
-    trusted = embed(jnp.ones((1, 32, 32, 1)))
-    doubted = embed(jnp.zeros((1, 32, 32, 1)))
-    assert bool((trusted != doubted).any()) == mask_channel
+    with_trust = embed(jnp.ones((1, 32, 32, 1)))
+    without = embed(jnp.zeros((1, 32, 32, 1)))
+    differs = bool((with_trust != without).any())
+    assert differs == mask_channel

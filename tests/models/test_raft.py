@@ -62,13 +62,16 @@ def test_flow_has_the_image_size_and_moves(flow) -> None:
     assert flow.shape == (2, 64, 72, 2)
     assert flow.dtype == jnp.float32
     assert np.isfinite(flow).all()
+    # random weights make flows of some pixels
     assert np.abs(flow).max() > 0.1
 
 
 def test_rows_of_a_batch_do_not_meet(params, images, flow) -> None:
-    changed = images.at[:, 1].set(-images[:, 1])
-    other = apply(params, *changed)
+    negative = -images[:, 1]
+    pair = images.at[:, 1].set(negative)
+    other = apply(params, *pair)
     np.testing.assert_array_equal(flow[0], other[0])
+    # another picture: far more than any rounding
     assert np.abs(flow[1] - other[1]).max() > 1e-3
 
 
@@ -94,39 +97,54 @@ def test_the_context_is_convolved_once(params, images) -> None:
     def work(num_updates: int) -> int:
         config = dataclasses.replace(SMALL, num_updates=num_updates)
         net = RAFT(config).bind(params)
-        return count(lambda *a: between(net, *a), *images)
+        return count(functools.partial(between, net), *images)
+
+    def conv(taps: int, inputs: int, outputs: int) -> int:
+        """Products of one pixel."""
+        return taps * inputs * outputs
 
     c = SMALL.channels
     pixels = 2 * 8 * 9
-    corr = 324 * 4 * c + 9 * 4 * c * 3 * c
+    # 324: windows of 9x9 on four levels
+    correlation = conv(1, 324, 4 * c) + conv(9, 4 * c, 3 * c)
     # two of its output channels are zeros
-    motion = 49 * 2 * 2 * c + 9 * 2 * c * c + 9 * 4 * c * 2 * c
-    gru = 2 * 5 * 4 * c * 3 * 2 * c
-    head = 9 * 2 * c * 4 * c + 9 * 4 * c * 2
-    assert work(2) - work(1) == 2 * pixels * (corr + motion + gru + head)
+    motion = conv(49, 2, 2 * c) + conv(9, 2 * c, c) + conv(9, 4 * c, 2 * c)
+    gru = 2 * conv(5, 4 * c, 3 * 2 * c)
+    head = conv(9, 2 * c, 4 * c) + conv(9, 4 * c, 2)
+    products = correlation + motion + gru + head
+    update = work(2) - work(1)
+    # a product and a sum
+    assert update == 2 * pixels * products
 
 
 def test_parameters_do_not_depend_on_updates_or_correlation(params, images) -> None:
     other = dataclasses.replace(SMALL, num_updates=7, correlation="on_demand")
     expected = jax.tree.map(jnp.shape, shapes(other, images))
-    assert jax.tree.map(jnp.shape, params) == expected
+    ours = jax.tree.map(jnp.shape, params)
+    assert ours == expected
 
 
+# no y of 0: the flow is compared relative to itself
 @given(
-    x=st.integers(-20, 20), y=st.floats(0.125, 20, width=16), seed=st.integers(0, 99)
+    x=st.integers(-20, 20),
+    y=st.floats(0.125, 20, width=16),
+    seed=st.integers(0, 99),
 )
 @settings(max_examples=10, deadline=None)
 def test_constant_flow_stays_constant_away_from_the_border(
     x: int, y: float, seed: int
 ) -> None:
     """Weights are convex, whatever the mask; outside the image neighbours are zero."""
-    flow = jnp.broadcast_to(jnp.array([x, y], jnp.float32), (1, 5, 6, 2))
+    motion = jnp.array([x, y], jnp.float32)
+    flow = jnp.broadcast_to(motion, (1, 5, 6, 2))
     logits = 3 * jax.random.normal(jax.random.key(seed), (1, 5, 6, 576))
     fine = np.asarray(jax.jit(upsample)(flow, logits))
-    inner = np.broadcast_to([8 * x, 8 * y], (1, 24, 32, 2))
+    expected = np.array([8 * x, 8 * y])
+    inner = fine[:, 8:-8, 8:-8]
     # nine weights add up to 1 within a few roundings of float32
-    np.testing.assert_allclose(fine[:, 8:-8, 8:-8], inner, rtol=1e-5)
-    assert (np.abs(fine) <= np.abs([8 * x, 8 * y]) * (1 + 1e-5)).all()
+    np.testing.assert_allclose(inner, np.broadcast_to(expected, inner.shape), rtol=1e-5)
+    largest = np.abs(expected) * (1 + 1e-5)
+    assert (np.abs(fine) <= largest).all()
 
 
 def test_upsampling_places_the_fine_pixels() -> None:
@@ -134,23 +152,26 @@ def test_upsampling_places_the_fine_pixels() -> None:
     pixel (i, j).
     """
     flow = jax.random.normal(jax.random.key(0), (1, 3, 4, 2))
-    logits = jnp.full((1, 3, 4, 9, 64), -1e9)
-    logits = logits.at[:, :, :, 4].set(0.0).reshape(1, 3, 4, 576)
+    weightless = jnp.full((1, 3, 4, 9, 64), -1e9)
+    centre_only = weightless.at[:, :, :, 4].set(0.0)
+    fine = upsample(flow, centre_only.reshape(1, 3, 4, 576))
     rows = np.repeat(flow, 8, 1)
     expected = 8 * np.repeat(rows, 8, 2)
     # one rounding of the softmax
-    np.testing.assert_allclose(upsample(flow, logits), expected, rtol=1e-6)
+    np.testing.assert_allclose(fine, expected, rtol=1e-6)
 
 
 def test_instance_norm_has_unit_statistics_and_keeps_eps() -> None:
-    x = 3 + 5 * jax.random.normal(jax.random.key(0), (2, 8, 9, 4))
-    y = np.asarray(instance_norm(x))
+    noise = jax.random.normal(jax.random.key(0), (2, 8, 9, 4))
+    y = np.asarray(instance_norm(3 + 5 * noise))
     # float32 sums of 72 values near 5
     np.testing.assert_allclose(y.mean((1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(y.var((1, 2)), 1, rtol=1e-4)
-    faint = np.asarray(instance_norm(1e-3 * (x - 3) / 5))
+    faint = np.asarray(instance_norm(1e-3 * noise))
+    # eps is 1e-5, ten times this variance
+    expected = 1e-6 / (1e-6 + 1e-5)
     # 72 random values have their variance within a fifth
-    assert faint.var() == pytest.approx(1e-6 / (1e-6 + 1e-5), rel=0.2)
+    assert faint.var() == pytest.approx(expected, rel=0.2)
 
 
 @pytest.mark.parametrize("size", [(60, 64), (64, 68), (56, 128)])

@@ -42,27 +42,24 @@ def weights(
     if isinstance(params, Prepared):
         params = {**params.params, "time_shifts": params.time_shifts._asdict()}
     if isinstance(params, dict):
-        # what `prepare` has turned for a GPU is turned back
-        return {
-            name.removesuffix("_ohwi"): weights(
-                value.transpose(1, 2, 3, 0) if name.endswith("_ohwi") else value,
-                device,
-                dtype,
-            )
-            for name, value in params.items()
-        }
+        tree = {}
+        for name, value in params.items():
+            # what `prepare` has turned for a GPU is turned back
+            if name.endswith("_ohwi"):
+                value = value.transpose(1, 2, 3, 0)
+            tree[name.removesuffix("_ohwi")] = weights(value, device, dtype)
+        return tree
     if isinstance(params, list | tuple):
         return [weights(value, device, dtype) for value in params]
     array = np.array(params, np.float32)
-    tensor = torch.from_numpy(
-        np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array)
-    )
+    is_kernel = array.ndim == 4
+    if is_kernel:
+        array = array.transpose(3, 2, 0, 1)
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
     tensor = tensor.to(device, dtype)
-    return (
-        tensor.contiguous(memory_format=torch.channels_last)
-        if array.ndim == 4
-        else tensor
-    )
+    if is_kernel:
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    return tensor
 
 
 def coefficients_of(config: ModelConfig) -> Coefficients:
@@ -98,7 +95,9 @@ def step(
 
 
 def _conv(w: Weights, x: Tensor, stride: int = 1) -> Tensor:
-    return F.conv2d(x, w["kernel"], w.get("bias"), stride, w["kernel"].shape[-1] // 2)
+    kernel = w["kernel"]
+    padding = kernel.shape[-1] // 2
+    return F.conv2d(x, kernel, w.get("bias"), stride, padding)
 
 
 def _numbered(w: Weights, name: str) -> list[Weights]:
@@ -112,19 +111,20 @@ def _fold(x: Tensor, factor: int) -> Tensor:
     """Channels in the order (row, column, channel), which is not that of
     pixel_unshuffle.
     """
-    b, c, h, w = x.shape
-    cells = x.reshape(b, c, h // factor, factor, w // factor, factor)
-    return cells.permute(0, 3, 5, 1, 2, 4).reshape(
-        b, c * factor**2, h // factor, w // factor
-    )
+    b, c, height, width = x.shape
+    h = height // factor
+    w = width // factor
+    cells = x.reshape(b, c, h, factor, w, factor)
+    channels_first = cells.permute(0, 3, 5, 1, 2, 4)
+    return channels_first.reshape(b, c * factor**2, h, w)
 
 
 def _unfold(x: Tensor, factor: int) -> Tensor:
-    b, c, h, w = x.shape
-    cells = x.reshape(b, factor, factor, c // factor**2, h, w)
-    return cells.permute(0, 3, 4, 1, 5, 2).reshape(
-        b, c // factor**2, h * factor, w * factor
-    )
+    b, channels, h, w = x.shape
+    c = channels // factor**2
+    cells = x.reshape(b, factor, factor, c, h, w)
+    rows_and_columns = cells.permute(0, 3, 4, 1, 5, 2)
+    return rows_and_columns.reshape(b, c, h * factor, w * factor)
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
@@ -150,22 +150,23 @@ def _warp(image: Tensor, flow: Tensor) -> Tensor:
 def _flow_features(w: Weights, lr: Tensor, config: FlowNetConfig) -> list[Tensor]:
     x = lr
     levels = []
-    for down, refine in zip(_numbered(w, "pyramid"), _numbered(w, "refine")):
+    layers = zip(_numbered(w, "pyramid"), _numbered(w, "refine"))
+    for down, refine in layers:
         x = F.leaky_relu(_conv(down, x, 2), 0.1)
         x = F.leaky_relu(_conv(refine, x), 0.1)
         levels.append(x)
     if config.refinements:
-        levels.append(
-            F.interpolate(
-                lr.mean(1, keepdim=True), scale_factor=REFINED_SCALE, mode="bicubic"
-            )
-        )
+        grey = lr.mean(1, keepdim=True)
+        large = F.interpolate(grey, scale_factor=REFINED_SCALE, mode="bicubic")
+        levels.append(large)
     return levels
 
 
 def _rescale(flow: Tensor, like: Tensor) -> Tensor:
-    (h, w), (new_h, new_w) = flow.shape[2:], like.shape[2:]
-    factor = torch.tensor([new_w / w, new_h / h], device=flow.device, dtype=flow.dtype)
+    h, w = flow.shape[2:]
+    new_h, new_w = like.shape[2:]
+    factors = [new_w / w, new_h / h]
+    factor = torch.tensor(factors, device=flow.device, dtype=flow.dtype)
     return _resize(flow, like) * factor[:, None, None]
 
 
@@ -179,8 +180,12 @@ def _flow(
     levels = config.num_levels
     decoder = w["decoder"]
     last = features[levels - 1]
-    flow = last.new_zeros(last.shape[0], 2, *last.shape[2:])
-    for now, before in zip(features[:levels][::-1], previous[:levels][::-1]):
+    batch, _, h, w = last.shape
+    flow = last.new_zeros(batch, 2, h, w)
+    # from the coarsest level on
+    for level in reversed(range(levels)):
+        now = features[level]
+        before = previous[level]
         flow = _rescale(flow, now)
         x = torch.cat([now, _warp(before, flow), flow], 1)
         for name in ("conv_0", "conv_1"):
@@ -188,10 +193,10 @@ def _flow(
         flow = flow + _conv(decoder["conv_2"], x)
     if not config.refinements:
         return _rescale(flow, lr)
-    flow = _refine(
-        features[-1], previous[-1], _rescale(flow, features[-1]), config.refinements
-    )
-    return F.avg_pool2d(flow, REFINED_SCALE) / REFINED_SCALE
+    image = features[-1]
+    start = _rescale(flow, image)
+    refined = _refine(image, previous[-1], start, config.refinements)
+    return F.avg_pool2d(refined, REFINED_SCALE) / REFINED_SCALE
 
 
 def _refine(
@@ -220,11 +225,11 @@ def _blur(x: Tensor, sigma: float) -> Tensor:
     taps = torch.as_tensor(gaussian_taps(sigma), dtype=x.dtype, device=x.device)
     for kernel in (taps[None, None, :, None], taps[None, None, None, :]):
         same = [size // 2 for size in kernel.shape[2:]]
+        # at the border the taps inside it count alone
         weight = F.conv2d(torch.ones_like(x[:1, :1]), kernel, padding=same)
-        x = (
-            F.conv2d(x.flatten(0, 1)[:, None], kernel, padding=same).reshape(x.shape)
-            / weight
-        )
+        images = x.flatten(0, 1)[:, None]
+        total = F.conv2d(images, kernel, padding=same)
+        x = total.reshape(x.shape) / weight
     return x
 
 
@@ -238,8 +243,10 @@ def _align(
 ) -> tuple[Tensor, Tensor]:
     """Warped previous SR frame and its validity, as history.align."""
     flow = _flow(w, lr, features, state.features, config.flow)
-    error = (lr - _warp(state.lr, flow)).square().mean(1, keepdim=True)
-    local = F.avg_pool2d(F.pad(error, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    difference = lr - _warp(state.lr, flow)
+    error = difference.square().mean(1, keepdim=True)
+    padded = F.pad(error, (1, 1, 1, 1), mode="replicate")
+    local = F.avg_pool2d(padded, 3, 1)
     x, y = _grid(flow)
     h, width = flow.shape[2:]
     inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= h - 0.5)
@@ -253,11 +260,9 @@ def _align(
 
 
 def _rms(w: Weights, x: Tensor) -> Tensor:
-    return (
-        x
-        * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
-        * w["scale"][:, None, None]
-    )
+    power = x.square().mean(1, keepdim=True)
+    scale = w["scale"][:, None, None]
+    return x * torch.rsqrt(power + 1e-6) * scale
 
 
 def _shifts(w: Weights, time: Tensor) -> Iterator[Tensor]:
@@ -265,21 +270,23 @@ def _shifts(w: Weights, time: Tensor) -> Iterator[Tensor]:
     it.
     """
     blocks = [*_numbered(w, "down_blocks"), w["mid_block"], *_numbered(w, "up_blocks")]
-    channels = [
-        r["conv1"]["kernel"].shape[0]
-        for block in blocks
-        for r in _numbered(block, "resnets")
-    ]
+    channels = []
+    for block in blocks:
+        for resnet in _numbered(block, "resnets"):
+            kernel = resnet["conv1"]["kernel"]
+            channels.append(kernel.shape[0])
     return iter(time.split(channels, -1))
 
 
 def _resnet(w: Weights, x: Tensor, shift: Tensor) -> Tensor:
-    h = (
-        _conv({"kernel": w["conv1"]["kernel"]}, F.silu(_rms(w["norm1"], x)))
-        + shift[..., None, None]
-    )
-    h = _conv(w["conv2"], F.silu(_rms(w["norm2"], h)))
-    return h + (_conv(w["conv_shortcut"], x) if "conv_shortcut" in w else x)
+    # its bias is in the shift
+    first = {"kernel": w["conv1"]["kernel"]}
+    h = F.silu(_rms(w["norm1"], x))
+    h = _conv(first, h) + shift[..., None, None]
+    h = F.silu(_rms(w["norm2"], h))
+    h = _conv(w["conv2"], h)
+    shortcut = _conv(w["conv_shortcut"], x) if "conv_shortcut" in w else x
+    return h + shortcut
 
 
 def _encode(
@@ -306,29 +313,31 @@ def _unet(
     patch: int,
 ) -> Tensor:
     shifts = _shifts(w, time)
-    x, skips = _encode(w, _conv(w["conv_in"], _fold(x, patch)), shifts)
-    skips = [skip + r for skip, r in zip(skips, residuals[0])]
-    x = x + residuals[1]
+    of_skips, of_middle = residuals
+    first = _conv(w["conv_in"], _fold(x, patch))
+    x, skips = _encode(w, first, shifts)
+    skips = [skip + residual for skip, residual in zip(skips, of_skips)]
+    x = x + of_middle
     for block in _numbered(w, "up_blocks"):
         for resnet in _numbered(block, "resnets"):
-            x = _resnet(resnet, torch.cat([x, skips.pop()], 1), next(shifts))
+            both = torch.cat([x, skips.pop()], 1)
+            x = _resnet(resnet, both, next(shifts))
         for upsampler in _numbered(block, "upsamplers"):
-            x = _conv(
-                upsampler["conv"], F.interpolate(x, skips[-1].shape[2:], mode="nearest")
-            )
-    return _unfold(_conv(w["conv_out"], F.silu(_rms(w["conv_norm_out"], x))), patch)
+            size = skips[-1].shape[2:]
+            large = F.interpolate(x, size, mode="nearest")
+            x = _conv(upsampler["conv"], large)
+    x = F.silu(_rms(w["conv_norm_out"], x))
+    return _unfold(_conv(w["conv_out"], x), patch)
 
 
 def _guide(
     w: Weights, x: Tensor, condition: Tensor, time: Tensor, patch: int
 ) -> tuple[list[Tensor], Tensor]:
-    mid, skips = _encode(
-        w, _conv(w["conv_in"], _fold(x, patch)) + condition, _shifts(w, time)
-    )
-    zeros = _numbered(w, "controlnet_down_blocks")
-    return [_conv(zero, skip) for zero, skip in zip(zeros, skips)], _conv(
-        w["controlnet_mid_block"], mid
-    )
+    first = _conv(w["conv_in"], _fold(x, patch))
+    middle, skips = _encode(w, first + condition, _shifts(w, time))
+    layers = _numbered(w, "controlnet_down_blocks")
+    of_skips = [_conv(layer, skip) for layer, skip in zip(layers, skips)]
+    return of_skips, _conv(w["controlnet_mid_block"], middle)
 
 
 def _denoise(
@@ -343,33 +352,30 @@ def _denoise(
     embedding = w["controlnet"]["controlnet_cond_embedding"]
     patch = config.unet.patch
     trust = _resize(validity, warped)
-    condition = F.silu(
-        _conv(
-            embedding["conv_in"],
-            _fold(torch.cat([warped, trust], 1), config.guidance.condition_fold),
-        )
-    )
+    picture = torch.cat([warped, trust], 1)
+    cells = _fold(picture, config.guidance.condition_fold)
+    condition = F.silu(_conv(embedding["conv_in"], cells))
     condition = _conv(embedding["conv_out"], condition)
+    shifts = w["time_shifts"]
     x = x0 = noise
     for index, (alpha, sigma, next_alpha, next_sigma) in enumerate(coefficients):
         sample = torch.cat([x, lr], 1)
-        times = {name: w["time_shifts"][name][index] for name in ("unet", "controlnet")}
-        residuals = _guide(
-            w["controlnet"], sample, condition, times["controlnet"], patch
-        )
-        v = _unet(w["unet"], sample, times["unet"], residuals, patch)
+        time = shifts["controlnet"][index]
+        residuals = _guide(w["controlnet"], sample, condition, time, patch)
+        v = _unet(w["unet"], sample, shifts["unet"][index], residuals, patch)
         x0 = alpha * x - sigma * v
         x = next_alpha * x0 + next_sigma * (alpha * v + sigma * x)
     return x if config.quirks.decode_last_sample else x0
 
 
 def _block(w: Weights, x: Tensor, previous: Tensor | None, validity: Tensor) -> Tensor:
-    h = _conv(w["conv_4"], F.relu(_conv(w["conv_2"], F.relu(_conv(w["conv_0"], x)))))
+    h = F.relu(_conv(w["conv_0"], x))
+    h = F.relu(_conv(w["conv_2"], h))
+    h = _conv(w["conv_4"], h)
     if previous is not None:
         both = torch.cat([h, previous, validity], 1)
-        h = h + _conv(
-            w["temporal_processor_2"], F.relu(_conv(w["temporal_processor_0"], both))
-        )
+        mixture = F.relu(_conv(w["temporal_processor_0"], both))
+        h = h + _conv(w["temporal_processor_2"], mixture)
     return F.relu(h + x)
 
 
@@ -385,15 +391,21 @@ def _decode(
     c = config.vae
     encoder = _numbered(w["encoder"], "layers")
     decoder = _numbered(w["decoder"], "layers")
-    x = _conv(encoder[0], torch.cat([_fold(warped - up, c.encoder_fold), lr], 1))
-    previous = []
+    cells = _fold(warped - up, c.encoder_fold)
+    x = _conv(encoder[0], torch.cat([cells, lr], 1))
+    features = []
+    # the last layer makes latents, which only training needs
     for layer in encoder[1:-1]:
         x = _block(layer, x, None, validity)
-        previous.append(x)
-    x = torch.tanh(latents / c.scaling_factor / c.latent_magnitude) * c.latent_magnitude
+        features.append(x)
+    magnitude = c.latent_magnitude
+    x = torch.tanh(latents / c.scaling_factor / magnitude) * magnitude
     x = F.relu(_conv(decoder[0], torch.cat([x, lr], 1)))
     for layer in decoder[1:-1]:
-        x = _block(layer, x, previous.pop() if previous else None, validity)
+        previous = features.pop() if features else None
+        x = _block(layer, x, previous, validity)
     image = up + _unfold(_conv(decoder[-1], x), c.decoder_fold)
+    # back-projection towards the frame that came in
     small = F.interpolate(image, lr.shape[2:], mode="bicubic", antialias=True)
-    return image + F.interpolate(lr - small, scale_factor=config.scale, mode="bicubic")
+    error = F.interpolate(lr - small, scale_factor=config.scale, mode="bicubic")
+    return image + error

@@ -46,10 +46,8 @@ def networks(
             "flow": raft(config.flow),
         }
     for name, module in modules.items():
-        state = {
-            key: torch.from_numpy(value)
-            for key, value in to_torch(params[name]).items()
-        }
+        arrays = to_torch(params[name])
+        state = {key: torch.from_numpy(value) for key, value in arrays.items()}
         counters = {
             key: torch.zeros((), dtype=torch.long)
             for key in module.state_dict()
@@ -59,7 +57,8 @@ def networks(
         kind = torch.float32 if name == "flow" else dtype
         module = module.to(device, kind).eval().requires_grad_(False)
         ready[name] = module.to(memory_format=torch.channels_last)
-    text = torch.from_numpy(np.array(params["prompt_embeds"])).to(device, dtype)
+    embeds = np.array(params["prompt_embeds"])
+    text = torch.from_numpy(embeds).to(device, dtype)
     return Networks(
         ready["unet"],
         ready["controlnet"],
@@ -85,9 +84,11 @@ def controlnet(config: ModelConfig) -> nn.Module:
 
 def _build(kind: Any, name: str, config: ModelConfig) -> nn.Module:
     settings = diffusers_config(name, config)
-    return kind(
-        **{key: value for key, value in settings.items() if not key.startswith("_")}
-    )
+    # those with an underscore name the class and the version
+    arguments = {
+        key: value for key, value in settings.items() if not key.startswith("_")
+    }
+    return kind(**arguments)
 
 
 def raft(config: Any) -> nn.Module:
@@ -149,17 +150,17 @@ class Block(nn.Module):
     def forward(self, x: Tensor, previous: Tensor | None = None) -> Tensor:
         h = self.conv(x)
         if previous is not None:
-            now, before = F.avg_pool2d(h, 4), F.avg_pool2d(previous, 4)
-            sequence = self.temporal_processor(
-                torch.cat([now.flatten(2), before.flatten(2)], 2)
+            now = F.avg_pool2d(h, 4)
+            before = F.avg_pool2d(previous, 4)
+            # one sequence of all pixels of both frames
+            pixels = torch.cat([now.flatten(2), before.flatten(2)], 2)
+            now_part, before_part = self.temporal_processor(pixels).chunk(2, 2)
+            mixture = self.alpha * now_part + (1 - self.alpha) * before_part
+            small = mixture.view(now.shape)
+            large = F.interpolate(
+                small, h.shape[2:], mode="bilinear", align_corners=False
             )
-            now_part, before_part = sequence.chunk(2, 2)
-            mixed = (self.alpha * now_part + (1 - self.alpha) * before_part).view(
-                now.shape
-            )
-            h = h + 0.1 * F.interpolate(
-                mixed, h.shape[2:], mode="bilinear", align_corners=False
-            )
+            h = h + 0.1 * large
         return F.relu(h + x)
 
 
@@ -221,11 +222,11 @@ class TemporalAutoencoder(nn.Module):
         remaining = list(features or [])
         x = 3 * torch.tanh(latents / 3)
         for layer in self.decoder.layers:
-            x = (
-                layer(x, remaining.pop())
-                if remaining and isinstance(layer, Block)
-                else layer(x)
-            )
+            # the last features first
+            if remaining and isinstance(layer, Block):
+                x = layer(x, remaining.pop())
+            else:
+                x = layer(x)
         return 2 * x - 1
 
 
@@ -237,13 +238,12 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     axes = (torch.arange(size, device=flow.device) for size in (height, width))
     y, x = torch.meshgrid(*axes, indexing="ij")
     position = torch.stack([x, y], -1) + flow
-    unit = (
-        2 * position / torch.tensor([width - 1.0, height - 1.0], device=flow.device) - 1
-    )
+    last = torch.tensor([width - 1.0, height - 1.0], device=flow.device)
+    unit = 2 * position / last - 1
     # 16 bits are not enough for positions of hundreds of pixels
-    return F.grid_sample(
-        image.float(), unit, "bilinear", "zeros", align_corners=False
-    ).to(image.dtype)
+    exact = image.float()
+    out = F.grid_sample(exact, unit, "bilinear", "zeros", align_corners=False)
+    return out.to(image.dtype)
 
 
 def bicubic(image: Tensor) -> Tensor:
@@ -285,29 +285,28 @@ def frame(
     flow = torch.zeros(1, 2, *up.shape[2:])
     warped = None
     if prev_sr is not None and prev_up is not None:
-        flow = nets.raft(
-            up.float(), prev_up.float(), num_flow_updates=config.flow.num_updates
-        )[-1]
+        num_updates = config.flow.num_updates
+        # after every update; the last one counts
+        *_, flow = nets.raft(up.float(), prev_up.float(), num_flow_updates=num_updates)
         warped = warp(prev_sr, flow.permute(0, 2, 3, 1))
     x = noise
     velocities = []
     for timestep in ddim.timesteps:
-        sample, residuals = torch.cat([x.to(lr.dtype), lr], 1), {}
+        sample = torch.cat([x.to(lr.dtype), lr], 1)
+        residuals = {}
         if warped is not None:
-            down, mid = nets.controlnet(
+            down, middle = nets.controlnet(
                 sample, timestep, nets.text, controlnet_cond=warped, return_dict=False
             )
             residuals = {
                 "down_block_additional_residuals": down,
-                "mid_block_additional_residual": mid,
+                "mid_block_additional_residual": middle,
             }
-        velocities.append(
-            nets.unet(sample, timestep, nets.text, return_dict=False, **residuals)[0]
-        )
-        x = ddim.step(velocities[-1], timestep, x).prev_sample
-    decoded = nets.vae.decode(
-        x.to(lr.dtype), None if warped is None else nets.vae.features(warped)
-    )
+        (v,) = nets.unet(sample, timestep, nets.text, return_dict=False, **residuals)
+        velocities.append(v)
+        x = ddim.step(v, timestep, x).prev_sample
+    features = None if warped is None else nets.vae.features(warped)
+    decoded = nets.vae.decode(x.to(lr.dtype), features)
     return {
         "bicubic": up,
         "flow": flow,

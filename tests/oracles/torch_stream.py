@@ -23,7 +23,8 @@ def runner(
     """The stream, and what makes its frames NHWC arrays. Raw parameters, or (`nano`)
     prepared float32 ones.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if mode == "graphs" and device != "cuda":
         raise ValueError("CUDA graphs need a CUDA device, PyTorch found none")
@@ -32,7 +33,8 @@ def runner(
     frame = make(config, params, mode, device, dtype)
 
     def tensor(x: Any) -> torch.Tensor:
-        return torch.from_numpy(np.array(x).transpose(0, 3, 1, 2)).to(device)
+        nchw = np.array(x).transpose(0, 3, 1, 2)
+        return torch.from_numpy(nchw).to(device)
 
     def run(lr: Any, noise: Any) -> torch.Tensor:
         with torch.no_grad():
@@ -79,10 +81,8 @@ def _published(
         name: _compiled(getattr(nets, name), mode)
         for name in ("unet", "controlnet", "raft")
     }
-    nets.vae.decode, nets.vae.features = (
-        _compiled(nets.vae.decode, mode),
-        _compiled(nets.vae.features, mode),
-    )
+    nets.vae.decode = _compiled(nets.vae.decode, mode)
+    nets.vae.features = _compiled(nets.vae.features, mode)
     nets = nets._replace(**modules)
     before: dict[str, Any] = {"bicubic": None, "decoded": None}
 
@@ -100,15 +100,16 @@ def _published(
 def _compiled(function: Any, mode: str) -> Any:
     if mode == "eager":
         return function
-    run = torch.compile(
-        function, mode="reduce-overhead" if mode == "graphs" else "default"
-    )
+    # the name of graphs there
+    torch_mode = "reduce-overhead" if mode == "graphs" else "default"
+    run = torch.compile(function, mode=torch_mode)
     if mode == "compiled":
         return run
 
     def call(*arguments: Any, **named: Any) -> Any:
         torch.compiler.cudagraph_mark_step_begin()
+        results = run(*arguments, **named)
         # the next replay of a graph writes over its results
-        return pytree.tree_map_only(torch.Tensor, torch.clone, run(*arguments, **named))
+        return pytree.tree_map_only(torch.Tensor, torch.clone, results)
 
     return call

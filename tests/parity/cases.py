@@ -6,6 +6,7 @@ some do not divide by 8.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -59,34 +60,34 @@ def params(config: ModelConfig = MODEL) -> Params:
     """Seeded parameters of all networks; the prompt's embedding comes from the seeded
     text encoder.
     """
-    target = jax.eval_shape(lambda key: init_params(key, config), jax.random.key(0))
-    small = {
+    target = jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+    params = {
         name: seeded_params(name, tree)
         for name, tree in target.items()
         if name != "prompt_embeds"
     }
-    return small | {
-        "prompt_embeds": np.asarray(empty_prompt_embeds(text_params(), TEXT))
-    }
+    embeds = empty_prompt_embeds(text_params(), TEXT)
+    params["prompt_embeds"] = np.asarray(embeds)
+    return params
 
 
 def text_params() -> Params:
     ids = jax.ShapeDtypeStruct(EMPTY_PROMPT.shape, EMPTY_PROMPT.dtype)
-    target = jax.eval_shape(
-        lambda ids: TextEncoder(TEXT).init(jax.random.key(0), ids)["params"], ids
-    )
-    return seeded_params("text_encoder", target)
+    encoder = TextEncoder(TEXT)
+    target = jax.eval_shape(encoder.init, jax.random.key(0), ids)
+    return seeded_params("text_encoder", target["params"])
 
 
 def seeded_params(part: str, target: Params) -> Params:
     """Parameters shaped like `target`, converted from the state dict that PyTorch gets
     for the same names.
     """
+    leaves = flatten_dict(target)
     shapes = {
-        torch_key(path): torch_shape(path, leaf.shape)
-        for path, leaf in flatten_dict(target).items()
+        torch_key(path): torch_shape(path, leaf.shape) for path, leaf in leaves.items()
     }
-    return from_torch(state_dict(part, shapes), target, part)
+    state = state_dict(part, shapes)
+    return from_torch(state, target, part)
 
 
 def unet(
@@ -100,8 +101,10 @@ def unet(
         "text": uniform(name + "t", (batch, 77, TEXT.hidden_size)),
     }
     if residuals:
-        sizes = [(-(-height // 2**k), -(-width // 2**k)) for k in range(4)]
-        levels = (
+        # odd sides are halved upwards
+        sizes = [(math.ceil(height / 2**k), math.ceil(width / 2**k)) for k in range(4)]
+        # of every level its ResNets and its downsampler, which has the next one's size
+        skips = (
             [(16, 0)] * 3
             + [(16, 1)]
             + [(24, 1)] * 2
@@ -110,11 +113,11 @@ def unet(
             + [(32, 3)]
             + [(48, 3)] * 2
         )
-        for i, (channels, level) in enumerate(levels):
-            inputs[f"down_{i:02d}"] = 0.3 * uniform(
-                f"{name}r{i}", (batch, *sizes[level], channels)
-            )
-        inputs["mid"] = 0.3 * uniform(name + "m", (batch, *sizes[3], 48))
+        for i, (channels, level) in enumerate(skips):
+            shape = (batch, *sizes[level], channels)
+            inputs[f"down_{i:02d}"] = 0.3 * uniform(f"{name}r{i}", shape)
+        shape = (batch, *sizes[3], 48)
+        inputs["mid"] = 0.3 * uniform(name + "m", shape)
     return inputs
 
 
@@ -133,25 +136,22 @@ def vae(height: int, width: int) -> Arrays:
 
 def raft() -> Arrays:
     frames = image("raft", 2, 128, 136, 3)
-    coords = np.stack(np.meshgrid(np.arange(17), np.arange(16)), -1)[None].astype(
-        np.float32
-    )
-    return {
-        "image": frames[1:],
-        "previous": frames[:1],
-        "coords": coords + 6 * uniform("coords", coords.shape),
-    }
+    # an eighth of the frame, some places of it beyond its borders
+    axes = np.meshgrid(np.arange(17), np.arange(16))
+    grid = np.stack(axes, -1)[None].astype(np.float32)
+    coords = grid + 6 * uniform("coords", grid.shape)
+    return {"image": frames[1:], "previous": frames[:1], "coords": coords}
 
 
 def warp() -> Arrays:
-    flow = {
-        k: (s * uniform(k, (2, 20, 28, 2)))
-        for k, s in {"small": 1.0, "large": 12.0, "huge": 900.0}.items()
-    }
+    shape = (2, 20, 28, 2)
     return {
         "image": image("warp", 2, 20, 28, 3),
-        "zero": np.zeros((2, 20, 28, 2), np.float32),
-        **flow,
+        "zero": np.zeros(shape, np.float32),
+        "small": 1.0 * uniform("small", shape),
+        "large": 12.0 * uniform("large", shape),
+        # far beyond the frame
+        "huge": 900.0 * uniform("huge", shape),
     }
 
 

@@ -35,10 +35,10 @@ def exact(function: Callable, *args: object) -> Arrays:
 
 
 def text(params: Params, config: TextConfig, ids: np.ndarray) -> np.ndarray:
+    encoder = TextEncoder(config)
     with jax.default_matmul_precision("highest"):
-        return np.asarray(
-            TextEncoder(config).apply({"params": params}, jnp.asarray(ids))
-        )
+        states = encoder.apply({"params": params}, jnp.asarray(ids))
+    return np.asarray(states)
 
 
 def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
@@ -48,28 +48,26 @@ def unet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
             prompt = net.precompute_prompt(text)
             residuals = None
             if "mid" in inputs:
-                residuals = (
-                    [inputs[k] for k in sorted(inputs) if k.startswith("down_")],
-                    inputs["mid"],
-                )
+                names = sorted(name for name in inputs if name.startswith("down_"))
+                residuals = ([inputs[name] for name in names], inputs["mid"])
             v = net(latents, image, shifts, prompt, residuals)
             return {"output": v, "temb": net.time_embedding(timesteps)}
 
-        arguments = (inputs[k] for k in ("latents", "image", "timesteps", "text"))
+        def is_compared(module: object, _: str) -> bool:
+            return isinstance(module, MidBlock | Transformer)
+
+        names = ("latents", "image", "timesteps", "text")
         values, state = build(config).unet.apply(
             {"params": params["unet"]},
-            *arguments,
+            *[inputs[name] for name in names],
             method=outputs,
-            capture_intermediates=lambda module, _: isinstance(
-                module, MidBlock | Transformer
-            ),
+            capture_intermediates=is_compared,
         )
         intermediates = state["intermediates"]
-        attention, mid = (
-            intermediates["down_blocks_1"]["attentions_0"]["__call__"],
-            intermediates["mid_block"]["__call__"],
-        )
-        return values | {"down1_attn0": attention[0], "mid": mid[0]}
+        # a tuple of all calls; there is one
+        (attention,) = intermediates["down_blocks_1"]["attentions_0"]["__call__"]
+        (middle,) = intermediates["mid_block"]["__call__"]
+        return values | {"down1_attn0": attention, "mid": middle}
 
     return exact(run, params, inputs)
 
@@ -78,13 +76,16 @@ def controlnet(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
     def run(params: Params, inputs: Arrays) -> Arrays:
         net = bind(params, config).controlnet
         image = inputs["condition"]
-        condition = net.embed_condition(image, jnp.ones((len(image), 1, 1, 1)))
+        # the published form has no such map: everything is valid
+        validity = jnp.ones((len(image), 1, 1, 1))
+        condition = net.embed_condition(image, validity)
         shifts = net.precompute_shifts(inputs["timesteps"])
         prompt = net.precompute_prompt(inputs["text"])
-        down, mid = net(inputs["latents"], inputs["image"], condition, shifts, prompt)
-        return {"cond_embedding": condition, "mid": mid} | {
-            f"down_{i:02d}": d for i, d in enumerate(down)
-        }
+        skips, middle = net(
+            inputs["latents"], inputs["image"], condition, shifts, prompt
+        )
+        outputs = {f"down_{i:02d}": skip for i, skip in enumerate(skips)}
+        return outputs | {"cond_embedding": condition, "mid": middle}
 
     return exact(run, params, inputs)
 
@@ -96,14 +97,19 @@ def vae(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
 
     def run(params: Params, inputs: Arrays) -> Arrays:
         net = bind(params, config).vae
-        image, valid = inputs["image"], jnp.ones((1, 1, 1, 1))
-        lr = jnp.zeros((1, *inputs["latents"].shape[1:3], 3))
-        feats = net.features(inputs["previous"], image, lr, raw=True)
-        return {
+        image = inputs["image"]
+        latents = inputs["latents"]
+        validity = jnp.ones((1, 1, 1, 1))
+        _, height, width, _ = latents.shape
+        lr = jnp.zeros((1, height, width, 3))
+        features = net.features(inputs["previous"], image, lr, raw=True)
+        # ours are in the order of the decoder, which uses the last one first
+        outputs = {f"feat_{i}": x for i, x in enumerate(reversed(features))}
+        return outputs | {
             "encode_latents": net.encode(image, image, lr),
-            "decode_plain": net.decode(inputs["latents"], image, lr, [], valid),
-            "decode_temporal": net.decode(inputs["latents"], image, lr, feats, valid),
-        } | {f"feat_{i}": f for i, f in enumerate(feats[::-1])}
+            "decode_plain": net.decode(latents, image, lr, [], validity),
+            "decode_temporal": net.decode(latents, image, lr, features, validity),
+        }
 
     return exact(run, params, inputs)
 
@@ -114,34 +120,30 @@ def raft(
     """`flow_<k>` is the full-size flow after update k + 1."""
 
     def run(params: Params, inputs: Arrays) -> Arrays:
-        net = RAFT(cases.RAFT_LARGE).bind({"params": params})
-        image, previous = (
-            net.features(inputs["image"]),
-            net.features(inputs["previous"]),
-        )
-        flows = {}
+        def bound(num_updates: int) -> RAFT:
+            config = dataclasses.replace(cases.RAFT_LARGE, num_updates=num_updates)
+            return RAFT(config).bind({"params": params})
+
+        image = inputs["image"]
+        net = bound(1)
+        features = net.features(image)
+        prev_features = net.features(inputs["previous"])
+        outputs = {"fmap": features, "context": net.context_encoder(image)}
+        for kind in ("volume", "on_demand"):
+            lookup = make_lookup(features, prev_features, kind)
+            outputs[f"lookup_{kind}"] = lookup(inputs["coords"])
         for count in counts:
-            short = RAFT(dataclasses.replace(cases.RAFT_LARGE, num_updates=count)).bind(
-                {"params": params}
-            )
-            flows[f"flow_{count - 1:02d}"] = short(inputs["image"], image, previous)
-        lookups = {
-            f"lookup_{kind}": make_lookup(image, previous, kind)(inputs["coords"])
-            for kind in ("volume", "on_demand")
-        }
-        return {
-            "fmap": image,
-            "context": net.context_encoder(inputs["image"]),
-            **lookups,
-            **flows,
-        }
+            flow = bound(count)(image, features, prev_features)
+            outputs[f"flow_{count - 1:02d}"] = flow
+        return outputs
 
     return exact(run, flow_params, inputs)
 
 
 def ddim(config: ModelConfig, inputs: Arrays) -> Arrays:
     def body(x, step):
-        following, x0 = diffusion.ddim_update(x, step[1], step[0])
+        coefficients, v = step
+        following, x0 = diffusion.ddim_update(x, v, coefficients)
         return following, (following, x0)
 
     def run(inputs: Arrays) -> Arrays:
@@ -162,25 +164,26 @@ def pipeline(config: ModelConfig, params: Params, inputs: Arrays) -> Arrays:
 
     Frame 0 has no previous frame: its `flow` and `warped` are zero.
     """
+    run = _compiled_step(config)
+    _, height, width, _ = inputs["lr"].shape
     frames = []
     with jax.default_matmul_precision("highest"):
         prepared = prepare(params, config)
-        state = init_state(config, 1, *inputs["lr"].shape[1:3])
+        state = init_state(config, 1, height, width)
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
-            state, outputs = _compiled_step(config)(
-                prepared, state, lr[None], noise[None]
-            )
+            state, outputs = run(prepared, state, lr[None], noise[None])
             frames.append(outputs)
-    return {name: np.stack([f[name] for f in frames]) for name in frames[0]}
+    return {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
 
 
 def decoded(config: ModelConfig, params: Params, inputs: Arrays) -> np.ndarray:
     """Decoder outputs of the plain step alone."""
+    run = jax.jit(functools.partial(step, config=config))
+    _, height, width, _ = inputs["lr"].shape
+    frames = []
     with jax.default_matmul_precision("highest"):
         prepared = prepare(params, config)
-        state = init_state(config, 1, *inputs["lr"].shape[1:3])
-        run = jax.jit(functools.partial(step, config=config))
-        frames = []
+        state = init_state(config, 1, height, width)
         for lr, noise in zip(inputs["lr"], inputs["noise"]):
             state, sr = run(prepared, state, lr[None], noise=noise[None])
             frames.append(np.asarray(sr[0]))
@@ -196,10 +199,13 @@ def _step(config: ModelConfig, prepared: Prepared, state: StreamState, lr, noise
     """`stream.step` itself, and beside it the same parts once more for the values
     between them.
     """
-    nets, prompt = bind(prepared.params, config), prepared.prompt
+    nets = bind(prepared.params, config)
+    prompt = prepared.prompt
     up = upsample_bicubic(lr, config.scale)
     history = align(nets, state, lr, up, config)
-    features, has_prev = nets.flow.features(up), state.has_prev[:, None, None, None]
+    features = nets.flow.features(up)
+    flow = nets.flow(up, features, state.flow_features)
+    has_prev = state.has_prev[:, None, None, None]
     condition = nets.controlnet.embed_condition(history.warped, history.validity_sr)
 
     def denoise(x, per_step):
@@ -209,14 +215,15 @@ def _step(config: ModelConfig, prepared: Prepared, state: StreamState, lr, noise
         )
         residuals = jax.tree.map(lambda r: jnp.where(history.has_prev, r, 0), residuals)
         v = nets.unet(x, lr, shifts.unet, prompt.unet, residuals)
-        return diffusion.ddim_update(x, v, coefficients)[0], v
+        following, _ = diffusion.ddim_update(x, v, coefficients)
+        return following, v
 
     per_step = diffusion.step_coefficients(config.diffusion), prepared.time_shifts
     x, velocities = jax.lax.scan(denoise, noise, per_step)
     new_state, sr = step(prepared, state, lr, config=config, noise=noise)
     outputs = {
         "bicubic": up,
-        "flow": jnp.where(has_prev, nets.flow(up, features, state.flow_features), 0),
+        "flow": jnp.where(has_prev, flow, 0),
         "warped": jnp.where(has_prev, history.warped, 0),
         "v": velocities.swapaxes(0, 1),
         "latents": x,
@@ -229,11 +236,11 @@ def raft_params() -> Params:
     def touch(net: RAFT, x: jax.Array) -> jax.Array:
         return net(x, net.features(x), net.features(x))
 
-    net, image = RAFT(cases.RAFT_LARGE), jnp.zeros((1, 64, 64, 3))
-    target = jax.eval_shape(
-        lambda: net.init(jax.random.key(0), image, method=touch)["params"]
-    )
-    return cases.seeded_params("raft_large", target)
+    net = RAFT(cases.RAFT_LARGE)
+    # the smallest image that it takes
+    image = jnp.zeros((1, 64, 64, 3))
+    target = jax.eval_shape(lambda: net.init(jax.random.key(0), image, method=touch))
+    return cases.seeded_params("raft_large", target["params"])
 
 
 def bicubic(image: np.ndarray) -> np.ndarray:
@@ -241,11 +248,10 @@ def bicubic(image: np.ndarray) -> np.ndarray:
 
 
 def warps(inputs: Arrays) -> Arrays:
-    flows = {k: f for k, f in inputs.items() if k != "image"}
-    return {
-        k: exact(lambda *a: warp(*a, stretch=True), inputs["image"], f)
-        for k, f in flows.items()
-    }
+    stretched = functools.partial(warp, stretch=True)
+    flows = dict(inputs)
+    image = flows.pop("image")
+    return {name: exact(stretched, image, flow) for name, flow in flows.items()}
 
 
 RUN: dict[str, Callable[[Params, Arrays], Arrays]] = {

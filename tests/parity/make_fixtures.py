@@ -16,12 +16,10 @@ from thinning import thin
 
 def main(names: list[str]) -> None:
     for case in names or cases.CASES:
-        outputs = {
-            name: thin(name, np.asarray(x))
-            for name, x in torch_outputs.run(case).items()
-        }
+        outputs = torch_outputs.run(case)
+        samples = {name: thin(name, np.asarray(x)) for name, x in outputs.items()}
         path = Path(__file__).parent / "fixtures" / f"{case}.npz"
-        np.savez_compressed(path, **outputs)
+        np.savez_compressed(path, **samples)
         print(f"{path.name}: {path.stat().st_size} bytes")
 
 

@@ -15,27 +15,29 @@ import compare
 import jax_outputs
 from thinning import thin
 
+FIXTURES = Path(__file__).parent / "fixtures"
 
-def main(cases_wanted: list[str]) -> None:
+
+def main(names: list[str]) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
     params = cases.params()
     print("| case | worst output | error | tolerance |\n|---|---|---:|---:|")
-    for case in cases_wanted or cases.CASES:
-        ours = jax_outputs.RUN[case](params, cases.CASES[case]())
-        stored = np.load(Path(__file__).parent / "fixtures" / f"{case}.npz")
+    for case in names or cases.CASES:
+        inputs = cases.CASES[case]()
+        ours = jax_outputs.RUN[case](params, inputs)
+        expected = np.load(FIXTURES / f"{case}.npz")
+        # the frames are a row of their own beside others of the same tolerance
         groups: dict[tuple[float, bool], list[tuple[float, str]]] = {}
-        for name in stored:
-            error = compare.error(name, thin(name, ours[name]), stored[name])
-            groups.setdefault((compare.tolerance(name), name == "decoded"), []).append(
-                (error, name)
-            )
+        for name in expected:
+            error = compare.error(name, thin(name, ours[name]), expected[name])
+            group = (compare.tolerance(name), name == "decoded")
+            groups.setdefault(group, []).append((error, name))
         for (tolerance, _), errors in groups.items():
             error, name = max(errors)
             unit = " px" if name.startswith("flow") else ""
-            print(
-                f"| {case} | {name} | {error:.1e}{unit} | {tolerance:.0e}{unit} |",
-                flush=True,
-            )
+            numbers = f"{error:.1e}{unit} | {tolerance:.0e}{unit}"
+            # a case takes seconds to a minute
+            print(f"| {case} | {name} | {numbers} |", flush=True)
 
 
 if __name__ == "__main__":

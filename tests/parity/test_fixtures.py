@@ -21,8 +21,11 @@ def params():
     return cases.params()
 
 
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
 def stored(case: str) -> dict[str, np.ndarray]:
-    return dict(np.load(Path(__file__).parent / "fixtures" / f"{case}.npz"))
+    return dict(np.load(FIXTURES / f"{case}.npz"))
 
 
 @pytest.mark.parametrize(
@@ -33,13 +36,14 @@ def stored(case: str) -> dict[str, np.ndarray]:
     ],
 )
 def test_equals_stored_pytorch(params, case: str) -> None:
-    ours = jax_outputs.RUN[case](params, cases.CASES[case]())
-    assert not compare.faults(
-        {name: thin(name, x) for name, x in ours.items()}, stored(case)
-    )
+    inputs = cases.CASES[case]()
+    ours = jax_outputs.RUN[case](params, inputs)
+    samples = {name: thin(name, x) for name, x in ours.items()}
+    assert not compare.faults(samples, stored(case))
 
 
 def test_decoded_frames_equal_stored_pytorch(params) -> None:
-    ours = jax_outputs.decoded(cases.MODEL, params, cases.pipeline())
+    frames = jax_outputs.decoded(cases.MODEL, params, cases.pipeline())
+    sample = {"decoded": thin("decoded", frames)}
     expected = {"decoded": stored("pipeline")["decoded"]}
-    assert not compare.faults({"decoded": thin("decoded", ours)}, expected)
+    assert not compare.faults(sample, expected)

@@ -22,10 +22,8 @@ from sdvsr_jax.weights.torch_names import is_ignored, torch_key, torch_shape
 PUBLISHED = json.loads(
     (Path(__file__).parent / "fixtures" / "published_names.json").read_text()
 )
-LIST = (
-    Path(os.environ.get("SDVSR_SHARED", Path(__file__).parents[2] / "../shared"))
-    / "statedict_keys.txt"
-)
+BESIDE = Path(__file__).parents[3] / "shared"
+LIST = Path(os.environ.get("SDVSR_SHARED", BESIDE)) / "statedict_keys.txt"
 
 
 def digest(shapes: dict[str, tuple[int, ...]]) -> dict[str, int | str]:
@@ -39,39 +37,37 @@ def digest(shapes: dict[str, tuple[int, ...]]) -> dict[str, int | str]:
 
 @pytest.fixture(scope="module")
 def ours():
-    text_encoder, ids = TextEncoder(TextConfig()), jnp.asarray(EMPTY_PROMPT)
-    return jax.eval_shape(
-        lambda key: init_params(key, stream_diffvsr()), jax.random.key(0)
-    ) | {
-        "text_encoder": jax.eval_shape(
-            lambda key: text_encoder.init(key, ids)["params"], jax.random.key(0)
-        )
-    }
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda: init_params(key, stream_diffvsr()))
+    ids = jnp.asarray(EMPTY_PROMPT)
+    text_encoder = TextEncoder(TextConfig())
+    text_shapes = jax.eval_shape(lambda: text_encoder.init(key, ids))
+    return shapes | {"text_encoder": text_shapes["params"]}
 
 
 @pytest.mark.parametrize("part", PUBLISHED)
 def test_names_and_shapes_are_the_published_ones(ours, part: str) -> None:
-    leaves = flatten_dict(ours[part]).items()
-    assert (
-        digest(
-            {torch_key(path): torch_shape(path, leaf.shape) for path, leaf in leaves}
-        )
-        == PUBLISHED[part]
-    )
+    leaves = flatten_dict(ours[part])
+    shapes = {
+        torch_key(path): torch_shape(path, leaf.shape) for path, leaf in leaves.items()
+    }
+    assert digest(shapes) == PUBLISHED[part]
 
 
 @pytest.mark.skipif(
     not LIST.is_file(), reason=f"no list of keys at {LIST} (SDVSR_SHARED)"
 )
 def test_digests_are_those_of_the_published_list() -> None:
-    matched, shapes = {}, {}
+    parts = {}
+    shapes = {}
     for line in LIST.read_text().splitlines():
         if heading := re.match(r"## (\w+)", line):
-            shapes = matched.setdefault(
-                {"raft_large": "flow"}.get(heading[1], heading[1]), {}
-            )
+            # the list has torchvision's name for it
+            part = "flow" if heading[1] == "raft_large" else heading[1]
+            shapes = parts.setdefault(part, {})
         elif line and not line.startswith("#"):
             name, _, shape = line.split("\t")
             if not is_ignored(name):
                 shapes[name] = tuple(json.loads(shape))
-    assert {part: digest(names) for part, names in matched.items()} == PUBLISHED
+    digests = {part: digest(shapes) for part, shapes in parts.items()}
+    assert digests == PUBLISHED

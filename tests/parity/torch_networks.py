@@ -2,6 +2,8 @@
 name.
 """
 
+import dataclasses
+
 import cases
 import numpy as np
 import seeded
@@ -16,14 +18,13 @@ def load(part: str, module: nn.Module) -> nn.Module:
     """Seeded weights for every name of the module's own state dict."""
     state = module.state_dict()
     shapes = {
-        k: tuple(v.shape)
-        for k, v in state.items()
-        if not k.endswith(("num_batches_tracked", "position_ids"))
+        key: tuple(value.shape)
+        for key, value in state.items()
+        # counters, not weights
+        if not key.endswith(("num_batches_tracked", "position_ids"))
     }
-    network = {
-        key: torch.from_numpy(np.array(value))
-        for key, value in seeded.state_dict(part, shapes).items()
-    }
+    weights = seeded.state_dict(part, shapes)
+    network = {key: torch.from_numpy(np.array(value)) for key, value in weights.items()}
     module.load_state_dict(state | network)
     return module.eval().requires_grad_(False)
 
@@ -39,18 +40,13 @@ def controlnet() -> nn.Module:
 def text_encoder() -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    c = cases.TEXT
-    sizes = {name: getattr(c, name) for name in type(c).__dataclass_fields__}
-    encoder = CLIPTextModel(
-        CLIPTextConfig(**sizes, bos_token_id=0, eos_token_id=2, pad_token_id=1)
-    )
+    sizes = dataclasses.asdict(cases.TEXT)
+    config = CLIPTextConfig(**sizes, bos_token_id=0, eos_token_id=2, pad_token_id=1)
+    encoder = CLIPTextModel(config)
     # transformers 5 dropped the prefix that published checkpoints have.
-    load(
-        "text_encoder",
-        encoder
-        if hasattr(encoder, "text_model")
-        else nn.ModuleDict({"text_model": encoder}),
-    )
+    has_prefix = hasattr(encoder, "text_model")
+    module = encoder if has_prefix else nn.ModuleDict({"text_model": encoder})
+    load("text_encoder", module)
     return encoder
 
 

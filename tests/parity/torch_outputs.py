@@ -23,104 +23,106 @@ def nhwc(x: Tensor) -> np.ndarray:
 
 
 def text(inputs: Arrays) -> Arrays:
-    states = networks.text_encoder()(
-        torch.from_numpy(inputs["ids"]).long()
-    ).last_hidden_state
+    ids = torch.from_numpy(inputs["ids"]).long()
+    states = networks.text_encoder()(ids).last_hidden_state
     return {"states": states.detach().numpy()}
 
 
 def _sample(inputs: Arrays) -> tuple[Tensor, Tensor, Tensor]:
     sample = nchw(np.concatenate([inputs["latents"], inputs["image"]], -1))
-    return (
-        sample,
-        torch.from_numpy(inputs["timesteps"]).long(),
-        torch.from_numpy(inputs["text"]),
-    )
+    timesteps = torch.from_numpy(inputs["timesteps"]).long()
+    text = torch.from_numpy(inputs["text"])
+    return sample, timesteps, text
 
 
 def unet(inputs: Arrays) -> Arrays:
-    net, captured = networks.unet(), {}
-    watched = {
+    net = networks.unet()
+    outputs = {}
+    modules = {
         "temb": net.time_embedding,
         "mid": net.mid_block,
         "down1_attn0": net.down_blocks[1].attentions[0],
     }
-    for name, module in watched.items():
+    for name, module in modules.items():
         module.register_forward_hook(
-            lambda _m, _i, out, name=name: captured.setdefault(name, out)
+            lambda _m, _i, out, name=name: outputs.setdefault(name, out)
         )
     residuals = {}
     if "mid" in inputs:
-        down = [nchw(v) for k, v in sorted(inputs.items()) if k.startswith("down_")]
+        names = sorted(name for name in inputs if name.startswith("down_"))
         residuals = {
-            "down_block_additional_residuals": down,
+            "down_block_additional_residuals": [nchw(inputs[name]) for name in names],
             "mid_block_additional_residual": nchw(inputs["mid"]),
         }
-    output = net(*_sample(inputs), **residuals).sample
-    attention = (
-        captured["down1_attn0"][0]
-        if isinstance(captured["down1_attn0"], tuple)
-        else captured["down1_attn0"].sample
-    )
+    v = net(*_sample(inputs), **residuals).sample
+    attention = outputs["down1_attn0"]
+    # versions of diffusers differ
+    is_tuple = isinstance(attention, tuple)
+    attention = attention[0] if is_tuple else attention.sample
     return {
-        "output": nhwc(output),
-        "mid": nhwc(captured["mid"]),
-        "temb": captured["temb"].numpy(),
+        "output": nhwc(v),
+        "mid": nhwc(outputs["mid"]),
+        "temb": outputs["temb"].numpy(),
         "down1_attn0": nhwc(attention),
     }
 
 
 def controlnet(inputs: Arrays) -> Arrays:
-    net, condition = networks.controlnet(), nchw(inputs["condition"])
-    down, mid = net(*_sample(inputs), controlnet_cond=condition, return_dict=False)
+    net = networks.controlnet()
+    condition = nchw(inputs["condition"])
+    skips, middle = net(*_sample(inputs), controlnet_cond=condition, return_dict=False)
     embedding = net.controlnet_cond_embedding(condition)
-    return {"cond_embedding": nhwc(embedding), "mid": nhwc(mid)} | {
-        f"down_{i:02d}": nhwc(d) for i, d in enumerate(down)
-    }
+    outputs = {f"down_{i:02d}": nhwc(skip) for i, skip in enumerate(skips)}
+    return outputs | {"cond_embedding": nhwc(embedding), "mid": nhwc(middle)}
 
 
 def vae(inputs: Arrays) -> Arrays:
     net = networks.vae()
     features = net.features(nchw(inputs["previous"]))
     latents = nchw(inputs["latents"])
-    return {
-        "encode_latents": nhwc(net.encode(nchw(inputs["image"]))),
+    image = nchw(inputs["image"])
+    outputs = {f"feat_{i}": nhwc(x) for i, x in enumerate(features)}
+    return outputs | {
+        "encode_latents": nhwc(net.encode(image)),
         "decode_plain": nhwc(net.decode(latents)),
         "decode_temporal": nhwc(net.decode(latents, features)),
-    } | {f"feat_{i}": nhwc(f) for i, f in enumerate(features)}
+    }
 
 
 def raft(inputs: Arrays) -> Arrays:
     net = networks.raft("raft_large", cases.RAFT_LARGE)
-    image, previous = nchw(inputs["image"]), nchw(inputs["previous"])
+    image = nchw(inputs["image"])
+    previous = nchw(inputs["previous"])
     flows = net(image, previous, num_flow_updates=12)
-    features = [net.feature_encoder(x) for x in (image, previous)]
-    net.corr_block.build_pyramid(*features)
+    features = net.feature_encoder(image)
+    prev_features = net.feature_encoder(previous)
+    net.corr_block.build_pyramid(features, prev_features)
     lookup = nhwc(net.corr_block.index_pyramid(nchw(inputs["coords"])))
     return {
-        "fmap": nhwc(features[0]),
+        "fmap": nhwc(features),
         "context": nhwc(net.context_encoder(image)),
+        # one form there, two here
         "lookup_volume": lookup,
         "lookup_on_demand": lookup,
-    } | {f"flow_{i:02d}": nhwc(flows[i]) for i in (0, 11)}
+        "flow_00": nhwc(flows[0]),
+        "flow_11": nhwc(flows[11]),
+    }
 
 
 def warps(inputs: Arrays) -> Arrays:
-    image = nchw(inputs["image"])
+    flows = dict(inputs)
+    image = nchw(flows.pop("image"))
     return {
-        k: nhwc(published.warp(image, torch.from_numpy(f)))
-        for k, f in inputs.items()
-        if k != "image"
+        name: nhwc(published.warp(image, torch.from_numpy(flow)))
+        for name, flow in flows.items()
     }
 
 
 def ddim(inputs: Arrays) -> Arrays:
-    scheduler, x, following, clean = (
-        published.scheduler(cases.MODEL.diffusion),
-        torch.from_numpy(inputs["x"]),
-        [],
-        [],
-    )
+    scheduler = published.scheduler(cases.MODEL.diffusion)
+    x = torch.from_numpy(inputs["x"])
+    following = []
+    clean = []
     for timestep, v in zip(scheduler.timesteps, inputs["v"]):
         out = scheduler.step(torch.from_numpy(v), timestep, x)
         x = out.prev_sample
@@ -138,19 +140,20 @@ def pipeline(inputs: Arrays) -> Arrays:
     ids = torch.from_numpy(cases.EMPTY_PROMPT).long()
     text = networks.text_encoder()(ids).last_hidden_state
     flow = networks.raft("flow", cases.MODEL.flow)
-    nets, frames = (
-        published.Networks(
-            networks.unet(), networks.controlnet(), networks.vae(), flow, text
-        ),
-        [],
+    nets = published.Networks(
+        networks.unet(), networks.controlnet(), networks.vae(), flow, text
     )
+    before = {"bicubic": None, "decoded": None}
+    frames = []
     for lr, noise in zip(inputs["lr"], inputs["noise"]):
-        before = frames[-1] if frames else {"bicubic": None, "decoded": None}
+        images = nchw(lr)[None], nchw(noise)[None]
         past = before["bicubic"], before["decoded"]
-        frames.append(
-            published.frame(nets, cases.MODEL, nchw(lr)[None], nchw(noise)[None], *past)
-        )
-    return {name: np.concatenate([nhwc(f[name]) for f in frames]) for name in frames[0]}
+        before = published.frame(nets, cases.MODEL, *images, *past)
+        frames.append(before)
+    return {
+        name: np.concatenate([nhwc(frame[name]) for frame in frames])
+        for name in frames[0]
+    }
 
 
 RUN: dict[str, Callable[[Arrays], Arrays]] = {

@@ -16,12 +16,12 @@ from tests.tiny_models import tiny_nano
 def moving_texture(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     """uint8[f,h,w,3]: smooth random texture that pans."""
     rng = np.random.default_rng(seed)
-    small = rng.integers(
-        0, 255, ((height + frames) // 8 + 2, (width + frames) // 8 + 2, 3), np.uint8
-    )
-    big = Image.fromarray(small).resize(
-        (width + 2 * frames, height + 2 * frames), Image.Resampling.BICUBIC
-    )
+    # a random colour every eight pixels or so: codecs and reductions keep it
+    rows = (height + frames) // 8 + 2
+    columns = (width + frames) // 8 + 2
+    small = rng.integers(0, 255, (rows, columns, 3), np.uint8)
+    size = (width + 2 * frames, height + 2 * frames)
+    big = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
     array = np.asarray(big)
     return np.stack(
         [array[k : k + height, 2 * k : 2 * k + width] for k in range(frames)]
@@ -47,15 +47,17 @@ def source(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     (folder / "deep").mkdir()
     write_video(folder / "pan.mp4", moving_texture(12, 96, 128))
-    cut = np.concatenate(
-        [moving_texture(6, 96, 128, 1), 255 - moving_texture(6, 96, 128, 1)]
-    )
-    write_video(folder / "deep" / "cut.mp4", cut)
+    scene = moving_texture(6, 96, 128, 1)
+    # every pixel jumps at the cut
+    clip = np.concatenate([scene, 255 - scene])
+    write_video(folder / "deep" / "cut.mp4", clip)
+    (photograph,) = moving_texture(1, 150, 200, 3)
     for name in ("a.png", "b.png"):
-        Image.fromarray(moving_texture(1, 150, 200, 3)[0]).save(folder / name)
+        Image.fromarray(photograph).save(folder / name)
     (folder / "broken.mp4").write_bytes(b"no video")
     (folder / "broken.jpg").write_bytes(b"no picture")
-    Image.fromarray(moving_texture(1, 20, 30, 3)[0]).save(folder / "small.png")
+    (small,) = moving_texture(1, 20, 30, 3)
+    Image.fromarray(small).save(folder / "small.png")
     return folder
 
 
@@ -63,7 +65,8 @@ def source(tmp_path_factory) -> Path:
 def packed(tmp_path_factory) -> Path:
     """12 windows of 4 frames 64x64."""
     path = tmp_path_factory.mktemp("packed") / "windows.npy"
-    np.save(path, np.stack([moving_texture(4, 64, 64, seed) for seed in range(12)]))
+    windows = [moving_texture(4, 64, 64, seed) for seed in range(12)]
+    np.save(path, np.stack(windows))
     return path
 
 

@@ -32,6 +32,7 @@ def small_run(init: str, data: str, **changes) -> RunConfig:
 
 def kill_at(step: int) -> None:
     """SIGKILL this process when it logs `step`: no handler, no flush, no goodbye."""
+    # behind the step itself and in front of its checkpoint
     write = loop.Log.write
 
     def killing(self, number, *args, **kwargs):
@@ -43,15 +44,15 @@ def kill_at(step: int) -> None:
 
 
 def main(spec: dict) -> None:
+    # an import of such a module fails, as on a machine without it
     for name in spec.get("absent", ()):
         sys.modules[name] = None  # pyright: ignore[reportArgumentType]
     start_processes()
     if "kill_at" in spec:
         kill_at(spec["kill_at"])
-    loop.train(
-        small_run(spec["init"], spec["data"], **spec.get("changes", {})),
-        Path(spec["out"]),
-    )
+    changes = spec.get("changes", {})
+    run = small_run(spec["init"], spec["data"], **changes)
+    loop.train(run, Path(spec["out"]))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ def test_a_number_that_json_cannot_hold_is_null(
 ) -> None:
     log.write(1, {"loss": value, "psnr": 30.0})
     (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    # Python's json would write it, and no other reader takes it
     assert "NaN" not in line
     assert "Infinity" not in line
     record = json.loads(line)
@@ -54,6 +55,7 @@ def test_speed_is_told_once_the_clock_runs(
 ) -> None:
     log.write(1, {"loss": 1.0})
     log.start(1)
+    # no step has been made since
     log.write(1, {"loss": 1.0})
     assert "images/s" not in capsys.readouterr().out
     log.write(3, {"loss": 1.0})
@@ -71,5 +73,6 @@ def test_other_processes_write_nothing(tmp_path: Path) -> None:
 def test_a_table_of_stages_is_markdown() -> None:
     rows = [["flow", "10", "3", "", "", "", "", ""]]
     lines = table(rows).splitlines()
+    # the head, the rule below it, and the row
     assert len(lines) == 3
     assert len({line.count("|") for line in lines}) == 1

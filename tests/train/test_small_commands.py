@@ -25,6 +25,7 @@ def test_no_output_takes_the_place_of_a_file(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    # refused before anything is loaded: the models need not be there
     target = tmp_path / "there.bin"
     target.write_bytes(PRECIOUS)
     assert main([*words, option, str(target)]) == 1

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -64,20 +65,21 @@ class Server:
 
     def start(self) -> None:
         """Start it, again at the same address if it ran before."""
-        port = self.link.rsplit(":", 1)[-1].split("/")[0] if self.link else "0"
-        command = [sys.executable, "-m", "infer", "ui", "--no-browser"]
+        # 0: any that is free
+        port = urlsplit(self.link).port or 0
+        program = [sys.executable, "-m", "infer", "ui", "--no-browser"]
+        command = [*program, "--port", str(port), *self._words]
         before = len(self.said())
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", port, *self._words],
-                cwd=ROOT,
-                env=self._environment,
-                stderr=log,
+                command, cwd=ROOT, env=self._environment, stderr=log
             )
-        words = wait_until(
-            lambda: self.said()[before:],
-            lambda said: "files  " in said or self.process.poll() is not None,
-        )
+
+        def is_ready(words: str) -> bool:
+            # the last line that it says before it serves
+            return "files  " in words or self.process.poll() is not None
+
+        words = wait_until(lambda: self.said()[before:], is_ready)
         match = re.search(r"page +(http://\S+)", words)
         assert match, words
         self.link = match[1]
@@ -129,6 +131,7 @@ class Server:
         """End it as a user does."""
         self.process.send_signal(signal.SIGTERM)
         try:
+            # it stops its commands first
             self.process.wait(60)
         finally:
             self.process.kill()
@@ -154,6 +157,7 @@ def wait_until(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:
         if is_right(sight):
             return sight
         assert time.monotonic() < end, sight
+        # a command takes seconds, and asking costs the server some time as well
         time.sleep(0.1)
 
 
@@ -231,10 +235,11 @@ def open_page(chromium: Browser) -> Iterator[Open]:
         contexts.append(context)
         context.set_default_timeout(1000 * PATIENCE)
         page = context.new_page()
-        host = link.split("/")[2]
+        host = urlsplit(link).netloc
 
         def note_request(request: Any) -> None:
-            if request.url.split("/")[2] not in (host, "") and "//" in request.url:
+            # data and blobs of the page itself have no host
+            if urlsplit(request.url).netloc not in (host, ""):
                 strangers.append(request.url)
 
         page.on("request", note_request)

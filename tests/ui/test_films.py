@@ -39,12 +39,13 @@ def test_a_film_has_the_frames_and_the_times_of_what_it_copies(tmp_path: Path) -
     make_video(path, VARIABLE, (64, 48), codec="ffv1", frames=frames)
     film = film_of(path)
     seconds = Reader(film).seconds
+    # the film keeps the ticks of its source
     np.testing.assert_allclose(seconds, Reader(path).seconds, atol=1e-6)
     film_frames = [frame.rgb for frame in read_frames(probe(film))]
     assert len(film_frames) == 12
-    for one, other in zip(film_frames, frames):
+    for film_frame, frame in zip(film_frames, frames):
         # 4:2:0 of small, busy pictures; the next frame is below 25 dB
-        assert psnr_of(one, other) > 34
+        assert psnr_of(film_frame, frame) > 34
     assert Path(f"{path}.count").read_text("ascii") == "12"
 
 
@@ -68,6 +69,7 @@ def test_a_turned_clip_of_odd_size_becomes_upright_and_even(tmp_path: Path) -> N
     upright = np.rot90(frames[0], -1)
     film_frame = next(read_frames(info)).rgb
     expected = pictures.bicubic(np.ascontiguousarray(upright), (48, 64))
+    # enlarged by a pixel, and 4:2:0 as above
     assert psnr_of(film_frame, expected) > 30
 
 
@@ -77,11 +79,11 @@ def test_pictures_are_turned_as_players_turn_them(
     rotation: int, mirrored: bool
 ) -> None:
     one = np.arange(6).reshape(2, 3, 1)
-    rotated = film_worker.turn(one, rotation, mirrored)
+    picture = film_worker.turn(one, rotation, mirrored)
     # the top left pixel goes to the corner that players show it in
     corners = {0: (0, 0), 90: (0, -1), 180: (-1, -1), 270: (-1, 0)}
-    first = one[0, -1] if mirrored else one[0, 0]
-    assert rotated[corners[rotation]] == first
+    top_left = one[0, -1] if mirrored else one[0, 0]
+    assert picture[corners[rotation]] == top_left
 
 
 def test_an_hdr_clip_becomes_the_picture_of_the_paused_view(tmp_path: Path) -> None:
@@ -98,11 +100,14 @@ def test_an_hdr_clip_becomes_the_picture_of_the_paused_view(tmp_path: Path) -> N
     )
     assert describe(probe(path)).hdr == "PQ"
     film = film_of(path)
-    paused = pictures.tone_map(Reader(path).rgb(1), "PQ")
+    deep = Reader(path).rgb(1)
     film_frame = Reader(film).rgb(1)
+    still = pictures.tone_map(deep, "PQ")
     # few pixels of saturated colours, in 4:2:0
-    assert psnr_of(film_frame, paused) > 27
-    assert psnr_of(film_frame, pictures.to_8_bit(Reader(path).rgb(1))) < 20
+    assert psnr_of(film_frame, still) > 27
+    # the same numbers without their meaning: another picture
+    untouched = pictures.to_8_bit(deep)
+    assert psnr_of(film_frame, untouched) < 20
     assert describe(probe(film)).hdr == ""
 
 

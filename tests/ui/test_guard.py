@@ -51,8 +51,8 @@ def test_requests_of_other_pages_are_refused(tmp_path: Path) -> None:
 def test_a_websocket_of_another_page_is_refused(tmp_path: Path) -> None:
     client = client_of(tmp_path)
     headers = {"origin": "http://evil.example.com"}
-    refused = pytest.raises(WebSocketDisconnect)
-    with refused, client.websocket_connect("/api/live", headers=headers):
+    refusal = pytest.raises(WebSocketDisconnect)
+    with refusal, client.websocket_connect("/api/live", headers=headers):
         pass
 
 
@@ -70,10 +70,12 @@ def test_without_the_token_nothing_is_answered(tmp_path: Path) -> None:
 
 
 def test_the_link_becomes_a_cookie_that_scripts_cannot_read(tmp_path: Path) -> None:
-    client = client_of(tmp_path, TOKEN.replace(" ", ""))
-    answer = client.get("/", params={"token": TOKEN.replace(" ", "")})
+    # as tokens are made: without spaces, which a cookie would quote
+    token = TOKEN.replace(" ", "")
+    client = client_of(tmp_path, token)
+    answer = client.get("/", params={"token": token})
     assert answer.status_code == 303
-    assert TOKEN not in answer.headers["location"]
+    assert token not in answer.headers["location"]
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie

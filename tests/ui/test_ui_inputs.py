@@ -28,7 +28,8 @@ HOSTILE = [
 
 def send(client: TestClient, name: str, data: bytes, part: int = 20000) -> dict:
     """Upload in parts; returns the input as it stands after the last one."""
-    entry = client.post("/api/inputs", json={"name": name, "size": len(data)}).json()
+    wish = {"name": name, "size": len(data)}
+    entry = client.post("/api/inputs", json=wish).json()
     for offset in range(0, len(data), part):
         path = f"/api/inputs/{entry['id']}/content"
         content = data[offset : offset + part]
@@ -40,10 +41,12 @@ def send(client: TestClient, name: str, data: bytes, part: int = 20000) -> dict:
 
 def test_an_upload_in_parts_is_the_file_byte_by_byte(tmp_path: Path) -> None:
     client = client_of(tmp_path)
-    entry = send(client, "clip.mp4", CLIP.read_bytes())
+    data = CLIP.read_bytes()
+    entry = send(client, "clip.mp4", data)
     assert entry["state"] == "ready"
     assert entry["clip"]["frames"] == 50
-    assert client.get(f"/api/inputs/{entry['id']}/video").content == CLIP.read_bytes()
+    answer = client.get(f"/api/inputs/{entry['id']}/video")
+    assert answer.content == data
 
 
 def test_a_broken_upload_goes_on_also_with_another_server(tmp_path: Path) -> None:
@@ -68,11 +71,15 @@ def test_a_hostile_name_stays_a_name(tmp_path: Path, name: str) -> None:
     entry = send(client, name, CLIP.read_bytes())
     assert entry["state"] == "ready"
     assert entry["name"] == name
+    inputs = tmp_path / "data" / "inputs"
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert all(path.is_relative_to(tmp_path / "data" / "inputs") for path in files)
+    assert files
+    for path in files:
+        assert path.is_relative_to(inputs)
     stem = harmless_name(name)
     assert os.path.basename(stem) == stem
     assert stem[0] not in "-."
+    # the longest name that a job makes of it; file systems take 255 bytes
     assert len(f".{stem}_x4.mp4.parts".encode()) < 255
 
 
@@ -97,7 +104,7 @@ def test_only_real_files_below_the_roots_are_opened(tmp_path: Path) -> None:
     (tmp_path / "videos2").mkdir()
     (tmp_path / "videos2" / "near.mp4").write_bytes(CLIP.read_bytes())
     client = client_of(tmp_path / "data", root=(str(root),))
-    refused = [
+    forbidden = [
         str(outside),
         f"{root}/../out.mp4",
         f"{root}/link.mp4",
@@ -108,13 +115,14 @@ def test_only_real_files_below_the_roots_are_opened(tmp_path: Path) -> None:
         "/etc/passwd",
         "http://127.0.0.1/x.mp4",
     ]
-    answers = [client.post("/api/inputs", json={"path": path}) for path in refused]
+    answers = [client.post("/api/inputs", json={"path": path}) for path in forbidden]
     assert {answer.status_code for answer in answers} == {403}
     # the same words for all: whether a file exists is not told
     assert len({answer.text for answer in answers}) == 1
-    assert client.post("/api/inputs", json={"path": str(inside)}).status_code == 201
-    listed = [entry["path"] for entry in client.get("/api/roots").json()]
-    assert listed == [str(inside)]
+    answer = client.post("/api/inputs", json={"path": str(inside)})
+    assert answer.status_code == 201
+    paths = [entry["path"] for entry in client.get("/api/roots").json()]
+    assert paths == [str(inside)]
 
 
 def test_a_deleted_input_of_a_root_stays_on_the_disk(tmp_path: Path) -> None:
@@ -128,7 +136,8 @@ def test_a_deleted_input_of_a_root_stays_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_limits_of_size_count_and_space_are_sentences(tmp_path: Path) -> None:
-    tenth = 0.1 / 1024  # of a MiB, in GiB
+    # of a MiB, in GiB; the upload has ten times that
+    tenth = 0.1 / 1024
     cases = [
         ({"max_upload": tenth}, 413),
         ({"max_space": tenth}, 507),
@@ -159,7 +168,7 @@ def test_a_part_that_is_too_large_or_empty_is_refused(
 
 def test_the_demo_clip_is_offered_where_it_is(tmp_path: Path) -> None:
     client = client_of(tmp_path)
-    assert client.get("/api/about").json()["demo"] is module.DEMO.exists()
-    assert (
-        client.post("/api/inputs", json={"demo": True}).json()["clip"]["width"] == 320
-    )
+    about = client.get("/api/about").json()
+    assert about["demo"] is module.DEMO.exists()
+    entry = client.post("/api/inputs", json={"demo": True}).json()
+    assert entry["clip"]["width"] == 320

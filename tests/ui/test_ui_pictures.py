@@ -62,24 +62,30 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     other = [np.zeros((24, 32, 3), np.uint8)] * 4
     make_video(path, range(4), codec="ffv1", frames=other)
     after = library.rgb(path, file_state(path), 0)
-    assert np.abs(after.astype(int) - before).max() > 50
+    change = np.abs(after.astype(int) - before)
+    # black instead of a picture
+    assert change.max() > 50
 
 
 def test_the_picture_of_a_frame_is_lossless() -> None:
     rgb = Reader(str(CLIP)).rgb(7)
-    for frame in (rgb, rgb.astype(np.uint16) * 257 + 3):
-        with av.open(_file(pictures.png(frame)), "r") as container:
-            decoded = next(container.decode(video=0))
-        kind = "rgb48le" if frame.dtype == np.uint16 else "rgb24"
-        np.testing.assert_array_equal(decoded.to_ndarray(format=kind), frame)
+    # 3: low bytes that differ from the high ones
+    deep = rgb.astype(np.uint16) * 257 + 3
+    for frame, kind in ((rgb, "rgb24"), (deep, "rgb48le")):
+        data = pictures.png(frame)
+        with av.open(_file(data), "r") as container:
+            picture = next(container.decode(video=0))
+        np.testing.assert_array_equal(picture.to_ndarray(format=kind), frame)
 
 
 def test_deep_frames_are_enlarged_as_shallow_ones() -> None:
     rgb = Reader(str(CLIP)).rgb(0)
-    size = (rgb.shape[1] * 4, rgb.shape[0] * 4)
+    height, width, _ = rgb.shape
+    size = (width * 4, height * 4)
     shallow = pictures.bicubic(rgb, size)
     deep = pictures.bicubic(rgb.astype(np.uint16) * 257, size)
-    difference = np.abs(pictures.to_8_bit(deep).astype(int) - shallow)
+    deep_at_8_bits = pictures.to_8_bit(deep).astype(int)
+    difference = np.abs(deep_at_8_bits - shallow)
     # For uint8 Pillow rounds and clips between its two passes: a code for each
     # rounding, and more where the first pass overshoots beside black or white.
     assert np.mean(difference > 2) < 0.01
@@ -104,13 +110,15 @@ def test_orientation_of_all_eight_display_matrices() -> None:
 def test_a_mirrored_and_turned_matrix_means_what_players_do() -> None:
     # FFmpeg's matrix takes (x, y) to (a x + c y, b x + d y): mirrored, then turned
     for rotation, mirrored in itertools.product((0, 90, 180, 270), (False, True)):
-        turn = np.radians(rotation)
-        cos, sin = round(np.cos(turn)), round(np.sin(turn))
+        angle = np.radians(rotation)
+        cos = round(np.cos(angle))
+        sin = round(np.sin(angle))
         rotate = np.array([[cos, -sin], [sin, cos]])
         mirror = np.diag([-1, 1]) if mirrored else np.eye(2, dtype=int)
-        (a, c), (b, d) = (rotate @ mirror).tolist()
-        values = [int(v) << 16 for v in (a, b, c, d)]
-        matrix = (values[0], values[1], 0, values[2], values[3], 0, 0, 0, 1 << 30)
+        both = rotate @ mirror
+        # 16 bits behind the point
+        (a, c), (b, d) = (both * 2**16).tolist()
+        matrix = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
         assert orientation(matrix) == (rotation, mirrored)
 
 
@@ -125,23 +133,32 @@ def test_facts_of_an_anamorphic_clip(tmp_path: Path) -> None:
 def test_tone_mapping_keeps_order_black_and_white(kind: str) -> None:
     ramp = np.linspace(0, 65535, 512).astype(np.uint16)
     grey = np.repeat(ramp[None, :, None], 3, axis=2)
-    grey_levels = pictures.tone_map(grey, kind).astype(int)
-    assert grey_levels[0, 0].tolist() == [0, 0, 0]
-    assert (np.diff(grey_levels[0, :, 1]) >= 0).all()
+    (levels,) = pictures.tone_map(grey, kind).astype(int)
+    black = levels[0].tolist()
+    assert black == [0, 0, 0]
+    _, green, _ = levels.T
+    assert (np.diff(green) >= 0).all()
     # grey stays grey: the matrix's rows add up to 1 but for its four digits
-    assert np.ptp(grey_levels, axis=-1).max() <= 1
+    assert np.ptp(levels, axis=-1).max() <= 1
+    is_hlg = kind == "HLG"
     # HLG's full signal is 1000 cd/m2, and PQ has it at 75 % of the signal
-    white = ramp.size - 1 if kind == "HLG" else round(0.752 * ramp.size)
-    assert grey_levels[0, white].min() >= 253
+    white = ramp.size - 1 if is_hlg else round(0.752 * ramp.size)
+    # of 255, which is a little above
+    assert levels[white].min() >= 253
     # diffuse white, 203 cd/m2, keeps 58 % of the light: 0.58^(1/2.4) = 80 %
-    diffuse = round((0.75 if kind == "HLG" else 0.58) * ramp.size)
-    assert 195 <= grey_levels[0, diffuse, 0] <= 212
+    signal = 0.75 if is_hlg else 0.58
+    diffuse, _, _ = levels[round(signal * ramp.size)]
+    # 80 % of 255 are 204
+    assert 195 <= diffuse <= 212
 
 
 def test_a_flicker_view_has_a_row_for_each_frame() -> None:
     frames = [np.full((10, 20, 3), value, np.uint8) for value in (0, 100, 0, 100)]
-    frames[2][:, 10:] = 50
-    view = pictures.flicker(iter(frames), (0.0, 0.5), (1.0, 0.5))
+    _, _, third, _ = frames
+    third[:, 10:] = 50
+    begin = (0.0, 0.5)
+    end = (1.0, 0.5)
+    view = pictures.flicker(iter(frames), begin, end)
     assert view.shape == (4, 20, 3)
     assert view[:, 0, 0].tolist() == [0, 100, 0, 100]
     assert view[2, -1].tolist() == [50, 50, 50]
@@ -156,15 +173,19 @@ def test_psnr_of_a_constant_difference() -> None:
 
 def test_ssim_is_that_of_the_library() -> None:
     rgb = Reader(str(CLIP)).rgb(0)
-    noise = np.random.default_rng(0).normal(0, 20, rgb.shape)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 20, rgb.shape)
     other = np.clip(rgb + noise, 0, 255).astype(np.uint8)
     pair = [frame[None].astype(np.float32) / 127.5 - 1 for frame in (rgb, other)]
-    expected = float(ssim_y(*pair, border=0)[0])
+    (expected,) = ssim_y(*pair, border=0).tolist()
+    # away from both ends, where all measures agree
     assert 0.2 < expected < 0.9
     # float32 on either side
     assert pictures.ssim(rgb, other) == pytest.approx(expected, abs=1e-4)
     assert pictures.ssim(rgb, rgb) == pytest.approx(1, abs=1e-6)
-    assert pictures.ssim(rgb[:10], rgb[:10]) is None
+    # a window has eleven rows
+    low = rgb[:10]
+    assert pictures.ssim(low, low) is None
 
 
 def test_a_thumbnail_is_small(tmp_path: Path) -> None:
@@ -178,16 +199,20 @@ def test_a_thumbnail_is_small(tmp_path: Path) -> None:
 def test_a_folder_of_frames_is_sent_as_an_archive(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
-    contents = {f"{number:08d}.png": os.urandom(1000 * number) for number in range(5)}
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
+    contents = {}
+    for number in range(5):
+        name = f"{number:08d}.png"
+        # bytes that no compression makes fewer
+        contents[f"frames/{name}"] = os.urandom(1000 * number)
+        (folder / name).write_bytes(contents[f"frames/{name}"])
     parts = list(zip_of(folder))
     # one file after the other, not all in memory
     assert len(parts) == 6
-    with zipfile.ZipFile(_file(b"".join(parts))) as archive:
+    data = b"".join(parts)
+    with zipfile.ZipFile(_file(data)) as archive:
         assert archive.testzip() is None
         files = {name: archive.read(name) for name in archive.namelist()}
-    assert files == {f"frames/{name}": data for name, data in contents.items()}
+    assert files == contents
 
 
 def _file(data: bytes) -> io.BytesIO:

@@ -13,9 +13,10 @@ def answer(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
 
 
 def test_questions_are_answered_one_by_one_and_faults_are_sentences() -> None:
-    asked = io.BytesIO(pack(b"A", b"abc") + pack(b"X", b"") + pack(b"B", b""))
+    data = pack(b"A", b"abc") + pack(b"X", b"") + pack(b"B", b"")
+    questions = io.BytesIO(data)
     answers = io.BytesIO()
-    serve(asked, answers, answer)
+    serve(questions, answers, answer)
     answers.seek(0)
     expected = [(b"a", b"cba"), (b"E", b"no such question"), (b"b", b"")]
     assert list(messages(answers)) == expected
@@ -24,5 +25,6 @@ def test_questions_are_answered_one_by_one_and_faults_are_sentences() -> None:
 def test_a_helper_whose_server_was_killed_ends_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)
+    questions = io.BytesIO(pack(b"A", b"abc"))
     with os.fdopen(writer, "wb") as target:
-        serve(io.BytesIO(pack(b"A", b"abc")), target, answer)
+        serve(questions, target, answer)
