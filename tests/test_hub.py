@@ -17,6 +17,8 @@ from tests.tiny_models import random_params, tiny_published
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny-vsr"
+NOWHERE = "http://127.0.0.1:9"
+"""The port of a service that hardly any machine runs: refused at once."""
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -34,57 +36,54 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
     def _answer(self) -> None:
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         if self.path.startswith(f"/api/models/{REPO}/tree/"):
-            files = sorted(f for f in self.folder.rglob("*") if f.is_file())
-            self._send(json.dumps([self._entry(f) for f in files]).encode(), {})
+            self._send_json([self._entry(path) for path in files])
         elif self.path.startswith(f"/api/models/{REPO}"):
-            names = sorted(
-                str(f.relative_to(self.folder))
-                for f in self.folder.rglob("*")
-                if f.is_file()
-            )
+            siblings = [{"rfilename": self._name(path)} for path in files]
             listing = {
                 "id": REPO,
+                "modelId": REPO,
                 "sha": COMMIT,
-                "siblings": [{"rfilename": n} for n in names],
+                "siblings": siblings,
                 "private": False,
+                "tags": [],
+                "downloads": 0,
             }
-            self._send(
-                json.dumps(
-                    listing | {"modelId": REPO, "tags": [], "downloads": 0}
-                ).encode(),
-                {},
-            )
+            self._send_json(listing)
         elif self.path.startswith(f"/{REPO}/resolve/"):
-            data = (self.folder / self.path.split(f"{COMMIT}/")[1]).read_bytes()
-            self._send(
-                data,
-                {
-                    "X-Repo-Commit": COMMIT,
-                    "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
-                },
-            )
+            _, name = self.path.split(f"{COMMIT}/")
+            data = (self.folder / name).read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{digest}"'}
+            self._send(data, headers)
         else:
             self.send_response(404)
             self.send_header("X-Error-Code", "RepoNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.folder))
+
     def _entry(self, path: Path) -> dict:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         size = path.stat().st_size
-        name = str(path.relative_to(self.folder))
         return {
             "type": "file",
-            "path": name,
+            "path": self._name(path),
             "oid": digest[:40],
             "size": size,
             "lfs": {"oid": digest, "size": size, "pointerSize": 1},
         }
 
+    def _send_json(self, value: list | dict) -> None:
+        self._send(json.dumps(value).encode(), {})
+
     def _send(self, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(200)
-        for name, value in (headers | {"Content-Length": str(len(data))}).items():
+        length = {"Content-Length": str(len(data))}
+        for name, value in (headers | length).items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
@@ -122,6 +121,7 @@ def load(home: Path, endpoint: str, arguments: str) -> subprocess.CompletedProce
         env=environment,
         capture_output=True,
         text=True,
+        # seconds on a machine that imports jax for other tests as well
         timeout=300,
     )
     assert process.returncode == 0, process.stderr
@@ -131,10 +131,10 @@ def load(home: Path, endpoint: str, arguments: str) -> subprocess.CompletedProce
 def test_a_hub_model_is_fetched_pinned_kept_and_checked(
     server: str, tmp_path: Path
 ) -> None:
+    # the channels of the tiny model
     assert "(8, 16)" in load(tmp_path, server, repr(REPO)).stdout
-    pin = json.loads(
-        (tmp_path / "cache/sdvsr_jax/pins/someone--tiny-vsr.json").read_text("utf-8")
-    )
+    pins = tmp_path / "cache" / "sdvsr_jax" / "pins"
+    pin = json.loads((pins / "someone--tiny-vsr.json").read_text("utf-8"))
     assert pin["commit"] == COMMIT
     parts = ("unet", "controlnet", "vae")
     files = {published.FLOW_FILE, published.PROMPT_FILE, published.OUR_CONFIG}
@@ -143,8 +143,8 @@ def test_a_hub_model_is_fetched_pinned_kept_and_checked(
     assert set(pin["sha256"]) == files | {"scheduler/scheduler_config.json"}
     assert not list((tmp_path / "hf").rglob("pickle.bin"))
 
-    nowhere = "http://127.0.0.1:9"
-    assert "(8, 16)" in load(tmp_path, nowhere, f"{REPO!r}, offline=True").stdout
+    offline = f"{REPO!r}, offline=True"
+    assert "(8, 16)" in load(tmp_path, NOWHERE, offline).stdout
 
     # a config decides as much as the weights do
     for name in (published.OUR_CONFIG, f"vae/{published.WEIGHTS}"):
@@ -152,20 +152,20 @@ def test_a_hub_model_is_fetched_pinned_kept_and_checked(
         content = file.read_bytes()
         file.chmod(0o644)
         file.write_bytes(content[:-1] + b" ")
-        out = load(tmp_path, nowhere, f"{REPO!r}, offline=True").stdout
+        out = load(tmp_path, NOWHERE, offline).stdout
         assert f"{name} changed since the first download" in out
         file.write_bytes(content)
 
 
 def test_what_is_neither_cached_nor_reachable_is_one_clear_line(tmp_path: Path) -> None:
-    out = load(tmp_path, "http://127.0.0.1:9", f"{REPO!r}, offline=True").stdout
-    assert out.startswith(
+    offline = load(tmp_path, NOWHERE, f"{REPO!r}, offline=True").stdout
+    assert offline.startswith(
         f"ValueError: model '{REPO}' is not in the local cache and --offline was given"
     )
-    assert out.count("\n") == 1
-    out = load(tmp_path, "http://127.0.0.1:9", repr(REPO)).stdout
-    assert out.startswith(f"ValueError: model '{REPO}'")
-    assert out.count("\n") == 1
+    assert offline.count("\n") == 1
+    online = load(tmp_path, NOWHERE, repr(REPO)).stdout
+    assert online.startswith(f"ValueError: model '{REPO}'")
+    assert online.count("\n") == 1
 
 
 def test_an_unknown_revision_is_one_clear_line(server: str, tmp_path: Path) -> None:

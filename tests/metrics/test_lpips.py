@@ -25,33 +25,38 @@ def distance():
 
 
 def test_shipped_weights_give_the_reference_distances(params, distance):
+    distances = distance(params, *image_pairs())
     # 5e-5: float32 sums in another order; the smallest of the four is 0.0036
-    np.testing.assert_allclose(
-        distance(params, *image_pairs()), GOLDEN["squeeze_trained"], rtol=5e-5
-    )
+    np.testing.assert_allclose(distances, GOLDEN["squeeze_trained"], rtol=5e-5)
 
 
 @pytest.mark.parametrize("net", sorted(TRUNKS))
 def test_every_trunk_agrees_with_torch_on_random_weights(net, distance):
     x, y = image_pairs()
-    distances = distance(convert_lpips(random_state(net), net), x, y, net=net)
+    weights = convert_lpips(random_state(net), net)
+    distances = distance(weights, x, y, net=net)
+    # as above
     np.testing.assert_allclose(distances, GOLDEN[f"{net}_random"], rtol=5e-5)
 
 
 def test_equal_images_are_at_zero_and_the_order_does_not_matter(params, distance):
     x, y = image_pairs()
+    # squares of the differences of two equal computations
     np.testing.assert_allclose(distance(params, x, x), np.zeros(4), atol=1e-9)
-    np.testing.assert_allclose(
-        distance(params, x, y), distance(params, y, x), rtol=1e-5
-    )
+    there = distance(params, x, y)
+    back = distance(params, y, x)
+    # float32 sums of the same squares
+    np.testing.assert_allclose(there, back, rtol=1e-5)
 
 
 def test_rows_of_a_batch_are_independent(params, distance):
     x, y = image_pairs()
-    other = np.concatenate([y[:2], x[2:]])  # rows 0 and 1 are changed, 2 and 3 are not
-    np.testing.assert_allclose(
-        distance(params, other, y)[2:], distance(params, x, y)[2:], rtol=1e-5
-    )
+    # rows 0 and 1 are others, 2 and 3 are not
+    other = np.concatenate([y[:2], x[2:]])
+    distances = distance(params, other, y)
+    expected = distance(params, x, y)
+    # float32 sums, which a batch may compute in another order
+    np.testing.assert_allclose(distances[2:], expected[2:], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +69,22 @@ def test_gradients_are_finite(value_and_gradient, case):
     x, y = image_pairs(33)
     if case == "equal":
         y = x
-    if case == "black":  # many feature vectors of the trunk are zero here
+    # many feature vectors of the trunk are zero here
+    if case == "black":
         x = np.full_like(x, -1)
         y = np.full_like(y, -1)
     _, gradient = value_and_gradient(x, y)
     assert bool(jnp.isfinite(gradient).all())
     # equal pairs sit at the minimum, up to the rounding of a batch computed in another
     # order
-    assert bool(jnp.linalg.norm(gradient) > 1e-5) == (case == "different")
+    is_steep = bool(jnp.linalg.norm(gradient) > 1e-5)
+    assert is_steep == (case == "different")
 
 
 def test_a_gradient_step_brings_the_image_nearer(value_and_gradient):
     x, y = image_pairs(33)
     value, gradient = value_and_gradient(x, y)
+    # a hundredth of the range in all: far inside the slope's own neighbourhood
     step = 0.01 * gradient / jnp.linalg.norm(gradient)
     nearer, _ = value_and_gradient(x - step, y)
     assert nearer < value
@@ -91,11 +99,9 @@ def test_names_of_the_lpips_package_are_read_too():
         "scaling_layer.shift": np.zeros((1, 3, 1, 1)),
         "lins.0.model.1.weight": np.zeros((1, 64, 1, 1)),
     }
-    for a, b in zip(
-        jax.tree.leaves(convert_lpips(renamed, "alex")),
-        jax.tree.leaves(convert_lpips(state, "alex")),
-    ):
-        np.testing.assert_array_equal(a, b)
+    ours = convert_lpips(renamed, "alex")
+    expected = convert_lpips(state, "alex")
+    jax.tree.map(np.testing.assert_array_equal, ours, expected)
 
 
 def test_a_wrong_state_dict_reports_every_fault():

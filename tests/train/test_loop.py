@@ -31,9 +31,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def init(tiny, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("init") / "tiny.safetensors"
-    checkpoint.save(
-        path, tiny, jax.jit(init_params, static_argnums=1)(jax.random.key(0), tiny)
-    )
+    make = jax.jit(init_params, static_argnums=1)
+    checkpoint.save(path, tiny, make(jax.random.key(0), tiny))
     return str(path)
 
 
@@ -58,20 +57,28 @@ def run_process(spec: dict, **environment: str) -> subprocess.Popen:
     )
 
 
+def weights_in(path: Path) -> dict[str, np.ndarray]:
+    _, params = checkpoint.load(str(path))
+    return {name: np.asarray(value) for name, value in flatten(params).items()}
+
+
 def weights(folder: Path) -> dict[str, np.ndarray]:
-    return {
-        path: np.asarray(value)
-        for path, value in flatten(
-            checkpoint.load(str(folder / "weights.safetensors"))[1]
-        ).items()
-    }
+    return weights_in(folder / "weights.safetensors")
+
+
+def differing(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> set[str]:
+    """Paths whose values do not have the same bits."""
+    assert one.keys() == other.keys()
+    return {path for path in one if one[path].tobytes() != other[path].tobytes()}
+
+
+def logged_steps(folder: Path) -> list[int]:
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
 
 
 def assert_same_bits(a: Path, b: Path) -> None:
-    first, second = weights(a), weights(b)
-    assert first.keys() == second.keys()
-    for path, value in first.items():
-        assert value.tobytes() == second[path].tobytes(), path
+    assert not differing(weights(a), weights(b))
 
 
 def test_a_chain_hands_its_weights_on_and_keeps_its_table_in_the_folder_of_the_run(
@@ -80,50 +87,48 @@ def test_a_chain_hands_its_weights_on_and_keeps_its_table_in_the_folder_of_the_r
     out = tmp_path / "new" / "chain"
     run = small_run(init, str(packed), steps=2, out=str(out))
     flow = dataclasses.replace(run, objective="flow", trained=("flow/*",))
-    assert run_chain([("teacher", run), ("flow", flow)], tmp_path / "unused") == 0
+    stages = [("teacher", run), ("flow", flow)]
+    unused = tmp_path / "unused"
+    assert run_chain(stages, unused) == 0
     table = (out / "chain.md").read_text()
-    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [
-        "| teacher",
-        "| flow",
-    ]
+    _, _, *rows = table.splitlines()
+    names = [row.split(" | ")[0] for row in rows]
+    assert names == ["| teacher", "| flow"]
     assert table in capsys.readouterr().out
-    first, second = weights(out / "teacher"), weights(out / "flow")
-    changed = {
-        path.split("/")[0]
-        for path in first
-        if first[path].tobytes() != second[path].tobytes()
-    }
-    assert changed == {"flow"}
-    assert run_chain([("teacher", run), ("flow", flow)], tmp_path / "unused") == 0
+    differences = differing(weights(out / "teacher"), weights(out / "flow"))
+    assert {path.split("/")[0] for path in differences} == {"flow"}
+    # again: all stages are done
+    assert run_chain(stages, unused) == 0
     assert "train 1/2" not in capsys.readouterr().out
-    assert not (tmp_path / "unused").exists()
+    assert not unused.exists()
 
 
 def test_resume_after_sigkill_is_bit_exact(init, packed, tmp_path):
     data = str(packed)
-    process = run_process(
-        {"init": init, "data": data, "out": str(tmp_path / "killed"), "kill_at": 5}
-    )
+    run = small_run(init, data)
+    interrupted = tmp_path / "killed"
+    uninterrupted = tmp_path / "whole"
+    spec = {"init": init, "data": data, "out": str(interrupted)}
+    be_killed(run_process(spec | {"kill_at": 5}))
+    outcome = loop.train(run, interrupted)
+    assert outcome.status == "done"
+    loop.train(run, uninterrupted)
+    assert_same_bits(interrupted, uninterrupted)
+    steps = logged_steps(interrupted)
+    assert steps[:5] == [1, 2, 3, 4, 5]
+    # from checkpoint 2 or 4, whichever was complete
+    assert steps[5] in (3, 5)
+    differences = differing(weights(uninterrupted), weights_in(Path(init)))
+    assert differences
+    for path in differences:
+        assert path.startswith("unet/")
+
+
+def be_killed(process: subprocess.Popen) -> None:
+    """Wait until a process has killed itself."""
+    # seconds, but for a machine that compiles for other tests as well
     process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
-    outcome = loop.train(small_run(init, data), tmp_path / "killed")
-    assert outcome.status == "done"
-    loop.train(small_run(init, data), tmp_path / "whole")
-    assert_same_bits(tmp_path / "killed", tmp_path / "whole")
-    records = [
-        json.loads(line)
-        for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()
-    ]
-    steps = [r["step"] for r in records]
-    assert steps[:5] == [1, 2, 3, 4, 5]
-    assert steps[5] in (3, 5)  # from checkpoint 2 or 4, whichever was complete
-    moved = {
-        p
-        for p, v in weights(tmp_path / "whole").items()
-        if not np.array_equal(v, flatten(checkpoint.load(init)[1])[p])
-    }
-    assert moved
-    assert all(path.startswith("unet/") for path in moved)
 
 
 def test_signal_saves_and_ends_the_run(init, packed, tmp_path, monkeypatch):
@@ -134,64 +139,56 @@ def test_signal_saves_and_ends_the_run(init, packed, tmp_path, monkeypatch):
         if step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
+    run = small_run(init, str(packed))
     with monkeypatch.context() as patch:
         patch.setattr(loop.Log, "write", interrupting)
-        assert (
-            loop.train(small_run(init, str(packed)), tmp_path).status == "interrupted"
-        )
-    assert loop.train(small_run(init, str(packed)), tmp_path).status == "done"
-    with pytest.raises(
-        ValueError, match=r"holds a run with seed=3, not 4: use another --out"
-    ):
-        loop.train(small_run(init, str(packed), seed=4), tmp_path)
+        outcome = loop.train(run, tmp_path)
+        assert outcome.status == "interrupted"
+    outcome = loop.train(run, tmp_path)
+    assert outcome.status == "done"
+    other = dataclasses.replace(run, seed=4)
+    words = r"holds a run with seed=3, not 4: use another --out"
+    with pytest.raises(ValueError, match=words):
+        loop.train(other, tmp_path)
 
 
 def test_not_a_number_stops_and_keeps_the_last_good_checkpoint(init, packed, tmp_path):
-    bad = dataclasses.replace(
-        small_run(init, str(packed)).optimizer, learning_rate=1e30, clip=1e30
-    )
+    run = small_run(init, str(packed), steps=40)
+    # weights leave float32's range within a few steps
+    bad = dataclasses.replace(run.optimizer, learning_rate=1e30, clip=1e30)
+    run = dataclasses.replace(run, optimizer=bad)
     with pytest.raises(FloatingPointError, match="last checkpoint is intact"):
-        loop.train(small_run(init, str(packed), optimizer=bad, steps=40), tmp_path)
-    assert all(np.isfinite(value).all() for value in weights(tmp_path).values())
+        loop.train(run, tmp_path)
+    assert_finite(tmp_path)
+
+
+def assert_finite(folder: Path) -> None:
+    for path, value in weights(folder).items():
+        assert np.isfinite(value).all(), path
 
 
 def test_missing_data_is_one_clear_line(init, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"no such file; make it: python -m train\.prepare"
-    ):
-        loop.train(small_run(init, "/nowhere/data.npy"), tmp_path)
+    run = small_run(init, "/nowhere/data.npy")
+    words = r"no such file; make it: python -m train\.prepare"
+    with pytest.raises(ValueError, match=words):
+        loop.train(run, tmp_path)
 
 
 def test_a_bare_machine_trains(init, packed, tmp_path):
     """Nothing but jax, flax, optax, numpy: plain checkpoints, packed data, the same
     bits after a kill.
     """
-    absent = [
-        "orbax",
-        "grain",
-        "tensorflow_datasets",
-        "av",
-        "PIL",
-        "tensorboardX",
-        "tyro",
-        "rich",
-    ]
-    spec = {
-        "init": init,
-        "data": str(packed),
-        "absent": absent,
-        "out": str(tmp_path / "bare"),
-    }
-    process = run_process(spec | {"kill_at": 5})
-    process.communicate(timeout=300)
-    assert process.returncode == -signal.SIGKILL
-    assert {p.name for p in (tmp_path / "bare" / "checkpoints").iterdir()} == {
-        "step_00000002",
-        "step_00000004",
-    }
+    extras = "orbax grain tensorflow_datasets av PIL tensorboardX tyro rich"
+    bare = tmp_path / "bare"
+    spec = {"init": init, "data": str(packed), "out": str(bare)}
+    spec |= {"absent": extras.split()}
+    be_killed(run_process(spec | {"kill_at": 5}))
+    checkpoints = {path.name for path in (bare / "checkpoints").iterdir()}
+    assert checkpoints == {"step_00000002", "step_00000004"}
     finish(run_process(spec))
-    loop.train(small_run(init, str(packed)), tmp_path / "whole")
-    assert_same_bits(tmp_path / "bare", tmp_path / "whole")
+    uninterrupted = tmp_path / "whole"
+    loop.train(small_run(init, str(packed)), uninterrupted)
+    assert_same_bits(bare, uninterrupted)
 
 
 def state_of(value: float) -> TrainState:
@@ -208,16 +205,16 @@ def test_latest_and_best_checkpoints_are_kept(kind, tmp_path):
     checkpoints.close()
     checkpoints = kind(tmp_path / "c")
     assert checkpoints.latest() == 5
-    steps_on_disk = {
-        int(p.name.removeprefix("step_"))
-        for p in (tmp_path / "c").iterdir()
-        if p.is_dir()
-    }
-    assert steps_on_disk == {2, 4, 5}
+    folders = [path for path in (tmp_path / "c").iterdir() if path.is_dir()]
+    steps = {int(path.name.removeprefix("step_")) for path in folders}
+    # the best by its metric, and the last two
+    assert steps == {2, 4, 5}
     state, notes = checkpoints.restore(5, state_of(0))
     assert notes == {"data": {"packed": 5}}
-    assert jax.tree.structure(state) == jax.tree.structure(state_of(0))
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(state_of(5))):
+    expected = state_of(5)
+    assert jax.tree.structure(state) == jax.tree.structure(expected)
+    pairs = zip(jax.tree.leaves(state), jax.tree.leaves(expected))
+    for a, b in pairs:
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
     checkpoints.close()
@@ -225,31 +222,32 @@ def test_latest_and_best_checkpoints_are_kept(kind, tmp_path):
 
 def finish(*processes: subprocess.Popen) -> None:
     for process in processes:
+        # less than the test's own limit, whose message would not have their errors
         _, errors = process.communicate(timeout=500)
         assert process.returncode == 0, errors[-2000:]
 
 
 def assert_close(a: Path, b: Path) -> None:
-    first, second = weights(a), weights(b)
+    first = weights(a)
+    second = weights(b)
     for path, value in first.items():
+        # a twentieth of a step: AdamW divides by the gradient's size, so that a
+        # rounding of a small gradient is not a small step
         np.testing.assert_allclose(value, second[path], atol=5e-4, err_msg=path)
 
 
 @pytest.mark.heavy(25)
 def test_eight_devices_equal_one(init, packed, tmp_path):
-    # AdamW divides by the gradient's size: with a rate of 1e-3 rounding stays below the
-    # tolerance
+    spec = {"init": init, "data": str(packed)}
+    one = tmp_path / "one"
     changes = {"steps": 3}
-    spec = {"init": init, "data": str(packed), "changes": changes}
-    finish(run_process(spec | {"out": str(tmp_path / "one")}))
-    spec["changes"] = changes | {"fsdp": 2}
-    finish(
-        run_process(
-            spec | {"out": str(tmp_path / "eight")},
-            XLA_FLAGS="--xla_force_host_platform_device_count=8",
-        )
-    )
-    assert_close(tmp_path / "one", tmp_path / "eight")
+    finish(run_process(spec | {"out": str(one), "changes": changes}))
+    eight = tmp_path / "eight"
+    changes = {"steps": 3, "fsdp": 2}
+    devices = "--xla_force_host_platform_device_count=8"
+    sharded = spec | {"out": str(eight), "changes": changes}
+    finish(run_process(sharded, XLA_FLAGS=devices))
+    assert_close(one, eight)
 
 
 def start_two(spec: dict, **environment: str) -> list[subprocess.Popen]:
@@ -274,8 +272,7 @@ def test_two_processes_finish_together(init, packed, tmp_path):
         "out": str(tmp_path / "two"),
     }
     finish(*start_two(spec))
-    exported = weights(tmp_path / "two")
-    assert all(np.isfinite(value).all() for value in exported.values())
+    assert_finite(tmp_path / "two")
 
 
 @pytest.mark.heavy(60)
@@ -293,10 +290,9 @@ def test_a_killed_run_goes_on_with_another_number_of_devices(init, packed, tmp_p
         process.kill()
         process.communicate()
     finish(run_process(spec))
-    lines = (tmp_path / "moved" / "log.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["step"] for line in lines]
+    steps = logged_steps(tmp_path / "moved")
     assert steps[:5] == [1, 2, 3, 4, 5]
-    assert steps[5] in (3, 5)  # from checkpoint 2 or 4, whichever was complete
+    # from checkpoint 2 or 4, whichever was complete
+    assert steps[5] in (3, 5)
     assert steps[-1] == 6
-    exported = weights(tmp_path / "moved")
-    assert all(np.isfinite(value).all() for value in exported.values())
+    assert_finite(tmp_path / "moved")

@@ -56,15 +56,16 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
     assert one.shape == other.shape
     difference = np.abs(one - other).max(axis=-1)
     starts = (range(0, side, WINDOW // 2) for side in difference.shape)
-    means = [
-        difference[y : y + WINDOW, x : x + WINDOW].mean()
-        for y, x in itertools.product(*starts)
-    ]
+    means = []
+    for y, x in itertools.product(*starts):
+        window = difference[y : y + WINDOW, x : x + WINDOW]
+        means.append(window.mean())
     return float(max(means))
 
 
 def check(page: Page, name: str) -> None:
     """Compare the page with its kept picture, or write that."""
+    # a blinking cursor and the ring of a focus come and go
     page.evaluate("document.activeElement.blur()")
     page.wait_for_timeout(100)
     picture = blocks(page.screenshot())
