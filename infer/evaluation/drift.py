@@ -25,6 +25,7 @@ _lpips = jax.jit(lpips, static_argnames="net")
 def old_frames(num_frames: int) -> range:
     """Frames 5-15 when they return in the same direction, 85 frames later or more."""
     period = 2 * (num_frames - 1)
+    # after whole periods content and direction are the same
     num_periods = math.ceil(OLD_AGE / period)
     start = YOUNG.start + period * num_periods
     return range(start, start + len(YOUNG))

@@ -38,6 +38,7 @@ def main() -> None:
 
 def page() -> Iterator[str]:
     """Yields the lines of the page."""
+    # a server makes folders for its data
     with tempfile.TemporaryDirectory() as folder:
         app = build_app(Settings(folder=folder))
         document = app.openapi()

@@ -77,7 +77,7 @@ def bicubic(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def tone_map(rgb: np.ndarray, kind: str) -> np.ndarray:
     """Returns an HDR frame (PQ or HLG, BT.2020) as 8 bit BT.709 for an ordinary screen.
 
-    Light is scaled so that diffuse white (203 cd/m2) keeps 58 % of the screen's light
+    Light is scaled so that diffuse white (203 cd/m2) keeps 59 % of the screen's light
     and 1000 cd/m2 just reach white, by the extended Reinhard curve x (1 + x / p^2) /
     (1 + x) on the largest channel, which keeps hues; then BT.2020 becomes BT.709, and
     the screen's gamma of 2.4 is taken off.
