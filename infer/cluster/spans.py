@@ -153,7 +153,7 @@ def forecast(
     """Plays the plan through: every frame takes a worker the same time, or 1 / speed
     of it.
     """
-    done = set(finished)
+    ready = set(finished)
     busy: set[int] = set()
     workers = [_Simulated(number) for number in range(num_workers)]
     idle = list(workers)
@@ -172,7 +172,7 @@ def forecast(
 
     while True:
         while idle:
-            start = best_start(film, busy, done, len(idle))
+            start = best_start(film, busy, ready, len(idle))
             if start is None:
                 break
             waste += start.waste
@@ -181,9 +181,9 @@ def forecast(
             return Forecast(now, waste)
         now, _, worker = heapq.heappop(events)
         busy.discard(worker.group)
-        done.add(worker.group)
+        ready.add(worker.group)
         following = worker.group + 1
-        is_open = following < film.num_groups and following not in done | busy
+        is_open = following < film.num_groups and following not in ready | busy
         if is_open:
             begin(worker, following, 0)
         else:

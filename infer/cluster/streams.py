@@ -411,13 +411,15 @@ class Posts:
         if place.gap is None or facts.since_first is None or place.post is None:
             return
         seconds = time.monotonic() - facts.since_first - place.gap
-        lost = max(0, round(seconds * facts.rate) - 1)
+        num_frames = round(seconds * facts.rate)
+        # The last of these is not lost: with it the stream goes on.
+        num_lost = max(0, num_frames - 1)
         place.gap = None
         place.outages += 1
-        place.lost += lost
+        place.lost += num_lost
         say(
             f"{name}: goes on at {place.post.name} with a fresh history after "
-            f"{seconds:.1f} s; about {lost} frames are lost"
+            f"{seconds:.1f} s; about {num_lost} frames are lost"
         )
 
 
