@@ -103,8 +103,13 @@ class Crew:
         """
         self._require_a_start()
         self._watch()
-        results = {hand.result: hand for hand in self.hands if hand.call is not None}
-        wakings = {hand.awake: hand for hand in self.hands if hand.awake is not None}
+        results = {}
+        wakings = {}
+        for hand in self.hands:
+            if hand.call is not None:
+                results[hand.result] = hand
+            if hand.awake is not None:
+                wakings[hand.awake] = hand
         refs = [*results, *wakings]
         if not refs:
             return
@@ -131,7 +136,7 @@ class Crew:
         except RayTaskError as error:
             return error.cause
         except RaySystemError as error:
-            return JobError(f"Ray has lost a result: {' '.join(str(error).split())}")
+            return JobError(f"Ray has lost a result: {in_one_line(error)}")
 
     def _call_back(self, hand: Hand) -> None:
         """Asks the process that takes the dead one's place to tell when it is there."""
@@ -158,7 +163,7 @@ class Crew:
         if hand.num_failed_starts <= MAX_FAILED_STARTS:
             self._call_back(hand)
             return
-        words = " ".join(str(error).split())[:LONGEST_REASON]
+        words = in_one_line(error)[:LONGEST_REASON]
         self.hands.remove(hand)
         ray.kill(hand.actor)
         if not self.hands:
@@ -205,7 +210,8 @@ class Crew:
 
     def _look_at(self, hand: Hand) -> None:
         if hand.look is not None:
-            if not ray.wait([hand.look], timeout=0)[0]:
+            ready, _ = ray.wait([hand.look], timeout=0)
+            if not ready:
                 return
             look = hand.look
             hand.look = None
@@ -273,16 +279,23 @@ def _connect(options: Options) -> None:
         "configure_logging": False,
     }
     if options.cluster is None:
-        count = max(options.workers or 1, os.cpu_count() or 1)
+        # Ray starts no more workers than it has CPUs for, one for each at least.
+        num_cores = os.cpu_count() or 1
+        count = max(options.workers or 1, num_cores)
         ray.init(address="local", num_cpus=count, **quiet)
         return
     try:
         ray.init(address=options.cluster, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError) as error:
-        words = " ".join(str(error).split())
+        words = in_one_line(error)
         raise JobError(
             f"--cluster {options.cluster}: no Ray cluster answers there ({words})"
         ) from None
+
+
+def in_one_line(error: Exception | None) -> str:
+    """Returns the words of an error without line breaks: Ray's have many."""
+    return " ".join(str(error).split())
 
 
 class Places(NamedTuple):
@@ -307,36 +320,43 @@ def find_places(options: Options) -> Places:
         needs: dict[str, Any] = {"num_cpus": 1, "num_gpus": options.gpu_share}
     else:
         count = options.workers or len(nodes)
-        least = min(node["Resources"].get("CPU", 1) for node in nodes)
-        share = max(1, min(int(num_cpus / count), int(least)))
-        needs = {"num_cpus": share, "num_gpus": 0}
+        sizes = [node["Resources"].get("CPU", 1) for node in nodes]
+        per_worker = int(num_cpus / count)
+        # What the smallest machine lacks would be waited for without end.
+        share = min(per_worker, int(min(sizes)))
+        needs = {"num_cpus": max(1, share), "num_gpus": 0}
     # As many as a run without workers takes here, whose bytes are to come out.
-    return Places(count, needs, options.threads or num_threads())
+    threads = options.threads or num_threads()
+    return Places(count, needs, threads)
 
 
 def _hands(options: Options) -> list[Hand]:
     places = find_places(options)
     # Ray's types do not know this option.
     remote: Any = ray.remote
+    # A process that dies is started anew; its call is not, for the driver gives the
+    # part to whoever is free.
     actor_class = remote(concurrency_groups={WATCH: 1})(Worker).options(
         **places.needs,
         max_restarts=MAX_RESTARTS,
         max_task_retries=0,
         scheduling_strategy="SPREAD",
     )
-    return [
-        Hand(f"worker {number}", actor_class.remote(places.threads))
-        for number in range(1, places.count + 1)
-    ]
+    hands = []
+    for number in range(1, places.count + 1):
+        actor = actor_class.remote(places.threads)
+        hands.append(Hand(f"worker {number}", actor))
+    return hands
 
 
 def _difference(facts: dict[str, Any], others: dict[str, Any]) -> str:
     """The facts that are not equal, in words."""
-    words = [
-        f"{key} {facts.get(key)} and {others.get(key)}"
-        for key in sorted(facts.keys() | others.keys())
-        if facts.get(key) != others.get(key)
-    ]
+    words = []
+    for key in sorted(facts.keys() | others.keys()):
+        fact = facts.get(key)
+        other = others.get(key)
+        if fact != other:
+            words.append(f"{key} {fact} and {other}")
     return ", ".join(words)
 
 
@@ -345,10 +365,11 @@ def content_of(paths: list[str], size: int = 2**26) -> Iterator[tuple[str, Any, 
     of the file).
     """
     for path in paths:
+        name = os.path.basename(path)
         changed = os.stat(path).st_mtime_ns
         with open(path, "rb") as file:
             while part := file.read(size):
-                yield os.path.basename(path), _stored(part), changed
+                yield name, _stored(part), changed
 
 
 def _stored(content: bytes) -> Any:

@@ -6,6 +6,7 @@ its groups of frames come from workers, in any order.
 
 import functools
 import itertools
+import math
 import os
 import secrets
 from collections import Counter
@@ -113,7 +114,9 @@ class Job:
 
     def following(self, number: int) -> Call | None:
         """The group ``number`` for a worker that has done the one before."""
-        if self.film is None or self.is_over or number >= self.film.num_groups:
+        if self.film is None or self.is_over:
+            return None
+        if number >= self.film.num_groups:
             return None
         assert self._work is not None
         finished = self._work.finished
@@ -122,7 +125,8 @@ class Job:
         if number - 1 not in finished:
             # It was begun with a wrong state, which the worker still has.
             return None
-        return Call(self, "upscale", self._assignment(number, follows=True))
+        assignment = self._assignment(number, follows=True)
+        return Call(self, "upscale", assignment)
 
     def part_to_scan(self) -> Call | None:
         """A part of the frames in which nobody has looked for cuts."""
@@ -150,9 +154,11 @@ class Job:
         first = film.start(number)
         entry = film.entry(number)
         count = film.count(number, number + 1)
-        cuts = [0, *(cut - self.plan.start for cut in self.plan.cut_at)]
-        last = max(cut for cut in cuts if cut <= entry)
-        return Assignment(number, first, count, entry, entry - last, follows)
+        own_cuts = [cut - self.plan.start for cut in self.plan.cut_at]
+        last = max(cut for cut in [0, *own_cuts] if cut <= entry)
+        # Noise is counted anew from a cut that was asked for, and from no other.
+        index = entry - last
+        return Assignment(number, first, count, entry, index, follows)
 
     def give(self, crew: Crew, hand: Hand, call: Call) -> None:
         """Asks a worker for a call; one that has not this video takes it first."""
@@ -160,11 +166,13 @@ class Job:
             self._let_take(crew, hand)
         elif call.kind == "scan":
             self._scanning.add(call.subject)
-            crew.ask(hand, call, "scan", self.key, *self._parts[call.subject])
+            first, end = self._parts[call.subject]
+            crew.ask(hand, call, "scan", self.key, first, end)
         else:
             task: Assignment = call.subject
             self._busy.add(task.number)
-            crew.ask(hand, call, "upscale", self.key, task, self._state_for(task))
+            state = self._state_for(task)
+            crew.ask(hand, call, "upscale", self.key, task, state)
 
     def _let_take(self, crew: Crew, hand: Hand) -> None:
         self._num_taking += 1
@@ -175,9 +183,10 @@ class Job:
     def _state_for(self, task: Assignment) -> Any:
         """The state that the work folder has before a group, if the worker needs it."""
         assert self._work is not None
-        if task.follows or task.number - 1 not in self._work.finished:
+        before = task.number - 1
+        if task.follows or before not in self._work.finished:
             return None
-        return self._work.state_after(task.number - 1)
+        return self._work.state_after(before)
 
     # What came of it.
 
@@ -232,7 +241,8 @@ class Job:
                 f"{absent}, and it names other files: put all on a disk that the "
                 "workers share"
             )
-        self._send_next(crew, hand, content_of(list(info.files or (info.path,))))
+        paths = list(info.files or (info.path,))
+        self._send_next(crew, hand, content_of(paths))
 
     def _send_next(self, crew: Crew, hand: Hand, parts: Iterator[Any]) -> None:
         part = next(parts, None)
@@ -240,7 +250,8 @@ class Job:
             self._let_take(crew, hand)
         else:
             self._num_taking += 1
-            crew.ask(hand, Call(self, "send", parts), "receive", self.key, *part)
+            call = Call(self, "send", parts)
+            crew.ask(hand, call, "receive", self.key, *part)
 
     def _keep(self, crew: Crew, hand: Hand, call: Call, answer: Any) -> None:
         if call.kind == "send":
@@ -250,7 +261,8 @@ class Job:
         elif call.kind == "scan":
             self._scans[call.subject] = answer
             if len(self._scans) == len(self._parts):
-                self._know(_joined(self._parts, self._scans), len(crew.hands))
+                scan = _joined(self._parts, self._scans)
+                self._know(scan, len(crew.hands))
         else:
             self._commit(hand, call.subject, answer)
 
@@ -262,11 +274,12 @@ class Job:
         layout: what the worker was told of that; one that was told nothing and fits
         frames in its own way takes the video again.
         """
-        if self._means is None:
+        first = self._means
+        if first is None:
             self._open(means, crew)
-        elif layout is None and means.identity["fit"] != self._means.identity["fit"]:
+        elif layout is None and means.identity["fit"] != first.identity["fit"]:
             return
-        elif means.identity != self._means.identity and not self.options.mixed_workers:
+        elif means.identity != first.identity and not self.options.mixed_workers:
             raise JobError(
                 f"{hand.name} would compute other bytes than the first worker: its "
                 "model or its versions differ"
@@ -283,18 +296,21 @@ class Job:
         work = work_folder(self.options, self.plan, means, gaps=True)
         self._work = self._closing.enter_context(work)
         if work.is_finished:
-            self._end(finished_before(self.plan, work).report)
+            result = finished_before(self.plan, work)
+            self._end(result.report)
             return
         begin(self.options, self.plan, work)
         self.clock.go_on_after(work.num_frames + work.num_frames_ahead)
         known = work.recall("scan")
         if known is not None:
             damage = Damage(**known["damage"])
-            scan = Scan(known["num_frames"], tuple(known["cuts"]), damage)
+            cuts = tuple(known["cuts"])
+            scan = Scan(known["num_frames"], cuts, damage)
             self._know(scan, len(crew.hands))
             return
-        num_parts = sum(self._has_time(other) for other in crew.hands)
-        self._parts = dict(enumerate(_parts_of(self.plan, max(1, num_parts))))
+        free = [other for other in crew.hands if self._has_time(other)]
+        parts = _parts_of(self.plan, max(1, len(free)))
+        self._parts = dict(enumerate(parts))
 
     def _has_time(self, hand: Hand) -> bool:
         """Whether a worker can look for cuts, now or when it has the video."""
@@ -310,9 +326,9 @@ class Job:
         self._work.remember("scan", content)
         own_cuts = {cut - plan.start for cut in plan.cut_at}
         own_cuts = {cut for cut in own_cuts if 0 < cut < scan.num_frames}
-        cuts = {0, *own_cuts, *scan.cuts}
+        cuts = sorted({0, *own_cuts, *scan.cuts})
         fresh = frozenset({0, *own_cuts})
-        self.film = Film(scan.num_frames, plan.group, tuple(sorted(cuts)), fresh)
+        self.film = Film(scan.num_frames, plan.group, tuple(cuts), fresh)
         num_chosen = len(own_cuts - {*scan.cuts})
         if not self.title:
             for line in describe(self.film, num_workers, num_chosen):
@@ -327,14 +343,15 @@ class Job:
         segment = piece.segment
         images = []
         for name, content in piece.files.items():
-            path = Path(work.part(name)) if piece.is_video else work.path / name
+            if piece.is_video:
+                path = Path(work.part(name))
+                segment = replace(segment, path=str(path))
+            else:
+                path = work.path / name
+                images.append(name)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
             sync(path)
-            if piece.is_video:
-                segment = replace(segment, path=str(path))
-            else:
-                images.append(name)
         num_before = work.num_frames + work.num_frames_ahead
         before: str | None = piece.begins_with
         if self.options.mixed_workers:
@@ -346,7 +363,8 @@ class Job:
         for _ in segment.pts:
             self.clock.tick()
         num_frames = work.num_frames + work.num_frames_ahead
-        self._tell_lost(num_before + len(segment.pts) - num_frames)
+        expected = num_before + len(segment.pts)
+        self._tell_lost(expected - num_frames)
         self._end_if_complete()
 
     def _tell_lost(self, count: int) -> None:
@@ -449,27 +467,34 @@ def choose(jobs: Sequence[Job], key: str, num_idle: int) -> Call | None:
     """
     # The video that the worker has comes first.
     order = sorted(jobs, key=lambda job: job.key != key)
-    starts = [start for job in order if (start := job.start(num_idle)) is not None]
+    starts = []
+    for job in order:
+        start = job.start(num_idle)
+        if start is not None:
+            starts.append(start)
     for saved, call in starts:
         if saved == float("inf"):
             return call
-    scans = (job.part_to_scan() for job in order)
-    scan = next((call for call in scans if call is not None), None)
-    if scan is not None:
-        return scan
-    new = next((job for job in jobs if job.is_new and not job.is_over), None)
-    if new is not None:
-        return Call(new, "take")
+    for job in order:
+        scan = job.part_to_scan()
+        if scan is not None:
+            return scan
+    for job in jobs:
+        if job.is_new and not job.is_over:
+            return Call(job, "take")
     if starts:
-        return max(starts, key=lambda start: start[0])[1]
-    met = next((job for job in jobs if job.is_being_met and job.key != key), None)
-    return None if met is None else Call(met, "take")
+        _, call = max(starts, key=lambda start: start[0])
+        return call
+    for job in jobs:
+        if job.is_being_met and job.key != key:
+            return Call(job, "take")
+    return None
 
 
 def _parts_of(plan: Plan, count: int) -> Iterator[tuple[int, int | None]]:
     """Parts of about equal length; the last goes to the end, wherever that is."""
     total = plan.expected_frames or 0
-    length = max(plan.group, -(-total // count))
+    length = max(plan.group, math.ceil(total / count))
     firsts = list(range(0, max(total, 1), length))
     yield from itertools.pairwise(firsts)
     yield firsts[-1], None
@@ -494,25 +519,26 @@ def _joined(parts: dict[int, tuple[int, int | None]], scans: dict[int, Scan]) ->
         setattr(damage, entry.name, getattr(last, entry.name))
     # These are counted where frames are converted.
     for name in ("resized_frames", "cleared_frames"):
-        counts = (getattr(scan.damage, name) for scan in scans.values())
+        counts = [getattr(scan.damage, name) for scan in scans.values()]
         setattr(damage, name, sum(counts))
-    return Scan(total, tuple(cut for cut in cuts if cut < total), damage)
+    inner_cuts = [cut for cut in cuts if cut < total]
+    return Scan(total, tuple(inner_cuts), damage)
 
 
 def _with_absolute_paths(plan: Plan) -> Plan:
-    info = plan.info
-    files = tuple(os.path.abspath(path) for path in info.files)
-    return replace(
-        plan, info=replace(info, path=os.path.abspath(info.path), files=files)
-    )
+    """Returns the plan as workers need it, who run in other folders."""
+    path = os.path.abspath(plan.info.path)
+    files = tuple(map(os.path.abspath, plan.info.files))
+    info = replace(plan.info, path=path, files=files)
+    return replace(plan, info=info)
 
 
 def _describe_means(means: Means, num_workers: int) -> None:
     facts = means.report
+    model = facts["model"]
+    device = facts["device"]
     effort = f"{facts['precision']}, {facts['steps']} steps"
-    say(
-        f"model    {facts['model']}, {num_workers} workers, {facts['device']}, {effort}"
-    )
+    say(f"model    {model}, {num_workers} workers, {device}, {effort}")
     memory = means.memory
     on_device = in_words(memory.device)
     on_host = in_words(memory.host)

@@ -10,6 +10,9 @@ from infer.jobs.file_job import Report, no_delivery
 from infer.jobs.plan import Plan
 from infer.options import Options
 
+UNKNOWN = 10**6
+"""Frames."""
+
 
 def run_film(options: Options, plan: Plan, deliver: Callable[[Report], None]) -> Report:
     """Does one job; on return its output is complete under its final name and checked.
@@ -35,8 +38,9 @@ def run_films(options: Options, plans: Sequence[Plan]) -> list[Report | BaseExce
     if not plans:
         return []
     jobs = [job_of_several(options, plan) for plan in plans]
+    longest_first = sorted(jobs, key=work_of, reverse=True)
     with crew(options) as workers, Table(workers.hands, jobs) as table:
-        drive(workers, sorted(jobs, key=work_of, reverse=True), table.look)
+        drive(workers, longest_first, table.look)
     outcomes = [job.error or job.report for job in jobs]
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -50,9 +54,7 @@ def job_of_several(options: Options, plan: Plan) -> Job:
 def work_of(job: Job) -> int:
     """Pixels of all frames; a video of unknown length is taken for a long one."""
     info = job.plan.info
-    frames = job.plan.expected_frames
-    return info.width * info.height * (UNKNOWN if frames is None else frames)
-
-
-UNKNOWN = 10**6
-"""Frames."""
+    num_frames = job.plan.expected_frames
+    if num_frames is None:
+        num_frames = UNKNOWN
+    return info.width * info.height * num_frames

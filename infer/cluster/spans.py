@@ -10,6 +10,7 @@ wastes.
 
 import bisect
 import heapq
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -29,7 +30,7 @@ class Film(NamedTuple):
     @property
     def num_groups(self) -> int:
         """Groups, of which the last may be shorter."""
-        return -(-self.total // self.group)
+        return math.ceil(self.total / self.group)
 
     def start(self, number: int) -> int:
         """First frame of a group; that of the group behind the last is the end."""
@@ -44,7 +45,9 @@ class Film(NamedTuple):
         start = self.start(number)
         if start in self.fresh:
             return start
-        return self.cuts[bisect.bisect_left(self.cuts, start) - 1]
+        # Not at the frame itself: one is needed to show that the cut was one.
+        num_before = bisect.bisect_left(self.cuts, start)
+        return self.cuts[num_before - 1]
 
     def waste(self, number: int) -> int:
         """Frames to be computed for the state alone, if a worker begins there."""
@@ -73,8 +76,11 @@ def best_start(
     """
     best: Start | None = None
     for first, end in _open_runs(film, busy, finished):
-        start = _start_in(film, first, end, first - 1 in busy, finished, num_idle)
-        if start is not None and (best is None or start.saved > best.saved):
+        has_owner = first - 1 in busy
+        start = _start_in(film, first, end, has_owner, finished, num_idle)
+        if start is None:
+            continue
+        if best is None or start.saved > best.saved:
             best = start
     return best
 
@@ -86,9 +92,8 @@ def _open_runs(
     runs = []
     first: int | None = None
     for number in range(film.num_groups + 1):
-        is_open = (
-            number < film.num_groups and number not in busy and number not in finished
-        )
+        is_begun = number in busy or number in finished
+        is_open = number < film.num_groups and not is_begun
         if is_open and first is None:
             first = number
         elif not is_open and first is not None:
@@ -108,7 +113,8 @@ def _start_in(
     """The best start in a run, which its owner would do alone otherwise."""
     if not has_owner:
         # Somebody must, and the rest is shared when the next one asks.
-        waste = 0 if first - 1 in finished else film.waste(first)
+        has_state = first - 1 in finished
+        waste = 0 if has_state else film.waste(first)
         return Start(first, waste, float("inf"))
     total = film.count(first, end)
     best: Start | None = None
@@ -147,7 +153,7 @@ def forecast(
     """Plays the plan through: every frame takes a worker the same time, or 1 / speed
     of it.
     """
-    done = set(finished)
+    ready = set(finished)
     busy: set[int] = set()
     workers = [_Simulated(number) for number in range(num_workers)]
     idle = list(workers)
@@ -161,11 +167,12 @@ def forecast(
         busy.add(number)
         frames = before + film.count(number, number + 1)
         speed = (speeds or {}).get(worker.number, 1.0)
-        heapq.heappush(events, (now + frames / speed, worker.number, worker))
+        end = now + frames / speed
+        heapq.heappush(events, (end, worker.number, worker))
 
     while True:
         while idle:
-            start = best_start(film, busy, done, len(idle))
+            start = best_start(film, busy, ready, len(idle))
             if start is None:
                 break
             waste += start.waste
@@ -174,9 +181,9 @@ def forecast(
             return Forecast(now, waste)
         now, _, worker = heapq.heappop(events)
         busy.discard(worker.group)
-        done.add(worker.group)
+        ready.add(worker.group)
         following = worker.group + 1
-        is_open = following < film.num_groups and following not in done | busy
+        is_open = following < film.num_groups and following not in ready | busy
         if is_open:
             begin(worker, following, 0)
         else:

@@ -29,6 +29,7 @@ from infer.cluster.crew import (
     START_PATIENCE,
     connected,
     find_places,
+    in_one_line,
 )
 from infer.console import console, say
 from infer.errors import JobError
@@ -71,9 +72,10 @@ class Ear(io.StringIO):
     def lines(self) -> list[str]:
         """Returns the whole lines since the last time."""
         with self._lock:
-            text, mark, rest = "".join(self._parts).rpartition("\n")
+            text = "".join(self._parts)
+            lines, mark, rest = text.rpartition("\n")
             self._parts = [rest]
-        return text.split("\n") if mark else []
+        return lines.split("\n") if mark else []
 
 
 class Station:
@@ -98,11 +100,13 @@ class Station:
 
     def drain(self, patience: float) -> tuple[bool, Look]:
         """Ends all streams; whether they have ended in time."""
-        return self._pool.drain(patience), self._look()
+        is_drained = self._pool.drain(patience)
+        return is_drained, self._look()
 
     def _look(self) -> Look:
         (device,) = self._pool.devices()
-        return Look(self._ear.lines(), self._pool.streams(), device)
+        lines = self._ear.lines()
+        return Look(lines, self._pool.streams(), device)
 
 
 @dataclass(eq=False)
@@ -150,8 +154,9 @@ class Place:
         if not self.num_moves or is_network(options.output):
             return self.wish
         path = Path(options.output)
-        name = f"{path.stem}.{self.num_moves + 1}{path.suffix}"
-        further = replace(options, output=str(path.with_name(name)))
+        number = self.num_moves + 1
+        output = path.with_name(f"{path.stem}.{number}{path.suffix}")
+        further = replace(options, output=str(output))
         return replace(self.wish, options=further)
 
 
@@ -162,29 +167,33 @@ class Posts:
         places = find_places(options)
         # Ray's types do not know these options.
         remote: Any = ray.remote
+        # A process that dies is replaced here, where its streams are known.
         self._class = remote(Station).options(
             **places.needs, max_restarts=0, scheduling_strategy="SPREAD"
         )
         self._arguments = (limit, places.threads)
-        self._posts = [
-            Post(f"worker {number}", self._start())
-            for number in range(1, places.count + 1)
-        ]
+        self._posts: list[Post] = []
+        for number in range(1, places.count + 1):
+            post = Post(f"worker {number}", self._start())
+            self._posts.append(post)
         self._places: dict[str, Place] = {}
         self._begun = time.monotonic()
         self._is_gathered = False
 
     def streams(self) -> dict[str, StreamFacts]:
         """How each stream is, by its name."""
-        return {name: _facts_of(place) for name, place in list(self._places.items())}
+        # A copy: metrics are asked for from another thread.
+        places = list(self._places.items())
+        return {name: _facts_of(place) for name, place in places}
 
     def devices(self) -> list[DeviceFacts]:
         """How each device is."""
-        return [
-            post.look.device._replace(name=post.name)
-            for post in list(self._posts)
-            if post.look is not None
-        ]
+        devices = []
+        for post in list(self._posts):
+            if post.look is not None:
+                device = post.look.device
+                devices.append(device._replace(name=post.name))
+        return devices
 
     def want(self, wishes: Sequence[Any]) -> None:
         """Places streams that are new, and lets go those that are gone.
@@ -221,18 +230,21 @@ class Posts:
             self._hear(post)
         self._gather()
         for name, place in self._places.items():
-            if self._is_gathered and place.post is None and place.final is None:
+            has_none = place.post is None and place.final is None
+            if self._is_gathered and has_none:
                 self._put(name, place)
         for post in self._posts:
             if post.call is None:
-                post.call = post.actor.serve.remote(self._tasks(post), post.forgets)
+                tasks = self._tasks(post)
+                post.call = post.actor.serve.remote(tasks, post.forgets)
                 post.forgets = False
 
     def drain(self, patience: float) -> bool:
         """Ends all streams; returns whether they have ended in time."""
         awake = [post for post in self._posts if post.look is not None]
         calls = [post.actor.drain.remote(patience) for post in awake]
-        ray.wait(calls, num_returns=len(calls), timeout=2 * patience)
+        longest = 2 * patience
+        ray.wait(calls, num_returns=len(calls), timeout=longest)
         have_ended = True
         for call in calls:
             try:
@@ -253,14 +265,16 @@ class Posts:
         return self._class.remote(*self._arguments)
 
     def _tasks(self, post: Post) -> list[Any]:
-        return [place.task for place in self._places.values() if place.post is post]
+        places = self._places.values()
+        return [place.task for place in places if place.post is post]
 
     # What a device says.
 
     def _hear(self, post: Post) -> None:
         if post.call is None:
             return
-        if not ray.wait([post.call], timeout=0)[0]:
+        ready, _ = ray.wait([post.call], timeout=0)
+        if not ready:
             self._lose_patience(post)
             return
         call = post.call
@@ -311,13 +325,13 @@ class Posts:
 
     def _replace(self, post: Post, error: Exception | None) -> None:
         """Lets another process take the place of one that is gone."""
-        lost = [name for name, one in self._places.items() if one.post is post]
+        names = [name for name, place in self._places.items() if place.post is post]
         if post.look is None:
             post.num_failed_starts += 1
         else:
-            streams = ", ".join(lost) or "none"
+            streams = ", ".join(names) or "none"
             say(f"warning  {post.name} is gone; its streams begin elsewhere: {streams}")
-        for name in lost:
+        for name in names:
             self._leave(name, self._places[name], post)
         if post.num_failed_starts > MAX_FAILED_STARTS:
             self._give_up(post, error)
@@ -327,7 +341,7 @@ class Posts:
         post.actor = self._start()
 
     def _give_up(self, post: Post, error: Exception | None) -> None:
-        words = " ".join(str(error).split())[:LONGEST_REASON]
+        words = in_one_line(error)[:LONGEST_REASON]
         self._posts.remove(post)
         if not self._posts:
             raise JobError(f"no worker can begin ({words})")
@@ -337,10 +351,10 @@ class Posts:
 
     def _gather(self) -> None:
         """Once all devices are there, or have been waited for, streams are placed."""
-        num_awake = sum(post.look is not None for post in self._posts)
-        waited = time.monotonic() - self._begun
-        is_enough = num_awake > 0 and waited > GATHERING
-        if is_enough or num_awake == len(self._posts):
+        awake = [post for post in self._posts if post.look is not None]
+        seconds = time.monotonic() - self._begun
+        is_enough = bool(awake) and seconds > GATHERING
+        if is_enough or len(awake) == len(self._posts):
             self._is_gathered = True
 
     def _put(self, name: str, place: Place) -> None:
@@ -353,14 +367,16 @@ class Posts:
 
     def _freest(self, tried: Sequence[Post] = ()) -> Post | None:
         """The device with the least to do; streams that are not in yet count, too."""
-        places = list(self._places.values())
+        owners = [place.post for place in self._places.values()]
 
         def effort(post: Post) -> tuple[float, int]:
             load = 0.0 if post.look is None else post.look.device.load
-            return round(load, 3), sum(place.post is post for place in places)
+            # Rounded, so that of nearly equal ones the number of streams decides.
+            return round(load, 3), owners.count(post)
 
-        awake = [p for p in self._posts if p.look is not None and p not in tried]
-        return min(awake, key=effort, default=None)
+        awake = [post for post in self._posts if post.look is not None]
+        untried = [post for post in awake if post not in tried]
+        return min(untried, key=effort, default=None)
 
     def _try_elsewhere(self, name: str, place: Place) -> None:
         """Takes a stream that was refused to a device that has not done so."""
@@ -378,14 +394,16 @@ class Posts:
         if facts is not None and facts.is_over:
             place.final = facts
             return
-        if facts is not None and facts.since_last is not None and place.gap is None:
-            place.gap = post.answered - facts.since_last
+        since_last = None if facts is None else facts.since_last
+        if since_last is not None and place.gap is None:
+            place.gap = post.answered - since_last
         is_quick = time.monotonic() - place.since < QUICK
         place.num_quick_deaths = place.num_quick_deaths + 1 if is_quick else 0
         place.num_moves += 1
         place.tried.clear()
         if place.num_quick_deaths > MAX_QUICK_DEATHS:
-            why = f"{MAX_QUICK_DEATHS + 1} workers died within {QUICK:g} s of its start"
+            count = MAX_QUICK_DEATHS + 1
+            why = f"{count} workers died within {QUICK:g} s of its start"
             place.final = StreamFacts("failed", why, is_over=True)
             say(f"{name}: failed   {why}")
 
@@ -393,13 +411,15 @@ class Posts:
         if place.gap is None or facts.since_first is None or place.post is None:
             return
         seconds = time.monotonic() - facts.since_first - place.gap
-        lost = max(0, round(seconds * facts.rate) - 1)
+        num_frames = round(seconds * facts.rate)
+        # The last of these is not lost: with it the stream goes on.
+        num_lost = max(0, num_frames - 1)
         place.gap = None
         place.outages += 1
-        place.lost += lost
+        place.lost += num_lost
         say(
             f"{name}: goes on at {place.post.name} with a fresh history after "
-            f"{seconds:.1f} s; about {lost} frames are lost"
+            f"{seconds:.1f} s; about {num_lost} frames are lost"
         )
 
 

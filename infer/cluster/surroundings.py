@@ -23,8 +23,10 @@ def surroundings(device: str) -> dict[str, Any]:
 
 def _own_digest() -> str:
     """Digest of this package's source, which both ends must share."""
+    package = Path(__file__).parents[1]
     source = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+    # In an order that no file system decides.
+    for path in sorted(package.rglob("*.py")):
         source.update(path.read_bytes())
     return source.hexdigest()[:16]
 
@@ -32,9 +34,14 @@ def _own_digest() -> str:
 def _processor() -> str:
     """Architecture and instructions of the processor, the latter as a digest."""
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
         return platform.machine()
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    digest = hashlib.sha256(flags.encode()).hexdigest()[:8]
-    return f"{platform.machine()} {digest}"
+    instructions = ""
+    for line in text.splitlines():
+        # x86 has flags, ARM has Features; the same for every core.
+        if line.startswith(("flags", "Features")):
+            instructions = line
+            break
+    digest = hashlib.sha256(instructions.encode()).hexdigest()
+    return f"{platform.machine()} {digest[:8]}"

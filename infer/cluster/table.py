@@ -66,25 +66,30 @@ class Table:
             self._live.update(drawing, refresh=True)
             return
         say(f"         {self._summary()}")
-        for row in self.rows():
-            speed = f"{row.frames} frames, {row.per_second:.2f} frames/s"
-            say(f"         {row.worker}: {row.state}, {speed}")
+        for worker, state, frames, per_second in self.rows():
+            speed = f"{frames} frames, {per_second:.2f} frames/s"
+            say(f"         {worker}: {state}, {speed}")
 
     def rows(self) -> Iterator[Row]:
         """Yields what every worker does."""
         seconds = max(time.monotonic() - self._begun, 1e-9)
-        names = {job.key: os.path.basename(job.plan.info.path) for job in self._jobs}
+        names = {}
+        for job in self._jobs:
+            names[job.key] = os.path.basename(job.plan.info.path)
         for hand in self._hands:
             state = "waits" if hand.is_idle else names.get(hand.key, "begins")
             if hand.awake is not None:
                 state = "is started"
-            yield Row(hand.name, state[:LONGEST], hand.effort, hand.effort / seconds)
+            per_second = hand.effort / seconds
+            yield Row(hand.name, state[:LONGEST], hand.effort, per_second)
 
     def _summary(self) -> str:
-        num_over = sum(job.is_over for job in self._jobs)
-        num_failed = sum(job.error is not None for job in self._jobs)
-        failed = f", {num_failed} of them failed" if num_failed else ""
-        return f"{num_over} of {len(self._jobs)} videos are over{failed}"
+        over = [job for job in self._jobs if job.is_over]
+        failures = [job for job in over if job.error is not None]
+        text = f"{len(over)} of {len(self._jobs)} videos are over"
+        if not failures:
+            return text
+        return f"{text}, {len(failures)} of them failed"
 
 
 def draw(title: str, rows: Iterable[Row]) -> rich_table.Table:
@@ -93,7 +98,8 @@ def draw(title: str, rows: Iterable[Row]) -> rich_table.Table:
     for name in ("worker", "video", "frames", "frames/s"):
         drawing.add_column(name)
     for row in rows:
-        state = Text(printable(row.state))  # brackets in a name are no orders
+        # brackets in a name are no orders
+        state = Text(printable(row.state))
         speed = f"{row.per_second:.2f}"
         drawing.add_row(row.worker, state, str(row.frames), speed)
     return drawing

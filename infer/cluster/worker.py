@@ -196,7 +196,8 @@ class Worker:
         if self._folder is None:
             return info
         folder = Path(self._folder.name)
-        files = tuple(str(folder / os.path.basename(path)) for path in info.files)
+        names = [os.path.basename(path) for path in info.files]
+        files = tuple(str(folder / name) for name in names)
         is_folder = bool(files) and info.files != (info.path,)
         path = folder if is_folder else folder / os.path.basename(info.path)
         return replace(info, path=str(path), files=files)
@@ -239,13 +240,17 @@ class _Run:
                 validities.append(validity)
             num_frames += 1
             self._worker.tick()
+        # Read at the end: in the loop each would be waited for.
         values = [float(np.asarray(validity)[0]) for validity in validities]
-        cuts = tuple(
+        # Frame 0 has no past anyway.
+        first_cut = max(first, 1)
+        cuts = [
             number
             for number, value in enumerate(values, begin)
-            if value < threshold and number >= max(first, 1)
-        )
-        return Scan(max(0, num_frames - (first - begin)), cuts, damage)
+            if value < threshold and number >= first_cut
+        ]
+        num_before = first - begin
+        return Scan(max(0, num_frames - num_before), tuple(cuts), damage)
 
     def _threshold(self) -> float:
         """The mean validity below which a frame is taken for a cut."""
@@ -263,8 +268,9 @@ class _Run:
             self._begin(task, state)
         elif self._next != task.first:
             raise Absent(f"no state before group {task.number} here")
-        if task.first > self._next:
-            self._digest = self._advance(task.first - self._next, _Blind())
+        num_before = task.first - self._next
+        if num_before > 0:
+            self._digest = self._advance(num_before, _Blind())
         with tempfile.TemporaryDirectory(prefix="sdvsr_") as folder:
             shelf = _Shelf(self._plan, Path(folder))
             before = self._digest
@@ -317,10 +323,10 @@ class _Run:
         portion = _Portion(self._frames, count)
         state = self._state
         self._state = None
+        # One group, so that the state is kept after the last frame alone.
+        policy = Policy(group=max(count, 1))
         with closing(counted):
-            num_frames = run(
-                portion, self._engine, state, counted, Policy(group=max(count, 1))
-            )
+            num_frames = run(portion, self._engine, state, counted, policy)
         if num_frames != count:
             raise JobError(
                 f"{self._plan.info.path}: {num_frames} frames from {self._next} on, "
@@ -404,7 +410,9 @@ class _Shelf:
         """Returns what was committed."""
         assert self._group is not None
         segment, state, images = self._group
-        files = {name: (self.path / name).read_bytes() for name in images}
+        files = {}
+        for name in images:
+            files[name] = (self.path / name).read_bytes()
         is_video = bool(segment.path)
         if is_video:
             files[f"{number:06d}.mkv"] = Path(segment.path).read_bytes()

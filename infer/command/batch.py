@@ -47,7 +47,10 @@ def plan_batch(options: Options, inputs: Sequence[Input]) -> list[Entry]:
             "several inputs"
         )
     entries = [_entry(options, item) for item in inputs]
-    outputs = {os.path.realpath(e.output): e for e in entries if e.output}
+    outputs = {}
+    for entry in entries:
+        if entry.output:
+            outputs[os.path.realpath(entry.output)] = entry
     entries_to_do = []
     for entry, item in zip(entries, inputs, strict=True):
         maker = outputs.get(os.path.realpath(entry.path))
@@ -73,8 +76,10 @@ def _entry(options: Options, item: Input) -> Entry:
         info = probe(item.path, options.stream, fps, limits_of(options))
         folder = options.output
         if folder is not None and item.folder:
+            # Subfolders of the input become those of the output.
             place = os.path.dirname(os.path.abspath(item.path))
-            below = os.path.relpath(place, os.path.abspath(item.folder))
+            top = os.path.abspath(item.folder)
+            below = os.path.relpath(place, top)
             folder = os.path.normpath(os.path.join(folder, below))
         entry.output = default_output(info, options, folder)
         entry.info = info
@@ -106,8 +111,9 @@ def run_batch(
     """Runs every job in turn; returns their reports and how many have failed."""
     reports: list[Report] = []
     num_failed = num_skipped = 0
+    num_inputs = len(entries)
     for number, entry in enumerate(entries, 1):
-        say(f"--- {number} of {len(entries)}: {entry.path}")
+        say(f"--- {number} of {num_inputs}: {entry.path}")
         try:
             if entry.error is not None:
                 raise entry.error
@@ -115,15 +121,16 @@ def run_batch(
                 say(f"skipped  {entry.output} is there already")
                 num_skipped += 1
                 continue
-            os.makedirs(os.path.dirname(entry.output) or ".", exist_ok=True)
+            _make_folder(entry.output)
             reports.append(run(entry))
         except Exception as error:
             if options.debug:
                 raise
             num_failed += 1
             say(one_line(error))
-            reports.append({"input": entry.path, "error": str(error)})
-    _summarise(len(entries), num_skipped, num_failed)
+            report = {"input": entry.path, "error": str(error)}
+            reports.append(report)
+    _summarise(num_inputs, num_skipped, num_failed)
     return reports, num_failed
 
 
@@ -143,17 +150,20 @@ def share_batch(
                 raise
             outcomes[entry.path] = error
         else:
-            plans |= {} if plan is None else {entry.path: plan}
+            if plan is not None:
+                plans[entry.path] = plan
     results = run_films(options, list(plans.values()))
     outcomes |= dict(zip(plans, results, strict=True))
-    reports = [
-        _report_of(entry.path, outcomes[entry.path])
-        for entry in entries
-        if entry.path in outcomes
-    ]
-    num_failed = sum("error" in report for report in reports)
-    _summarise(len(entries), len(entries) - len(outcomes), num_failed)
-    return reports, num_failed
+    reports = []
+    # In the order of the command line, whatever ended first.
+    for entry in entries:
+        if entry.path in outcomes:
+            outcome = outcomes[entry.path]
+            reports.append(_report_of(entry.path, outcome))
+    failures = [report for report in reports if "error" in report]
+    num_skipped = len(entries) - len(outcomes)
+    _summarise(len(entries), num_skipped, len(failures))
+    return reports, len(failures)
 
 
 def _plan_unless_finished(options: Options, entry: Entry) -> "Plan | None":
@@ -165,8 +175,13 @@ def _plan_unless_finished(options: Options, entry: Entry) -> "Plan | None":
     if _is_finished(options, entry):
         say(f"skipped  {entry.output} is there already")
         return None
-    os.makedirs(os.path.dirname(entry.output) or ".", exist_ok=True)
+    _make_folder(entry.output)
     return make_plan(options, entry.path, entry.output)
+
+
+def _make_folder(output: str) -> None:
+    folder = os.path.dirname(output) or "."
+    os.makedirs(folder, exist_ok=True)
 
 
 def _report_of(path: str, outcome: "Report | BaseException") -> "Report":

@@ -116,7 +116,8 @@ class BucketLock:
     def _owner(self) -> Owner | None:
         self._system.invalidate_cache()
         try:
-            return Owner(**json.loads(self._system.cat_file(self._path)))
+            content = self._system.cat_file(self._path)
+            return Owner(**json.loads(content))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):
@@ -132,8 +133,11 @@ class BucketLock:
             self._system.pipe_file(self._path, self._content())
 
     def _content(self) -> bytes:
-        owner = Owner(self._token, socket.gethostname(), os.getpid(), time.time())
-        return json.dumps(owner._asdict()).encode()
+        host = socket.gethostname()
+        process = os.getpid()
+        owner = Owner(self._token, host, process, seen=time.time())
+        text = json.dumps(owner._asdict())
+        return text.encode()
 
     def _remove(self) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -95,7 +95,8 @@ def _write_folder(target: Path, write: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converted.") as place:
         folder = Path(place)
         write(folder)
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        files.sort()
         # The mark goes last: a folder without it is not complete.
         files.sort(key=lambda path: path.name == MARK)
         for path in files:

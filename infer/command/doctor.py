@@ -66,7 +66,8 @@ class Finding:
     fault: bool = False
 
     def __str__(self) -> str:
-        return f"{'FAULT' if self.fault else 'ok':6}{self.name:12}{self.text}"
+        verdict = "FAULT" if self.fault else "ok"
+        return f"{verdict:6}{self.name:12}{self.text}"
 
 
 def main(arguments: list[str]) -> int:
@@ -93,26 +94,31 @@ def main(arguments: list[str]) -> int:
             if not options.json:
                 # At once: the self-test takes seconds.
                 print(finding, flush=True)
-    num_faults = sum(finding.fault for finding in findings)
+    faults = [finding for finding in findings if finding.fault]
     if options.json:
-        report = {"ok": not num_faults, "findings": [asdict(f) for f in findings]}
+        records = [asdict(finding) for finding in findings]
+        report = {"ok": not faults, "findings": records}
         print(json.dumps(report, indent=1))
     else:
-        print(f"{len(findings) - num_faults} of {len(findings)} checks are fine")
-    return 1 if num_faults else 0
+        num_checks = len(findings)
+        num_fine = num_checks - len(faults)
+        print(f"{num_fine} of {num_checks} checks are fine")
+    return 1 if faults else 0
 
 
 def _versions() -> Iterator[Finding]:
-    packages = ("jax", "jaxlib", "flax", "av")
-    names = ", ".join(f"{name} {version(name)}" for name in packages)
-    system = f"{platform.system()} {platform.machine()}"
-    python = f"Python {platform.python_version()}, {system}"
-    yield Finding("versions", f"{python}, {names}, FFmpeg {av.ffmpeg_version_info}")
+    parts = [f"Python {platform.python_version()}"]
+    parts.append(f"{platform.system()} {platform.machine()}")
+    for name in ("jax", "jaxlib", "flax", "av"):
+        parts.append(f"{name} {version(name)}")
+    parts.append(f"FFmpeg {av.ffmpeg_version_info}")
+    yield Finding("versions", ", ".join(parts))
 
 
 def _devices() -> Iterator[Finding]:
     for device in jax.devices():
-        limit = (device.memory_stats() or {}).get("bytes_limit")
+        stats = device.memory_stats() or {}
+        limit = stats.get("bytes_limit")
         size = f", {in_words(limit)}" if limit else ""
         name = f"{device.platform}:{device.id} {device.device_kind}"
         yield Finding("device", f"{name}{size}")
@@ -135,9 +141,11 @@ def _encoders() -> Iterator[Finding]:
         except (ValueError, UnknownCodecError) as error:
             if encoder.name in NEEDED:
                 yield Finding("encoder", str(error), fault=True)
-    others = ", ".join(name for name in ENCODERS if name not in able)
-    absence = f" (not on this machine: {others})" if others else ""
-    yield Finding("encoders", ", ".join(able) + absence)
+    text = ", ".join(able)
+    others = [name for name in ENCODERS if name not in able]
+    if others:
+        text += f" (not on this machine: {', '.join(others)})"
+    yield Finding("encoders", text)
 
 
 def _small_spec(encoder: Encoder) -> VideoSpec:
@@ -157,7 +165,8 @@ def _small_spec(encoder: Encoder) -> VideoSpec:
 
 
 def _decoders() -> Iterator[Finding]:
-    able, absent = [], []
+    able: list[str] = []
+    absent: list[str] = []
     for name in DECODERS:
         try:
             Codec(name, "r")
@@ -177,9 +186,11 @@ def _cache() -> Iterator[Finding]:
         yield Finding("cache", text, fault=True)
         return
     files = [file for file in path.rglob("*") if file.is_file()]
-    size = in_words(sum(file.stat().st_size for file in files))
+    sizes = [file.stat().st_size for file in files]
+    size = in_words(sum(sizes))
     mode = f"{path.stat().st_mode & 0o777:03o}"
-    yield Finding("cache", f"{path}, mode {mode}, {len(files)} files, {size}")
+    text = f"{path}, mode {mode}, {len(files)} files, {size}"
+    yield Finding("cache", text)
 
 
 def _weights() -> Iterator[Finding]:
@@ -191,20 +202,25 @@ def _weights() -> Iterator[Finding]:
             continue
         digest = sha256(path)
         if digest != expected:
-            sums = f"checksum {digest[:12]}..., expected {expected[:12]}..."
-            text = f"{path}: {sums}: reinstall the package"
+            actual = f"{digest[:12]}..."
+            wish = f"{expected[:12]}..."
+            text = f"{path}: checksum {actual}, expected {wish}: reinstall the package"
             yield Finding("weights", text, fault=True)
             continue
         size = in_words(path.stat().st_size)
-        yield Finding("weights", f"{name}, {size}, sha256 {digest[:12]}...")
+        text = f"{name}, {size}, sha256 {digest[:12]}..."
+        yield Finding("weights", text)
 
 
 def _self_test(device: str) -> Iterator[Finding]:
     start = time.perf_counter()
     try:
-        fault = selftest.fault(selftest.measure(device))
+        numbers = selftest.measure(device)
+        fault = selftest.fault(numbers)
     except (ValueError, RuntimeError, OSError) as error:
-        fault = " ".join(str(error).split())[:LONGEST]
+        words = " ".join(str(error).split())
+        fault = words[:LONGEST]
     seconds = time.perf_counter() - start
-    effort = f"{selftest.FRAMES} frames of {selftest.MODEL} in {seconds:.1f} s"
-    yield Finding("self-test", fault or f"{effort}, as expected", bool(fault))
+    frames = f"{selftest.FRAMES} frames of {selftest.MODEL}"
+    success = f"{frames} in {seconds:.1f} s, as expected"
+    yield Finding("self-test", fault or success, bool(fault))

@@ -66,14 +66,15 @@ def check_kind(path: str) -> None:
 
 
 def _find_in(folder: str, top: str, recursive: bool) -> list[Input]:
-    names = sorted(n for n in os.listdir(folder) if not n.startswith("."))
-    paths = [os.path.join(folder, name) for name in names]
-    videos = [p for p in paths if _is_video(p)]
-    subfolders = [p for p in paths if os.path.isdir(p)]
+    names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    paths = [os.path.join(folder, name) for name in sorted(names)]
+    videos = [path for path in paths if _is_video(path)]
+    subfolders = [path for path in paths if os.path.isdir(path)]
     images = list_images(folder)
     inputs: list[Input] = []
     if images and _are_frames(images, videos):
-        inputs.append(Input(folder, "" if folder == top else top))
+        origin = "" if folder == top else top
+        inputs.append(Input(folder, origin))
         _say_left_out(folder, videos, "videos beside frames")
     else:
         inputs += [Input(path, top) for path in videos]
@@ -93,7 +94,8 @@ def _find_in(folder: str, top: str, recursive: bool) -> list[Input]:
 
 
 def _is_video(path: str) -> bool:
-    return path.lower().endswith(VIDEO_SUFFIXES) and not os.path.isdir(path)
+    has_suffix = path.lower().endswith(VIDEO_SUFFIXES)
+    return has_suffix and not os.path.isdir(path)
 
 
 def _are_frames(images: list[str], videos: list[str]) -> bool:
@@ -103,5 +105,6 @@ def _are_frames(images: list[str], videos: list[str]) -> bool:
 
 
 def _say_left_out(folder: str, paths: list[str], kind: str) -> None:
-    if paths:
-        say(f"note     {folder}: left out: {len(paths)} {kind}")
+    count = len(paths)
+    if count:
+        say(f"note     {folder}: left out: {count} {kind}")

@@ -50,7 +50,8 @@ class Proposal(NamedTuple):
 def main(arguments: list[str]) -> int:
     """Runs the command and returns 0 when every input can be upscaled."""
     options = parse(arguments)
-    paths = [item.path for item in find_inputs(options.video, options.recursive)]
+    inputs = find_inputs(options.video, options.recursive)
+    paths = [item.path for item in inputs]
     if options.report:
         check_report(options.report, options.overwrite, paths)
     engines = Engines()
@@ -75,26 +76,30 @@ def _plan_one(options: Options, path: str, engines: Engines) -> dict[str, Any]:
         say(line)
     proposals = propose(plan.info, inspection, prediction)
     for proposal in proposals:
-        say(f"proposal {proposal.option or 'first'}: {proposal.reason}")
+        option = proposal.option or "first"
+        say(f"proposal {option}: {proposal.reason}")
     say(f"command  {command_line(path, proposals)}")
     return _report(plan, inspection, prediction, proposals)
 
 
 def _rate_in_words(info: VideoInfo) -> str:
-    size = sum(os.path.getsize(path) for path in info.files or (info.path,))
+    paths = info.files or (info.path,)
+    num_bytes = sum(map(os.path.getsize, paths))
+    size = in_words(num_bytes)
     if not info.num_frames:
-        return f"{in_words(size)}, number of frames unknown"
-    bits = 8 * size / info.num_frames
+        return f"{size}, number of frames unknown"
+    bits = 8 * num_bytes / info.num_frames
     width, height = info.stored_size
     per_pixel = bits / (width * height)
     kilobits = bits * float(info.rate) / 1000
-    return f"{in_words(size)}, {kilobits:.0f} kbit/s, {per_pixel:.3f} bits a pixel"
+    return f"{size}, {kilobits:.0f} kbit/s, {per_pixel:.3f} bits a pixel"
 
 
 def describe_inspection(info: VideoInfo, inspection: Inspection) -> list[str]:
     """Lines about the detail, the fields and the cuts."""
     flagged = "interlaced" if info.interlaced else "progressive"
-    cuts = ", ".join(map(str, inspection.cuts[:CUTS_IN_WORDS]))
+    first_cuts = inspection.cuts[:CUTS_IN_WORDS]
+    cuts = ", ".join(map(str, first_cuts))
     if len(inspection.cuts) > CUTS_IN_WORDS:
         cuts += ", ..."
     where = f" (frames {cuts})" if cuts else ""
@@ -119,7 +124,8 @@ def _detail_in_words(info: VideoInfo, inspection: Inspection) -> str:
 def detail_size(info: VideoInfo, detail: tuple[float, float]) -> tuple[int, int]:
     """(width, height) that would hold the picture's detail."""
     width, height = info.stored_size
-    return round(width * detail[0]), round(height * detail[1])
+    across, down = detail
+    return round(width * across), round(height * down)
 
 
 def predict(options: Options, plan: Plan, engines: Engines) -> Prediction:
@@ -132,9 +138,10 @@ def predict(options: Options, plan: Plan, engines: Engines) -> Prediction:
     model = load(options, engines)
     info = plan.info
     seconds = predict_seconds(model.config, info.width, info.height, model.device)
-    need = estimate(need_of_job(plan), model).whole
-    name = f"{model.device.platform}:{model.device.id}"
-    return Prediction(name, seconds, need, memory.available(model.device))
+    need = estimate(need_of_job(plan), model)
+    device = model.device
+    name = f"{device.platform}:{device.id}"
+    return Prediction(name, seconds, need.whole, memory.available(device))
 
 
 def describe_prediction(plan: Plan, prediction: Prediction) -> list[str]:
@@ -182,7 +189,8 @@ def propose(
             f"the model works best on native detail; {width}x{height} holds all there "
             f"is, in {factor**2:.0%} of the time"
         )
-        proposals.append(Proposal(f"--prescale {factor:g}", reason))
+        option = f"--prescale {factor:g}"
+        proposals.append(Proposal(option, reason))
     available = prediction.available
     if available is not None and prediction.memory > available:
         reason = "whole frames do not fit; this is chosen by itself"
@@ -204,7 +212,8 @@ def prescale_factor(inspection: Inspection) -> float | None:
 def command_line(path: str, proposals: Sequence[Proposal]) -> str:
     """The main command with the proposed options."""
     words = ["python", "-m", "infer", "--video", shlex.quote(path)]
-    return " ".join([*words, *(p.option for p in proposals if p.option)])
+    words += [proposal.option for proposal in proposals if proposal.option]
+    return " ".join(words)
 
 
 def _report(
@@ -214,6 +223,7 @@ def _report(
     proposals: Sequence[Proposal],
 ) -> dict[str, Any]:
     info = plan.info
+    facts = inspection._asdict() | {"blown_up": inspection.is_blown_up}
     return {
         "input": info.path,
         "codec": info.codec,
@@ -223,7 +233,7 @@ def _report(
         "output": plan.output,
         "output_size": list(plan.size),
         "notes": list(plan.notes),
-        "inspection": inspection._asdict() | {"blown_up": inspection.is_blown_up},
+        "inspection": facts,
         "prediction": prediction._asdict(),
         "proposals": [proposal._asdict() for proposal in proposals],
     }

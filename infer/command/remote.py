@@ -62,7 +62,8 @@ class Copy:
     @property
     def video(self) -> Path:
         """The copy."""
-        return self.root / "in" / self.name / os.path.basename(self.below)
+        file = os.path.basename(self.below)
+        return self.root / "in" / self.name / file
 
     @property
     def results(self) -> Path:
@@ -93,9 +94,10 @@ def _run_locked(
     options: Options, run: Run, copies: Sequence[Copy], lock: BucketLock
 ) -> int:
     queue = [copy for copy in copies if not _is_stored(copy, options)]
-    num_skipped = len(copies) - len(queue)
+    num_inputs = len(copies)
+    num_skipped = num_inputs - len(queue)
     if num_skipped:
-        say(f"skipped  {num_skipped} of {len(copies)} inputs: their outputs are stored")
+        say(f"skipped  {num_skipped} of {num_inputs} inputs: their outputs are stored")
     root = _root_of(options)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     _keep_only(root / "out", queue)
@@ -173,7 +175,8 @@ class Errand:
             if self._options.debug:
                 raise
             say(f"{copy.url}: {one_line(error)}")
-            self.reports.append({"input": copy.url, "error": str(error)})
+            record = {"input": copy.url, "error": str(error)}
+            self.reports.append(record)
             self.has_failed = True
             return False
         return True
@@ -184,20 +187,25 @@ class Errand:
             content = json.loads(report.read_text("utf-8"))
         except OSError:
             return
+        # One input makes one report, several make a list of them.
+        entries = content if isinstance(content, list) else [content]
         by_path = {str(copy.video): copy for copy in copies}
         place = str(self._options.output).rstrip("/")
-        for entry in content if isinstance(content, list) else [content]:
+        for entry in entries:
             copy = by_path[entry["input"]]
-            named = {**entry, "input": copy.url}
+            record = {**entry, "input": copy.url}
             if "output" in entry:
                 folder = os.path.dirname(copy.below)
-                output = os.path.join(folder, os.path.basename(entry["output"]))
-                named["output"] = f"{place}/{output}"
-            self.reports.append(named)
+                file = os.path.basename(entry["output"])
+                output = os.path.join(folder, file)
+                record["output"] = f"{place}/{output}"
+            self.reports.append(record)
 
 
 def _digest(*words: str) -> str:
-    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:24]
+    text = " ".join(words)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return digest[:24]
 
 
 def _root_of(options: Options) -> Path:
@@ -219,6 +227,7 @@ def _next_portion(copies: Sequence[Copy], root: Path) -> list[Copy]:
     room = SHARE * shutil.disk_usage(root).free
     portion: list[Copy] = []
     for copy in sorted(copies, key=lambda copy: -copy.size):
+        # One at least: whether it fits is seen when it is fetched.
         if not portion or copy.size <= room:
             portion.append(copy)
             room -= copy.size
@@ -262,9 +271,12 @@ def _open(url: str) -> tuple[Any, str]:
 def _identity(system: Any, path: str) -> str:
     """A text that changes with the file, the same from a list and from a look."""
     info = system.info(path)
-    facts = [info[name] for name in DIGESTS if info.get(name)]
-    facts = facts[:1] or [info[name] for name in TIMES if info.get(name)][:1]
-    return f"{info.get('size')} {facts[0] if facts else ''}"
+    size = info.get("size")
+    # Digests before times, which may change without the content.
+    for name in (*DIGESTS, *TIMES):
+        if info.get(name):
+            return f"{size} {info[name]}"
+    return f"{size} "
 
 
 def _fetch(copy: Copy, options: Options) -> None:
@@ -286,15 +298,18 @@ def _fetch(copy: Copy, options: Options) -> None:
 
 def _store(copy: Copy, options: Options) -> None:
     """Writes finished outputs back, and removes their local copies."""
-    finished = [p for p in copy.results.glob("*") if not p.name.startswith(".")]
+    # A dot begins the names of work folders, and of marks beside them.
+    paths = copy.results.glob("*")
+    finished = [path for path in paths if not path.name.startswith(".")]
     if not finished:
         return
     system, root = _open(str(options.output))
+    place = root.rstrip("/")
+    folder = os.path.dirname(copy.below)
     stored: dict[str, str] = {}
     for path in _files(finished):
-        folder = os.path.dirname(copy.below)
         below = os.path.join(folder, path.relative_to(copy.results))
-        target = f"{root.rstrip('/')}/{below}"
+        target = f"{place}/{below}"
         _put(system, path, target, options)
         stored[target] = _identity(system, target)
         say(f"stored   {system.unstrip_protocol(target)}")
@@ -310,7 +325,9 @@ def _put(system: Any, path: Path, target: str, options: Options) -> None:
             "replace it or another --output"
         )
     system.makedirs(os.path.dirname(target), exist_ok=True)
-    scheme = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
+    # fsspec has one name of a file system, or several.
+    protocol = system.protocol
+    scheme = protocol if isinstance(protocol, str) else protocol[0]
     if scheme in WHOLE:
         system.put_file(str(path), target)
     else:
@@ -323,7 +340,8 @@ def _put(system: Any, path: Path, target: str, options: Options) -> None:
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.is_file())
+            files = [file for file in path.rglob("*") if file.is_file()]
+            yield from sorted(files)
         else:
             yield path
 
@@ -336,6 +354,9 @@ def _is_stored(copy: Copy, options: Options) -> bool:
         return False
     system, _ = _open(str(options.output))
     try:
-        return all(_identity(system, path) == key for path, key in stored.items())
+        for path, identity in stored.items():
+            if _identity(system, path) != identity:
+                return False
     except OSError:
         return False
+    return True

@@ -23,9 +23,11 @@ def check_report(path: str, overwrite: bool, others: Iterable[str]) -> None:
 
     others: the inputs and outputs of the command, which it must not replace.
     """
-    if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
         raise ValueError(f"--report {path}: no such folder")
-    if len(os.fsencode(os.path.basename(path))) > LONGEST_NAME:
+    name = os.path.basename(path)
+    if len(os.fsencode(name)) > LONGEST_NAME:
         raise ValueError(f"--report {path[:60]}...: the name is too long")
     check_not_used(path, others, "--report")
     check_replaceable(path, overwrite, "--report", is_report)
@@ -41,4 +43,6 @@ def write_report(path: str, overwrite: bool, reports: Sequence[dict[str, Any]]) 
 
 
 def _in_words(value: object) -> str:
-    return str(value) if isinstance(value, Fraction) else repr(value)
+    if isinstance(value, Fraction):
+        return str(value)
+    return repr(value)

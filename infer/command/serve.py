@@ -78,7 +78,8 @@ def _serve(
 
     with Numbers(pool, content.listen) as numbers:
         host, port = numbers.address
-        say(f"serve    {len(content.wishes)} streams of {options.file}")
+        num_streams = len(content.wishes)
+        say(f"serve    {num_streams} streams of {options.file}")
         say(f"numbers  http://{host}:{port}/metrics and /healthz")
         watch = Watch(options.file, content)
         while not commands.ends.wait(TICK):
@@ -90,7 +91,9 @@ def _serve(
             if options.once and all(stream.is_over for stream in streams):
                 break
         numbers.is_draining = True
-        failures = [stream for stream in pool.streams().values() if stream.reason]
+        # Asked before the drain, which ends all streams.
+        streams = pool.streams().values()
+        failures = [stream for stream in streams if stream.reason]
         if not pool.drain(DRAIN):
             raise JobError(f"not all streams have ended within {DRAIN:g} s")
     say("drained  all streams have ended")
@@ -148,11 +151,13 @@ class Watch:
         except (OSError, ValueError) as error:
             say(f"warning  {error}: the streams stay as they are")
             return False
-        before = self.content
-        if replace(content, wishes=()) != replace(before, wishes=()):
+        rest = replace(content, wishes=())
+        rest_before = replace(self.content, wishes=())
+        if rest != rest_before:
             say("warning  all but the streams is read at the start alone")
         self.content = content
-        say(f"reload   {len(content.wishes)} streams of {self._path}")
+        num_streams = len(content.wishes)
+        say(f"reload   {num_streams} streams of {self._path}")
         return True
 
     def _look(self) -> tuple[int, int] | None:
@@ -179,7 +184,8 @@ class Commands:
         numbers = [signal.SIGTERM, signal.SIGINT]
         if hasattr(signal, "SIGHUP"):  # not on Windows
             numbers.append(signal.SIGHUP)
-        self._handlers = {n: signal.signal(n, self._hear) for n in numbers}
+        for number in numbers:
+            self._handlers[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -22,13 +22,17 @@ COUNTERS = {
 }
 
 
+Row = tuple[dict[str, str], float]
+"""Labels and a value."""
+
+
 class Family(NamedTuple):
-    """Numbers of one name. rows: (labels, value)."""
+    """Numbers of one name."""
 
     name: str
     kind: str
     help: str
-    rows: list[tuple[dict[str, str], float]]
+    rows: list[Row]
 
 
 class Numbers:
@@ -44,6 +48,7 @@ class Numbers:
             self._server = ThreadingHTTPServer(address, self._handler())
         except OSError as error:
             raise JobError(f"{host}:{port}: cannot listen there ({error})") from None
+        # A request that takes long does not keep the server from ending.
         self._server.daemon_threads = True
         self.address = (host, self._server.server_address[1])
         self._thread = threading.Thread(
@@ -60,25 +65,25 @@ class Numbers:
 
     def health(self) -> dict[str, Any]:
         """Whether streams are served, and how each is."""
-        streams = {
-            name: {"state": facts.state, "reason": facts.reason}
-            for name, facts in self._pool.streams().items()
-        }
+        streams = {}
+        for name, facts in self._pool.streams().items():
+            streams[name] = {"state": facts.state, "reason": facts.reason}
         status = "draining" if self.is_draining else "ok"
         return {"status": status, "streams": streams}
 
     def metrics(self) -> str:
         """All numbers in Prometheus' text format."""
         streams = self._pool.streams()
-        families = [*_of_streams(streams), *_of_devices(self._pool.devices())]
-        return "".join(map(_written, families))
+        devices = self._pool.devices()
+        families = [*_of_streams(streams), *_of_devices(devices)]
+        return "".join(map(_text_of, families))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         numbers = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                path = self.path.partition("?")[0]
+                path, _, _ = self.path.partition("?")
                 if path == "/metrics":
                     self._answer(200, TEXT, numbers.metrics())
                 elif path == "/healthz":
@@ -103,66 +108,72 @@ class Numbers:
 
 
 def _of_streams(streams: dict[str, StreamFacts]) -> Iterator[Family]:
-    states = [
-        ({"stream": name, "state": state}, float(facts.state == state))
-        for name, facts in streams.items()
-        for state in STATES
-    ]
+    states: list[Row] = []
+    reports = []
+    outages: list[Row] = []
+    lost_frames: list[Row] = []
+    for name, facts in streams.items():
+        labels = {"stream": name}
+        for state in STATES:
+            is_current = facts.state == state
+            labels_of_state = {**labels, "state": state}
+            states.append((labels_of_state, float(is_current)))
+        if facts.counters is not None:
+            reports.append((labels, facts.counters))
+        outages.append((labels, float(facts.outages)))
+        lost_frames.append((labels, float(facts.lost)))
     yield Family("sdvsr_stream_state", "gauge", "1 for the state it is in.", states)
-    reports = [
-        (name, facts.counters)
-        for name, facts in streams.items()
-        if facts.counters is not None
-    ]
     for key, words in COUNTERS.items():
-        rows = [({"stream": name}, float(report[key])) for name, report in reports]
+        rows = [(labels, float(report[key])) for labels, report in reports]
         yield Family(f"sdvsr_stream_{key}_total", "counter", words, rows)
-    outages = [
-        ({"stream": name}, float(facts.outages)) for name, facts in streams.items()
-    ]
     words = "Times that it was begun on another device, because its own was gone."
     yield Family("sdvsr_stream_outages_total", "counter", words, outages)
-    lost_frames = [
-        ({"stream": name}, float(facts.lost)) for name, facts in streams.items()
-    ]
     words = "Frames that came meanwhile, and that nobody has seen."
     yield Family("sdvsr_stream_outage_frames_total", "counter", words, lost_frames)
     times = {"model": "From a frame's turn asked to its end.", "latency": "In all."}
     for key, words in times.items():
-        rows = [
-            ({"stream": name, "quantile": str(int(point[1:]) / 100)}, value / 1000)
-            for name, report in reports
-            for point, value in report[f"{key}_ms"].items()
-        ]
+        rows = []
+        for labels, report in reports:
+            for point, milliseconds in report[f"{key}_ms"].items():
+                # such as p50
+                quantile = int(point[1:]) / 100
+                labels_of_point = {**labels, "quantile": str(quantile)}
+                rows.append((labels_of_point, milliseconds / 1000))
         yield Family(f"sdvsr_stream_{key}_seconds", "gauge", words, rows)
 
 
 def _of_devices(devices: list[DeviceFacts]) -> Iterator[Family]:
-    names = [{"device": device.name} if device.name else {} for device in devices]
+    loads: list[Row] = []
+    times: list[Row] = []
+    for device in devices:
+        # The only device of a process has no name.
+        labels = {"device": device.name} if device.name else {}
+        loads.append((labels, device.load))
+        for model, size, seconds in device.pools:
+            labels_of_pool = {**labels, "model": model, "size": size}
+            times.append((labels_of_pool, seconds))
     words = "Share of the device's time that streams were let in for."
-    loads = [(name, device.load) for name, device in zip(names, devices)]
     yield Family("sdvsr_device_load", "gauge", words, loads)
-    rows = [
-        ({**name, "model": model, "size": size}, seconds)
-        for name, device in zip(names, devices)
-        for model, size, seconds in device.pools
-    ]
     words = "Time of a frame, measured when the pool was made."
-    yield Family("sdvsr_pool_frame_seconds", "gauge", words, rows)
+    yield Family("sdvsr_pool_frame_seconds", "gauge", words, times)
 
 
-def _written(family: Family) -> str:
-    lines = [
-        f"# HELP {family.name} {family.help}",
-        f"# TYPE {family.name} {family.kind}",
-        *(f"{family.name}{_braces(labels)} {value:g}" for labels, value in family.rows),
-    ]
+def _text_of(family: Family) -> str:
+    name, kind, words, rows = family
+    lines = [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
+    for labels, value in rows:
+        lines.append(f"{name}{_braces(labels)} {value:g}")
     return "\n".join(lines) + "\n"
 
 
 def _braces(labels: dict[str, str]) -> str:
-    pairs = [f'{name}="{_escaped(value)}"' for name, value in labels.items()]
-    return "{" + ",".join(pairs) + "}" if pairs else ""
+    if not labels:
+        return ""
+    pairs = []
+    for name, text in labels.items():
+        value = _escaped(text)
+        pairs.append(f'{name}="{value}"')
+    return "{" + ",".join(pairs) + "}"
 
 
 def _escaped(value: str) -> str:

@@ -111,12 +111,18 @@ def _streams_of(content: dict[str, Any]) -> StreamsFile:
     )
     check_crew(crew)
     tables = _value(content, "stream", list, [])
-    if not all(isinstance(table, dict) for table in tables):
-        raise ValueError("stream: expected tables, each begun by [[stream]]")
-    wishes = [_wish(table, number, common) for number, table in enumerate(tables, 1)]
-    _require_distinct([wish.name for wish in wishes], "names")
-    _require_distinct([str(wish.options.output) for wish in wishes], "outputs")
-    listen = _address(_value(content, "listen", str, LISTEN))
+    for table in tables:
+        if not isinstance(table, dict):
+            raise ValueError("stream: expected tables, each begun by [[stream]]")
+    wishes = []
+    for number, table in enumerate(tables, 1):
+        wishes.append(_wish(table, number, common))
+    names = [wish.name for wish in wishes]
+    outputs = [str(wish.options.output) for wish in wishes]
+    _require_distinct(names, "names")
+    _require_distinct(outputs, "outputs")
+    address = _value(content, "listen", str, LISTEN)
+    listen = _address(address)
     several = crew if is_shared(crew) else None
     return StreamsFile(tuple(wishes), listen, float(limit), several)
 
@@ -133,16 +139,16 @@ def _wish(table: dict[str, Any], number: int, common: Options) -> Wish:
         value = _value(table, key, kind, None)
         if value is None:
             continue
-        if key in CHOICES and value not in CHOICES[key]:
-            choices = ", ".join(map(str, CHOICES[key]))
-            raise ValueError(f"{name}: {key} = {value!r}, expected one of {choices}")
+        choices = CHOICES.get(key)
+        if choices is not None and value not in choices:
+            words = ", ".join(map(str, choices))
+            raise ValueError(f"{name}: {key} = {value!r}, expected one of {words}")
         values[key] = value
     rate = values.pop("rate", None)
     if rate is not None and not rate > 0:
         raise ValueError(f"{name}: rate = {rate}, expected frames/s, more than 0")
-    options = replace(
-        common, video=(table["source"],), output=table["output"], **values
-    )
+    video = (table["source"],)
+    options = replace(common, video=video, output=table["output"], **values)
     try:
         check(options)
     except ValueError as error:
@@ -166,7 +172,8 @@ def _require_distinct(values: list[str], kind: str) -> None:
 def _value(table: dict[str, Any], key: str, kind: Any, default: Any) -> Any:
     value = table.get(key, default)
     # True is an int to Python.
-    is_right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    is_bool = isinstance(value, bool)
+    is_right = isinstance(value, kind) and (kind is bool or not is_bool)
     if key in table and not is_right:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(one.__name__ for one in kinds)
@@ -176,6 +183,8 @@ def _value(table: dict[str, Any], key: str, kind: Any, default: Any) -> Any:
 
 def _address(text: str) -> tuple[str, int]:
     host, mark, port = text.rpartition(":")
-    if not mark or not host or not port.isdecimal() or int(port) > 65535:
+    is_port = port.isdecimal() and int(port) <= 65535
+    if not (mark and host and is_port):
         raise ValueError(f"listen = {text!r}: expected HOST:PORT, such as {LISTEN}")
+    # An IPv6 address has brackets in front of the port, and none for a socket.
     return host.strip("[]"), int(port)

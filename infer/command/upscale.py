@@ -157,7 +157,8 @@ def _split_task(options: Options, plans: Sequence["Plan"]) -> Task:
 
         run_parts(options, plans, engines, finish)
 
-    return Task(tuple(plan.output for plan in plans), run)
+    outputs = tuple(plan.output for plan in plans)
+    return Task(outputs, run)
 
 
 def _file_task(options: Options, path: str, output: str | None) -> Task:
@@ -167,9 +168,11 @@ def _file_task(options: Options, path: str, output: str | None) -> Task:
     plan = make_plan(options, path, output)
     if is_shared(options):
         require_ray()
-        return Task((plan.output,), functools.partial(_share, options, plan))
+        share = functools.partial(_share, options, plan)
+        return Task((plan.output,), share)
 
     def run(engines: Engines, deliver: Deliver) -> None:
+        # The plan is said before jax is loaded.
         describe_plan(plan)
         from infer.jobs.file_job import run_job
         from infer.jobs.finished import remember

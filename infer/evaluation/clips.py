@@ -57,13 +57,16 @@ def read_clip(path: Path, num_frames: int = 0) -> np.ndarray:
     Returns uint8 [f, h, w, 3]; deeper sources are rounded to 8 bit.
     """
     info = probe(str(path))
-    frames = [frame.rgb for frame in read_frames(info, count=num_frames or None)]
+    source = read_frames(info, count=num_frames or None)
+    frames = [frame.rgb for frame in source]
     if not frames:
         raise ValueError(f"{path}: no frames")
     clip = np.stack(frames)
     if clip.dtype == np.uint8:
         return clip
-    rounded = (clip.astype(np.uint32) * 255 + 32767) // 65535
+    # 32 bits hold 65535 * 255; half of the divisor rounds to the nearest level
+    levels = clip.astype(np.uint32) * 255
+    rounded = (levels + 32767) // 65535
     return rounded.astype(np.uint8)
 
 
@@ -74,12 +77,15 @@ def make_lr(hr: np.ndarray, scale: int, blur: float = 0.0) -> np.ndarray:
       hr: uint8 [f, H, W, 3], sides divisible by `scale`.
       blur: sigma in HR pixels of a Gaussian that is applied before; 0 for none.
     """
+    # frame by frame, so that one program serves clips of every length
     reduced = []
     for frame in hr:
         image = to_float(frame)
         if blur > 0:
-            image = ndimage.gaussian_filter(image, (blur, blur, 0), mode="nearest")
-        reduced.append(to_uint8(_downsample(image[None], scale)))
+            sigmas = (blur, blur, 0)
+            image = ndimage.gaussian_filter(image, sigmas, mode="nearest")
+        lr = _downsample(image[None], scale)
+        reduced.append(to_uint8(lr))
     return np.concatenate(reduced)
 
 
@@ -94,42 +100,52 @@ def with_hr(
     frames = read_clip(path, num_frames)
     if crop is not None:
         frames = _crop_middle(frames, crop, path)
-    height, width = (size // scale * scale for size in frames.shape[1:3])
-    if min(height, width) < MIN_LR_SIDE * scale:
+    full_height, full_width = frames.shape[1:3]
+    height = full_height // scale * scale
+    width = full_width // scale * scale
+    min_side = MIN_LR_SIDE * scale
+    if min(height, width) < min_side:
         raise ValueError(
-            f"{path}: HR of {frames.shape[2]}x{frames.shape[1]}, expected at least "
-            f"{MIN_LR_SIDE * scale} pixels a side"
+            f"{path}: HR of {full_width}x{full_height}, expected at least "
+            f"{min_side} pixels a side"
         )
     hr = frames[:, :height, :width]
-    result = None if sr is None else _read_sr(sr, path, hr, num_frames)
-    return Clip(path.stem, hr, result, make_lr(hr, scale))
+    result = None
+    if sr is not None:
+        result = _read_sr(sr, path, hr, num_frames)
+    lr = make_lr(hr, scale)
+    return Clip(path.stem, hr, result, lr)
 
 
 def without_hr(path: Path, num_frames: int) -> Clip:
     """A real LR clip: its own frames are the input."""
-    return Clip(path.stem, None, None, read_clip(path, num_frames))
+    frames = read_clip(path, num_frames)
+    return Clip(path.stem, hr=None, sr=None, lr=frames)
 
 
 def _crop_middle(frames: np.ndarray, crop: Size, path: Path) -> np.ndarray:
-    height, width = frames.shape[1:3]
-    if crop[0] > height or crop[1] > width:
+    full_height, full_width = frames.shape[1:3]
+    height, width = crop
+    if height > full_height or width > full_width:
         raise ValueError(
-            f"{path}: --crop {crop[1]}x{crop[0]} of an HR of {width}x{height}"
+            f"{path}: --crop {width}x{height} of an HR of {full_width}x{full_height}"
         )
-    top = (height - crop[0]) // 2
-    left = (width - crop[1]) // 2
-    return frames[:, top : top + crop[0], left : left + crop[1]]
+    top = (full_height - height) // 2
+    left = (full_width - width) // 2
+    rows = slice(top, top + height)
+    columns = slice(left, left + width)
+    return frames[:, rows, columns]
 
 
 def _read_sr(sr: Path, path: Path, hr: np.ndarray, num_frames: int) -> np.ndarray:
     result = read_clip(sr, num_frames)
-    if len(result) != len(hr):
+    sr_length, sr_height, sr_width, _ = result.shape
+    length, height, width, _ = hr.shape
+    if sr_length != length:
         raise ValueError(
-            f"{sr}: {len(result)} frames, but {path} has {len(hr)}; give the same clip "
+            f"{sr}: {sr_length} frames, but {path} has {length}; give the same clip "
             "(or --frames)"
         )
-    height, width = hr.shape[1:3]
-    sr_height, sr_width = result.shape[1:3]
     fits_height = height <= sr_height < height + SR_MARGIN
     fits_width = width <= sr_width < width + SR_MARGIN
     if not (fits_height and fits_width):

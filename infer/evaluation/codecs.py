@@ -105,12 +105,16 @@ def encode(frames: np.ndarray, stage: Encode) -> list[Packet]:
             f"LR frames of {width}x{height}: the encoders of --degrade need at least "
             f"{MIN_SIDE} pixels a side"
         )
-    odd = (height % 2, width % 2)
-    padded = np.pad(frames, ((0, 0), (0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
-    context = _open_encoder(stage, padded.shape[2], padded.shape[1])
+    nothing = (0, 0)
+    below = (0, height % 2)
+    right = (0, width % 2)
+    padded = np.pad(frames, (nothing, below, right, nothing), mode="edge")
+    _, even_height, even_width, _ = padded.shape
+    context = _open_encoder(stage, even_width, even_height)
     packets = []
     for number, rgb in enumerate(padded):
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        pixels = np.ascontiguousarray(rgb)
+        frame = VideoFrame.from_ndarray(pixels, format="rgb24")
         frame = frame.reformat(format=context.pix_fmt, interpolation=QUALITY)
         frame.pts = number
         packets += context.encode(frame)
@@ -123,13 +127,17 @@ def decode(
     """Frames uint8 [f, h, w, 3] cropped to `size` (h, w), and bool [f]: I-frames."""
     context: Any = CodecContext.create(CODECS[stage.codec].decoder, "r")
     context.thread_count = 1
-    frames = [frame for packet in packets for frame in context.decode(packet)]
+    frames = []
+    for packet in packets:
+        frames += context.decode(packet)
     frames += context.decode(None)
     height, width = size
-    pictures = [f.to_ndarray(format="rgb24", interpolation=QUALITY) for f in frames]
-    cropped = [picture[:height, :width] for picture in pictures]
+    pictures = []
+    for frame in frames:
+        rgb = frame.to_ndarray(format="rgb24", interpolation=QUALITY)
+        pictures.append(rgb[:height, :width])
     intra = [frame.pict_type == PictureType.I for frame in frames]
-    return np.stack(cropped), np.array(intra)
+    return np.stack(pictures), np.array(intra)
 
 
 def _open_encoder(stage: Encode, width: int, height: int) -> Any:

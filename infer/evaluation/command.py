@@ -162,7 +162,7 @@ def _check(options: Evaluate) -> None:
         raise ValueError(f"--frames {options.frames}: expected 0 (all) or more")
     if options.steps is not None and options.steps < 1:
         raise ValueError(f"--steps {options.steps}: expected at least 1")
-    if options.drift and (options.sr or not options.hr):
+    if options.drift and not _upscales_truth(options):
         raise ValueError(
             "--drift runs the model on ground truth: use it with --hr and without --sr"
         )
@@ -171,15 +171,20 @@ def _check(options: Evaluate) -> None:
     _check_paths(options)
 
 
+def _upscales_truth(options: Evaluate) -> bool:
+    """Does the model run, on an input that is made from ground truth?"""
+    return bool(options.hr) and not options.sr
+
+
 def _check_degraded(options: Evaluate) -> None:
-    if options.degrade and (options.sr or not options.hr):
+    if options.degrade and not _upscales_truth(options):
         raise ValueError(
             "--degrade makes the model's input from ground truth: use it with --hr and "
             "without --sr"
         )
     if len(set(options.degrade)) != len(options.degrade):
         raise ValueError(f"--degrade {' '.join(options.degrade)}: conditions repeat")
-    if options.crop and (options.sr or not options.hr):
+    if options.crop and not _upscales_truth(options):
         raise ValueError("--crop cuts the ground truth: use it with --hr, without --sr")
 
 
@@ -237,7 +242,8 @@ def _crop(options: Evaluate) -> Size | None:
     match = re.fullmatch(r"(\d+)x(\d+)", options.crop)
     if match is None:
         raise ValueError(f"--crop {options.crop}: expected WIDTHxHEIGHT, as 480x384")
-    return int(match[2]), int(match[1])
+    width, height = match.groups()
+    return int(height), int(width)
 
 
 def _models(options: Evaluate) -> dict[str, Model]:
@@ -278,12 +284,15 @@ def _cases(
         rows = _rows(clip.lr, models, upscale, options)
         if clip.sr is not None:
             rows["SR"] = clip.sr
-        yield "", Case(rows, clip.lr, None, np.zeros(len(clip.lr), bool), truth)
+        intra = np.zeros(len(clip.lr), bool)
+        case = Case(rows, clip.lr, None, intra, truth)
+        yield "", case
         return
     for condition in conditions:
         lr, intra = degrade(truth.hr, condition, options.scale)
         rows = _rows(lr, models, upscale, options)
-        yield condition.name, Case(rows, lr, clip.lr, intra, truth)
+        case = Case(rows, lr, clip.lr, intra, truth)
+        yield condition.name, case
 
 
 def _rows(
@@ -302,7 +311,8 @@ def _label(clip: str, condition: str, options: Evaluate) -> str:
         parts.append(clip)
     if len(options.degrade) > 1:
         parts.append(re.sub(r"[^a-z0-9.]+", "_", condition))
-    return "".join(f"_{part}" for part in parts)
+    marked = [f"_{part}" for part in parts]
+    return "".join(marked)
 
 
 def _save_pictures(case: Case, label: str, options: Evaluate) -> None:
@@ -310,13 +320,19 @@ def _save_pictures(case: Case, label: str, options: Evaluate) -> None:
         return
     hr = None if case.truth is None else case.truth.hr
     columns = pictures.columns_of(case.lr, case.rows, hr, options.scale)
-    last = len(case.lr) - 1
+    num_frames = len(case.lr)
+    last = num_frames - 1
+    middle = num_frames // 2
     # the fifth frame has a full history, the last the longest
-    frames = sorted({min(5, last), (last + 1) // 2, last})
+    early = min(5, last)
+    frames = sorted({early, middle, last})
     files = pictures_of(options.compare, label)
-    write_picture(files["strip"], pictures.strip(columns, frames))
-    write_picture(files["time slice"], pictures.time_slice(columns))
-    write_picture(files["sheet"], pictures.sheet(columns, frames[-1:]))
+    strip = pictures.strip(columns, frames)
+    write_picture(files["strip"], strip)
+    time_slice = pictures.time_slice(columns)
+    write_picture(files["time slice"], time_slice)
+    sheet = pictures.sheet(columns, [last])
+    write_picture(files["sheet"], sheet)
 
 
 def _report(
@@ -325,7 +341,8 @@ def _report(
     print_table(results, _protocol(options, judge))
     for clip, rows in ages.items():
         for row, numbers in rows.items():
-            text = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+            facts = [f"{name} {value:.4f}" for name, value in numbers.items()]
+            text = ", ".join(facts)
             line = f"drift of {row} on {clip} (LPIPS): {text}"
             Console().print(printable(line), markup=False, highlight=False)
     extra = {"drift": ages} if ages else {}
@@ -341,26 +358,30 @@ def _write_files(
     extra: dict[str, Any] | None = None,
 ) -> None:
     """Writes the conditions that have a clip already."""
-    begun = {name: clips for name, clips in results.items() if clips}
+    conditions = {name: clips for name, clips in results.items() if clips}
     if options.json:
-        write_json(options.json, begun, _protocol(options, judge), extra or {})
+        protocol = _protocol(options, judge)
+        write_json(options.json, conditions, protocol, extra or {})
     if options.csv:
-        write_csv(options.csv, begun)
+        write_csv(options.csv, conditions)
 
 
 def _protocol(options: Evaluate, judge: Judge) -> dict[str, Any]:
+    offsets = " ".join(map(str, judge.offsets))
+    flow_row = "bicubic" if options.lr else "HR"
+    num_phases = options.scale**2
     protocol: dict[str, Any] = {
         "LR": f"antialiased bicubic 1/{options.scale} of HR, 8 bit",
         "PSNR-Y, SSIM-Y": f"BT.601 luma of 8-bit frames, {options.scale} pixels "
         "cropped at every edge",
         "LPIPS, tLP": f"v0.1, net {judge.net}; LPIPS: mean over crops from (o, o), "
-        f"o = {' '.join(map(str, judge.offsets))}",
+        f"o = {offsets}",
         "DISTS": "on" if "dists" in judge.weights else "left out: no --dists-weights",
-        "tOF, E*warp": f"flow of {'bicubic' if options.lr else 'HR'} by {flow.NAME}, "
-        "occlusions masked for E*warp",
+        "tOF, E*warp": f"flow of {flow_row} by {flow.NAME}, occlusions masked for "
+        "E*warp",
         "LR dB": "PSNR (RGB) of the downscaled 8-bit SR against LR",
         "colour": "largest difference of a mean colour from bicubic's",
-        "phase": f"standard deviation of the {options.scale**2} phase means of the "
+        "phase": f"standard deviation of the {num_phases} phase means of the "
         "difference from bicubic",
         "phase, flat": f"the same, differences cut off at {FLAT_LIMIT:g} levels",
         "seed": options.seed,

@@ -69,7 +69,8 @@ def parse_condition(text: str) -> Condition:
             stages.append(Noise(_within(NOISE_RANGE, value, part)))
         else:
             codec = CODECS[name]
-            stages.append(Encode(name, _within(codec.quality_range, value, part)))
+            quality = _within(codec.quality_range, value, part)
+            stages.append(Encode(name, quality))
     return Condition(text, blur, tuple(stages))
 
 
@@ -101,11 +102,14 @@ def degrade(hr: np.ndarray, condition: Condition, scale: int) -> Dirty:
     length = len(reduced)
     if not condition.stages:
         return Dirty(reduced, np.zeros(length, bool))
-    order = ping_pong(length, LEAD_IN + 1)[:0:-1]
-    frames = np.concatenate([reduced[order], reduced])
+    # Backwards and without frame 0, which follows as the clip's own.
+    order = ping_pong(length, LEAD_IN + 1)
+    lead_in = reduced[order[:0:-1]]
+    frames = np.concatenate([lead_in, reduced])
     intra = np.zeros(len(frames), bool)
     for generation, stage in enumerate(condition.stages):
         if isinstance(stage, Noise):
+            # its place is the seed: noise of two generations differs, runs do not
             frames = add_noise(frames, stage.sigma, seed=generation)
         else:
             frames, intra = recompress(frames, stage)

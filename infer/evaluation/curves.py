@@ -1,5 +1,6 @@
 """Curves of every metric over the frames, drawn by matplotlib where it is installed."""
 
+import math
 from typing import TYPE_CHECKING
 
 from infer.evaluation.measure import METRICS
@@ -34,13 +35,15 @@ def draw_curves(results: Results) -> "Figure":
         for clip, rows in clips.items():
             label = f"{clip} {condition}".strip()
             titles += [(label, rows, name) for name in rows["bicubic"]]
-    num_lines = -(-len(titles) // COLUMNS)
-    size = (PANEL[0] * COLUMNS, PANEL[1] * num_lines)
+    num_lines = math.ceil(len(titles) / COLUMNS)
+    width, height = PANEL
+    size = (width * COLUMNS, height * num_lines)
     figure = Figure(figsize=size, layout="constrained")
     for number, (label, rows, name) in enumerate(titles, 1):
         axes = figure.add_subplot(num_lines, COLUMNS, number)
         _draw_panel(axes, rows, name)
-        axes.set_title(f"{label}: {METRICS[name].heading}", fontsize="small")
+        heading = METRICS[name].heading
+        axes.set_title(f"{label}: {heading}", fontsize="small")
     return figure
 
 

@@ -6,6 +6,8 @@ known age with the same content and the same motion before them; a frozen frame 
 300 times.
 """
 
+import math
+
 import jax
 import numpy as np
 
@@ -23,7 +25,9 @@ _lpips = jax.jit(lpips, static_argnames="net")
 def old_frames(num_frames: int) -> range:
     """Frames 5-15 when they return in the same direction, 85 frames later or more."""
     period = 2 * (num_frames - 1)
-    start = YOUNG.start + period * -(-OLD_AGE // period)
+    # after whole periods content and direction are the same
+    num_periods = math.ceil(OLD_AGE / period)
+    start = YOUNG.start + period * num_periods
     return range(start, start + len(YOUNG))
 
 
@@ -43,21 +47,24 @@ def drift(
 
     Raises ValueError for a shorter clip.
     """
-    if len(lr) <= YOUNG.stop:
+    num_frames = len(lr)
+    least = YOUNG.stop + 1
+    if num_frames < least:
         raise ValueError(
-            f"{len(lr)} frames: the drift report needs at least {YOUNG.stop + 1}"
+            f"{num_frames} frames: the drift report needs at least {least}"
         )
     if upscale is None:
         upscale = Upscalers()
-    old = old_frames(len(lr))
-    order = ping_pong(len(lr), old.stop)
+    old = old_frames(num_frames)
+    order = ping_pong(num_frames, old.stop)
     sr = upscale(lr[order], model)
     report = _compare_ages("moving", hr[order], sr, old, judge)
 
     still = np.zeros(FROZEN_FRAMES, int)
     end = range(FROZEN_FRAMES - len(YOUNG), FROZEN_FRAMES)
     frozen_sr = upscale(lr[still], model)
-    return report | _compare_ages("frozen", hr[still], frozen_sr, end, judge)
+    frozen = _compare_ages("frozen", hr[still], frozen_sr, end, judge)
+    return report | frozen
 
 
 def _compare_ages(
@@ -65,11 +72,16 @@ def _compare_ages(
 ) -> dict[str, float]:
     young_mean = _mean_distance(hr, sr, YOUNG, judge)
     old_mean = _mean_distance(hr, sr, old, judge)
+    change = 100 * (old_mean / young_mean - 1)
     return {
-        f"{name}, frames {YOUNG.start}-{YOUNG.stop - 1}": young_mean,
-        f"{name}, frames {old.start}-{old.stop - 1}": old_mean,
-        f"{name}, change %": 100 * (old_mean / young_mean - 1),
+        f"{name}, frames {_span(YOUNG)}": young_mean,
+        f"{name}, frames {_span(old)}": old_mean,
+        f"{name}, change %": change,
     }
+
+
+def _span(frames: range) -> str:
+    return f"{frames.start}-{frames.stop - 1}"
 
 
 def _mean_distance(
@@ -78,7 +90,9 @@ def _mean_distance(
     weights = judge.weights["lpips"]
     distances = []
     for frame in frames:
-        x = to_float(sr[frame][None])
-        y = to_float(hr[frame][None])
-        distances.append(_lpips(weights, x, y, net=judge.net)[0])
+        current = slice(frame, frame + 1)
+        x = to_float(sr[current])
+        y = to_float(hr[current])
+        distance = _lpips(weights, x, y, net=judge.net)
+        distances.append(distance[0])
     return float(np.mean(distances))

@@ -133,23 +133,25 @@ def measure(case: Case, scale: int, judge: Judge) -> dict[str, PerFrame]:
     # on a GPU float32 convolutions would be rounded to TF32, which moves LPIPS in the
     # third digit
     with jax.default_matmul_precision("highest"):
+        # Two frames of each row at a time: floats take four times a clip's bytes.
         for frame in range(len(case.lr)):
-            pairs = {
-                name: to_float(row[max(frame - 1, 0) : frame + 1])
-                for name, row in images.items()
-            }
+            first = max(frame - 1, 0)
+            pair = slice(first, frame + 1)
+            pairs = {name: to_float(row[pair]) for name, row in images.items()}
             rows = _measure_frame(judge, case, frame, pairs, scale)
             for name, numbers in rows.items():
                 values[name].append(numbers)
-    results = {name: _columns(numbers, judge) for name, numbers in values.items()}
+    results: dict[str, PerFrame] = {}
+    if case.clean_lr is not None:
+        results["input"] = _input_agreement(case.lr, case.clean_lr)
+    for name, numbers in values.items():
+        results[name] = _columns(numbers, judge)
     if "jump" in judge.metrics:
         for name, row in images.items():
             jump = jumps(row, case.intra)
             if not np.isnan(jump).all():
                 results[name]["jump"] = jump
-    if case.clean_lr is None:
-        return results
-    return {"input": _input_agreement(case.lr, case.clean_lr)} | results
+    return results
 
 
 # compiled one by one: each is used for several rows, and LPIPS and flow for several
@@ -169,6 +171,11 @@ _phase = jax.jit(phase_pattern, static_argnums=(2, 3))
 _change = jax.jit(frame_change)
 
 
+def _number(batch: Array) -> float:
+    """The value of a batch of one frame."""
+    return float(batch[0])
+
+
 def _measure_frame(
     judge: Judge, case: Case, frame: int, pairs: dict[str, np.ndarray], scale: int
 ) -> dict[str, Numbers]:
@@ -178,24 +185,29 @@ def _measure_frame(
       pairs: row -> previous and current frame; the current one alone for the first.
     """
     values: dict[str, Numbers] = {name: {} for name in pairs}
-    bicubic = pairs["bicubic"][-1:]
-    for name, pair in pairs.items():
-        sr = pair[-1:]
-        values[name]["phase"] = float(_phase(sr, bicubic, scale)[0])
-        flat = _phase(sr, bicubic, scale, FLAT_LIMIT)
-        values[name]["phase_flat"] = float(flat[0])
-        values[name]["niqe"] = _niqe(judge, case.truth, name, frame, pair[-1])
-    candidates = {name: pair for name, pair in pairs.items() if name != "HR"}
-    for name, pair in candidates.items():
-        values[name] |= _agreement(case, frame, pair[-1:], bicubic, scale)
-    if case.truth is not None:
-        truth = pairs["HR"][-1:]
-        for name, pair in candidates.items():
-            values[name] |= _fidelity(judge, pair[-1:], truth, scale)
-        for name, distance in _lpips_of_rows(judge, candidates, truth).items():
+    frames = {name: pair[-1:] for name, pair in pairs.items()}
+    bicubic = frames["bicubic"]
+    for name, sr in frames.items():
+        phase = _phase(sr, bicubic, scale)
+        phase_flat = _phase(sr, bicubic, scale, FLAT_LIMIT)
+        numbers = values[name]
+        numbers["phase"] = _number(phase)
+        numbers["phase_flat"] = _number(phase_flat)
+        numbers["niqe"] = _niqe(judge, case.truth, name, frame, sr[0])
+    candidates = dict(frames)
+    truth = candidates.pop("HR", None)
+    for name, sr in candidates.items():
+        values[name] |= _agreement(case, frame, sr, bicubic, scale)
+    if truth is not None:
+        for name, sr in candidates.items():
+            values[name] |= _fidelity(judge, sr, truth, scale)
+        distances = _lpips_of_rows(judge, candidates, truth)
+        for name, distance in distances.items():
             values[name]["lpips"] = distance
-    if len(pairs["bicubic"]) == 2:
-        for name, numbers in _steadiness(judge, case.truth, frame, pairs).items():
+    has_previous = len(pairs["bicubic"]) == 2
+    if has_previous:
+        steadiness = _steadiness(judge, case.truth, frame, pairs)
+        for name, numbers in steadiness.items():
             values[name] |= numbers
     return values
 
@@ -203,45 +215,54 @@ def _measure_frame(
 def _agreement(
     case: Case, frame: int, sr: np.ndarray, bicubic: np.ndarray, scale: int
 ) -> Numbers:
-    lr = to_float(case.lr[frame : frame + 1])
+    current = slice(frame, frame + 1)
+    lr = to_float(case.lr[current])
     numbers = {
-        "lr_psnr": float(_lr_psnr(sr, lr, scale)[0]),
-        "colour": float(_colour(sr, bicubic)[0]),
+        "lr_psnr": _number(_lr_psnr(sr, lr, scale)),
+        "colour": _number(_colour(sr, bicubic)),
     }
     if case.clean_lr is not None:
-        clean_lr = to_float(case.clean_lr[frame : frame + 1])
-        numbers["clean_psnr"] = float(_lr_psnr(sr, clean_lr, scale)[0])
+        clean_lr = to_float(case.clean_lr[current])
+        clean_psnr = _lr_psnr(sr, clean_lr, scale)
+        numbers["clean_psnr"] = _number(clean_psnr)
     return numbers
 
 
 def _fidelity(judge: Judge, sr: np.ndarray, hr: np.ndarray, border: int) -> Numbers:
     numbers = {
-        "psnr_y": float(_psnr_y(sr, hr, border)[0]),
-        "ssim_y": float(_ssim_y(sr, hr, border)[0]),
+        "psnr_y": _number(_psnr_y(sr, hr, border)),
+        "ssim_y": _number(_ssim_y(sr, hr, border)),
     }
     if "dists" in judge.weights and "dists" in judge.metrics:
-        numbers["dists"] = float(_dists(judge.weights["dists"], sr, hr)[0])
+        weights = judge.weights["dists"]
+        numbers["dists"] = _number(_dists(weights, sr, hr))
     return numbers
 
 
 def _lpips_of_rows(
-    judge: Judge, pairs: dict[str, np.ndarray], hr: np.ndarray
+    judge: Judge, frames: dict[str, np.ndarray], hr: np.ndarray
 ) -> Numbers:
-    """Row -> LPIPS of the current frame, mean over the offsets of the judge."""
+    """Row -> LPIPS of its frame [1, H, W, 3], mean over the offsets of the judge."""
     if "lpips" not in judge.metrics:
         return {}
-    distances: dict[str, list[float]] = {name: [] for name in pairs}
+    distances: dict[str, list[float]] = {name: [] for name in frames}
+    weights = judge.weights["lpips"]
     last = max(judge.offsets)
-    height, width = hr.shape[1:3]
+    full_height, full_width = hr.shape[1:3]
+    height = full_height - last
+    width = full_width - last
     for offset in judge.offsets:
-        rows = slice(offset, height - last + offset)
-        columns = slice(offset, width - last + offset)
+        rows = slice(offset, offset + height)
+        columns = slice(offset, offset + width)
         hr_features = _lpips_features(judge, hr[:, rows, columns])
-        for name, pair in pairs.items():
-            features = _lpips_features(judge, pair[-1:, rows, columns])
-            distance = _distance(judge.weights["lpips"], features, hr_features)
-            distances[name].append(float(distance[0]))
-    return {name: float(np.mean(values)) for name, values in distances.items()}
+        for name, sr in frames.items():
+            features = _lpips_features(judge, sr[:, rows, columns])
+            distance = _distance(weights, features, hr_features)
+            distances[name].append(_number(distance))
+    means = {}
+    for name, values in distances.items():
+        means[name] = float(np.mean(values))
+    return means
 
 
 def _lpips_features(judge: Judge, image: np.ndarray) -> list[Array]:
@@ -256,8 +277,10 @@ def _steadiness(
     if judge.metrics & {"warping", "tof"}:
         motion = _motion(truth, frame, pairs)
         for name, pair in pairs.items():
-            error = _warping(pair[1:], pair[:1], motion.flow, motion.mask)
-            values[name]["warping"] = float(error[0])
+            previous = pair[:1]
+            current = pair[1:]
+            error = _warping(current, previous, motion.flow, motion.mask)
+            values[name]["warping"] = _number(error)
     if truth is None:
         return values
     for name, pair in pairs.items():
@@ -265,11 +288,12 @@ def _steadiness(
             continue
         if "tof" in judge.metrics:
             flow = _flow(pair[1:], pair[:1])
-            values[name]["tof"] = float(_tof(flow, motion.flow)[0])
+            error = _tof(flow, motion.flow)
+            values[name]["tof"] = _number(error)
         if "tlp" in judge.metrics:
             change = _perceptual_change(judge, pair)
             hr_change = _change_of_truth(judge, truth, frame, pairs["HR"])
-            values[name]["tlp"] = float(tlp(change, hr_change)[0])
+            values[name]["tlp"] = _number(tlp(change, hr_change))
     return values
 
 
@@ -282,8 +306,10 @@ def _motion(truth: Truth | None, frame: int, pairs: dict[str, np.ndarray]) -> Mo
 
 
 def _estimate_motion(pair: np.ndarray) -> Motion:
-    forward = _flow(pair[1:], pair[:1])
-    backward = _flow(pair[:1], pair[1:])
+    previous = pair[:1]
+    current = pair[1:]
+    forward = _flow(current, previous)
+    backward = _flow(previous, current)
     return Motion(forward, _visible(forward, backward))
 
 
@@ -331,8 +357,11 @@ def jumps(row: np.ndarray, intra: np.ndarray) -> np.ndarray:
     inner = np.asarray(intra[1:], bool)
     if inner.all() or not inner.any():
         return ratios
-    pairs = zip(row[1:], row[:-1])
-    changes = [_change(to_float(a[None]), to_float(b[None])) for a, b in pairs]
+    changes = []
+    for number in range(1, len(row)):
+        previous = to_float(row[number - 1 : number])
+        current = to_float(row[number : number + 1])
+        changes.append(_change(current, previous))
     change = np.concatenate(changes)
     elsewhere = change[~inner].mean()
     if elsewhere > 0:
@@ -342,15 +371,20 @@ def jumps(row: np.ndarray, intra: np.ndarray) -> np.ndarray:
 
 def _input_agreement(lr: np.ndarray, clean_lr: np.ndarray) -> PerFrame:
     """PSNR (RGB, dB) of the degraded input against the clean one."""
-    error = np.square(lr.astype(np.float64) - clean_lr).mean((1, 2, 3))
+    difference = lr.astype(np.float64) - clean_lr
+    error = np.square(difference).mean((1, 2, 3))
+    # a frame that came through unharmed has an infinite ratio
     with np.errstate(divide="ignore"):
-        return {"clean_psnr": 10 * np.log10(255**2 / error)}
+        decibels = 10 * np.log10(255**2 / error)
+    return {"clean_psnr": decibels}
 
 
 def _columns(frames: list[Numbers], judge: Judge) -> PerFrame:
     columns = {}
     for name, metric in METRICS.items():
-        column = np.array([numbers.get(name, math.nan) for numbers in frames])
-        if name in judge.metrics and not np.isnan(column).all():
+        per_frame = [numbers.get(name, math.nan) for numbers in frames]
+        column = np.array(per_frame)
+        is_defined = not np.isnan(column).all()
+        if is_defined and name in judge.metrics:
             columns[name] = column * metric.factor
     return columns

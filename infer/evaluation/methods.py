@@ -76,12 +76,11 @@ def load_models(
     for name in names:
         config, params = checkpoint.load(name)
         row = f"{_short(name)}{switches}"
+        # files of one name in two folders keep rows of their own
         if row in models:
             row = f"{name}{switches}"
-        models[row] = (
-            variant(config, num_steps=num_steps, guidance=guidance, tpm=tpm),
-            params,
-        )
+        variation = variant(config, num_steps=num_steps, guidance=guidance, tpm=tpm)
+        models[row] = (variation, params)
         if ablate:
             models |= _ablate(_short(name), config, params)
     return models
@@ -118,7 +117,12 @@ def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
 
     By the kernel inside the model (a = -0.75), 0.1 dB better than the usual a = -0.5.
     """
-    frames = [to_uint8(_upsample(to_float(frame[None]), scale)) for frame in lr]
+    # frame by frame, so that one program serves clips of every length
+    frames = []
+    for frame in lr:
+        image = to_float(frame[None])
+        sr = _upsample(image, scale)
+        frames.append(to_uint8(sr))
     return np.concatenate(frames)
 
 

@@ -27,12 +27,14 @@ def check_outputs(
 
     outputs: the option and the file of each.
     """
+    # a list, because every file is compared with all others
     pairs = list(outputs)
     used = [str(path) for path in inputs]
     for option, path in pairs:
+        target = str(path)
         others = [str(other) for name, other in pairs if name != option]
-        check_not_used(str(path), [*used, *others], option)
-        check_replaceable(str(path), overwrite, option, _is_result)
+        check_not_used(target, used + others, option)
+        check_replaceable(target, overwrite, option, _is_result)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,11 +60,14 @@ def write_figure(path: Path, figure: "Figure") -> None:
 
 
 def _is_result(path: Path) -> bool:
+    suffix = path.suffix.lower()
     kinds = {".png": _is_picture, ".csv": _is_table}
-    return kinds.get(path.suffix.lower(), is_report)(path)
+    is_ours = kinds.get(suffix, is_report)
+    return is_ours(path)
 
 
 def _is_picture(path: Path) -> bool:
+    # Whatever the user has under this name, so opening it must not raise.
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             return PICTURE_MARK.items() <= picture.info.items()
@@ -79,5 +84,8 @@ def _is_table(path: Path) -> bool:
 def pictures_of(compare: Path, label: str) -> dict[str, Path]:
     """The files of one comparison by their content: strip, time slice and sheet."""
     stem = os.path.join(compare.parent, compare.stem + label)
-    ends = {"strip": "", "time slice": "_xt", "sheet": "_sheet"}
-    return {name: Path(f"{stem}{end}.png") for name, end in ends.items()}
+    return {
+        "strip": Path(f"{stem}.png"),
+        "time slice": Path(f"{stem}_xt.png"),
+        "sheet": Path(f"{stem}_sheet.png"),
+    }

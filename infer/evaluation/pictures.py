@@ -40,27 +40,39 @@ def richest_window(frame: np.ndarray, baseline: np.ndarray, side: int = 96) -> W
     reference = frame.astype(np.float32)
     detail = np.square(reference - baseline).sum(-1)
     if not detail.any():
-        steps = np.diff(reference, axis=1, append=reference[:, -1:])
+        last_column = reference[:, -1:]
+        steps = np.diff(reference, axis=1, append=last_column)
         detail = np.square(steps).sum(-1)
     side = min(side, *detail.shape)
     boxes = _box_sums(detail, side)[::WINDOW_STEP, ::WINDOW_STEP]
-    row, column = np.unravel_index(np.argmax(boxes), boxes.shape)
-    return Window(int(column) * WINDOW_STEP, int(row) * WINDOW_STEP, side, side)
+    richest = np.argmax(boxes)
+    row, column = np.unravel_index(richest, boxes.shape)
+    left = int(column) * WINDOW_STEP
+    top = int(row) * WINDOW_STEP
+    return Window(left, top, side, side)
 
 
 def _box_sums(values: np.ndarray, side: int) -> np.ndarray:
     """Sums over all squares of `side` pixels, by their top left corner."""
-    sums = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    rows = sums[side:] - sums[:-side]
-    return rows[:, side:] - rows[:, :-side]
+    table = values.cumsum(0).cumsum(1)
+    # a line of zeros at the top and left, for squares that begin at the edge
+    before = (1, 0)
+    sums = np.pad(table, (before, before))
+    stripes = sums[side:] - sums[:-side]
+    ends = stripes[:, side:]
+    starts = stripes[:, :-side]
+    return ends - starts
 
 
 def columns_of(
     lr: np.ndarray, rows: dict[str, np.ndarray], hr: np.ndarray | None, scale: int
 ) -> Columns:
     """Clips side by side: LR repeated to SR size first, the ground truth last."""
-    columns = {"LR": lr.repeat(scale, 1).repeat(scale, 2), **rows}
-    return columns if hr is None else columns | {"HR": hr}
+    enlarged_lr = lr.repeat(scale, 1).repeat(scale, 2)
+    columns = {"LR": enlarged_lr, **rows}
+    if hr is not None:
+        columns["HR"] = hr
+    return columns
 
 
 def strip(
@@ -70,15 +82,18 @@ def strip(
 
     Pixels are repeated, not interpolated.
     """
-    reference = columns.get("HR", columns["bicubic"])
+    baseline = columns["bicubic"]
+    reference = columns.get("HR", baseline)
     lines = []
     for frame in frames:
-        window = richest_window(reference[frame], columns["bicubic"][frame], side)
+        window = richest_window(reference[frame], baseline[frame], side)
         cells = []
         for name, clip in columns.items():
             part = window.cut(clip[frame])
-            cells.append(_label(_enlarge(part, zoom), name))
-        lines.append(np.concatenate(cells, axis=1))
+            enlarged = _enlarge(part, zoom)
+            cells.append(_label(enlarged, name))
+        line = np.concatenate(cells, axis=1)
+        lines.append(line)
     return Image.fromarray(np.concatenate(lines))
 
 
@@ -87,14 +102,17 @@ def time_slice(columns: Columns, zoom: int = 4, side: int = 240) -> Image.Image:
 
     Steady motion is smooth, flicker is ragged.
     """
-    reference = columns.get("HR", columns["bicubic"])
-    window = richest_window(reference[0], columns["bicubic"][0], side)
+    baseline = columns["bicubic"]
+    reference = columns.get("HR", baseline)
+    window = richest_window(reference[0], baseline[0], side)
     row = window.top + window.height // 2
+    width = slice(window.left, window.left + window.width)
     blocks = []
     for name, clip in columns.items():
-        block = clip[:, row, window.left : window.left + window.width]
-        text = f"{name}: row {row} over {len(clip)} frames"
-        blocks.append(_label(_enlarge(block, zoom), text))
+        num_frames = len(clip)
+        text = f"{name}: row {row} over {num_frames} frames"
+        enlarged = _enlarge(clip[:, row, width], zoom)
+        blocks.append(_label(enlarged, text))
     return Image.fromarray(np.concatenate(blocks))
 
 
@@ -102,11 +120,12 @@ def sheet(columns: Columns, frames: Sequence[int]) -> Image.Image:
     """Whole frames at 1:1, one line per frame: the contact sheet."""
     lines = []
     for frame in frames:
-        cells = [
-            _label(clip[frame], f"{name}, frame {frame}")
-            for name, clip in columns.items()
-        ]
-        lines.append(np.concatenate(cells, axis=1))
+        cells = []
+        for name, clip in columns.items():
+            text = f"{name}, frame {frame}"
+            cells.append(_label(clip[frame], text))
+        line = np.concatenate(cells, axis=1)
+        lines.append(line)
     return Image.fromarray(np.concatenate(lines))
 
 
@@ -117,7 +136,9 @@ def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
 def _label(image: np.ndarray, text: str) -> np.ndarray:
     height, width = image.shape[:2]
     canvas = Image.new("RGB", (width, height + LABEL), PAPER)
-    canvas.paste(Image.fromarray(image), (0, LABEL))
+    picture = Image.fromarray(image)
+    canvas.paste(picture, (0, LABEL))
     font = ImageFont.load_default(11)
-    ImageDraw.Draw(canvas).text((4, 3), text, fill=INK, font=font)
+    pen = ImageDraw.Draw(canvas)
+    pen.text((4, 3), text, fill=INK, font=font)
     return np.asarray(canvas)

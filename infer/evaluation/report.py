@@ -40,8 +40,12 @@ def mean_of(values: PerFrame) -> Means:
 
 def first_of(values: PerFrame) -> Means:
     """Frame 0 alone: it has no history, so it is judged apart."""
-    firsts = {name: float(column[0]) for name, column in values.items()}
-    return {name: first for name, first in firsts.items() if not math.isnan(first)}
+    numbers = {}
+    for name, column in values.items():
+        number = float(column[0])
+        if not math.isnan(number):
+            numbers[name] = number
+    return numbers
 
 
 def mean_of_clips(clips: dict[str, Rows]) -> dict[str, Means]:
@@ -73,8 +77,10 @@ def print_table(results: Results, protocol: dict[str, Any]) -> None:
     table.add_column("clip")
     table.add_column("row")
     for name in columns:
-        arrow = "↑" if METRICS[name].higher_is_better else "↓"
-        table.add_column(f"{METRICS[name].heading} {arrow}", justify="right")
+        metric = METRICS[name]
+        arrow = "↑" if metric.higher_is_better else "↓"
+        heading = f"{metric.heading} {arrow}"
+        table.add_column(heading, justify="right")
     for condition, clips in results.items():
         for clip, rows in clips.items():
             means = {row: mean_of(values) for row, values in rows.items()}
@@ -87,7 +93,8 @@ def print_table(results: Results, protocol: dict[str, Any]) -> None:
             table.add_section()
     console.print(table)
     for name, text in protocol.items():
-        console.print(f"[dim]{name}: {text}", highlight=False)
+        line = f"[dim]{name}: {text}"
+        console.print(line, highlight=False)
 
 
 def _columns_in_use(results: Results) -> list[str]:
@@ -101,8 +108,10 @@ def _columns_in_use(results: Results) -> list[str]:
 def _add_first_frames(table: Table, rows: Rows, columns: list[str]) -> None:
     for row, values in rows.items():
         if row not in BASE and "lpips" in values:
-            cells = _cells(first_of(values), columns)
-            table.add_row("", "", _plain(f"{row}: frame 0"), *cells, style="dim")
+            numbers = first_of(values)
+            cells = _cells(numbers, columns)
+            name = _plain(f"{row}: frame 0")
+            table.add_row("", "", name, *cells, style="dim")
 
 
 def _add_rows(
@@ -110,15 +119,19 @@ def _add_rows(
 ) -> None:
     for index, (row, mean) in enumerate(means.items()):
         left = labels if index == 0 else ("", "")
-        table.add_row(*map(_plain, (*left, row)), *_cells(mean, columns))
+        names = [_plain(name) for name in (*left, row)]
+        cells = _cells(mean, columns)
+        table.add_row(*names, *cells)
     base = means["bicubic"]
     for row, mean in means.items():
-        if row not in BASE:
-            cells = [
-                _difference(name, mean.get(name), base.get(name)) for name in columns
-            ]
-            name = _plain(f"{row} - bicubic")
-            table.add_row("", "", name, *cells, style="cyan")
+        if row in BASE:
+            continue
+        cells = []
+        for name in columns:
+            cell = _difference(name, mean.get(name), base.get(name))
+            cells.append(cell)
+        label = _plain(f"{row} - bicubic")
+        table.add_row("", "", label, *cells, style="cyan")
 
 
 def _plain(name: str) -> Text:
@@ -129,8 +142,11 @@ def _plain(name: str) -> Text:
 def _cells(means: Means, columns: list[str]) -> list[str]:
     cells = []
     for name in columns:
-        decimals = METRICS[name].decimals
-        cells.append(f"{means[name]:.{decimals}f}" if name in means else "-")
+        cell = "-"
+        if name in means:
+            decimals = METRICS[name].decimals
+            cell = f"{means[name]:.{decimals}f}"
+        cells.append(cell)
     return cells
 
 
@@ -140,11 +156,13 @@ def _difference(name: str, value: float | None, base: float | None) -> str:
         return "-"
     if not (math.isfinite(value) and math.isfinite(base)):
         return "-"
-    if METRICS[name].higher_is_better:
-        return f"{value - base:+.{METRICS[name].decimals}f}"
+    metric = METRICS[name]
+    if metric.higher_is_better:
+        return f"{value - base:+.{metric.decimals}f}"
     if base == 0:
         return "-"
-    return f"{100 * (value / base - 1):+.1f}%"
+    percent = 100 * (value / base - 1)
+    return f"{percent:+.1f}%"
 
 
 def write_json(
@@ -166,7 +184,8 @@ def write_json(
         "clips": clips,
         **extra,
     }
-    write_text(path, json.dumps(_finite(document), indent=1) + "\n")
+    text = json.dumps(_finite(document), indent=1)
+    write_text(path, text + "\n")
 
 
 def _describe_clips(clips: dict[str, Rows]) -> dict[str, Any]:
@@ -188,8 +207,10 @@ def _finite(value: Any) -> Any:
         return [_finite(item) for item in value]
     if not isinstance(value, float):
         return value
+    if not math.isfinite(value):
+        return None
     # six digits: more would only be the noise of float32 sums
-    return round(float(value), 6) if math.isfinite(value) else None
+    return round(float(value), 6)
 
 
 def write_csv(path: Path, results: Results) -> None:
@@ -210,7 +231,9 @@ def _csv_cells(values: PerFrame) -> list[list[str]]:
     num_frames = len(next(iter(values.values())))
     absent = np.full(num_frames, math.nan)
     columns = [values.get(name, absent) for name in METRICS]
-    return [
-        ["" if math.isnan(value) else f"{value:.6g}" for value in frame]
-        for frame in zip(*columns)
-    ]
+    frames = zip(*columns)
+    return [[_csv_cell(value) for value in frame] for frame in frames]
+
+
+def _csv_cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"

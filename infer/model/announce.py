@@ -10,14 +10,19 @@ def describe_model(model: Model, memory: Memory, free: int | None) -> None:
 
     free: bytes that are available, None where that is not known.
     """
-    config, device = model.config, model.device
+    config = model.config
+    device = model.device
     place = f"{device.platform}:{device.id} {device.device_kind}"
     effort = f"{config.compute_dtype}, {config.diffusion.num_steps} steps"
     say(f"model    {model.name} ({config.name}), {place}, {effort}")
-    on_device, on_host = in_words(memory.device), in_words(memory.host)
+    on_device = in_words(memory.device)
+    on_host = in_words(memory.host)
+    in_program = in_words(memory.process)
     parts = f"{on_device} on the device, {on_host} on the host"
-    text = f"memory   {parts}, {in_words(memory.process)} for the program (predicted)"
-    say(text if free is None else f"{text}, {in_words(free)} available")
+    text = f"memory   {parts}, {in_program} for the program (predicted)"
+    if free is not None:
+        text += f", {in_words(free)} available"
+    say(text)
     if not memory.fits(device.platform, free):
         say(
             "warning  this may not fit into the memory: try --tile, a smaller --size "

@@ -209,7 +209,8 @@ def _processor() -> str:
         return ""
     # All cores of a machine run the same code.
     first, _, _ = text.partition("\n\n")
-    return "\n".join(line for line in first.splitlines() if line.startswith(CPU_FACTS))
+    lines = [line for line in first.splitlines() if line.startswith(CPU_FACTS)]
+    return "\n".join(lines)
 
 
 def _keep_code(path: Path, ready: Compiled) -> None:
@@ -219,7 +220,8 @@ def _keep_code(path: Path, ready: Compiled) -> None:
     with contextlib.suppress(
         ValueError, NotImplementedError, jax.errors.JaxRuntimeError
     ):
-        _write(path, pickle.dumps(serialize_executable.serialize(ready)))
+        parts = serialize_executable.serialize(ready)
+        _write(path, pickle.dumps(parts))
 
 
 def _load_code(data: bytes) -> Compiled:
@@ -255,7 +257,8 @@ def trace(function: Callable, shapes: tuple) -> bytearray:
     """Returns the traced ``function(*shapes)`` as bytes for `read`."""
     export = exporter()
     checks = [export.DisabledSafetyCheck.custom_call(target) for target in UNCHECKED]
-    exported = export.export(jax.jit(function), disabled_checks=checks)(*shapes)
+    trace_shapes = export.export(jax.jit(function), disabled_checks=checks)
+    exported = trace_shapes(*shapes)
     return exported.serialize()
 
 
@@ -275,10 +278,10 @@ def _path(name: str, facts: tuple, shapes: Any) -> Path | None:
         return None
     if fault(path):
         return None
-    leaves = [
-        f"{jax.tree_util.keystr(place)} {leaf.shape} {leaf.dtype}"
-        for place, leaf in jax.tree_util.tree_leaves_with_path(shapes)
-    ]
+    leaves = []
+    for place, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+        name_of_leaf = jax.tree_util.keystr(place)
+        leaves.append(f"{name_of_leaf} {leaf.shape} {leaf.dtype}")
     identity = repr((facts, leaves, _surroundings()))
     digest = hashlib.sha256(identity.encode()).hexdigest()
     return path / f"{name}-{digest[:32]}.jax"

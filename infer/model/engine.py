@@ -71,11 +71,14 @@ def load_model(
     if precision is not None:
         config = replace(config, compute_dtype=precision)
     if steps is not None:
-        config = replace(config, diffusion=replace(config.diffusion, num_steps=steps))
+        diffusion = replace(config.diffusion, num_steps=steps)
+        config = replace(config, diffusion=diffusion)
     with jax.default_device(target):
         make = functools.partial(_checked_prepare, name, params, config)
-        prepared = compiled("prepare", (config,), make, (params,))(params)
-    return Model(name, config, jax.device_put(prepared, target), target)
+        prepare = compiled("prepare", (config,), make, (params,))
+        prepared = prepare(params)
+    weights = jax.device_put(prepared, target)
+    return Model(name, config, weights, target)
 
 
 def _checked_prepare(
@@ -96,11 +99,13 @@ def find_device(name: str) -> Device:
         jax.config.update("jax_platforms", "cpu")
     try:
         devices = jax.devices() if kind == "auto" else jax.devices(kind)
-        return devices[int(number or 0)]
+        index = int(number or 0)
+        return devices[index]
     except (RuntimeError, IndexError, ValueError):
-        names = [f"{d.platform}:{d.id}" for d in jax.devices()]
+        places = [f"{device.platform}:{device.id}" for device in jax.devices()]
+        choice = ", ".join(places)
         raise ValueError(
-            f"--device {name}: not here; expected one of {', '.join(names)}"
+            f"--device {name}: not here; expected one of {choice}"
         ) from None
 
 
@@ -110,9 +115,11 @@ class Engine:
     def __init__(self, model: Model, shape: Shape) -> None:
         self.model = model
         self.size = shape.size
-        self._height, self._width = shape.height, shape.width
+        self._height = shape.height
+        self._width = shape.width
+        frame_shape = (shape.height, shape.width, 3)
         dtype = jnp.uint16 if shape.is_deep else jnp.uint8
-        self._pixels = jax.ShapeDtypeStruct((shape.height, shape.width, 3), dtype)
+        self._pixels = jax.ShapeDtypeStruct(frame_shape, dtype)
         with jax.default_device(model.device):
             seed = np.uint32(0)
             facts = (model.config, shape.height, shape.width)
@@ -123,6 +130,7 @@ class Engine:
     def _compile(self) -> None:
         arguments = (self.model.params, self.state_shape, self._pixels)
         facts = (self.model.config, self.size)
+        # The old state is given up, so that there is memory for one state only.
         self._run = compiled("step", facts, self._make_step, arguments, donate=(1,))
 
     def _make_start(self) -> Callable[[Array], StreamState]:
@@ -164,11 +172,16 @@ class Engine:
                 f"--restore {degree:g}: the model {config.name} has no restorer; leave "
                 "the option out, or choose a model that was trained with one"
             )
+        seed_of_device = np.uint32(seed % 2**32)
         with jax.default_device(self.model.device):
-            state = self._start(np.uint32(seed % 2**32))
+            state = self._start(seed_of_device)
         # A value of the state, so that one program serves all degrees.
         degrees = np.full(state.restore.shape, degree, np.float32)
-        return state._replace(restore=jax.device_put(degrees, self.model.device))
+        return state._replace(restore=self._put(degrees))
+
+    def _put(self, arrays: Any) -> Any:
+        """Returns the arrays on the model's device."""
+        return jax.device_put(arrays, self.model.device)
 
     def blank(self) -> np.ndarray:
         """Returns a black frame."""
@@ -180,7 +193,7 @@ class Engine:
         """
         state = self.start(seed, degree)
         number = np.full(state.frame_index.shape, index, np.int32)
-        return state._replace(frame_index=jax.device_put(number, self.model.device))
+        return state._replace(frame_index=self._put(number))
 
     @property
     def knows_cuts(self) -> bool:
@@ -191,7 +204,7 @@ class Engine:
         """Returns the state for the next `look`, and the mean validity of the previous
         frame, [1]; ``state`` is used up.
         """
-        frame = jax.device_put(pixels, self.model.device)
+        frame = self._put(pixels)
         return self._see_frame(self.model.params, state, frame)
 
     @functools.cached_property
@@ -203,16 +216,17 @@ class Engine:
 
     def restart(self, state: StreamState) -> StreamState:
         """Returns the state of a stream whose next frame has no past."""
-        all_streams = jax.device_put(np.ones(1, bool), self.model.device)
-        return reset(state, all_streams)
+        every_stream = np.ones(1, bool)
+        return reset(state, self._put(every_stream))
 
     def step(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
         """Returns the next state and the upscaled frame, both still being computed.
 
         pixels: uint8 or uint16 [h, w, 3]. ``state`` is used up.
         """
-        frame = jax.device_put(pixels, self.model.device)
+        frame = self._put(pixels)
         state, out = self._run(self.model.params, state, frame)
+        # The copy begins when the frame is ready, while the next step computes.
         out.copy_to_host_async()
         return state, out
 
@@ -232,7 +246,7 @@ class Engine:
             state = snapshot.from_arrays(self.state_shape, arrays)
         except ValueError as error:
             raise ValueError(f"{error}; use --restart") from None
-        return jax.device_put(state, self.model.device)
+        return self._put(state)
 
     def snapshot(self, state: StreamState) -> StreamState:
         """Returns a copy that outlives the next step."""
@@ -249,5 +263,6 @@ class Engine:
 
     def _queued(self, frames_in: int, frames_out: int) -> int:
         width, height = self.size
-        upscaled = 3 * self._pixels.dtype.itemsize * width * height
-        return size_of(self._pixels) * frames_in + upscaled * frames_out
+        bytes_in = size_of(self._pixels)
+        bytes_out = 3 * self._pixels.dtype.itemsize * width * height
+        return bytes_in * frames_in + bytes_out * frames_out

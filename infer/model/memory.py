@@ -35,19 +35,24 @@ def available(device: Any) -> int | None:
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return min([*_machine(), *_container()], default=None)
+    rooms = [*_machine(), *_container()]
+    return min(rooms, default=None)
 
 
 def resident() -> int:
     """Returns the bytes of this process in memory; 0 where nobody knows."""
-    pages = _read(Path("/proc/self/statm")).split()
+    text = _read(Path("/proc/self/statm"))
+    pages = text.split()
+    # The first number is of address space, the second of pages in memory.
     return int(pages[1]) * PAGE if pages else 0
 
 
 def _machine() -> Iterator[int]:
-    for line in _read(Path("/proc/meminfo")).splitlines():
+    text = _read(Path("/proc/meminfo"))
+    for line in text.splitlines():
         if line.startswith("MemAvailable:"):
-            yield int(line.split()[1]) * 1024
+            kibibytes = line.split()[1]
+            yield int(kibibytes) * 1024
 
 
 def _container() -> Iterator[int]:
@@ -59,10 +64,12 @@ def _container() -> Iterator[int]:
         if int(limit) >= UNLIMITED:
             continue
         statistics = (CONTAINER / used_name).with_name("memory.stat")
-        counts = dict(line.split() for line in _read(statistics).splitlines())
+        lines = _read(statistics).splitlines()
+        counts = dict(line.split() for line in lines)
         # Cached files are counted as used, but are given up when memory is asked for.
         cached = int(counts.get(cache_name, 0))
-        yield max(0, int(limit) - int(used) + cached)
+        room = int(limit) - int(used) + cached
+        yield max(0, room)
 
 
 def _read(path: Path) -> str:

@@ -71,7 +71,8 @@ class Planner:
         variants = [model]
         if _has_volume(need, model):
             variants.append(_on_demand(model))
-        is_plain = need.shape.width * need.shape.height <= PLAIN
+        num_pixels = need.shape.width * need.shape.height
+        is_plain = num_pixels <= PLAIN
         for variant in variants:
             if not is_plain and estimate(need, variant).whole > free:
                 continue
@@ -90,7 +91,9 @@ class Planner:
 
     def _tiled(self, need: Need, model: Model, tile: Tiles) -> Engine:
         engine: TiledEngine = self._engines.tiled(model, need.shape, tile)
-        return engine if engine.num_tiles > 1 else self._whole(need, model)
+        if engine.num_tiles == 1:
+            return self._whole(need, model)
+        return engine
 
     def _largest_tiles(self, need: Need, model: Model, free: int) -> Engine:
         width = need.shape.width
@@ -98,25 +101,33 @@ class Planner:
         guess = estimate(need, model)
         # The next frame's state, LR frame and noise are there beside the networks.
         room = SLACK * free - guess.lasting - 1.2 * guess.state
-        pixels = max(0, round(room * width * height / guess.networks))
-        side = math.isqrt(pixels)
+        # The networks take memory by the pixel.
+        pixels = round(room * width * height / guess.networks)
+        side = math.isqrt(max(0, pixels))
+        # A tile of the frame's size would be the whole frame again.
+        largest = max(width, height) - 1
         while True:
-            side = max(SMALLEST, min(side, max(width, height) - 1))
-            engine = self._tiled(need, model, Tiles(side, side))
-            fits = predicted(engine, need).fits(model.device.platform, free)
+            side = max(SMALLEST, min(side, largest))
+            tile = Tiles(side, side)
+            engine = self._tiled(need, model, tile)
+            prediction = predicted(engine, need)
+            fits = prediction.fits(model.device.platform, free)
             if fits or side == SMALLEST:
                 break
             side = side * 3 // 4
-        self._tell(_why_tiles(need, model, engine, guess.whole, free))
+        reason = _why_tiles(need, model, engine, guess.whole, free)
+        self._tell(reason)
         return engine
 
 
 def _why_tiles(need: Need, model: Model, engine: Engine, whole: int, free: int) -> str:
-    frames = f"{need.shape.width}x{need.shape.height} frames"
-    mib = 2**20
+    shape = need.shape
+    frames = f"{shape.width}x{shape.height} frames"
+    frame_mib = whole // 2**20
+    free_mib = free // 2**20
     text = (
         f"tiles of {engine.layout} that share {OVERLAP} pixels, because {frames} need "
-        f"{whole // mib} MiB at once and {free // mib} MiB are available"
+        f"{frame_mib} MiB at once and {free_mib} MiB are available"
     )
     if model.config.unet.norm == "rms":
         return text
@@ -161,17 +172,19 @@ def estimate(need: Need, model: Model) -> Estimate:
 
     config = model.config
     shape = need.shape
-    state = jax.eval_shape(lambda: init_state(config, 1, shape.height, shape.width))
-    width, height = shape.size
-    pixels_in = need.frames_in * shape.width * shape.height
-    pixels_out = need.frames_out * width * height
+    height = shape.height
+    width = shape.width
+    state = jax.eval_shape(lambda: init_state(config, 1, height, width))
+    out_width, out_height = shape.size
+    pixels_in = need.frames_in * width * height
+    pixels_out = need.frames_out * out_width * out_height
     bytes_per_pixel = 6 if shape.is_deep else 3
     host = bytes_per_pixel * (pixels_in + pixels_out) + need.encoder
     platform = model.device.platform
     lasting = memory.size_of((model.params, state, state))
     if platform == "cpu":
         lasting += host
-    frame = jax.ShapeDtypeStruct((1, shape.height, shape.width, 3), "float32")
+    frame = jax.ShapeDtypeStruct((1, height, width, 3), "float32")
     traced_step = functools.partial(step, config=config)
     traced = peak_bytes(traced_step, model.params, state, frame)
     networks = memory.temporaries(traced, platform)
@@ -197,4 +210,5 @@ def _on_demand(model: Model) -> Model:
     flow = model.config.flow
     assert isinstance(flow, RAFTConfig)
     thrifty = replace(flow, correlation="on_demand")
-    return replace(model, config=replace(model.config, flow=thrifty))
+    config = replace(model.config, flow=thrifty)
+    return replace(model, config=config)

@@ -27,20 +27,23 @@ def upscale_pixels(
     """
     lr = from_pixels(pixels[None])
     state, sr = step(prepared, state, lr, config=config)
-    return state, to_pixels(of_size(sr[0], size), pixels.dtype)
+    frame = of_size(sr[0], size)
+    return state, to_pixels(frame, pixels.dtype)
 
 
 def look_at_pixels(
     prepared: Prepared, state: StreamState, pixels: Array, *, config: ModelConfig
 ) -> tuple[StreamState, Array]:
     """Returns the state for the next look, and the mean validity, [1]."""
-    state, validity = look(prepared, state, from_pixels(pixels[None]), config=config)
+    lr = from_pixels(pixels[None])
+    state, validity = look(prepared, state, lr, config=config)
     return state, validity.mean((1, 2, 3))
 
 
 def of_size(sr: Array, size: tuple[int, int]) -> Array:
     """Returns the float frame [h, w, 3] at ``size`` = (W, H)."""
     width, height = size
-    if sr.shape[:2] == (height, width):
+    shape = (height, width, 3)
+    if sr.shape == shape:
         return sr
-    return jax.image.resize(sr, (height, width, 3), "lanczos3", antialias=True)
+    return jax.image.resize(sr, shape, "lanczos3", antialias=True)

@@ -37,6 +37,8 @@ class Turns:
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
+        # Turns and no batch: a row of a batch has other bits than the frame alone, and
+        # on a CPU a batch was measured to be no faster.
         self._device = ThreadPoolExecutor(1, "device")
         self._pools: dict[Hashable, Pool] = {}
         self._members: list[Member] = []

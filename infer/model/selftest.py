@@ -13,7 +13,11 @@ from sdvsr_jax.weights import load as checkpoint
 MODEL = "nano"
 EXPECTED = Path(str(checkpoint.SHIPPED / "selftest.json"))
 """SHA-256 of the weights file -> the numbers of `measure`."""
-HEIGHT, WIDTH, FRAMES, CELL = 24, 32, 3, 32
+WIDTH = 32
+HEIGHT = 24
+FRAMES = 3
+CELL = 32
+"""Output pixels."""
 TOLERANCE = 2.0
 """Levels of 255: room for the rounding of other devices and versions; the tests show
 that 3 is a fault.
@@ -35,7 +39,8 @@ def pattern(frame: int) -> np.ndarray:
     edge = WIDTH // 2 + 2 * frame
     image[:, edge:] *= 0.5
     image[:6, :6] = (250, 20, 120)
-    return np.rint(image).clip(0, 255).astype(np.uint8)
+    levels = np.rint(image).clip(0, 255)
+    return levels.astype(np.uint8)
 
 
 def measure(device: str) -> np.ndarray:
@@ -44,17 +49,21 @@ def measure(device: str) -> np.ndarray:
     Shape [frame 3, mean and deviation 2, row 3, column 4, channel 3], in levels of 255.
     """
     model = load_model(MODEL, device)
-    shape = Shape(WIDTH, HEIGHT, False, (4 * WIDTH, 4 * HEIGHT))
+    width = 4 * WIDTH
+    height = 4 * HEIGHT
+    shape = Shape(WIDTH, HEIGHT, False, (width, height))
     engine = Engine(model, shape)
     state = engine.start(0)
-    rows = 4 * HEIGHT // CELL
-    columns = 4 * WIDTH // CELL
+    rows = height // CELL
+    columns = width // CELL
     numbers = []
     for frame in range(FRAMES):
         state, pixels = engine.step(state, pattern(frame))
         values = np.asarray(pixels).astype(float)
         cells = values.reshape(rows, CELL, columns, CELL, 3)
-        numbers.append([cells.mean((1, 3)), cells.std((1, 3))])
+        means = cells.mean((1, 3))
+        deviations = cells.std((1, 3))
+        numbers.append([means, deviations])
     return np.array(numbers)
 
 
@@ -63,9 +72,10 @@ def record(device: str) -> None:
 
     To be called once after the weights were replaced.
     """
-    numbers = np.round(measure(device), 2).tolist()
-    content = {checkpoint.shipped()[MODEL]: numbers}
-    EXPECTED.write_text(json.dumps(content) + "\n", "utf-8")
+    numbers = np.round(measure(device), 2)
+    key = checkpoint.shipped()[MODEL]
+    text = json.dumps({key: numbers.tolist()})
+    EXPECTED.write_text(text + "\n", "utf-8")
 
 
 def fault(numbers: np.ndarray) -> str:
@@ -79,7 +89,9 @@ def fault(numbers: np.ndarray) -> str:
             f"no expected numbers for these weights ({key[:12]}...): "
             "python -m infer doctor --record writes them"
         )
-    worst = float(np.abs(numbers - np.array(records[key])).max())
+    expected = np.array(records[key])
+    differences = np.abs(numbers - expected)
+    worst = float(differences.max())
     # False for NaN.
     if worst <= TOLERANCE:
         return ""

@@ -35,11 +35,13 @@ class TiledEngine(Engine):
         self.grid = tiles.make_grid(
             model.config, shape.height, shape.width, sides, overlap
         )
-        pairs = zip(self.grid.origins, self.grid.bounds, strict=True)
-        self._tiles = [
-            (np.array(origin, np.int32), np.array(bounds, np.float32))
-            for origin, bounds in pairs
-        ]
+        places = zip(self.grid.origins, self.grid.bounds, strict=True)
+        self._tiles: list[tuple[np.ndarray, np.ndarray]] = []
+        for corner, edges in places:
+            origin = np.array(corner, np.int32)
+            bounds = np.array(edges, np.float32)
+            self._tiles.append((origin, bounds))
+        # Last, because it compiles, and needs the tiles for that.
         super().__init__(model, shape)
 
     def _compile(self) -> None:
@@ -47,19 +49,25 @@ class TiledEngine(Engine):
         grid = self.grid
         params = self.model.params
         state = self.state_shape
-        tile = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in self._tiles[0]]
+        origin, bounds = self._tiles[0]
+        tile = (
+            jax.ShapeDtypeStruct(origin.shape, origin.dtype),
+            jax.ShapeDtypeStruct(bounds.shape, bounds.dtype),
+        )
         scalar = jax.ShapeDtypeStruct((1,), "float32")
         options = compiler_options()
 
-        begin = jax.jit(functools.partial(_begin, frame=grid.frame, config=config))
+        begin = functools.partial(_begin, frame=grid.frame, config=config)
+        begin = jax.jit(begin)
         see = functools.partial(_see, grid=grid, config=config)
         see = jax.jit(see, compiler_options=options)
         add = functools.partial(tiles.add_tile, grid=grid, config=config)
         add = jax.jit(add, donate_argnums=2, compiler_options=options)
-        shape = (config.scale * self._height, config.scale * self._width)
+        height = config.scale * self._height
+        width = config.scale * self._width
         end = functools.partial(
             _end,
-            shape=shape,
+            shape=(height, width),
             size=self.size,
             dtype=self._pixels.dtype,
             config=config,
@@ -70,8 +78,10 @@ class TiledEngine(Engine):
         self._begin = begin.lower(state, self._pixels).compile()
         self._see: Compiled | None = None
         if config.history.cut_validity:
-            self._see = see.lower(params, state, lr, scalar, *tile).compile()
-        self._add = add.lower(params, state, total, lr, noise, cut, *tile).compile()
+            see = see.lower(params, state, lr, scalar, *tile)
+            self._see = see.compile()
+        add = add.lower(params, state, total, lr, noise, cut, *tile)
+        self._add = add.compile()
         self._end = end.lower(total, lr).compile()
         self._frame_bytes = size_of((lr, noise, total))
 
@@ -88,7 +98,7 @@ class TiledEngine(Engine):
     def step(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
         """Returns the next state and the upscaled frame; ``state`` is used up."""
         params = self.model.params
-        frame = jax.device_put(pixels, self.model.device)
+        frame = self._put(pixels)
         lr, noise, total, cut = self._begin(state, frame)
         if self._see is not None:
             # Goes where the program is, as the tiles do.
@@ -105,16 +115,18 @@ class TiledEngine(Engine):
     def look(self, state: StreamState, pixels: np.ndarray) -> tuple[StreamState, Array]:
         """As `Engine.look`, by the same tiles as `step`."""
         params = self.model.params
-        frame = jax.device_put(pixels, self.model.device)
+        frame = self._put(pixels)
         lr, _, total, _ = self._begin(state, frame)
         validity: Any = np.zeros(1, np.float32)
         for tile in self._tiles:
             total, validity = self._glance(params, state, total, lr, validity, *tile)
-        return tiles.finish_frame(total, lr, config=self.model.config), validity
+        state = tiles.finish_frame(total, lr, config=self.model.config)
+        return state, validity
 
     @functools.cached_property
     def _glance(self) -> Any:
-        glance = functools.partial(_glance, grid=self.grid, config=self.model.config)
+        config = self.model.config
+        glance = functools.partial(_glance, grid=self.grid, config=config)
         return jax.jit(glance, compiler_options=compiler_options())
 
     def _computing(self) -> int:
@@ -123,8 +135,11 @@ class TiledEngine(Engine):
         if self._see is not None:
             programs.append(self._see)
         platform = self.model.device.platform
-        analyses: list[Any] = [program.memory_analysis() for program in programs]
-        most = max(temporaries(a.temp_size_in_bytes, platform) for a in analyses)
+        demands = []
+        for program in programs:
+            analysis: Any = program.memory_analysis()
+            demands.append(temporaries(analysis.temp_size_in_bytes, platform))
+        most = max(demands)
         width, height = self.size
         pixels = 3 * width * height * self._pixels.dtype.itemsize
         lasting = size_of((self.model.params, self.state_shape))
@@ -137,7 +152,9 @@ def _begin(
     """Returns the padded frame, its noise, an empty next state, and no cut."""
     lr = pad_edges(from_pixels(pixels[None]), *frame)
     noise = frame_noise(state, frame, config)
-    return lr, noise, tiles.empty_state(state), jnp.zeros(1, bool)
+    total = tiles.empty_state(state)
+    no_cut = jnp.zeros(1, bool)
+    return lr, noise, total, no_cut
 
 
 def _see(
@@ -194,4 +211,5 @@ def _end(
     height, width = shape
     sr = total.prev_sr[0, :height, :width]
     pixels = to_pixels(of_size(sr, size), dtype)
-    return tiles.finish_frame(total, lr, config=config), pixels
+    state = tiles.finish_frame(total, lr, config=config)
+    return state, pixels

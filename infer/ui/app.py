@@ -78,7 +78,8 @@ def _add_server_routes(app: FastAPI, server: Server) -> None:
     @app.get("/healthz", tags=["server"], operation_id="health")
     async def get_health() -> Health:
         """Whether the server works, and whether there is room for uploads."""
-        free, counts = free_space(server.folder), server.count()
+        free = free_space(server.folder)
+        counts = server.count()
         full = free < settings.spare_space * GIB
         return Health(
             status="full" if full else "ok",
@@ -111,9 +112,12 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def refuse_form(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:])
+        # without "body" or "query" in front
+        parts = first["loc"][1:]
+        place = ".".join(map(str, parts))
         message = first["msg"]
-        return _problem(422, f"{place}: {message}." if place else f"{message}.")
+        sentence = f"{place}: {message}." if place else f"{message}."
+        return _problem(422, sentence)
 
     @app.exception_handler(HTTPException)
     async def refuse_http(request: Request, error: HTTPException) -> JSONResponse:
@@ -140,4 +144,5 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _problem(status: int, sentence: str) -> JSONResponse:
-    return JSONResponse(Problem(error=sentence).model_dump(), status)
+    problem = Problem(error=sentence)
+    return JSONResponse(problem.model_dump(), status)

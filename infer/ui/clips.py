@@ -63,7 +63,8 @@ def orientation(matrix: tuple[int, ...] | None) -> tuple[int, bool]:
     across = -a if mirrored else a
     down = -b if mirrored else b
     degrees = math.degrees(math.atan2(down, across))
-    return round(degrees / 90) * 90 % 360, mirrored
+    quarters = round(degrees / 90) % 4
+    return quarters * 90, mirrored
 
 
 class Reader:
@@ -116,7 +117,8 @@ class Reader:
             self._forget()
 
     def _decode(self, number: int) -> VideoFrame:
-        if not self._next <= number < self._next + NEAR or self._container is None:
+        is_near = self._next <= number < self._next + NEAR
+        if not is_near or self._container is None:
             self._go_to(number)
         wish = self._times[number]
         for frame in self._frames:
@@ -130,7 +132,8 @@ class Reader:
     def _go_to(self, number: int) -> None:
         self._forget()
         self._container = open_input(self.info.path)
-        place = bisect.bisect_right(self._keys, self._times[number]) - 1
+        time = self._times[number]
+        place = bisect.bisect_right(self._keys, time) - 1
         if place > 0:
             stream = self._container.streams[self.info.stream]
             # Raw streams cannot seek: they are decoded from the beginning.
@@ -150,7 +153,8 @@ def _list_times(path: str, stream: int) -> tuple[list[int], list[int]]:
     """Returns the timestamps of all frames and of the key frames, in order of display;
     nothing is decoded.
     """
-    times, keys = [], []
+    times: list[int] = []
+    keys: list[int] = []
     with open_input(path) as container:
         for packet in container.demux(container.streams[stream]):
             # edit lists hide frames that are only there to be referred to
@@ -159,6 +163,7 @@ def _list_times(path: str, stream: int) -> tuple[list[int], list[int]]:
             times.append(packet.pts)
             if packet.is_keyframe:
                 keys.append(packet.pts)
+    # Packets come in the order in which they are decoded.
     return sorted(set(times)), sorted(set(keys))
 
 

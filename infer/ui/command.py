@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> int:
         raise JobError(f"the page needs {error.name}: {hint}") from None
     token = settings.secret()
     listener = _listen(settings)
-    link = link_to(settings, listener.getsockname()[1], token)
+    port = listener.getsockname()[1]
+    link = link_to(settings, port, token)
     app = build_app(settings, token)
     config = uvicorn.Config(
         app,
@@ -67,4 +68,5 @@ def link_to(settings: Settings, port: int, token: str) -> str:
     name = settings.public[0] if settings.public else host
     address = f"[{name}]" if ":" in name else name
     query = f"?token={token}" if token else ""
-    return f"http://{address}:{port}{settings.prefix.rstrip('/')}/{query}"
+    prefix = settings.prefix.rstrip("/")
+    return f"http://{address}:{port}{prefix}/{query}"

@@ -25,9 +25,10 @@ def size_of_folder(folder: Path) -> int:
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
+            path = os.path.join(place, name)
             # A job may remove its temporary files while they are counted.
             try:
-                total += os.lstat(os.path.join(place, name)).st_size
+                total += os.lstat(path).st_size
             except FileNotFoundError:
                 continue
     return total
@@ -43,13 +44,18 @@ def harmless_name(name: str) -> str:
 
     Letters and digits of every script, dot, dash and underscore stay.
     """
+    # a browser on Windows may send the other slash
     last = re.split(r"[/\\]", name)[-1]
-    stem = unicodedata.normalize("NFC", os.path.splitext(last)[0])
-    plain = re.sub(r"[^\w.-]+", "_", stem)
+    stem, _ = os.path.splitext(last)
+    # An accent of its own, as macOS writes it, is no letter to the expression below.
+    composed = unicodedata.normalize("NFC", stem)
+    plain = re.sub(r"[^\w.-]+", "_", composed)
     return plain.strip("._-")[:NAME_LENGTH] or "video"
 
 
 def harmless_suffix(name: str) -> str:
     """Returns the suffix of a file name, such as .mp4, or nothing if it is strange."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
+    _, ending = os.path.splitext(name)
+    suffix = ending.lower()
+    is_plain = re.fullmatch(r"\.[a-z0-9]{1,8}", suffix)
+    return suffix if is_plain else ""

@@ -38,6 +38,7 @@ def main() -> None:
 
 def page() -> Iterator[str]:
     """Yields the lines of the page."""
+    # a server makes folders for its data
     with tempfile.TemporaryDirectory() as folder:
         app = build_app(Settings(folder=folder))
         document = app.openapi()
@@ -45,8 +46,9 @@ def page() -> Iterator[str]:
     group = ""
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if operation["tags"][0] != group:
-                group = operation["tags"][0]
+            tag = operation["tags"][0]
+            if tag != group:
+                group = tag
                 yield f"## {group}\n"
             yield from _operation(method, path, operation)
     yield LIVE
@@ -63,14 +65,18 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     yield f"### `{method.upper()} {path}`\n"
     yield f"{operation['description']}\n"
     for parameter in operation.get("parameters", []):
-        words = parameter["schema"].get("description", "")
-        kind = _kind(parameter["schema"])
+        schema = parameter["schema"]
+        words = schema.get("description", "")
+        name = parameter["name"]
         place = parameter["in"]
-        yield f"- `{parameter['name']}` ({place}, {kind}){': ' if words else ''}{words}"
+        kind = _kind(schema)
+        line = f"- `{name}` ({place}, {kind})"
+        yield f"{line}: {words}" if words else line
     body = operation.get("requestBody")
     if body:
         for media, content in body["content"].items():
-            yield f"- body: {_kind(content['schema'])}, `{media}`"
+            kind = _kind(content["schema"])
+            yield f"- body: {kind}, `{media}`"
     for status, answer in operation["responses"].items():
         if status.startswith("2"):
             yield f"- {status}: {_answer(answer)}"
@@ -81,7 +87,8 @@ def _answer(answer: dict[str, Any]) -> str:
     kinds = []
     for media, content in answer.get("content", {}).items():
         schema = content.get("schema")
-        kinds.append(_kind(schema) if schema else f"`{media}`")
+        kind = _kind(schema) if schema else f"`{media}`"
+        kinds.append(kind)
     return " or ".join(kinds) or answer["description"]
 
 
@@ -91,7 +98,9 @@ def _type(name: str, schema: dict[str, Any]) -> Iterator[str]:
         yield f"{schema['description']}\n"
     for field, rule in schema["properties"].items():
         words = rule.get("description", "")
-        yield f"- `{field}`: {_kind(rule)}{'. ' if words else ''}{words}"
+        kind = _kind(rule)
+        line = f"- `{field}`: {kind}"
+        yield f"{line}. {words}" if words else line
     yield ""
 
 
@@ -99,22 +108,29 @@ def _kind(schema: dict[str, Any]) -> str:
     """Returns a type in words."""
     if "$ref" in schema:
         name = schema["$ref"].split("/")[-1]
-        return f"[{name}](#{name.lower()})"
+        anchor = name.lower()
+        return f"[{name}](#{anchor})"
     if "anyOf" in schema:
-        return " or ".join(_kind(part) for part in schema["anyOf"])
+        kinds = [_kind(part) for part in schema["anyOf"]]
+        return " or ".join(kinds)
     if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
+        values = [f"`{value}`" for value in schema["enum"]]
+        return ", ".join(values)
     if "const" in schema:
-        return f"`{schema['const']}`"
+        value = schema["const"]
+        return f"`{value}`"
     if schema.get("type") == "array":
-        return f"list of {_kind(schema['items'])}"
+        kind = _kind(schema["items"])
+        return f"list of {kind}"
     return schema.get("type") or schema.get("format") or "anything"
 
 
 def _live_text() -> str:
     from infer.ui import live
 
-    return (live.__doc__ or "").split("\n\n", 1)[1].strip()
+    text = live.__doc__ or ""
+    _, body = text.split("\n\n", 1)
+    return body.strip()
 
 
 if __name__ == "__main__":

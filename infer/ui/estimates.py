@@ -2,9 +2,10 @@
 from the prediction of `sdvsr plan`.
 """
 
+import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,9 +46,9 @@ def estimate(server: Server, entry: str, plan: "Plan", words: list[str]) -> Esti
     """
     records = server.queue.records()
     estimate = _facts(plan)
-    _add_measured(estimate, _speeds(records, words), plan)
-    jobs = [record.job for record in records if record.job.kind == "preview"]
-    if any(job.input == entry and job.state not in ENDED for job in jobs):
+    speeds = _speeds(records, words)
+    _add_measured(estimate, speeds, plan)
+    if _has_open_preview(records, entry):
         return estimate
     if estimate.memory is None and server.predictor is not None:
         _add_predicted(estimate, server.predictor, words, plan)
@@ -58,13 +59,26 @@ def estimate(server: Server, entry: str, plan: "Plan", words: list[str]) -> Esti
     ):
         preview = _preview_of(records, entry, plan.size)
         estimate.bytes_basis = "preview" if preview else "enlarged source"
-        key = (preview.job.id if preview else entry, *words, plan.output)
-        size = server.later.get(
-            key, lambda: run_in_threadpool(_file_size, server, preview, plan)
-        )
+        basis = preview.job.id if preview else entry
+        key = (basis, *words, plan.output)
+
+        def measure() -> Awaitable[int | None]:
+            return run_in_threadpool(_file_size, server, preview, plan)
+
+        size = server.later.get(key, measure)
         estimate.bytes = size.value
         estimate.is_pending |= size.is_pending
     return estimate
+
+
+def _has_open_preview(records: Sequence[JobRecord], entry: str) -> bool:
+    """Is there a preview of this video that has not come to its end?"""
+    for record in records:
+        job = record.job
+        is_preview = job.kind == "preview" and job.input == entry
+        if is_preview and job.state not in ENDED:
+            return True
+    return False
 
 
 def _facts(plan: "Plan") -> Estimate:
@@ -79,30 +93,32 @@ def _facts(plan: "Plan") -> Estimate:
     )
 
 
-def _add_measured(found: Estimate, speeds: list[Speed], plan: "Plan") -> None:
+def _add_measured(forecast: Estimate, speeds: list[Speed], plan: "Plan") -> None:
     """Fill in time and memory as in the run whose frames are closest in size."""
     pixels = plan.info.width * plan.info.height
     speed = _nearest(speeds, pixels)
     if speed is None:
         return
-    found.basis = "same size" if speed.pixels == pixels else "another size"
-    found.memory = round(speed.memory * pixels)
-    if found.frames is not None:
-        found.seconds = round(speed.seconds * pixels * found.frames, 1)
+    forecast.basis = "same size" if speed.pixels == pixels else "another size"
+    forecast.memory = round(speed.memory * pixels)
+    if forecast.frames is not None:
+        seconds = speed.seconds * pixels * forecast.frames
+        forecast.seconds = round(seconds, 1)
 
 
 def _add_predicted(
-    found: Estimate, predictor: Predictor, words: list[str], plan: "Plan"
+    forecast: Estimate, predictor: Predictor, words: list[str], plan: "Plan"
 ) -> None:
     """Fill in time and memory as `sdvsr plan` predicts them."""
     command = ["--video", plan.info.path, *words]
-    prediction, found.is_pending = predictor.predict(command, plan.output)
+    prediction, forecast.is_pending = predictor.predict(command, plan.output)
     if not prediction:
         return
-    found.basis = "predicted"
-    found.memory = prediction["memory"]
-    if found.frames is not None:
-        found.seconds = round(prediction["seconds_per_frame"] * found.frames, 1)
+    forecast.basis = "predicted"
+    forecast.memory = prediction["memory"]
+    if forecast.frames is not None:
+        seconds = prediction["seconds_per_frame"] * forecast.frames
+        forecast.seconds = round(seconds, 1)
 
 
 def _speeds(records: Sequence[JobRecord], words: list[str]) -> list[Speed]:
@@ -110,14 +126,16 @@ def _speeds(records: Sequence[JobRecord], words: list[str]) -> list[Speed]:
     speeds = []
     for record in records:
         job = record.job
-        if not job.report or _decisive(job.words) != _decisive(words):
-            continue
         report = job.report
-        pixels = _product(report.get("model_input_size") or report.get("input_size"))
+        if not report or _decisive(job.words) != _decisive(words):
+            continue
+        size = report.get("model_input_size") or report.get("input_size")
+        pixels = _product(size)
         seconds = _seconds_per_frame(report)
         if not pixels or seconds is None:
             continue
-        memory = sum(report.get("predicted_memory", {}).values())
+        parts = report.get("predicted_memory", {})
+        memory = sum(parts.values())
         speeds.append(Speed(seconds / pixels, memory / pixels, pixels))
     return speeds
 
@@ -128,18 +146,26 @@ def _seconds_per_frame(report: dict[str, Any]) -> float | None:
     seconds = report.get("seconds")
     if fresh < 3 or not seconds:
         return None
-    return (seconds - (report.get("first_frame_seconds") or 0)) / (fresh - 1)
+    first = report.get("first_frame_seconds") or 0
+    return (seconds - first) / (fresh - 1)
 
 
 def _nearest(speeds: list[Speed], pixels: int) -> Speed | None:
     """Returns the latest of the runs whose frames are closest in size."""
     if not speeds:
         return None
-    return min(reversed(speeds), key=lambda speed: abs(speed.pixels - pixels))
+    # Of equally close ones `min` takes the first.
+    latest_first = reversed(speeds)
+    return min(latest_first, key=lambda speed: abs(speed.pixels - pixels))
 
 
 def _decisive(words: list[str]) -> list[str]:
-    return [word for word in words if word.lstrip("-").split("=")[0] in SPEED]
+    decisive = []
+    for word in words:
+        option, _, _ = word.lstrip("-").partition("=")
+        if option in SPEED:
+            decisive.append(word)
+    return decisive
 
 
 def _product(size: Any) -> int:
@@ -152,9 +178,10 @@ def _preview_of(
     """Returns the latest preview of this video at this size."""
     for record in reversed(records):
         job = record.job
-        is_preview = job.kind == "preview" and job.state == "done"
-        reported = (job.report or {}).get("output_size")
-        if is_preview and job.input == entry and reported == list(size):
+        is_ready = job.kind == "preview" and job.state == "done"
+        report = job.report or {}
+        has_size = report.get("output_size") == list(size)
+        if is_ready and has_size and job.input == entry:
             return record
     return None
 
@@ -164,7 +191,9 @@ def _file_size(server: Server, preview: JobRecord | None, plan: "Plan") -> int |
     job's own encoder and settings; None if there are too few.
     """
     width, height = plan.size
-    most = int(min(SAMPLE, max(2, SAMPLED_PIXELS // (width * height))))
+    affordable = SAMPLED_PIXELS // (width * height)
+    # A key frame and another one are needed, however large they are.
+    most = int(min(SAMPLE, max(2, affordable)))
     if preview is not None:
         paths = sorted(Path(preview.output).glob("*.png"))
         frames = [_load(path) for path in paths[:most]]
@@ -180,8 +209,11 @@ def _enlarged_source(server: Server, plan: "Plan", most: int) -> list[np.ndarray
     path = plan.info.path
     count = min(most, plan.expected_frames or 0)
     numbers = range(plan.start, plan.start + count)
-    pictures = (server.library.rgb(path, file_state(path), n) for n in numbers)
-    return [bicubic(rgb, plan.size) for rgb in pictures]
+    frames = []
+    for number in numbers:
+        rgb = server.library.rgb(path, file_state(path), number)
+        frames.append(bicubic(rgb, plan.size))
+    return frames
 
 
 def _extrapolate(frames: list[np.ndarray], plan: "Plan") -> int:
@@ -193,13 +225,14 @@ def _extrapolate(frames: list[np.ndarray], plan: "Plan") -> int:
         path = os.path.join(folder, "sample.mkv")
         writer = SegmentWriter(path, plan.spec, plan.group)
         # encoders give frames that are shown longer more bytes
-        ticks = max(1, round(1 / (plan.info.rate * plan.spec.time_base)))
+        frames_per_tick = plan.info.rate * plan.spec.time_base
+        ticks = max(1, round(1 / frames_per_tick))
         for number, frame in enumerate(frames):
             writer.write(frame, number * ticks, ticks)
         writer.close()
         keys, others = _packet_sizes(path)
     total = plan.expected_frames or 0
-    groups = -(-total // plan.group)
+    groups = math.ceil(total / plan.group)
     key = sum(keys) / max(len(keys), 1)
     other = sum(others) / len(others) if others else key
     return round(groups * key + (total - groups) * other)
@@ -207,11 +240,14 @@ def _extrapolate(frames: list[np.ndarray], plan: "Plan") -> int:
 
 def _packet_sizes(path: str) -> tuple[list[int], list[int]]:
     """Returns the bytes of key frames and of all other frames."""
-    keys, others = [], []
+    keys: list[int] = []
+    others: list[int] = []
     with av.open(path) as container:
         for packet in container.demux(video=0):
+            # the last one is empty and only flushes the decoder
             if packet.size:
-                (keys if packet.is_keyframe else others).append(packet.size)
+                sizes = keys if packet.is_keyframe else others
+                sizes.append(packet.size)
     return keys, others
 
 

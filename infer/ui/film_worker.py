@@ -35,7 +35,8 @@ def main(source: str, target: str) -> int:
     """Write the film, complete or not at all; returns the exit status."""
     try:
         with atomic_write(target) as part:
-            write_film(probe(source), str(part), f"{target}.count")
+            info = probe(source)
+            write_film(info, str(part), f"{target}.count")
     except (JobError, ValueError, OSError, av.FFmpegError) as error:
         print(f"no film: {error}", file=sys.stderr)
         return 1
@@ -46,16 +47,21 @@ def write_film(info: VideoInfo, path: str, count: str) -> None:
     """Encode all frames of a video; ``count`` is a file that tells how many."""
     clip = describe(info)
     width, height = film_size(clip)
+    # H.264 of 8 bit and 4:2:0 is played by every browser.
     converter = FromRGB(width, height, False, "yuv420p", BT709, False)
     with av.open(path, "w", format="mp4") as container:
         stream = container.add_stream("libx264", info.rate, options=ENCODER)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = info.time_base
+        stream.width = width
+        stream.height = height
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = info.time_base
+        stream.codec_context.time_base = info.time_base
         stream.codec_context.colorspace = BT709
-        for number, (rgb, pts) in enumerate(_pictures(info, clip)):
-            frame = converter.convert(rgb, pts, Fraction(info.time_base))
+        time_base = Fraction(info.time_base)
+        for number, (rgb, pts) in enumerate(_pictures(info, clip), 1):
+            frame = converter.convert(rgb, pts, time_base)
             container.mux(stream.encode(frame))
-            _tell(count, number + 1)
+            _tell(count, number)
         container.mux(stream.encode(None))
 
 
@@ -67,7 +73,12 @@ def film_size(clip: Clip) -> tuple[int, int]:
     if clip.rotation % 180:
         width, height = height, width
     share = min(1.0, LONGEST_SIDE / max(width, height))
-    return max(2, round(width * share / 2) * 2), max(2, round(height * share / 2) * 2)
+    return _even(width * share), _even(height * share)
+
+
+def _even(side: float) -> int:
+    """Returns a side that 4:2:0 can have, which halves it for its colours."""
+    return max(2, round(side / 2) * 2)
 
 
 def _pictures(info: VideoInfo, clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
@@ -75,12 +86,14 @@ def _pictures(info: VideoInfo, clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
     size = film_size(clip)
     origin: int | None = None
     for frame in read_frames(info):
-        origin = frame.pts if origin is None else origin
+        if origin is None:
+            origin = frame.pts
         rgb = tone_map(frame.rgb, clip.hdr) if clip.hdr else to_8_bit(frame.rgb)
         upright = turn(rgb, clip.rotation, clip.mirrored)
         if upright.shape[1::-1] != size:
             picture = Image.fromarray(upright)
-            upright = np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+            resized = picture.resize(size, Image.Resampling.BICUBIC)
+            upright = np.asarray(resized)
         yield np.ascontiguousarray(upright), frame.pts - origin
 
 
@@ -90,7 +103,9 @@ def turn(rgb: np.ndarray, rotation: int, mirrored: bool) -> np.ndarray:
     """
     if mirrored:
         rgb = rgb[:, ::-1]
-    return np.rot90(rgb, -(rotation // 90))
+    quarters = rotation // 90
+    # numpy turns against the clock
+    return np.rot90(rgb, -quarters)
 
 
 def _tell(path: str, number: int) -> None:

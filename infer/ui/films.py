@@ -34,8 +34,9 @@ class Films:
         """Returns where the film of a file is, once it is made; state: size and time of
         the file's last change.
         """
-        key = hashlib.sha256(repr((source, state)).encode()).hexdigest()[:24]
-        return self._folder / f"{key}.mp4"
+        facts = repr((source, state))
+        digest = hashlib.sha256(facts.encode()).hexdigest()
+        return self._folder / f"{digest[:24]}.mp4"
 
     def want(self, source: str, state: tuple[int, int], frames: int | None) -> Film:
         """Returns how far the film of a file is; begins it, as soon as no other one is
@@ -44,7 +45,7 @@ class Films:
         path = self.path_of(source, state)
         if path.exists():
             return Film(state="ready", share=1.0)
-        self._look(path)
+        self._look()
         if path in self._failed:
             return Film(state="failed", share=None)
         if self._work is None:
@@ -56,8 +57,9 @@ class Films:
     def end(self) -> None:
         """End the work."""
         if self._work is not None:
-            self._work[1].kill()
-            self._work[1].wait()
+            _, child = self._work
+            child.kill()
+            child.wait()
             self._work = None
 
     def _begin(self, source: str, path: Path) -> None:
@@ -74,7 +76,7 @@ class Films:
         )
         self._work = (path, child)
 
-    def _look(self, wanted: Path) -> None:
+    def _look(self) -> None:
         """Find out whether the work has ended, and how."""
         if self._work is None:
             return
@@ -93,8 +95,9 @@ class Films:
         return 0
 
     def _forget_old(self) -> None:
-        films = sorted(
-            self._folder.glob("*.mp4"), key=lambda path: path.stat().st_mtime
-        )
-        for film in films[: max(0, len(films) - KEPT + 1)]:
+        films = list(self._folder.glob("*.mp4"))
+        films.sort(key=lambda path: path.stat().st_mtime)
+        # one more will come
+        surplus = max(0, len(films) + 1 - KEPT)
+        for film in films[:surplus]:
             film.unlink(missing_ok=True)

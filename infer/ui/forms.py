@@ -105,9 +105,10 @@ def _docstrings(owner: Any) -> dict[str, str]:
 
 def _own_docstrings(owner: Any) -> dict[str, str]:
     source = textwrap.dedent(inspect.getsource(owner))
-    body = typing.cast(ast.ClassDef, ast.parse(source).body[0]).body
+    (tree,) = ast.parse(source).body
+    definition = typing.cast(ast.ClassDef, tree)
     helps = {}
-    for statement, after in itertools.pairwise(body):
+    for statement, after in itertools.pairwise(definition.body):
         if not isinstance(statement, ast.AnnAssign):
             continue
         is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)

@@ -46,7 +46,8 @@ class Inputs:
 
     def all(self) -> list[Input]:
         """Oldest first."""
-        return sorted(self._inputs.values(), key=lambda entry: entry.created)
+        inputs = self._inputs.values()
+        return sorted(inputs, key=lambda entry: entry.created)
 
     def get(self, name: str) -> Input:
         """Returns an input; a Refusal if there is none of that id."""
@@ -66,7 +67,8 @@ class Inputs:
     def create(self, wish: NewInput) -> Input:
         """Begin an upload, or take a file that is on the server."""
         ways = [wish.name or wish.size, wish.path, wish.demo]
-        if sum(way is not None and way is not False for way in ways) != 1:
+        wishes = [way for way in ways if way is not None and way is not False]
+        if len(wishes) != 1:
             raise Refusal(400, "Expected one of: name and size, path, demo.")
         if len(self._inputs) >= self._settings.max_inputs:
             most = self._settings.max_inputs
@@ -113,6 +115,7 @@ class Inputs:
         count = 0
         for root in self._roots:
             for place, folders, names in os.walk(root):
+                # In place: `os.walk` goes on in this order.
                 folders.sort()
                 for name in sorted(names):
                     path = Path(place, name)
@@ -155,6 +158,7 @@ class Inputs:
             raise Refusal(413, f"The file is larger than the {most:g} GiB allowed.")
         self._check_space(wish.size)
         entry = self._new(wish.name, wish.size, "")
+        # The name is shown and never used, but for a suffix.
         file = f"video{harmless_suffix(wish.name)}"
         entry.path = str(self._folder / entry.id / file)
         return self._add(entry)
@@ -199,8 +203,9 @@ class Inputs:
 
     def _save(self, entry: Input) -> None:
         record = InputRecord(entry=entry, source=entry.path)
+        path = self._folder / entry.id / RECORD
         try:
-            write_record(self._folder / entry.id / RECORD, record.model_dump_json())
+            write_record(path, record.model_dump_json())
         except OSError as error:
             sentence = f"The input could not be stored: {error.strerror}."
             raise Refusal(507, sentence) from None

@@ -100,15 +100,20 @@ async def _run(server: Server, worker: Worker, socket: WebSocket) -> None:
     if start.model not in server.models:
         raise Refusal(400, f"There is no model {start.model!r} on this server.")
     wish = {**start.model_dump(), "model": server.models[start.model]}
-    answer = await worker.ask(b"S", json.dumps(wish).encode())
-    await socket.send_json({"ready": True, **json.loads(answer)})
+    question = json.dumps(wish)
+    answer = await worker.ask(b"S", question.encode())
+    size = json.loads(answer)
+    await socket.send_json({"ready": True, **size})
     latest = Latest()
     reader = asyncio.create_task(_receive(socket, latest))
     try:
         while (message := await latest.take()) is not None:
+            clock = message[:8]
             result = await worker.ask(b"F", message[8:])
+            milliseconds = result[:4]
+            picture = result[4:]
             dropped = struct.pack("<I", latest.dropped)
-            await socket.send_bytes(message[:8] + result[:4] + dropped + result[4:])
+            await socket.send_bytes(clock + milliseconds + dropped + picture)
             server.metrics.live_frames.inc()
     finally:
         reader.cancel()

@@ -52,12 +52,14 @@ def plan_job(
                 require_ray()
             info = probe(entry.path, options.stream)
             natural = default_output(info, options, str(folder))
-            stem = f"{harmless_name(entry.name)}{_ending(natural, entry.path)}"
+            stem = harmless_name(entry.name) + _ending(natural, entry.path)
             if container == "png":
                 # the command takes a name with a dot for a file
                 stem = stem.replace(".", "_")
-            output = folder / f"{stem}{_suffix(container, natural)}"
-            return make_plan(options, entry.path, str(output), info), words
+            suffix = _suffix(container, natural)
+            output = folder / f"{stem}{suffix}"
+            plan = make_plan(options, entry.path, str(output), info)
+            return plan, words
         except (JobError, ValueError, OSError, av.FFmpegError) as error:
             sentence = str(error).replace(entry.path, entry.name)
             short = sentence.replace(f"{folder}{os.sep}", "")
@@ -66,11 +68,13 @@ def plan_job(
 
 def _ending(natural: str, source: str) -> str:
     """Returns the part of an output's name that tells its size, such as _x4."""
-    stem = os.path.splitext(os.path.basename(source))[0]
+    stem, _ = os.path.splitext(os.path.basename(source))
     return Path(natural).stem.removeprefix(stem)
 
 
 def _suffix(container: str, natural: str) -> str:
     if container == "png":
         return ""
-    return Path(natural).suffix if container == "auto" else f".{container}"
+    if container == "auto":
+        return Path(natural).suffix
+    return f".{container}"

@@ -26,10 +26,12 @@ class Prophet:
         options = parse(wish["words"])
         plan = make_plan(options, options.video[0], wish["output"])
         prediction = predict(options, plan, self._engines)
-        return b"R", json.dumps(prediction._asdict()).encode()
+        text = json.dumps(prediction._asdict())
+        return b"R", text.encode()
 
 
 if __name__ == "__main__":
     # what libraries print must not come between the messages
-    replies, sys.stdout = sys.stdout.buffer, sys.stderr
+    replies = sys.stdout.buffer
+    sys.stdout = sys.stderr
     serve(sys.stdin.buffer, replies, Prophet().answer)

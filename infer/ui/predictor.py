@@ -28,8 +28,8 @@ class Predictor:
 
     def predict(self, words: list[str], output: str) -> Answer:
         """Returns the fields of `infer.command.plan.Prediction` for a command line."""
-        key = tuple(word for word in words if word.split("=")[0] not in APART)
-        return self._later.get(key, lambda: self._ask(words, output))
+        decisive = [word for word in words if word.split("=")[0] not in APART]
+        return self._later.get(tuple(decisive), lambda: self._ask(words, output))
 
     async def close(self) -> None:
         """End the process."""
@@ -44,9 +44,10 @@ class Predictor:
             # a process has one number of threads for as long as it lives
             self._worker.end()
             self._threads = threads
-        question = json.dumps({"words": words, "output": output}).encode()
+        question = json.dumps({"words": words, "output": output})
         try:
-            return json.loads(await self._worker.ask(b"P", question))
+            answer = await self._worker.ask(b"P", question.encode())
+            return json.loads(answer)
         finally:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(IDLE, self._worker.end)

@@ -49,8 +49,10 @@ class Queue:
 
     def records(self) -> list[JobRecord]:
         """Their journals, in the same order."""
-        records = self._records.values()
-        return sorted(records, key=lambda it: (it.job.order, it.job.created))
+        records = list(self._records.values())
+        # Jobs of one order stay in the order in which they came.
+        records.sort(key=lambda record: (record.job.order, record.job.created))
+        return records
 
     def record(self, name: str) -> JobRecord:
         """The journal of a job; a Refusal if there is none."""
@@ -66,8 +68,10 @@ class Queue:
         """Returns the time of the queue's clock, the jobs that changed after ``since``,
         and the ids of all.
         """
-        ids = [name for name, at in self._revisions.items() if at > since]
-        jobs = [self._records[name].job for name in ids if name in self._records]
+        jobs = []
+        for name, revision in self._revisions.items():
+            if revision > since and name in self._records:
+                jobs.append(self._records[name].job)
         return self._clock, jobs, list(self._records)
 
     def add(self, record: JobRecord) -> Job:
@@ -103,10 +107,14 @@ class Queue:
     def move(self, name: str, before: str) -> Job:
         """Put a job in front of another one in the queue, or at its end."""
         record = self.record(name)
-        others = [job.order for job in self.jobs() if job.id != name]
-        place = self.record(before).job.order if before else max(others, default=0) + 2
-        below = [order for order in others if order < place]
-        record.job.order = (max(below, default=place - 2) + place) / 2
+        orders = [job.order for job in self.jobs() if job.id != name]
+        above = max(orders, default=0) + 2
+        if before:
+            above = self.record(before).job.order
+        smaller = [order for order in orders if order < above]
+        below = max(smaller, default=above - 2)
+        # Between two others, so that no other job has to change.
+        record.job.order = (below + above) / 2
         self._save(record)
         return record.job
 
@@ -150,10 +158,11 @@ class Queue:
     def _has_room(self, job: Job) -> bool:
         # One that was asked to stop counts until it has ended: two would share the
         # device's memory.
-        busy = [self._records[name].job.kind for name in self._processes]
-        return busy.count(job.kind) < self._lanes[job.kind] and job.id not in (
-            self._processes
-        )
+        if job.id in self._processes:
+            return False
+        lane = [self._records[name].job.kind for name in self._processes]
+        num_busy = lane.count(job.kind)
+        return num_busy < self._lanes[job.kind]
 
     def _start(self, record: JobRecord) -> None:
         folder = self.folder_of(record.job.id)
@@ -162,9 +171,9 @@ class Queue:
             (folder / name).unlink(missing_ok=True)
         report = f"--report={folder / 'report.json'}"
         places = ["--video", record.source, "--output", record.output, report]
-        words = record.job.words
+        words = places + record.job.words
         try:
-            process = Process.start(folder, [*places, *words], self._spare)
+            process = Process.start(folder, words, self._spare)
         except OSError as error:
             record.job.error = f"The command could not be started: {error.strerror}."
             self._become(record, "failed")
@@ -186,11 +195,13 @@ class Queue:
             self._finish(record)
             return
         words = process.death() or self._words(record)
-        job.error = words.removeprefix("error: ") or "The command ended without a word."
+        sentence = words.removeprefix("error: ")
+        job.error = sentence or "The command ended without a word."
         self._become(record, "failed")
 
     def _finish(self, record: JobRecord) -> None:
-        job, output = record.job, Path(record.output)
+        job = record.job
+        output = Path(record.output)
         report = _read_json(self.folder_of(job.id) / "report.json")
         # one input makes one report; several would make a list of them
         job.report = report if isinstance(report, dict) else None
@@ -219,10 +230,12 @@ class Queue:
             self._processes[job.id] = process
             if job.state != "running":
                 process.stop()
-        elif job.state == "running" and Path(record.output).exists():
-            self._finish(record)
         elif job.state == "running":
-            self._become(record, "queued")
+            # It ended while no server looked: an output appears complete or not at all.
+            if Path(record.output).exists():
+                self._finish(record)
+            else:
+                self._become(record, "queued")
 
     def _halt(self, name: str, state: Any, allowed: tuple[str, ...]) -> Job:
         record = self.record(name)
@@ -270,7 +283,8 @@ class Queue:
         values = _read_json(folder / "progress.json")
         before = record.job.progress
         fields = values if isinstance(values, dict) else before.model_dump()
-        after = Progress.model_validate({**fields, "line": self._words(record)})
+        fields["line"] = self._words(record)
+        after = Progress.model_validate(fields)
         if after != before:
             record.job.progress = after
             self._touch(record)

@@ -75,8 +75,9 @@ def input_routes(server: Server) -> APIRouter:
     async def delete_input(name: Name) -> None:
         """Forget a video; an upload is removed, a file of the server stays."""
         inputs.get(name)
-        users = [job for job in server.queue.jobs() if job.input == name]
-        busy = [job for job in users if job.state in ("queued", "running", "paused")]
+        jobs = server.queue.jobs()
+        states = [job.state for job in jobs if job.input == name]
+        busy = [state for state in states if state in ("queued", "running", "paused")]
         if busy:
             count = len(busy)
             raise Refusal(409, f"{count} unfinished jobs need this video: cancel them.")
@@ -86,7 +87,11 @@ def input_routes(server: Server) -> APIRouter:
     async def list_roots() -> list[RootFile]:
         """The videos in the folders of --root."""
         paths = await run_in_threadpool(lambda: list(inputs.root_files()))
-        return [RootFile(path=str(path), size=path.stat().st_size) for path in paths]
+        files = []
+        for path in paths:
+            size = path.stat().st_size
+            files.append(RootFile(path=str(path), size=size))
+        return files
 
     return routes
 
@@ -99,14 +104,16 @@ def source_routes(server: Server) -> APIRouter:
     @routes.get("/inputs/{name}/thumbnail", operation_id="thumbnail", responses=WEBP)
     async def get_thumbnail(name: Name) -> Response:
         """The first frame, small."""
-        rgb = await server.frame(inputs.ready(name).path, 0)
+        entry = inputs.ready(name)
+        rgb = await server.frame(entry.path, 0)
         data = await run_in_threadpool(thumbnail, rgb)
         return Response(data, media_type="image/webp", headers=FOREVER)
 
     @routes.get("/inputs/{name}/times", operation_id="inputTimes")
     async def get_times(name: Name) -> list[float]:
         """The second at which each frame is shown, from the first one on."""
-        return await times_of(server, inputs.ready(name).path)
+        entry = inputs.ready(name)
+        return await times_of(server, entry.path)
 
     @routes.get(
         "/inputs/{name}/frames/{number}", operation_id="inputFrame", responses=PNG
@@ -127,7 +134,8 @@ def source_routes(server: Server) -> APIRouter:
     @routes.get("/inputs/{name}/video", operation_id="inputVideo", responses=FILE)
     async def get_video(name: Name) -> FileResponse:
         """The file itself, in ranges if asked."""
-        return StoredFile(inputs.ready(name).path)
+        entry = inputs.ready(name)
+        return StoredFile(entry.path)
 
     @routes.post("/inputs/{name}/film", operation_id="makeInputFilm")
     async def make_film(name: Name) -> Film:
@@ -140,7 +148,8 @@ def source_routes(server: Server) -> APIRouter:
     @routes.get("/inputs/{name}/film", operation_id="inputFilm", responses=FILE)
     async def get_film(name: Name) -> FileResponse:
         """The copy for motion, in ranges if asked."""
-        return finished_film(server, inputs.ready(name).path)
+        entry = inputs.ready(name)
+        return finished_film(server, entry.path)
 
     return routes
 
@@ -153,12 +162,14 @@ class StoredFile(FileResponse):
         try:
             await super().__call__(scope, receive, send)
         except RuntimeError:
+            # starlette's word for a file that is not there, and for other faults
             if os.path.exists(self.path):
                 raise
             raise FileNotFoundError(self.path) from None
 
 
 async def _read_chunk(request: Request) -> bytes:
+    # Part by part: one that is too large is refused before it is in memory.
     data = bytearray()
     async for part in request.stream():
         data += part
@@ -177,7 +188,8 @@ async def times_of(server: Server, path: str) -> list[float]:
 
 def film_of(server: Server, path: str, clip: Clip | None) -> Film:
     """Returns how far the film of a file is."""
-    return server.films.want(path, file_state(path), clip.frames if clip else None)
+    num_frames = clip.frames if clip else None
+    return server.films.want(path, file_state(path), num_frames)
 
 
 def finished_film(server: Server, path: str) -> StoredFile:
@@ -190,5 +202,7 @@ def finished_film(server: Server, path: str) -> StoredFile:
 
 def draw(rgb: np.ndarray, size: tuple[int, int] | None, hdr: str) -> bytes:
     """Returns the PNG of a frame, enlarged to ``size`` (W, H) if there is one."""
-    enlarged = rgb if size is None else bicubic(rgb, size)
-    return png(tone_map(enlarged, hdr) if hdr else enlarged)
+    picture = rgb if size is None else bicubic(rgb, size)
+    if hdr:
+        picture = tone_map(picture, hdr)
+    return png(picture)

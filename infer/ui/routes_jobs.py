@@ -62,7 +62,8 @@ def job_routes(server: Server) -> APIRouter:
     async def estimate_job(wish: new_job) -> Estimate:  # type: ignore[valid-type]
         """The cost of a job, and whether it would start."""
         entry = server.inputs.ready(wish.input)
-        values, folder = _values(wish), server.folder / "jobs"
+        values = _values(wish)
+        folder = server.folder / "jobs"
         plan, words = await run_in_threadpool(
             plan_job, entry, values, server.models, wish.container, folder
         )
@@ -127,7 +128,8 @@ def _values(wish: Any) -> dict[str, Any]:
 
 def _plan_record(server: Server, wish: Any) -> JobRecord:
     entry = server.inputs.ready(wish.input)
-    values, container = _values(wish), wish.container
+    values = _values(wish)
+    container = wish.container
     if wish.kind == "preview":
         frames = values.get("frames") or PREVIEW
         values["frames"] = min(frames, LONGEST_PREVIEW)
@@ -148,30 +150,35 @@ def _plan_record(server: Server, wish: Any) -> JobRecord:
         words=words,
     )
     job.progress.total = plan.expected_frames
-    output = server.queue.folder_of(job.id) / "out" / name
-    return JobRecord(job=job, source=entry.path, output=str(output))
+    job_folder = server.queue.folder_of(job.id)
+    output = str(job_folder / "out" / name)
+    return JobRecord(job=job, source=entry.path, output=output)
 
 
 def _replace_previews(server: Server, entry: str) -> None:
     """Make room for a new preview: unfinished ones of the same video are ended, and
     only the latest finished ones stay.
     """
-    jobs = [job for job in server.queue.jobs() if job.kind == "preview"]
-    ended = [job for job in jobs if job.state in ENDED]
-    oldest = ended[: max(0, len(ended) - OLD_PREVIEWS)]
-    stale = [job for job in jobs if job.input == entry and job.state not in ENDED]
-    for job in [*oldest, *stale]:
+    previews = [job for job in server.queue.jobs() if job.kind == "preview"]
+    ended = [job for job in previews if job.state in ENDED]
+    surplus = max(0, len(ended) - OLD_PREVIEWS)
+    open_ones = [job for job in previews if job.state not in ENDED]
+    stale = [job for job in open_ones if job.input == entry]
+    for job in ended[:surplus] + stale:
         server.queue.delete(job.id)
 
 
 async def _events(server: Server, once: bool) -> AsyncIterator[str]:
-    since, silence = -1, 0.0
+    since = -1
+    silence = 0.0
     while not server.is_ending:
         now, jobs, ids = server.queue.changes(since)
         if now != since:
-            news = {"jobs": [job.model_dump() for job in jobs], "ids": ids}
-            yield f"data: {json.dumps(news)}\n\n"
-            since, silence = now, 0.0
+            records = [job.model_dump() for job in jobs]
+            news = json.dumps({"jobs": records, "ids": ids})
+            yield f"data: {news}\n\n"
+            since = now
+            silence = 0.0
         if once:
             return
         if silence > QUIET:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, StreamingResponse
@@ -52,11 +53,7 @@ def result_routes(server: Server) -> APIRouter:
         path = _output(server, name)
         if not path.is_dir():
             return StoredFile(path, filename=job.output_name)
-        # ASCII is what all browsers agree on; the folder inside has the real name
-        plain = job.output_name.encode("ascii", "replace").decode().replace("?", "_")
-        named = {"content-disposition": f'attachment; filename="{plain}.zip"'}
-        archive = zip_of(path)
-        return StreamingResponse(archive, media_type="application/zip", headers=named)
+        return _zip_response(path, job.output_name)
 
     @routes.get("/jobs/{name}/video", operation_id="resultVideo", responses=FILE)
     async def get_video(name: Name) -> FileResponse:
@@ -68,26 +65,32 @@ def result_routes(server: Server) -> APIRouter:
         """Make a copy for motion, for browsers that cannot play the result; asked
         again, this tells how far it is.
         """
-        return film_of(server, str(_result(server, name)), queue.record(name).job.clip)
+        path = str(_result(server, name))
+        job = queue.record(name).job
+        return film_of(server, path, job.clip)
 
     @routes.get("/jobs/{name}/film", operation_id="resultFilm", responses=FILE)
     async def get_film(name: Name) -> FileResponse:
         """The copy for motion, in ranges if asked."""
-        return finished_film(server, str(_result(server, name)))
+        path = str(_result(server, name))
+        return finished_film(server, path)
 
     @routes.get("/jobs/{name}/times", operation_id="resultTimes")
     async def get_times(name: Name) -> list[float]:
         """The second at which each frame of the result is shown."""
-        return await times_of(server, str(_result(server, name)))
+        path = str(_result(server, name))
+        return await times_of(server, path)
 
     @routes.get("/jobs/{name}/frames/{number}", operation_id="frame", responses=PNG)
     async def get_frame(name: Name, number: Number) -> Response:
         """A frame of the result, lossless; of a preview also while it works."""
         record = queue.record(name)
         if record.job.kind == "preview":
-            data = _preview_frame(server, record, number).read_bytes()
+            file = _preview_frame(server, record, number)
+            data = file.read_bytes()
         else:
-            rgb = await server.frame(str(_result(server, name)), number)
+            path = str(_result(server, name))
+            rgb = await server.frame(path, number)
             hdr = record.job.clip.hdr if record.job.clip else ""
             data = await run_in_threadpool(draw, rgb, None, hdr)
         return Response(data, media_type="image/png", headers=FOREVER)
@@ -108,10 +111,9 @@ def result_routes(server: Server) -> APIRouter:
         """
         record = queue.record(name)
         line = (x0, y0), (x1, y1)
-        frames = await run_in_threadpool(
-            _flicker, server, record, side, range(start, start + count), line
-        )
-        return Response(frames, media_type="image/png")
+        numbers = range(start, start + count)
+        picture = await run_in_threadpool(_flicker, server, record, side, numbers, line)
+        return Response(picture, media_type="image/png")
 
     @routes.get("/jobs/{name}/quality", operation_id="quality")
     async def get_quality(
@@ -125,6 +127,15 @@ def result_routes(server: Server) -> APIRouter:
         return await run_in_threadpool(_quality, server, record, path, frame)
 
     return routes
+
+
+def _zip_response(folder: Path, name: str) -> StreamingResponse:
+    # ASCII is what all browsers agree on; the folder inside has the real name
+    ascii_name = name.encode("ascii", "replace").decode()
+    plain = ascii_name.replace("?", "_")
+    headers = {"content-disposition": f'attachment; filename="{plain}.zip"'}
+    archive = zip_of(folder)
+    return StreamingResponse(archive, media_type="application/zip", headers=headers)
 
 
 def _output(server: Server, name: str) -> Path:
@@ -146,15 +157,15 @@ def _result(server: Server, name: str) -> Path:
 
 def _preview_frame(server: Server, record: JobRecord, number: int) -> Path:
     """Returns the file of a frame of a preview, complete."""
-    start = record.job.options.get("start", 0)
-    file = f"{start + number:08d}.png"
+    file = f"{_start_of(record) + number:08d}.png"
     output = Path(record.output)
-    work = output.with_name(f".{output.name}.parts") / "frames"
+    work = output.with_name(f".{output.name}.parts")
+    job = record.job
     # the command counts a frame after its file is on the disk
-    if record.job.state == "done" or number < record.job.progress.frames:
-        for folder in (output, work):
-            if (folder / file).exists():
-                return folder / file
+    if job.state == "done" or number < job.progress.frames:
+        for path in (output / file, work / "frames" / file):
+            if path.exists():
+                return path
     raise Refusal(404, f"Frame {number} is not there yet.")
 
 
@@ -172,9 +183,11 @@ def _pixels(server: Server, record: JobRecord, side: str, number: int) -> Any:
         rgb = server.library.rgb(path, file_state(path), number)
     if side == "result":
         return rgb
+    path = record.source
     place = _start_of(record) + number
-    source = server.library.rgb(record.source, file_state(record.source), place)
-    return bicubic(source, (rgb.shape[1], rgb.shape[0]))
+    source = server.library.rgb(path, file_state(path), place)
+    height, width = rgb.shape[:2]
+    return bicubic(source, (width, height))
 
 
 def _flicker(
@@ -188,15 +201,22 @@ def _flicker(
     return png(flicker(frames, *line))
 
 
+def _size_of(frame: np.ndarray) -> str:
+    height, width = frame.shape[:2]
+    return f"{width}x{height}"
+
+
 def _quality(server: Server, record: JobRecord, reference: str, number: int) -> Quality:
     place = _start_of(record) + number
     truth = server.library.rgb(reference, file_state(reference), place)
     result = _pixels(server, record, "result", number)
     if truth.shape != result.shape:
-        sizes = [f"{frame.shape[1]}x{frame.shape[0]}" for frame in (truth, result)]
-        sentence = "The reference has {} pixels, the result {}.".format(*sizes)
+        size = _size_of(result)
+        expected = _size_of(truth)
+        sentence = f"The reference has {expected} pixels, the result {size}."
         raise Refusal(409, sentence)
-    goal, ours = to_8_bit(truth), to_8_bit(result)
+    goal = to_8_bit(truth)
+    ours = to_8_bit(result)
     plain = to_8_bit(_pixels(server, record, "bicubic", number))
     return Quality(
         frame=number,

@@ -79,7 +79,9 @@ class Guard:
     def _strip(self, scope: MutableMapping[str, Any]) -> None:
         """Take the proxy's prefix off the path, if the proxy left it on."""
         path = scope["path"]
-        if self._prefix and (path + "/").startswith(self._prefix + "/"):
+        # whole parts only: /upscale is no beginning of /upscaled
+        is_below = f"{path}/".startswith(f"{self._prefix}/")
+        if self._prefix and is_below:
             scope["path"] = path[len(self._prefix) :] or "/"
             scope["raw_path"] = scope["path"].encode()
 
@@ -95,8 +97,8 @@ class Guard:
         client = scope.get("client") or ("", 0)
         if not self._limit.allows(client[0]):
             raise Refusal(429, "Too many requests: wait a second.")
-        is_health = scope["path"] == HEALTH
-        if self._token and not is_health and not self._knows_token(scope, headers):
+        is_open = not self._token or scope["path"] == HEALTH
+        if not is_open and not self._knows_token(scope, headers):
             sentence = "The token is missing or wrong: open the link that was printed."
             raise Refusal(401, sentence)
 
@@ -120,6 +122,7 @@ class Guard:
             _query_token(scope),
         ]
         secret = self._token.encode()
+        # in a time that tells nothing about how much of an offer is right
         return any(hmac.compare_digest(offer.encode(), secret) for offer in offers)
 
     def _wants_cookie(self, scope: Scope) -> bool:
@@ -146,18 +149,24 @@ class RateLimit:
         """Whether one more request of this address may be served now."""
         now = time.monotonic()
         most = self._rate * BURST
+        # popped and put back at the end: those who came least lately are forgotten
         room, before = self._buckets.pop(address, (most, now))
-        room = min(most, room + (now - before) * self._rate)
+        inflow = (now - before) * self._rate
+        room = min(most, room + inflow)
         allowed = room >= 1
-        self._buckets[address] = (room - 1 if allowed else room, now)
+        if allowed:
+            room -= 1
+        self._buckets[address] = (room, now)
         if len(self._buckets) > ADDRESSES:
             self._buckets.popitem(last=False)
         return allowed
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    pairs = scope["headers"]
-    return {key.decode("latin-1"): value.decode("latin-1") for key, value in pairs}
+    headers = {}
+    for name, value in scope["headers"]:
+        headers[name.decode("latin-1")] = value.decode("latin-1")
+    return headers
 
 
 def _name_of(address: str) -> str:
@@ -176,15 +185,19 @@ def _cookie(text: str) -> str:
 
 
 def _query_token(scope: Scope) -> str:
-    query = parse_qsl(scope["query_string"].decode("latin-1"))
-    return dict(query).get("token", "")
+    text = scope["query_string"].decode("latin-1")
+    query = dict(parse_qsl(text))
+    return query.get("token", "")
 
 
 def _add_headers(message: Message) -> None:
-    present = {name.lower() for name, _ in message["headers"]}
-    added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-    new = [pair for pair in added if pair[0] not in present]
-    message["headers"] = [*message["headers"], *new]
+    headers = list(message["headers"])
+    present = {name.lower() for name, _ in headers}
+    for text, value in HEADERS.items():
+        name = text.encode()
+        if name not in present:
+            headers.append((name, value.encode()))
+    message["headers"] = headers
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:

@@ -66,7 +66,8 @@ class Server:
         """The life of the server: the queue is looked after; at an orderly end the
         commands are stopped, and go on with the next server.
         """
-        self.predictor, self.later = Predictor(), Later()
+        self.predictor = Predictor()
+        self.later = Later()
         tasks = [
             asyncio.create_task(self._look_after()),
             # jax takes seconds to load, which nobody should wait for at the first job
@@ -98,8 +99,11 @@ class Server:
 
     def update_metrics(self) -> None:
         """Fill in the values that are only known when somebody asks."""
+        counts = self.count()
+        # a state without jobs is told as 0: a line that ends would keep its last value
         for state in ("queued", "running", "paused", "done", "failed", "cancelled"):
-            self.metrics.jobs.labels(state=state).set(self.count().get(state, 0))
+            gauge = self.metrics.jobs.labels(state=state)
+            gauge.set(counts.get(state, 0))
         self.metrics.free.set(free_space(self.folder))
 
     async def _look_after(self) -> None:

@@ -71,9 +71,10 @@ class Settings:
         """The folders of --root without symbolic links; ValueError if one is absent."""
         folders = []
         for root in self.root:
-            if not Path(root).is_dir():
+            folder = Path(root)
+            if not folder.is_dir():
                 raise ValueError(f"--root {root}: no such folder")
-            folders.append(Path(root).resolve())
+            folders.append(folder.resolve())
         return tuple(folders)
 
     def is_local(self) -> bool:
@@ -84,7 +85,9 @@ class Settings:
         """The token that every request must show; empty on this machine's address."""
         if self.token:
             return self.token
-        return "" if self.is_local() else secrets.token_urlsafe(24)
+        if self.is_local():
+            return ""
+        return secrets.token_urlsafe(24)
 
     def models(self) -> dict[str, str]:
         """Name on the page -> model as the command takes it."""

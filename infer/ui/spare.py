@@ -45,13 +45,16 @@ class Spare:
 
     def take(self, task: dict[str, Any], files: list[int]) -> Any:
         """Returns the process, which now does the task; None if there is none."""
-        child, channel = self._child, self._socket
-        self._child = self._socket = None
+        child = self._child
+        channel = self._socket
+        self._child = None
+        self._socket = None
         if child is None or channel is None or child.poll() is not None:
             return None
         with channel:
             try:
-                socket.send_fds(channel, [json.dumps(task).encode()], files)
+                message = json.dumps(task).encode()
+                socket.send_fds(channel, [message], files)
             except OSError:
                 child.kill()
                 return None
