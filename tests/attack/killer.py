@@ -62,7 +62,9 @@ class Killer:
     """
 
     def __init__(self, folder: str, number: int, kill: Callable[[], None]) -> None:
-        self._folder, self._number, self._kill = folder, number, kill
+        self._folder = folder
+        self._number = number
+        self._kill = kill
         self.count = 0
         self.operations: list[str] = []
         self.is_armed = True

@@ -61,10 +61,11 @@ def test_empty_packets_of_theora_are_no_damage(
     upscale: Upscale, tmp_path: Path, field
 ) -> None:
     source = field("theora_empty_packets.ogv")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
-    assert num_pictures(tmp_path / "o.mkv") == 25
+    assert num_pictures(output) == 25
 
 
 @pytest.mark.parametrize("name", ["cmyk.jpg", "made.jpg", "made.tif"])
@@ -163,8 +164,9 @@ def test_a_pipe_with_a_name_is_told_at_once(refusal, tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("kind", ["folder", "device", "socket"])
 def test_what_is_no_file_is_told(refusal, tmp_path: Path, kind: str) -> None:
-    paths = {"folder": tmp_path / "in.mp4", "device": Path("/dev/null")}
-    (tmp_path / "in.mp4").mkdir()
+    source = tmp_path / "in.mp4"
+    paths = {"folder": source, "device": Path("/dev/null")}
+    source.mkdir()
     path = paths.get(kind, Path("/dev/tty"))
     refusal("--video", path, "-o", tmp_path / "o.mkv").check_refused()
 
@@ -185,9 +187,10 @@ def test_a_percent_sign_in_a_name_is_itself(
 def test_percent_signs_in_a_folder_are_themselves(
     upscale: Upscale, tmp_path: Path, hostile
 ) -> None:
-    words = ("-o", tmp_path / "o")
+    output = tmp_path / "o"
+    words = ("-o", output)
     upscale("--video", hostile("percent"), *words).check_done()
-    means = {p.name: first_picture_of(p) for p in (tmp_path / "o").iterdir()}
+    means = {p.name: first_picture_of(p) for p in output.iterdir()}
     assert abs(means[PERCENT] - 200) < 30
     assert abs(means["501 off.png"] - 50) < 30
 
@@ -206,8 +209,9 @@ def test_any_name_of_a_picture(upscale: Upscale, tmp_path: Path, name: str) -> N
     Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
     Image.new("RGB", (64, 48), (20, 20, 20)).save(tmp_path / "001.png")
     Image.new("RGB", (64, 48), (20, 20, 20)).save(tmp_path / "a1.jpg")
-    upscale("--video", tmp_path / name, "-o", tmp_path / "o.mkv").check_done()
-    assert abs(first_picture(tmp_path / "o.mkv").mean() - 200) < 30
+    output = tmp_path / "o.mkv"
+    upscale("--video", tmp_path / name, "-o", output).check_done()
+    assert abs(first_picture(output).mean() - 200) < 30
 
 
 LIKE_ADDRESSES = ["12:30.ts", "OUT.TS", "http:x.ts", "file:x.ts", "a:b.m3u8", "C:x.TS"]
@@ -266,7 +270,9 @@ def test_words_inside_a_file_do_not_reach_the_terminal(
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as output:
         video = output.add_stream("ffv1", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuv420p"
         video.metadata["title"] = "\x1b[31mred"
         output.metadata["\x1b[2J"] = "\x1b]0;title\x07"
         frame = av.VideoFrame(64, 48, "yuv420p")
@@ -281,10 +287,11 @@ def test_words_inside_a_file_do_not_reach_the_terminal(
 @pytest.mark.nightly
 def test_closed_stderr_is_no_failure(command, tmp_path: Path) -> None:
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
-    words = command("--video", source, "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    words = command("--video", source, "-o", output)
     process = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *words], cwd=ROOT)
     assert process.returncode == 0
-    assert (tmp_path / "o.mp4").exists()
+    assert output.exists()
 
 
 def test_a_stderr_that_breaks_is_no_failure(
@@ -298,11 +305,12 @@ def test_a_stderr_that_breaks_is_no_failure(
     os.close(reader)
     broken = os.fdopen(writer, "w", buffering=1)
     monkeypatch.setattr(sys, "stderr", broken)
-    words = ["--video", str(source), "-o", str(tmp_path / "o.mp4")]
+    output = tmp_path / "o.mp4"
+    words = ["--video", str(source), "-o", str(output)]
     status = main([*words, "--model", tiny_model])
     monkeypatch.undo()
     # its last words find no reader either
     with contextlib.suppress(BrokenPipeError):
         broken.close()
     assert status == 0
-    assert (tmp_path / "o.mp4").exists()
+    assert output.exists()

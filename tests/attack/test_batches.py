@@ -76,15 +76,19 @@ def test_an_output_of_another_input_is_not_skipped(
     upscale: Upscale, tmp_path: Path, sample: Path
 ) -> None:
     """The file at the place of the output belongs to another source of that name."""
-    one, other = tmp_path / "a/clip.mp4", tmp_path / "b/clip.mp4"
-    place(sample, one, other, tmp_path / "a/second.mp4", tmp_path / "b/third.mp4")
+    one = tmp_path / "a/clip.mp4"
+    other = tmp_path / "b/clip.mp4"
+    third = tmp_path / "b/third.mp4"
+    second = tmp_path / "a/second.mp4"
+    place(sample, one, other, second, third)
     out = tmp_path / "out"
     out.mkdir()
-    upscale("--video", one, tmp_path / "a/second.mp4", "-o", out).check_done()
-    before = (out / "clip_x4.mp4").read_bytes()
-    outcome = upscale("--video", other, tmp_path / "b/third.mp4", "-o", out)
+    upscale("--video", one, second, "-o", out).check_done()
+    output = out / "clip_x4.mp4"
+    before = output.read_bytes()
+    outcome = upscale("--video", other, third, "-o", out)
     outcome.check_words()
-    assert (out / "clip_x4.mp4").read_bytes() == before
+    assert output.read_bytes() == before
     is_told = outcome.status in (1, 2) and "clip" in outcome.errors[0]
     assert is_told or len(names(out)) == 4, outcome.text
 
@@ -144,7 +148,8 @@ def record_any(path: Path, muxer: str, codec: str) -> None:
     """Two pictures in a format, with the pixels that its codec takes."""
     with av.open(str(path), "w", format=muxer) as output:
         video = output.add_stream(codec, rate=25)
-        video.width, video.height = 64, 48
+        video.width = 64
+        video.height = 48
         video.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         for number in range(2):
             frame = av.VideoFrame(64, 48, "yuv420p").reformat(format=video.pix_fmt)
@@ -211,8 +216,9 @@ def test_folders_of_every_picture_format(
     for number in range(2):
         picture = Image.new("RGB", (64, 48), (40, 90 + 60 * number, 200))
         save_picture(picture, folder / f"{number}{suffix}")
-    upscale("--video", folder, "-o", tmp_path / "o").check_done()
-    assert names(tmp_path / "o") == ["0.png", "1.png"]
+    output = tmp_path / "o"
+    upscale("--video", folder, "-o", output).check_done()
+    assert names(output) == ["0.png", "1.png"]
     means = first_picture(tmp_path / "o/0.png").mean((0, 1))
     # random weights keep the mean of a plain picture; lossy formats add a level or two
     assert abs(means - (40, 90, 200)).max() < 25

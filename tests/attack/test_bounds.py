@@ -82,9 +82,10 @@ def test_one_of_many_pictures_is_refused(upscale: Upscale, tmp_path: Path, hosti
     folder.mkdir()
     shutil.copy(hostile("percent/501 off.png"), folder / "1.png")
     (folder / "2.png").write_bytes(png(30000, 30000))
-    outcome = upscale("--video", folder, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", folder, "-o", output)
     outcome.check_refused("2.png")
-    assert not (tmp_path / "o.mkv").exists()
+    assert not output.exists()
 
 
 LIMITS = ("--timeout", "1", "--reconnect", "1")
@@ -104,7 +105,8 @@ class Server:
     """A TCP server that sends a sequence of bytes, with a pause after each, to all."""
 
     def __init__(self, chunks: Callable[[], Iterator[bytes]], pause: float) -> None:
-        self._chunks, self._pause = chunks, pause
+        self._chunks = chunks
+        self._pause = pause
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.2)

@@ -94,7 +94,8 @@ class Tripwire:
     """A pipe in the place of a secret, which notices that it is opened for reading."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._over = path, threading.Event()
+        self._path = path
+        self._over = threading.Event()
         self.was_opened = False
         path.unlink(missing_ok=True)
         os.mkfifo(path)
@@ -217,8 +218,9 @@ def test_lists_of_their_own_folder_work(
     suffix = ".m3u8" if "EXT" in text else ".ffconcat"
     path = tmp_path / f"list{suffix}"
     path.write_text(text)
-    upscale("--video", path, "-o", tmp_path / "o.mkv").check_done()
-    assert first_picture(tmp_path / "o.mkv").shape == (192, 256, 3)
+    output = tmp_path / "o.mkv"
+    upscale("--video", path, "-o", output).check_done()
+    assert first_picture(output).shape == (192, 256, 3)
 
 
 def test_a_list_without_an_end_gives_what_it_has(
@@ -228,9 +230,10 @@ def test_a_list_without_an_end_gives_what_it_has(
     record(tmp_path / "in.ts", "mpegts", "libx264", count=4)
     path = tmp_path / "list.m3u8"
     path.write_text(SEGMENT_HEAD + "#EXTINF:1,\nin.ts\n")
-    outcome = within(60, lambda: upscale("--video", path, "-o", tmp_path / "o.mkv"))
+    output = tmp_path / "o.mkv"
+    outcome = within(60, lambda: upscale("--video", path, "-o", output))
     outcome.check_done()
-    assert num_pictures(tmp_path / "o.mkv") == 4
+    assert num_pictures(output) == 4
 
 
 def test_a_list_that_is_trusted_reads_outside(upscale: Upscale, tmp_path: Path):
@@ -271,8 +274,9 @@ def test_a_list_from_the_network_reads_no_file(refusal, place: Path, name: str) 
     target = name.replace("{outside}", str(place.parent / "outside"))
     address, _ = serve_once(hls("#EXTINF:1,", target).encode())
     limits = ("--timeout", "1", "--reconnect", "0")
+    output = place / "o.ts"
     with wired(place) as wires:
-        outcome = refusal("--video", address, "-o", place / "o.ts", *limits)
+        outcome = refusal("--video", address, "-o", output, *limits)
     assert not any(wire.was_opened for wire in wires), outcome.text
     outcome.check_refused()
-    assert not (place / "o.ts").exists()
+    assert not output.exists()

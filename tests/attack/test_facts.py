@@ -52,7 +52,8 @@ def view(path: Path) -> np.ndarray:
 def difference(path: Path) -> float:
     """Mean distance of a shown picture from the upright arrow, in levels of 255."""
     picture = view(path)
-    width, height = picture.shape[1], picture.shape[0]
+    width = picture.shape[1]
+    height = picture.shape[0]
     upright = np.asarray(arrow().resize((width, height)), float)
     return float(np.abs(picture - upright).mean())
 
@@ -70,8 +71,9 @@ def test_every_photograph_is_upright(
     folder.mkdir()
     for number, orientation in enumerate(orientations):
         photograph(folder / f"{number}.jpg", orientation)
-    upscale("--video", folder, "-o", tmp_path / "o").check_done()
-    distances = [difference(path) for path in sorted((tmp_path / "o").iterdir())]
+    output = tmp_path / "o"
+    upscale("--video", folder, "-o", output).check_done()
+    distances = [difference(path) for path in sorted(output.iterdir())]
     assert len(distances) == len(orientations)
     assert max(distances) < FAR, distances
 
@@ -82,18 +84,21 @@ def test_a_video_of_photographs_is_upright(upscale: Upscale, tmp_path: Path) -> 
     folder.mkdir()
     for number, orientation in enumerate((1, 3, 3)):
         photograph(folder / f"{number}.jpg", orientation)
-    outcome = upscale("--video", folder, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", folder, "-o", output)
     outcome.check_done()
-    with av.open(str(tmp_path / "o.mkv")) as container:
+    with av.open(str(output)) as container:
         frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
     for rgb in frames:
-        Image.fromarray(rgb).save(tmp_path / "frame.png")
-        assert difference(tmp_path / "frame.png") < FAR, outcome.text
+        frame = tmp_path / "frame.png"
+        Image.fromarray(rgb).save(frame)
+        assert difference(frame) < FAR, outcome.text
 
 
 def test_the_reported_photographs(upscale: Upscale, tmp_path: Path, field) -> None:
-    upscale("--video", field("exif_mixed"), "-o", tmp_path / "o").check_done()
-    sizes = [view(p).shape[:2] for p in sorted((tmp_path / "o").iterdir())]
+    output = tmp_path / "o"
+    upscale("--video", field("exif_mixed"), "-o", output).check_done()
+    sizes = [view(p).shape[:2] for p in sorted(output.iterdir())]
     sources = sorted(Path(field("exif_mixed")).iterdir())
     expected = [tuple(4 * side for side in view(p).shape[:2]) for p in sources]
     assert sizes == expected
@@ -103,7 +108,8 @@ def with_aspect(path: Path, numerator: int, denominator: int) -> Path:
     """A part of a broadcast with this shape of pixels."""
     with av.open(str(path), "w", format="mpegts") as output:
         video = output.add_stream("mpeg2video", rate=25)
-        video.width, video.height = 64, 48
+        video.width = 64
+        video.height = 48
         video.pix_fmt = "yuv420p"
         aspect = Fraction(numerator, denominator)
         video.codec_context.sample_aspect_ratio = aspect
@@ -226,11 +232,12 @@ def test_alpha_is_kept_where_the_output_holds_it(
 def test_alpha_that_mp4_does_not_hold_is_told(
     upscale: Upscale, tmp_path: Path, field, codec: str
 ) -> None:
-    words = ("-o", tmp_path / "o.mp4", "--codec", codec)
+    output = tmp_path / "o.mp4"
+    words = ("-o", output, "--codec", codec)
     outcome = upscale("--video", field("vp9_alpha.webm"), *words)
     outcome.check_done()
     assert "alpha channel is left out" in outcome.text
-    assert not probe(str(tmp_path / "o.mp4")).layout.has_alpha
+    assert not probe(str(output)).layout.has_alpha
 
 
 @pytest.mark.parametrize("output", ["o", "o.mkv"])
@@ -256,8 +263,9 @@ def test_alpha_of_one_picture_is_kept(
 ) -> None:
     source = tmp_path / f"in{suffix}"
     half_clear().save(source)
-    upscale("--video", source, "-o", tmp_path / "o.png").check_done()
-    check_half_clear(tmp_path / "o.png")
+    output = tmp_path / "o.png"
+    upscale("--video", source, "-o", output).check_done()
+    check_half_clear(output)
 
 
 def half_clear() -> Image.Image:
@@ -288,8 +296,9 @@ def test_alpha_of_pictures_is_kept_in_pictures(
 
 
 def test_alpha_of_a_palette_is_told(upscale: Upscale, tmp_path: Path) -> None:
-    half_clear().save(tmp_path / "in.gif", save_all=True, append_images=[half_clear()])
-    outcome = upscale("--video", tmp_path / "in.gif", "-o", tmp_path / "o.mp4")
+    source = tmp_path / "in.gif"
+    half_clear().save(source, save_all=True, append_images=[half_clear()])
+    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4")
     outcome.check_done()
     assert "alpha" in outcome.text
 
@@ -298,7 +307,8 @@ def woven(path: Path, flagged: bool = False) -> Path:
     """Frames whose odd lines come from half a frame later, as interlaced video."""
     with av.open(str(path), "w") as output:
         video = output.add_stream("huffyuv", rate=25)
-        video.width, video.height = 64, 48
+        video.width = 64
+        video.height = 48
         video.pix_fmt = "yuv422p"
         for number in range(6):
             picture = moving(20 * number)
@@ -330,11 +340,12 @@ def test_woven_fields_without_a_flag_are_deinterlaced_or_told(
         woven(path)
     else:
         shutil.copy(field(name), path)
-    outcome = upscale("-i", path, "-o", tmp_path / "o.mkv", "--deinterlace")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("-i", path, "-o", output, "--deinterlace")
     outcome.check_done()
     assert "interlace" in outcome.text
     if "flag" not in outcome.text.lower():
-        assert combing(tmp_path / "o.mkv", 4) < combing(path, 1) / 2
+        assert combing(output, 4) < combing(path, 1) / 2
 
 
 @pytest.mark.parametrize("name", ["data_track.mp4", "data_track_and_chapters.mp4"])
@@ -352,9 +363,10 @@ def test_a_subtitle_on_screen_at_the_start_stays(
     """One is shown from 0.04 to 0.30 s, which is frames 1 to 7, and another from 0.20
     to 0.28 s.
     """
-    words = ("-o", tmp_path / "o.mkv", "--start", start)
+    output = tmp_path / "o.mkv"
+    words = ("-o", output, "--start", start)
     upscale("--video", field("subtitle_across_start.mkv"), *words).check_done()
-    with av.open(str(tmp_path / "o.mkv")) as container:
+    with av.open(str(output)) as container:
         lines = [p for p in container.demux(subtitles=0) if p.size]
     begins = [line.pts * line.time_base for line in lines]
     ends = [(line.pts + line.duration) * line.time_base for line in lines]
@@ -401,9 +413,10 @@ def test_a_subtitle_that_lasts_until_the_next_stays(
 
 @pytest.mark.parametrize("size", ["192x256", "96x128"])
 def test_a_size_is_as_seen(upscale: Upscale, tmp_path: Path, field, size: str) -> None:
-    words = ("--size", size, "-o", tmp_path / "o.mp4", "--frames", 2)
+    output = tmp_path / "o.mp4"
+    words = ("--size", size, "-o", output, "--frames", 2)
     upscale("--video", field("phone_portrait.mp4"), *words).check_done()
-    with av.open(str(tmp_path / "o.mp4")) as container:
+    with av.open(str(output)) as container:
         stream = container.streams.video[0]
         frame = next(container.decode(stream))
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -419,12 +432,13 @@ def test_a_rate_for_a_video_is_refused_or_obeyed(
     upscale: Upscale, tmp_path: Path, rate: str
 ) -> None:
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=4)
-    words = ("--fps", rate, "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    words = ("--fps", rate, "-o", output)
     outcome = upscale("--video", source, *words)
     if outcome.status:
         outcome.check_refused("--fps", status=2)
     else:
-        times = picture_times(tmp_path / "o.mp4")
+        times = picture_times(output)
         assert times[1] - times[0] == 1 / Fraction(rate)
 
 
@@ -433,9 +447,10 @@ def test_the_rate_of_a_folder_is_obeyed(upscale: Upscale, tmp_path: Path) -> Non
     folder.mkdir()
     for number in range(3):
         arrow().save(folder / f"{number}.png")
-    words = ("--fps", "50", "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    words = ("--fps", "50", "-o", output)
     upscale("--video", folder, *words).check_done()
-    times = picture_times(tmp_path / "o.mp4")
+    times = picture_times(output)
     assert times == [0, Fraction(1, 50), Fraction(2, 50)]
 
 
@@ -443,10 +458,11 @@ def test_the_rate_of_a_folder_is_obeyed(upscale: Upscale, tmp_path: Path) -> Non
 def test_a_picture_gives_a_picture(upscale: Upscale, tmp_path: Path, suffix: str):
     source = tmp_path / f"in{suffix}"
     arrow().save(source)
-    upscale("--video", source, "-o", tmp_path / "o.png").check_done()
-    assert (tmp_path / "o.png").is_file()
-    assert first_picture(tmp_path / "o.png").shape == (192, 256, 3)
-    assert difference(tmp_path / "o.png") < FAR
+    output = tmp_path / "o.png"
+    upscale("--video", source, "-o", output).check_done()
+    assert output.is_file()
+    assert first_picture(output).shape == (192, 256, 3)
+    assert difference(output) < FAR
 
 
 def test_a_video_gives_no_single_picture(upscale: Upscale, tmp_path: Path) -> None:
@@ -482,12 +498,13 @@ def test_an_animated_picture_plays_or_is_named(
         pictures[0].save(source, save_all=True, append_images=pictures[1:])
     else:
         shutil.copy(field("animated.webp"), source)
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_words()
     if outcome.status:
         outcome.check_refused("animated WebP")
     else:
-        assert len(picture_times(tmp_path / "o.mkv")) == 4
+        assert len(picture_times(output)) == 4
 
 
 CROPS = {b"\x54\xaa": 8, b"\x54\xbb": 4, b"\x54\xcc": 6, b"\x54\xdd": 2}
@@ -500,7 +517,8 @@ def with_crop(path: Path) -> Path:
     options = {"write_crc32": "0"}
     with av.open(str(path), "w", container_options=options) as output:
         video = output.add_stream("ffv1", rate=25)
-        video.width, video.height = 64, 48
+        video.width = 64
+        video.height = 48
         video.pix_fmt = "yuv420p"
         context = video.codec_context
         context.color_primaries = context.color_trc = context.colorspace = 1
@@ -523,17 +541,19 @@ def with_crop(path: Path) -> Path:
 
 def test_a_crop_is_applied_or_told(upscale: Upscale, tmp_path: Path) -> None:
     source = with_crop(tmp_path / "in.mkv")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     cropped = (4 * (48 - 8 - 4), 4 * (64 - 6 - 2), 3)
-    is_applied = first_picture(tmp_path / "o.mp4").shape == cropped
+    is_applied = first_picture(output).shape == cropped
     assert is_applied or "crop" in outcome.text
 
 
 def test_sound_and_picture_of_everything_else_stay(upscale: Upscale, tmp_path: Path):
     """The plain case beside all these: nothing is told where nothing changes."""
     source = record(tmp_path / "in.mkv", "matroska", "libx264", "aac", count=4)
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
-    assert kinds(tmp_path / "o.mkv") == ["video h264", "audio aac"]
+    assert kinds(output) == ["video h264", "audio aac"]

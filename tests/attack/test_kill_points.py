@@ -102,7 +102,9 @@ class Place:
     """A job in folders of its own, with the result of a run that nobody disturbed."""
 
     def __init__(self, root: Path, name: str, model: str) -> None:
-        self._root, self._job, self._model = root, JOBS[name], model
+        self._root = root
+        self._job = JOBS[name]
+        self._model = model
         self._number = 0
         root.mkdir()
         self.source = record(root / "in.mp4", "mp4", "libx264", count=4)

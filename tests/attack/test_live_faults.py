@@ -42,7 +42,9 @@ class Network:
     """
 
     def __init__(self, target: int, seed: int, **faults: float) -> None:
-        self._target, self._rng, self._faults = target, random.Random(seed), faults
+        self._target = target
+        self._rng = random.Random(seed)
+        self._faults = faults
         self._inner = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._inner.bind(("127.0.0.1", 0))
         self._inner.settimeout(0.2)
@@ -106,7 +108,9 @@ class Camera:
         self, port: int, begin: float = 0, sizes: tuple = ((64, 48),), spell: float = 10
     ) -> None:
         self._url = f"udp://127.0.0.1:{port}?pkt_size={PACKET}"
-        self._begin, self._sizes, self._spell = begin, sizes, spell
+        self._begin = begin
+        self._sizes = sizes
+        self._spell = spell
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.num_frames = 0
@@ -132,7 +136,8 @@ class Camera:
             video = output.add_stream("libx264", rate=FPS)
             video.options = {"preset": "ultrafast", "tune": "zerolatency"}
             video.width, video.height = size
-            video.pix_fmt, video.gop_size = "yuv420p", FPS
+            video.pix_fmt = "yuv420p"
+            video.gop_size = FPS
             last = self.num_frames + round(self._spell * FPS)
             while self.num_frames < last:
                 due = begun + self.num_frames / FPS
@@ -177,7 +182,8 @@ def watch(process: subprocess.Popen, log: Path, seconds: float) -> list[int]:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
-    curve, end = [], time.monotonic() + seconds
+    curve = []
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
         curve.append(resident(process.pid))
@@ -219,7 +225,9 @@ def run_recorded(
     command, folder: Path, seconds: float, camera: Callable[[int], Camera], **faults
 ) -> int:
     """A session from a camera through a bad network into a file; returns the faults."""
-    port, log, output = free_port(), folder / "log", folder / "o.mkv"
+    port = free_port()
+    log = folder / "log"
+    output = folder / "o.mkv"
     report = folder / "r.json"
     limits = ("--timeout", 5, "--reconnect", 60, "--report", report)
     words = command("--video", f"udp://127.0.0.1:{port}", "-o", output, *limits)
@@ -275,7 +283,8 @@ def test_a_camera_that_changes(request, command, tmp_path: Path, kind: str) -> N
 @pytest.mark.timeout(EACH + 600)
 def test_a_reader_that_stalls(request, command, tmp_path: Path) -> None:
     """It reads and stops reading in turns; the session drops frames and lives on."""
-    port, log = free_port(), tmp_path / "log"
+    port = free_port()
+    log = tmp_path / "log"
     listener = socket.create_server(("127.0.0.1", 0))
     target = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     address = f"udp://127.0.0.1:{port}"

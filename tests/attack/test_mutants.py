@@ -130,7 +130,8 @@ def test_many_mutants(
     request, monkeypatch, upscale: Upscale, seeds, tmp_path: Path, batch: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first, tried = batch * BATCH, 0
+    first = batch * BATCH
+    tried = 0
     for seed in range(first, first + BATCH):
         folder = tmp_path / str(seed)
         tried += attack(seeds, seed, upscale, folder, MOST_PIXELS)

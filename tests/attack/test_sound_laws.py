@@ -61,11 +61,12 @@ def test_what_matroska_takes_is_copied_into_it(
 ) -> None:
     video = "wmv2" if muxer == "asf" else "mpeg4"
     source = record(tmp_path / f"in{suffix}", muxer, video, codec)
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
-    assert sound_md5(tmp_path / "o.mkv") == sound_md5(source)
-    joined = b"".join(first_packets(tmp_path / "o.mkv"))
+    assert sound_md5(output) == sound_md5(source)
+    joined = b"".join(first_packets(output))
     assert joined == b"".join(first_packets(source))
 
 
@@ -73,10 +74,11 @@ def test_what_matroska_takes_is_copied_into_it(
 def test_the_reported_sounds_are_copied(
     upscale: Upscale, tmp_path: Path, field, name: str
 ) -> None:
-    outcome = upscale("--video", field(name), "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", field(name), "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
-    assert sound_md5(tmp_path / "o.mkv") == sound_md5(field(name))
+    assert sound_md5(output) == sound_md5(field(name))
 
 
 @pytest.mark.parametrize("name", ["wma_sound.wmv", "adpcm_ima.avi"])
@@ -137,11 +139,12 @@ def test_a_sound_of_quicktime_alone_is_encoded_on_request(
 ) -> None:
     """Matroska has no number for it, and FFmpeg refuses to copy it."""
     source = record(tmp_path / "in.mov", "mov", "mpeg4", "adpcm_ima_qt")
-    words = ("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    words = ("--video", source, "-o", output)
     outcome = upscale(*words)
     outcome.check_refused("--encode-audio", ".mov", status=2)
     upscale(*words, "--encode-audio").check_done()
-    assert kinds(tmp_path / "o.mkv") == ["video h264", "audio aac"]
+    assert kinds(output) == ["video h264", "audio aac"]
 
 
 @pytest.mark.parametrize(("name", "output"), REFUSED)

@@ -76,10 +76,11 @@ def test_results_replace_nothing(
 
 
 def test_a_report_is_not_the_output(upscale: Upscale, tmp_path: Path) -> None:
-    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4")
-    outcome = upscale(*words, "--report", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    words = ("--video", clip(tmp_path), "-o", output)
+    outcome = upscale(*words, "--report", output)
     outcome.check_refused("--report", status=2)
-    assert not (tmp_path / "o.mp4").exists()
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
@@ -121,11 +122,12 @@ def test_convert_empties_no_folder(
 def test_frames_take_no_folder_from_its_owner(upscale: Upscale, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
-    (folder / "thesis.tex").write_bytes(THESIS)
+    thesis = folder / "thesis.tex"
+    thesis.write_bytes(THESIS)
     words = ("--video", clip(tmp_path), "-o", folder)
     upscale(*words).check_refused("--overwrite", status=2)
     upscale(*words, "--overwrite").check_done()
-    assert (folder / "thesis.tex").read_bytes() == THESIS
+    assert thesis.read_bytes() == THESIS
 
 
 @pytest.mark.parametrize("name", ["list0.ts", "list3.ts", "list.m3u8"])
@@ -182,7 +184,8 @@ def planted(folder: Path, kind: str) -> Path:
     victim = folder / "victim"
     victim.mkdir()
     (victim / "000000.mkv").write_bytes(THESIS)
-    (victim / "lock").write_bytes(THESIS)
+    lock = victim / "lock"
+    lock.write_bytes(THESIS)
     parts = folder / ".o.mp4.parts"
     if kind == "folder link":
         parts.symlink_to(victim)
@@ -193,7 +196,7 @@ def planted(folder: Path, kind: str) -> Path:
     elif kind == "of another user":
         os.chown(parts, 65534, 65534)
     else:
-        (parts / kind).symlink_to(victim / "lock")
+        (parts / kind).symlink_to(lock)
     return victim
 
 
@@ -236,12 +239,13 @@ def test_without_a_cache_home_nothing_goes_to_the_current_folder(
     upscale: Upscale, tmp_path: Path, monkeypatch
 ) -> None:
     source = clip(tmp_path)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
-    assert os.listdir(tmp_path / "here") == []
+    assert os.listdir(here) == []
 
 
 def test_a_relative_cache_home_is_no_folder_here(
@@ -249,9 +253,10 @@ def test_a_relative_cache_home_is_no_folder_here(
 ) -> None:
     """The XDG rules call relative paths invalid: they would follow the user around."""
     source = clip(tmp_path)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
-    assert os.listdir(tmp_path / "here") == []
+    assert os.listdir(here) == []

@@ -106,7 +106,8 @@ def test_a_damaged_cache_is_made_again(
     """Every entry is damaged, traced programs as well as compiled ones."""
     rng = random.Random(how)
     job_with_cache()
-    good = (tmp_path / "o.mp4").read_bytes()
+    output = tmp_path / "o.mp4"
+    good = output.read_bytes()
     entries = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
     assert entries
     for _ in range(3):
@@ -115,7 +116,7 @@ def test_a_damaged_cache_is_made_again(
             if path.exists():
                 spoil(path, how, rng)
         job_with_cache()
-        assert (tmp_path / "o.mp4").read_bytes() == good
+        assert output.read_bytes() == good
 
 
 @pytest.fixture

@@ -85,8 +85,10 @@ def make_video(
         )
         if color:
             context = video.codec_context
-            context.color_primaries, context.color_trc = color.primaries, color.transfer
-            context.colorspace, context.color_range = color.matrix, color.range
+            context.color_primaries = color.primaries
+            context.color_trc = color.transfer
+            context.colorspace = color.matrix
+            context.color_range = color.range
         if sar:
             video.codec_context.sample_aspect_ratio = sar
         video.set_display_matrix(matrix)
@@ -105,7 +107,8 @@ def make_video(
         )
         for time, rgb in zip(pts, frames or pictures(len(pts), *size), strict=True):
             frame = av.VideoFrame.from_ndarray(rgb)
-            frame.pts, frame.time_base = time, base
+            frame.pts = time
+            frame.time_base = base
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
         if sound is not None:
@@ -154,7 +157,9 @@ def make_rich(path: str, covers: bool = True) -> str:
             }
         )
         video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuv420p"
         video.metadata.update(
             {"language": "ger", "title": "view", "timecode": "01:00:00:00"}
         )
@@ -200,12 +205,10 @@ def make_rich(path: str, covers: bool = True) -> str:
 def png() -> bytes:
     """A small picture."""
     context = av.CodecContext.create("png", "w")
-    context.width, context.height, context.pix_fmt, context.time_base = (
-        16,
-        16,
-        "rgb24",
-        Fraction(1, 25),
-    )
+    context.width = 16
+    context.height = 16
+    context.pix_fmt = "rgb24"
+    context.time_base = Fraction(1, 25)
     return bytes(
         context.encode(av.VideoFrame.from_ndarray(next(pictures(1, 16, 16))))[0]
     )
@@ -218,7 +221,8 @@ def tone(context: av.AudioCodecContext, blocks: int) -> Iterator[av.AudioFrame]:
         frame = av.AudioFrame.from_ndarray(
             samples[None].astype(np.float32), format="fltp", layout="mono"
         )
-        frame.rate, frame.pts = 8000, number * 1024
+        frame.rate = 8000
+        frame.pts = number * 1024
         yield from av.AudioResampler(context.format, "mono", 8000).resample(frame)
 
 

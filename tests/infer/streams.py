@@ -136,13 +136,13 @@ class Sender(Background):
         speed: float = 1.0,
         muxer: str = "mpegts",
     ) -> None:
-        self._url, self._fps, self._numbers, self._muxer = (
-            url,
-            fps,
-            range(first, first + count),
-            muxer,
-        )
-        self._still, self._audio, self._speed = still, audio, speed
+        self._url = url
+        self._fps = fps
+        self._numbers = range(first, first + count)
+        self._muxer = muxer
+        self._still = still
+        self._audio = audio
+        self._speed = speed
         self.sent: dict[int, float] = {}
         super().__init__()
 
@@ -183,7 +183,8 @@ class Sender(Background):
             frame = av.VideoFrame.from_ndarray(
                 numbered(self._numbers[0] if self._still else number)
             )
-            frame.pts, frame.time_base = place, Fraction(1, self._fps)
+            frame.pts = place
+            frame.time_base = Fraction(1, self._fps)
             self.sent[number] = time.monotonic()
             output.mux(video.encode(frame))
             if sound is not None:
@@ -197,7 +198,8 @@ def add_video(output: OutputContainer, fps: int) -> Any:
         "libx264", rate=fps, options={"preset": "ultrafast", "tune": "zerolatency"}
     )
     video.width, video.height = SIZE
-    video.pix_fmt, video.gop_size = "yuv420p", max(1, fps // 2)
+    video.pix_fmt = "yuv420p"
+    video.gop_size = max(1, fps // 2)
     return video
 
 
@@ -207,7 +209,9 @@ def _tone(place: int, fps: int) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(
         samples[None].astype(np.float32), format="fltp", layout="mono"
     )
-    frame.rate, frame.pts, frame.time_base = 8000, place * count, Fraction(1, 8000)
+    frame.rate = 8000
+    frame.pts = place * count
+    frame.time_base = Fraction(1, 8000)
     return frame
 
 
@@ -231,7 +235,8 @@ class Receiver(Background):
     """
 
     def __init__(self, url: str, count: int = 1_000_000) -> None:
-        self._url, self._count = url, count
+        self._url = url
+        self._count = count
         self.seen: list[tuple[int, float, float]] = []
         super().__init__()
 

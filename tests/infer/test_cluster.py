@@ -42,11 +42,11 @@ class Film:
         self._command = command
         self._model = model
         self._processes: list[subprocess.Popen[str]] = []
-        alone = folder / "alone.mkv"
-        words = ("--video", self.source, "--segment", 4, "-o", alone)
+        reference = folder / "alone.mkv"
+        words = ("--video", self.source, "--segment", 4, "-o", reference)
         single = run(*words, model=model)
         assert single.returncode == 0, single.stderr
-        self.content = alone.read_bytes()
+        self.content = reference.read_bytes()
 
     def start(self, *words: object) -> "subprocess.Popen[str]":
         command = self._command(
@@ -174,16 +174,17 @@ def test_a_full_object_store_is_told_and_the_same_command_goes_on(film):
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are counted")
 def test_two_workers_give_the_bytes_of_one_run_and_end(run, tmp_path, cutting_model):
     source = clip_of(tmp_path / "in.mkv", scenes(*[5, 3, 4] * 3))
-    alone, shared = tmp_path / "alone.mkv", tmp_path / "shared.mkv"
+    reference = tmp_path / "alone.mkv"
+    shared = tmp_path / "shared.mkv"
     report = tmp_path / "r.json"
     before = len(actors())
     words = ("--video", source, "--segment", 4)
-    single = run(*words, "-o", alone, model=cutting_model)
+    single = run(*words, "-o", reference, model=cutting_model)
     assert single.returncode == 0, single.stderr
     words = (*words, "-o", shared, "--workers", 2, "--report", report)
     both = run(*words, model=cutting_model)
     assert both.returncode == 0, both.stderr
     assert "times as fast as one by 8 cuts" in both.stderr
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == reference.read_bytes()
     assert json.loads(report.read_text("utf-8"))["frames"] == 36
     assert len(actors()) <= before

@@ -80,7 +80,8 @@ def test_chroma_is_written_left_sited():
         .astype(float)
     )
     blue_difference = 128 + 0.5 * np.arange(64) * 3
-    remains, centre = blue_difference[8:56:2], blue_difference[8:56:2] + 0.75
+    remains = blue_difference[8:56:2]
+    centre = blue_difference[8:56:2] + 0.75
     assert np.abs(chroma - remains).mean() < np.abs(chroma - centre).mean()
 
 

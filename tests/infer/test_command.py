@@ -64,13 +64,14 @@ def test_one_option_is_enough(upscale, source, tmp_path):
 
 
 def test_an_existing_output_is_never_replaced_silently(upscale, source, tmp_path):
-    (tmp_path / "in_x4.mp4").write_text("precious")
+    output = tmp_path / "in_x4.mp4"
+    output.write_text("precious")
     status, stderr = upscale("--video", source)
     assert status == 2
     assert "already exists; give --overwrite" in stderr
-    assert (tmp_path / "in_x4.mp4").read_text() == "precious"
+    assert output.read_text() == "precious"
     assert upscale("--video", source, "--overwrite")[0] == 0
-    assert len(frames_of(tmp_path / "in_x4.mp4")) == 5
+    assert len(frames_of(output)) == 5
 
 
 def test_the_published_script_s_names_work():
@@ -117,11 +118,10 @@ def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
 
 
 def test_a_part_of_a_video_is_that_part_of_the_whole_clock(upscale, source, tmp_path):
-    status, _ = upscale(
-        "--video", source, "--start", "1", "--frames", "3", "-o", tmp_path / "part.mp4"
-    )
+    part = tmp_path / "part.mp4"
+    status, _ = upscale("--video", source, "--start", "1", "--frames", "3", "-o", part)
     assert status == 0
-    result = probe(str(tmp_path / "part.mp4"))
+    result = probe(str(part))
     assert [f.pts * result.time_base * 600 for f in read_frames(result)] == [0, 20, 80]
     assert result.others[0].codec == "aac"
 
@@ -137,7 +137,8 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
         "f10.png",
     ]
     assert upscale("--video", folder)[0] == 0
-    assert sorted(os.listdir(tmp_path / "frames_x4")) == ["f10.png", "f8.png", "f9.png"]
+    output = tmp_path / "frames_x4"
+    assert sorted(os.listdir(output)) == ["f10.png", "f8.png", "f9.png"]
     assert (
         upscale(
             "--video",
@@ -154,7 +155,7 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
     video = probe(str(tmp_path / "v.mkv"))
     assert abs(float(video.rate) - 30000 / 1001) < 0.01
     for image, frame in zip(
-        frames_of(tmp_path / "frames_x4"), frames_of(tmp_path / "v.mkv"), strict=True
+        frames_of(output), frames_of(tmp_path / "v.mkv"), strict=True
     ):
         luma = (image.astype(float) - frame) @ [0.299, 0.587, 0.114]
         assert (
@@ -199,10 +200,9 @@ def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path)
     )
     data = Path(complete).read_bytes()
     Path(complete).write_bytes(data[: len(data) * 6 // 10])
-    Path(complete).rename(tmp_path / "cut.mkv")
-    status, stderr = upscale(
-        "--video", tmp_path / "cut.mkv", "--frames", "30", "--codec", "ffv1"
-    )
+    cut = tmp_path / "cut.mkv"
+    Path(complete).rename(cut)
+    status, stderr = upscale("--video", cut, "--frames", "30", "--codec", "ffv1")
     assert status == 0, stderr
     assert 1 < len(frames_of(tmp_path / "cut_x4.mkv")) < 30
 
@@ -213,15 +213,17 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
     )
     with av.open(path) as container:
         packet = [p for p in container.demux() if p.size][2]
-        place, size = packet.pos, packet.size
+        place = packet.pos
+        size = packet.size
     data = Path(path).read_bytes()
     assert place is not None
     Path(path).write_bytes(data[:place] + bytes(size) + data[place + size :])
+    output = tmp_path / "o.mkv"
     status, stderr = upscale(
         "--video",
         path,
         "-o",
-        tmp_path / "o.mkv",
+        output,
         "--codec",
         "ffv1",
         "--report",
@@ -229,7 +231,7 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
     )
     assert status == 0, stderr
     assert "4 of 5 frames could be decoded, 1 packets could not" in stderr
-    assert [f.pts for f in read_frames(probe(str(tmp_path / "o.mkv")))] == [
+    assert [f.pts for f in read_frames(probe(str(output)))] == [
         0,
         40,
         120,
@@ -240,15 +242,17 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
 
 def test_several_inputs_go_on_after_a_failure_and_skip_what_is_done(upscale, tmp_path):
     good = [make_video(str(tmp_path / f"{n}.mp4"), range(2), (16, 16)) for n in "ab"]
-    (tmp_path / "broken.mp4").write_bytes(b"nothing")
-    arguments = ["--video", good[0], tmp_path / "broken.mp4", good[1]]
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing")
+    arguments = ["--video", good[0], broken, good[1]]
     status, stderr = upscale(*arguments)
     assert status == 1
     assert stderr.splitlines()[-1] == "3 inputs: 2 done, 0 skipped, 1 failed"
     status, stderr = upscale(*arguments)
     assert stderr.splitlines()[-1] == "3 inputs: 0 done, 2 skipped, 1 failed"
-    (tmp_path / "broken.mp4").unlink()
-    inputs, results = tmp_path / "inputs", tmp_path / "results"
+    broken.unlink()
+    inputs = tmp_path / "inputs"
+    results = tmp_path / "results"
     inputs.mkdir(), results.mkdir()
     Path(good[0]).rename(inputs / "c.mp4")
     assert upscale("--video", inputs, "-o", results)[0] == 0

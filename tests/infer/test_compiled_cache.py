@@ -193,9 +193,10 @@ def test_no_symbolic_link_is_followed(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="traced"):
         program("sums", FACTS, never, (NUMBERS,))
     file.unlink()
-    cache.rename(tmp_path / "moved")
-    cache.symlink_to(tmp_path / "moved")
-    elsewhere.rename(tmp_path / "moved" / file.name)
+    moved = tmp_path / "moved"
+    cache.rename(moved)
+    cache.symlink_to(moved)
+    elsewhere.rename(moved / file.name)
     with pytest.raises(AssertionError, match="traced"):
         program("sums", FACTS, never, (NUMBERS,))
 
@@ -226,8 +227,9 @@ def test_faults_of_a_folder_are_told(tmp_path: Path) -> None:
     assert compiled_cache.fault(private) == ""
     private.chmod(0o720)
     assert "others can write" in compiled_cache.fault(private)
-    (tmp_path / "link").symlink_to(private)
-    assert "symbolic link" in compiled_cache.fault(tmp_path / "link")
+    link = tmp_path / "link"
+    link.symlink_to(private)
+    assert "symbolic link" in compiled_cache.fault(link)
     assert "not there" in compiled_cache.fault(tmp_path / "none")
 
 

@@ -20,10 +20,12 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_export_and_convert_back_give_the_same_bits(ours: Path, tmp_path: Path) -> None:
-    folder, back = tmp_path / "published", tmp_path / "back.safetensors"
+    folder = tmp_path / "published"
+    back = tmp_path / "back.safetensors"
     assert main(["export", "--model", str(ours), "--output", str(folder)]) == 0
     assert main(["convert", "--model", str(folder), "-o", str(back)]) == 0
-    (config, before), (config_back, after) = load(str(ours)), load(str(back))
+    (config, before) = load(str(ours))
+    (config_back, after) = load(str(back))
     assert config == config_back
     assert jax.tree.all(jax.tree.map(np.array_equal, before, after))
     assert sorted(f.name for f in tmp_path.iterdir()) == [

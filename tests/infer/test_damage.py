@@ -27,7 +27,8 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     """Cut, with bits flipped anywhere or near the beginning, with a part zeroed,
     doubled or missing.
     """
-    changed, place = bytearray(data), rng.randrange(len(data))
+    changed = bytearray(data)
+    place = rng.randrange(len(data))
     kind = rng.choice(["cut", "flip", "head", "zero", "double", "drop"])
     if kind == "cut":
         return data[:place]
@@ -87,14 +88,16 @@ def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_
     left out, and said.
     """
     data = sources["h264.ts"]
-    with av.open(make(tmp_path / "in.ts", data)) as container:
+    source = tmp_path / "in.ts"
+    with av.open(make(source, data)) as container:
         places = [p.pos for p in container.demux(audio=0) if p.size]
     place = data.index(b"\xff\xf1", places[len(places) // 2])
-    make(tmp_path / "in.ts", data[:place] + b"\x00\x00" + data[place + 2 :])
-    status, stderr = upscale("--video", tmp_path / "in.ts", "-o", tmp_path / "o.mp4")
+    make(source, data[:place] + b"\x00\x00" + data[place + 2 :])
+    output = tmp_path / "o.mp4"
+    status, stderr = upscale("--video", source, "-o", output)
     assert ends_well(tmp_path, {"in.ts"}, status, stderr) is None
     assert "not as in the source: audio 1" in stderr
-    assert len(list(read_frames(probe(str(tmp_path / "o.mp4"))))) == COUNT
+    assert len(list(read_frames(probe(str(output))))) == COUNT
 
 
 def make(path: Path, data: bytes) -> str:
@@ -105,17 +108,16 @@ def make(path: Path, data: bytes) -> str:
 def tampered(data: bytes) -> dict[str, bytes]:
     """Damaged weight files by the name of their damage."""
     size = struct.unpack("<Q", data[:8])[0]
-    head, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    head = json.loads(data[8 : 8 + size])
+    body = data[8 + size :]
     key = next(k for k in head if k != "__metadata__")
 
     def built(new: dict) -> bytes:
         text = json.dumps(new).encode()
         return struct.pack("<Q", len(text)) + text + body
 
-    config, rest = (
-        head["__metadata__"]["config"],
-        {k: v for k, v in head.items() if k != "__metadata__"},
-    )
+    config = head["__metadata__"]["config"]
+    rest = {k: v for k, v in head.items() if k != "__metadata__"}
     flipped = bytearray(data)
     flipped[-100] ^= 8
     return {
@@ -158,11 +160,12 @@ def tampered(data: bytes) -> dict[str, bytes]:
 def test_tampered_weights_are_refused_in_one_line(
     upscale, sources, tmp_path, tiny_model
 ):
-    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
+    source = tmp_path / "in.mp4"
+    source.write_bytes(sources["a.mp4"])
     model = tmp_path / "m.safetensors"
     for what, data in tampered(Path(tiny_model).read_bytes()).items():
         model.write_bytes(data)
-        status, stderr = upscale("--video", tmp_path / "in.mp4", model=model)
+        status, stderr = upscale("--video", source, model=model)
         error = ends_well(tmp_path, {"in.mp4", "m.safetensors"}, status, stderr)
         assert status == 2, what
         assert str(model) in (error or ""), what
@@ -176,11 +179,10 @@ def test_missing_and_foolish_timestamps(upscale, tmp_path):
         Fraction(1, 1000),
         codec="ffv1",
     )
-    status, stderr = upscale(
-        "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
-    )
+    output = tmp_path / "o.mkv"
+    status, stderr = upscale("--video", source, "-o", output, "--codec", "ffv1")
     assert ends_well(tmp_path, {"in.mkv"}, status, stderr) is None
-    info = probe(str(tmp_path / "o.mkv"))
+    info = probe(str(output))
     times = [f.pts for f in read_frames(info)]
     assert times == sorted(set(times))
     assert np.diff(times).min() > 0
@@ -189,19 +191,18 @@ def test_missing_and_foolish_timestamps(upscale, tmp_path):
 def test_a_display_matrix_beyond_all_bounds(upscale, tmp_path):
     """Its shift grows with the picture."""
     matrix = (0, 65536, 0, -65536, 0, 0, 2**30, -(2**30), 1 << 30)
-    make_video(str(tmp_path / "in.mp4"), range(2), SIZE, matrix=matrix)
-    assert (
-        ends_well(tmp_path, {"in.mp4"}, *upscale("--video", tmp_path / "in.mp4"))
-        is None
-    )
+    source = tmp_path / "in.mp4"
+    make_video(str(source), range(2), SIZE, matrix=matrix)
+    assert ends_well(tmp_path, {"in.mp4"}, *upscale("--video", source)) is None
 
 
 def test_times_that_a_container_cannot_hold_are_told(upscale, tmp_path):
     source = make_video(
         str(tmp_path / "in.mkv"), [0, 1, 2**33], SIZE, Fraction(1, 1000), codec="ffv1"
     )
-    status, stderr = upscale("--video", source, "-o", tmp_path / "o.mov")
+    output = tmp_path / "o.mov"
+    status, stderr = upscale("--video", source, "-o", output)
     errors = [line for line in stderr.splitlines() if line.startswith("error")]
-    assert (status, len(errors), (tmp_path / "o.mov").exists()) == (1, 1, False), stderr
+    assert (status, len(errors), output.exists()) == (1, 1, False), stderr
     assert "cannot hold a picture at its time" in errors[0]
     assert upscale("--video", source, "-o", tmp_path / "o.mkv")[0] == 0

@@ -44,11 +44,12 @@ def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
     """Weights that are not those of the package, and a compile cache that others can
     write.
     """
-    shutil.copytree(str(checkpoint.SHIPPED), tmp_path / "weights")
-    data = bytearray((tmp_path / "weights" / "nano.safetensors").read_bytes())
+    weights = tmp_path / "weights"
+    shutil.copytree(str(checkpoint.SHIPPED), weights)
+    data = bytearray((weights / "nano.safetensors").read_bytes())
     data[-1000] ^= 1
-    (tmp_path / "weights" / "nano.safetensors").write_bytes(data)
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "weights")
+    (weights / "nano.safetensors").write_bytes(data)
+    monkeypatch.setattr(checkpoint, "SHIPPED", weights)
     open_cache = tmp_path / "cache"
     open_cache.mkdir()
     open_cache.chmod(0o777)

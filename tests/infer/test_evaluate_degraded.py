@@ -133,10 +133,11 @@ def test_a_clip_too_small_for_an_encoder_is_refused():
 def report(hr, tiny_model, tmp_path_factory):
     """Two conditions through the whole command, with a tiny model."""
     folder = tmp_path_factory.mktemp("degraded")
-    (folder / "pan").mkdir()
+    pan = folder / "pan"
+    pan.mkdir()
     for number, frame in enumerate(hr[: LEAD_IN + 2]):
-        Image.fromarray(frame).save(folder / "pan" / f"{number:03d}.png")
-    arguments = ["--hr", str(folder / "pan"), "--degrade", "clean", "h264:30"]
+        Image.fromarray(frame).save(pan / f"{number:03d}.png")
+    arguments = ["--hr", str(pan), "--degrade", "clean", "h264:30"]
     arguments += ["--model", str(tiny_model), "--json", str(folder / "r.json")]
     arguments += ["--metrics", "psnr_y", "lpips", "clean_psnr", "phase", "jump"]
     assert main([*arguments, "--csv", str(folder / "r.csv")]) == 0
@@ -150,7 +151,8 @@ def test_one_report_holds_every_condition_beside_bicubic(report):
         assert list(rows)[:2] == ["input", "bicubic"]
         assert list(rows)[-1] == "HR"
         assert len(rows) == 4
-    clean, dirty = means["clean"]["bicubic"], means["h264:30"]["bicubic"]
+    clean = means["clean"]["bicubic"]
+    dirty = means["h264:30"]["bicubic"]
     assert clean["psnr_y"] > dirty["psnr_y"]
     assert clean["lpips"] < dirty["lpips"]
     assert "niqe" not in clean

@@ -23,12 +23,12 @@ def example(tmp_path):
 
 
 def test_frames_and_side_by_side(example, tmp_path, tiny_model):
-    example("frames", str(tmp_path / "out.mp4"), tiny_model)
-    assert [number for number, _ in numbers_in(str(tmp_path / "out.mp4"))] == list(
-        range(5)
-    )
-    example("side_by_side", str(tmp_path / "out.mp4"), str(tmp_path / "pair.png"), "3")
-    with av.open(str(tmp_path / "pair.png")) as picture:
+    output = str(tmp_path / "out.mp4")
+    example("frames", output, tiny_model)
+    assert [number for number, _ in numbers_in(output)] == list(range(5))
+    pair = str(tmp_path / "pair.png")
+    example("side_by_side", output, pair, "3")
+    with av.open(pair) as picture:
         assert next(picture.decode(video=0)).width == 3 * 77
 
 

@@ -54,17 +54,14 @@ def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(
     monkeypatch.setattr(fit, "PLAIN", 0)
     monkeypatch.setattr(memory, "available", lambda device: 10 * 2**20)
     stopped = tmp_path / ".o.mkv.parts"
+    output = tmp_path / "o.mkv"
     with stopped_before("000001.json"):
-        status, message = upscale(
-            "--video", wide, "-o", tmp_path / "o.mkv", "--segment", 2
-        )
+        status, message = upscale("--video", wide, "-o", output, "--segment", 2)
     assert status == 130
     assert "fit      tiles of 128x24" in message
     assert (stopped / "000000.json").exists()
     monkeypatch.setattr(memory, "available", lambda device: 2**40)
-    status, message = upscale(
-        "--video", wide, "-o", tmp_path / "o.mkv", "--segment", 2, "--resume"
-    )
+    status, message = upscale("--video", wide, "-o", output, "--segment", 2, "--resume")
     assert status == 0, message
     assert "going on after 2 finished frames" in message
     assert (
@@ -73,7 +70,7 @@ def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(
         )[0]
         == 0
     )
-    assert (tmp_path / "o.mkv").read_bytes() == (tmp_path / "p.mkv").read_bytes()
+    assert output.read_bytes() == (tmp_path / "p.mkv").read_bytes()
     assert upscale("--video", wide, "-o", tmp_path / "q.mkv", "--segment", 2)[0] == 0
     assert frames_of(tmp_path / "q.mkv").shape == frames_of(tmp_path / "p.mkv").shape
 
@@ -96,7 +93,8 @@ def test_resume_needs_something_to_resume(upscale, source):
 
 @pytest.mark.heavy(60)
 def test_seams_of_the_shipped_model_stay_within_rounding(tmp_path):
-    clip, outputs = str(ROOT / "examples" / "nasa_320x180.mp4"), []
+    clip = str(ROOT / "examples" / "nasa_320x180.mp4")
+    outputs = []
     for tile in ("off", "160"):
         folder = tmp_path / tile
         assert (
@@ -160,7 +158,8 @@ def measure(model: str, tile: int) -> tuple[int, int]:
     reason="needs Linux's count of peak memory",
 )
 def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
-    full, tiled = measure(tiny_model, 0), measure(tiny_model, 256)
+    full = measure(tiny_model, 0)
+    tiled = measure(tiny_model, 256)
     for grown, predicted in (full, tiled):
         assert abs(predicted / grown - 1) < 0.2, (full, tiled)
     assert tiled[0] < 0.7 * full[0]
@@ -200,7 +199,8 @@ def test_the_prediction_counts_the_program_itself(command, source, tmp_path):
 
 def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
     options = parse(["--video", source, "--model", tiny_model])
-    plan, model = make_plan(options, source), load_model(tiny_model, "cpu")
+    plan = make_plan(options, source)
+    model = load_model(tiny_model, "cpu")
     engine = engine_for_job(options, plan, model, Engines())
     need = need_of_job(plan)
     result = fit.predicted(engine, need)

@@ -71,13 +71,11 @@ def test_every_pixel_format(upscale, tmp_path, codec, layout):
     source = make_video(
         str(tmp_path / f"in.{suffix}"), range(2), SIZE, codec=codec, pixel_format=layout
     )
-    status, printed = upscale(
-        "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
-    )
+    output = tmp_path / "o.mkv"
+    status, printed = upscale("--video", source, "-o", output, "--codec", "ffv1")
     assert ends_well(tmp_path, {f"in.{suffix}"}, status, printed) is None
     results = [
-        next(read_frames(probe(p))).rgb.astype(float)
-        for p in (source, str(tmp_path / "o.mkv"))
+        next(read_frames(probe(p))).rgb.astype(float) for p in (source, str(output))
     ]
     means = [p.mean() / (65535 if p.max() > 255 else 255) for p in results]
     assert abs(means[0] - means[1]) < 0.05
@@ -169,10 +167,11 @@ def test_sizes_at_which_encoders_crash_or_hang_are_refused(
     """In a file job and in a live session, which .ts is; the process would end, or
     never end.
     """
-    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
+    source = tmp_path / "in.mp4"
+    source.write_bytes(sources["a.mp4"])
     words = (
         "--video",
-        tmp_path / "in.mp4",
+        source,
         "-o",
         tmp_path / output,
         "--codec",
@@ -224,11 +223,10 @@ def test_a_name_that_is_too_long_is_told(upscale, sources, tmp_path):
 
 @pytest.mark.parametrize("folder", ["file.txt", "/proc", "/proc/self", "/dev/full"])
 def test_places_where_nobody_can_write(upscale, sources, tmp_path, folder):
-    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
+    source = tmp_path / "in.mp4"
+    source.write_bytes(sources["a.mp4"])
     (tmp_path / "file.txt").touch()
-    status, printed = upscale(
-        "--video", tmp_path / "in.mp4", "-o", tmp_path / folder / "o.mkv"
-    )
+    status, printed = upscale("--video", source, "-o", tmp_path / folder / "o.mkv")
     error = ends_well(tmp_path, {"in.mp4", "file.txt"}, status, printed)
     assert "cannot write there" in error or "no such folder" in error
 
@@ -281,14 +279,14 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
 
 
 def test_a_second_job_on_one_output_is_refused(upscale, sources, tmp_path):
-    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
-    with WorkFolder(str(tmp_path / "o.mkv"), {}):
-        status, printed = upscale(
-            "--video", tmp_path / "in.mp4", "-o", tmp_path / "o.mkv"
-        )
+    source = tmp_path / "in.mp4"
+    source.write_bytes(sources["a.mp4"])
+    output = tmp_path / "o.mkv"
+    with WorkFolder(str(output), {}):
+        status, printed = upscale("--video", source, "-o", output)
     assert status == 1
     assert "another job is working on this output" in printed
-    assert upscale("--video", tmp_path / "in.mp4", "-o", tmp_path / "o.mkv")[0] == 0
+    assert upscale("--video", source, "-o", output)[0] == 0
 
 
 @pytest.mark.heavy
@@ -310,9 +308,11 @@ def test_two_processes_on_one_output(command, tmp_path):
 
 
 def test_photographs_with_exif_are_pictures_like_others(upscale, tmp_path):
-    folder, exif = tmp_path / "photos", Image.Exif()
+    folder = tmp_path / "photos"
+    exif = Image.Exif()
     folder.mkdir()
-    exif[0x0112], exif[0x010F] = 6, "a maker"  # turned by a quarter
+    exif[0x0112] = 6
+    exif[0x010F] = "a maker"  # turned by a quarter
     for number, rgb in enumerate(real_pictures(2, *SIZE)):
         Image.fromarray(rgb).save(folder / f"{number}.jpg", exif=exif)
     status, printed = upscale("--video", folder)

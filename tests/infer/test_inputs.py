@@ -64,9 +64,10 @@ def test_a_folder_of_folders_alone_is_refused_with_the_option(tmp_path):
 
 
 def test_a_named_pipe_is_told_at_once(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     with pytest.raises(ValueError, match=r"is a named pipe.*--video -"):
-        check_kind(str(tmp_path / "pipe"))
+        check_kind(str(pipe))
 
 
 @pytest.fixture
@@ -122,10 +123,11 @@ def test_outputs_of_earlier_jobs_with_other_options_are_left_out(tmp_path, batch
 
 def test_results_of_subfolders_keep_their_places(tmp_path, batch):
     (tmp_path / "in/season 1").mkdir(parents=True)
-    (tmp_path / "out").mkdir()
+    output = tmp_path / "out"
+    output.mkdir()
     for name in ("in/a.mp4", "in/season 1/a.mp4"):
         make_video(str(tmp_path / name), range(2), (16, 16))
-    words = ("--video", tmp_path / "in", "-o", tmp_path / "out", "--recursive")
+    words = ("--video", tmp_path / "in", "-o", output, "--recursive")
     assert batch(*words) == {
         "in/a.mp4": "out/a_x4.mp4",
         "in/season 1/a.mp4": "out/season 1/a_x4.mp4",
@@ -133,7 +135,8 @@ def test_results_of_subfolders_keep_their_places(tmp_path, batch):
 
 
 def test_an_output_is_known_until_it_or_its_input_changes(tmp_path):
-    source, output = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    source = tmp_path / "in.mp4"
+    output = tmp_path / "out.mp4"
     make_video(str(source), range(2), (16, 16))
     output.write_bytes(b"result")
     info = probe(str(source))
@@ -148,8 +151,9 @@ def test_an_output_is_known_until_it_or_its_input_changes(tmp_path):
 
 
 def test_without_a_home_nothing_is_remembered_and_nothing_fails(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
-    (tmp_path / "file").touch()
+    file = tmp_path / "file"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file / "cache"))
+    file.touch()
     source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
     remember(source, probe(source))
     assert not is_output(source)

@@ -74,7 +74,8 @@ def test_memory_does_not_grow_with_length(tmp_path, command):
     process = subprocess.Popen(
         command("--video", source, "--segment", 50), cwd=ROOT, stderr=subprocess.DEVNULL
     )
-    parts, resident = tmp_path / ".in_x4.mp4.parts", {}
+    parts = tmp_path / ".in_x4.mp4.parts"
+    resident = {}
     while process.poll() is None:
         num_finished = len(list(parts.glob("[0-9]*.json"))) * 50
         try:

@@ -85,7 +85,8 @@ def test_any_timestamps_survive_any_segmenting(tmp_path, steps, base, group):
     source = make_video(str(tmp_path / "in.mp4"), [int(p) for p in pts], base=base)
     output, failed, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
     assert failed == []
-    info, result = probe(source), probe(output)
+    info = probe(source)
+    result = probe(output)
     times = [[f.pts * i.time_base for f in read_frames(i)] for i in (info, result)]
     assert times[0] == times[1] == [int(p) * base for p in pts]
 

@@ -30,7 +30,9 @@ def part(start: int, muxer: str) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=muxer) as output:
         video = output.add_stream("mpeg2video", rate=FPS)
-        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        video.width = 32
+        video.height = 32
+        video.pix_fmt = "yuv420p"
         sound = output.add_stream("mp2", rate=RATE)
         for number in range(COUNT):
             picture = np.full((32, 32, 3), 40 * number, np.uint8)
@@ -154,7 +156,9 @@ def test_bare_pictures_know_their_rate(
     path = str(tmp_path / "in")
     with av.open(path, "w", format=muxer) as output:
         video = output.add_stream(codec, rate=rate)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuv420p"
         for number in range(5):
             picture = np.full((48, 64, 3), 40 * number, np.uint8)
             output.mux(video.encode(av.VideoFrame.from_ndarray(picture)))

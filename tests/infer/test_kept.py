@@ -175,14 +175,15 @@ def test_clocks_that_matroska_rounds_are_told(tmp_path):
     ticks = make_video(
         str(tmp_path / "in.mp4"), [0, 1500, 4501, 6000], base=Fraction(1, 90000)
     )
+    output = tmp_path / "out.mkv"
     assert "exact timestamps (it counts in 1/1000 s): .mp4 or .mov can" in notes_for(
-        ticks, tmp_path / "out.mkv"
+        ticks, output
     )
     rounded = make_video(
         str(tmp_path / "in.mkv"), [0, 1500, 4501, 6000], base=Fraction(1, 90000)
     )
     for harmless in (rounded, make_video(str(tmp_path / "25.mp4"))):
-        assert "timestamps" not in notes_for(harmless, tmp_path / "out.mkv")
+        assert "timestamps" not in notes_for(harmless, output)
 
 
 def test_hdr_that_a_codec_cannot_say_is_told(tmp_path):

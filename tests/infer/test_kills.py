@@ -62,11 +62,13 @@ def test_killed_anywhere_at_the_end_and_given_again(
     complete = tmp_path / f"whole_{kind}"
     words = "--video", source, "--segment", 2, "-o"
     assert upscale(*words, complete)[0] == 0
-    number, num_kills = 1, 0
+    number = 1
+    num_kills = 0
     while True:
         place = tmp_path / str(number)
         place.mkdir()
-        output, report = place / kind, place / "r.json"
+        output = place / kind
+        report = place / "r.json"
         if kind == "empty folder":
             output.mkdir()
         killed_at(number)

@@ -53,12 +53,11 @@ def served(tmp_path):
 
 
 def test_rtsp(live, tmp_path):
+    output = tmp_path / "out.mkv"
     with RTSPServer() as server:
-        status, report = live(
-            "--video", server.url, "-o", tmp_path / "out.mkv", "--frames", 15
-        )
+        status, report = live("--video", server.url, "-o", output, "--frames", 15)
     assert (status, report["frames"], report["policy"]) == (0, 15, "drop")
-    values = numbers_in(str(tmp_path / "out.mkv"))
+    values = numbers_in(str(output))
     first = values[0][0]
     # Numbers begin anew after 1024 frames, and a busy machine misses many. Matroska
     # counts milliseconds.
@@ -71,19 +70,20 @@ def test_rtsp(live, tmp_path):
 def test_hls_in_loses_nothing_and_hls_out_is_a_whole_playlist(live, served, tmp_path):
     folder, address = served
     record(str(folder / "in.m3u8"), 60, muxer="hls", hls_time="1", hls_list_size="0")
-    status, report = live("--video", f"{address}/in.m3u8", "-o", tmp_path / "out.m3u8")
+    output = tmp_path / "out.m3u8"
+    status, report = live("--video", f"{address}/in.m3u8", "-o", output)
     assert (status, report["frames"], report["dropped"], report["missed"]) == (
         0,
         60,
         0,
         0,
     )
-    values = numbers_in(str(tmp_path / "out.m3u8"))
+    values = numbers_in(str(output))
     assert [number for number, _ in values] == list(range(60))
     assert all(
         b - a == pytest.approx(1 / 25, abs=1e-3) for (_, a), (_, b) in pairwise(values)
     )
-    assert "#EXT-X-ENDLIST" in (tmp_path / "out.m3u8").read_text()
+    assert "#EXT-X-ENDLIST" in output.read_text()
 
 
 def test_a_playlist_from_the_network_cannot_read_local_files(
@@ -94,11 +94,10 @@ def test_a_playlist_from_the_network_cannot_read_local_files(
     (folder / "evil.m3u8").write_text(
         f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
     )
-    status, _ = live(
-        "--video", f"{address}/evil.m3u8", "-o", tmp_path / "out.ts", "--timeout", 2
-    )
+    output = tmp_path / "out.ts"
+    status, _ = live("--video", f"{address}/evil.m3u8", "-o", output, "--timeout", 2)
     assert status == 1
-    assert not (tmp_path / "out.ts").exists()
+    assert not output.exists()
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
 
 
@@ -158,19 +157,17 @@ def test_a_playlist_that_is_trusted_may_reach_out(live, tmp_path):
             str(folder / "list.m3u8"), 12, muxer="hls", hls_time="1", hls_list_size="0"
         )
     )
-    assert live("--video", playlist, "-o", tmp_path / "inside.mp4")[0] == 0
-    (folder / "list0.ts").rename(tmp_path / "outside.ts")
-    playlist.write_text(
-        playlist.read_text().replace("list0.ts", str(tmp_path / "outside.ts"))
-    )
+    inside = tmp_path / "inside.mp4"
+    assert live("--video", playlist, "-o", inside)[0] == 0
+    outside = tmp_path / "outside.ts"
+    (folder / "list0.ts").rename(outside)
+    playlist.write_text(playlist.read_text().replace("list0.ts", str(outside)))
     assert live("--video", playlist, "-o", tmp_path / "outside.mp4")[0] == 2
     assert (
         live("--video", playlist, "-o", tmp_path / "outside.mp4", "--trust-playlist")[0]
         == 0
     )
-    assert (tmp_path / "outside.mp4").read_bytes() == (
-        tmp_path / "inside.mp4"
-    ).read_bytes()
+    assert (tmp_path / "outside.mp4").read_bytes() == inside.read_bytes()
 
 
 def test_frames_beyond_the_limit_are_refused(live, tmp_path, capsys):
@@ -254,8 +251,9 @@ def test_network_names_are_not_file_names():
 
 def test_codecs_that_a_container_does_not_carry_are_refused(live, tmp_path, capsys):
     source = record(str(tmp_path / "in.mp4"), 3)
+    output = tmp_path / "out.ts"
     for codec in ("ffv1", "libsvtav1"):
-        status, _ = live("--video", source, "-o", tmp_path / "out.ts", "--codec", codec)
+        status, _ = live("--video", source, "-o", output, "--codec", codec)
         assert status == 2
         assert "mpegts holds libx264 or libx265" in capsys.readouterr().err
-    assert not Path(tmp_path / "out.ts").exists()
+    assert not Path(output).exists()

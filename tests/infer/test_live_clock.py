@@ -65,7 +65,8 @@ def test_frames_of_one_time_stay_apart_in_a_file_of_milliseconds(
 
 
 def test_two_days_of_ntsc_frames_do_not_drift_and_pass_the_wraps_of_mpeg_ts() -> None:
-    frame, wrap = 3003, 2**33
+    frame = 3003
+    wrap = 2**33
     clock = Clock(BASE, frame)
     # Nearly ten seconds apart, so that no step counts as a jump.
     stride = 299

@@ -57,7 +57,8 @@ def steadiest(sender: Sender, receiver: Receiver, window: int = 10) -> float:
 
 
 def test_latency_beyond_the_models_own_time_is_under_100_ms(command, tmp_path):
-    source, sink = free_port(), free_port()
+    source = free_port()
+    sink = free_port()
     report = tmp_path / "report.json"
     words = command(
         "--video",
@@ -98,7 +99,8 @@ def test_latency_beyond_the_models_own_time_is_under_100_ms(command, tmp_path):
     "how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.heavy)]
 )
 def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
-    port, output = free_port(), tmp_path / "out.mp4"
+    port = free_port()
+    output = tmp_path / "out.mp4"
     words = command("--video", f"udp://127.0.0.1:{port}", "-o", output)
     with (
         Sender(f"udp://127.0.0.1:{port}?pkt_size=1316", audio=True),
@@ -124,7 +126,8 @@ def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
 
 
 def test_drop_stays_live_when_the_source_is_too_fast(live, tmp_path):
-    port, output = free_port(), tmp_path / "out.mkv"
+    port = free_port()
+    output = tmp_path / "out.mkv"
     with Sender(f"udp://127.0.0.1:{port}?pkt_size=1316", fps=250):
         status, report = live(
             "--video", f"udp://127.0.0.1:{port}", "-o", output, "--frames", 60
@@ -150,7 +153,8 @@ def test_block_loses_nothing_and_skip_similar_computes_only_what_changes(
         ("skip-similar", False),
         ("skip-similar", True),
     ):
-        port, output = free_port(), tmp_path / f"{policy}{still}.ts"
+        port = free_port()
+        output = tmp_path / f"{policy}{still}.ts"
         speed = (
             8 if policy == "block" else 1
         )  # frames come faster than they are upscaled
@@ -175,8 +179,10 @@ def test_block_loses_nothing_and_skip_similar_computes_only_what_changes(
 
 
 def test_a_source_that_dies_and_comes_back_goes_on(live, tmp_path, capsys):
-    port, output = free_port(), tmp_path / "out.mkv"
-    url, source = f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port}?listen=1"
+    port = free_port()
+    output = tmp_path / "out.mkv"
+    url = f"tcp://127.0.0.1:{port}"
+    source = f"tcp://127.0.0.1:{port}?listen=1"
     begun = time.monotonic()
     with Sender(url, count=15) as first:
         again = []
@@ -215,7 +221,8 @@ def test_a_source_that_dies_and_comes_back_goes_on(live, tmp_path, capsys):
 
 
 def test_a_source_that_is_gone_for_good_leaves_what_there_was(live, tmp_path, capsys):
-    port, output = free_port(), tmp_path / "out.mkv"
+    port = free_port()
+    output = tmp_path / "out.mkv"
     with Sender(f"udp://127.0.0.1:{port}?pkt_size=1316", count=40):
         source = f"udp://127.0.0.1:{port}"
         status, _ = live(
@@ -236,6 +243,7 @@ def test_a_source_that_is_gone_for_good_leaves_what_there_was(live, tmp_path, ca
 
 
 def test_a_source_that_says_nothing_is_given_up(live, tmp_path, capsys):
+    output = tmp_path / "out.ts"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for scheme, port in (("tcp", silent.getsockname()[1]), ("udp", free_port())):
             begun = time.monotonic()
@@ -243,23 +251,22 @@ def test_a_source_that_says_nothing_is_given_up(live, tmp_path, capsys):
                 "--video",
                 f"{scheme}://127.0.0.1:{port}",
                 "-o",
-                tmp_path / "out.ts",
+                output,
                 "--timeout",
                 0.5,
             )
             assert status == 1
             assert time.monotonic() - begun < 20
             assert "cannot be opened (nothing came in time)" in capsys.readouterr().err
-    status, _ = live(
-        "--video", f"tcp://127.0.0.1:{free_port()}", "-o", tmp_path / "out.ts"
-    )
+    status, _ = live("--video", f"tcp://127.0.0.1:{free_port()}", "-o", output)
     assert status == 1
     assert "Connection refused" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_sent_at_its_own_pace(live, tmp_path):
-    source, port = record(str(tmp_path / "in.mp4"), 50), free_port()
+    source = record(str(tmp_path / "in.mp4"), 50)
+    port = free_port()
     with Receiver(f"tcp://127.0.0.1:{port}", count=50) as receiver:
         status, report = live(
             "--video", source, "-o", f"tcp://127.0.0.1:{port}?listen=1"
@@ -274,7 +281,8 @@ def test_a_file_is_sent_at_its_own_pace(live, tmp_path):
 
 
 def test_a_receiver_that_leaves_is_told(live, tmp_path, capsys):
-    source, port = record(str(tmp_path / "in.mp4"), 500), free_port()
+    source = record(str(tmp_path / "in.mp4"), 500)
+    port = free_port()
     with Receiver(f"tcp://127.0.0.1:{port}", count=5):
         status, _ = live("--video", source, "-o", f"tcp://127.0.0.1:{port}?listen=1")
     assert status == 1

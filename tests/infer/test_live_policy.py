@@ -22,7 +22,9 @@ class Burst:
     def __init__(
         self, count: int, fresh: int = 0, error: Exception | None = None
     ) -> None:
-        self._count, self._fresh, self._error = count, fresh, error
+        self._count = count
+        self._fresh = fresh
+        self._error = error
         self.num_read = 0
 
     def frames(self) -> Iterator[Frame]:
@@ -78,7 +80,8 @@ def test_a_part_of_the_frames_is_handed_out():
 
 @pytest.mark.parametrize("overflow", ["drop", "block"])
 def test_a_stop_ends_reader_and_loop(overflow: Overflow):
-    stop, ended = threading.Event(), threading.Event()
+    stop = threading.Event()
+    ended = threading.Event()
 
     class Endless:
         def frames(self) -> Iterator[Frame]:
@@ -117,7 +120,8 @@ def frame_of(rgb: np.ndarray, is_fresh: bool = False) -> Frame:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_noise_is_similar_and_a_small_thing_that_moves_is_not(dtype: type):
-    similar, still = Similar(), picture(dtype=dtype)
+    similar = Similar()
+    still = picture(dtype=dtype)
     level = np.iinfo(dtype).max // 255
     assert not similar.matches(frame_of(still))
     noise = np.random.default_rng(1).normal(0, 3 * level, still.shape)
@@ -129,7 +133,8 @@ def test_noise_is_similar_and_a_small_thing_that_moves_is_not(dtype: type):
 
 
 def test_a_slow_fade_is_not_missed():
-    similar, still = Similar(), np.full((16, 16, 3), 100, np.uint8)
+    similar = Similar()
+    still = np.full((16, 16, 3), 100, np.uint8)
     results = [similar.matches(frame_of(still + step)) for step in range(13)]
     computed = [step for step, is_same in enumerate(results) if not is_same]
     assert computed == [0, 3, 6, 9, 12]

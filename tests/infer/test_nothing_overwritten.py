@@ -150,30 +150,33 @@ def test_frames_replace_no_link_in_their_folder(upscale, tmp_path):
     source = make_video(str(tmp_path / "in.mp4"), range(2), SIZE)
     frames = tmp_path / "frames"
     frames.mkdir()
-    (tmp_path / "victim").write_bytes(PRECIOUS)
-    (frames / "00000001.png").symlink_to(tmp_path / "victim")
+    victim = tmp_path / "victim"
+    victim.write_bytes(PRECIOUS)
+    (frames / "00000001.png").symlink_to(victim)
     status, _ = upscale("--video", source, "-o", frames, "--overwrite")
     assert status == 2
-    assert (tmp_path / "victim").read_bytes() == PRECIOUS
+    assert victim.read_bytes() == PRECIOUS
     assert os.listdir(frames) == ["00000001.png"]
 
 
 def test_live_segments_replace_no_file_of_the_user(upscale, source, tmp_path):
     playlist = tmp_path / "list.m3u8"
     words = "--video", source, "-o", playlist
-    (tmp_path / "list0.ts").write_bytes(PRECIOUS)
+    list0 = tmp_path / "list0.ts"
+    list0.write_bytes(PRECIOUS)
     for overwrite in ((), ("--overwrite",)):
         status, stderr = upscale(*words, *overwrite)
         assert status == 2
         assert "list0.ts: is there already" in stderr
-        assert (tmp_path / "list0.ts").read_bytes() == PRECIOUS
-    (tmp_path / "list0.ts").unlink()
+        assert list0.read_bytes() == PRECIOUS
+    list0.unlink()
     assert upscale(*words)[0] == 0
     assert upscale(*words)[0] == 2
     assert upscale(*words, "--overwrite")[0] == 0  # its own from before
-    (tmp_path / "list7.ts").write_bytes(PRECIOUS)
+    list7 = tmp_path / "list7.ts"
+    list7.write_bytes(PRECIOUS)
     assert upscale(*words, "--overwrite")[0] == 2
-    assert (tmp_path / "list7.ts").read_bytes() == PRECIOUS
+    assert list7.read_bytes() == PRECIOUS
 
 
 @pytest.fixture(scope="module")
@@ -186,9 +189,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("output", ["desk", "desk/sub/..", ".."])
 def test_converting_removes_no_folder(weights, tmp_path, monkeypatch, output, capsys):
     desk = tmp_path / "desk"
-    (desk / "sub").mkdir(parents=True)
+    sub = desk / "sub"
+    sub.mkdir(parents=True)
     (desk / "thesis.tex").write_bytes(PRECIOUS)
-    monkeypatch.chdir(desk / "sub" if output == ".." else tmp_path)
+    monkeypatch.chdir(sub if output == ".." else tmp_path)
     before = picture_of(tmp_path)
     words = ["convert", "--model", str(weights), "-o", output, "--overwrite"]
     assert main(words) == 2

@@ -91,9 +91,10 @@ def test_a_list_stays_in_its_folder(folder: Path, name: str) -> None:
 @given(way=st.text("./\\ab\t\"'%#?&\u00e9", min_size=1, max_size=6))
 def test_no_name_leads_out_of_the_folder(folder: Path, way: str) -> None:
     """Names that somehow reach the secret are refused, all others find nothing."""
-    (folder / "fuzzed.m3u8").write_text(HLS.format(f"{way}/secret.ts"))
+    playlist = folder / "fuzzed.m3u8"
+    playlist.write_text(HLS.format(f"{way}/secret.ts"))
     with pytest.raises((ValueError, JobError)):
-        probe(str(folder / "fuzzed.m3u8"))
+        probe(str(playlist))
 
 
 def test_a_list_inside_its_folder_is_read(folder: Path, tmp_path: Path) -> None:
@@ -148,9 +149,10 @@ def test_names_mean_files_whatever_they_look_like(tmp_path: Path) -> None:
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo.mp4")
+    fifo = tmp_path / "fifo.mp4"
+    os.mkfifo(fifo)
     with pytest.raises(ValueError, match="not a regular file"):
-        probe(str(tmp_path / "fifo.mp4"))
+        probe(str(fifo))
     with pytest.raises(ValueError, match="not a regular file"):
         probe(os.devnull)
     with pytest.raises(ValueError, match="an address, expected a file"):

@@ -114,7 +114,9 @@ def test_alpha_beside_the_pictures_is_read(tmp_path: Path, codec: str) -> None:
     path = tmp_path / "in.webm"
     with av.open(str(path), "w") as output:
         video = output.add_stream(codec, rate=25, options={"auto-alt-ref": "0"})
-        video.width, video.height, video.pix_fmt = 64, 48, "yuva420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuva420p"
         video.metadata["alpha_mode"] = "1"
         frame = av.VideoFrame.from_ndarray(rgba, format="rgba")
         output.mux(video.encode(frame.reformat(format="yuva420p")))
@@ -208,7 +210,9 @@ def moving_bar(path: Path, is_woven: bool) -> str:
     """A film of a bar that moves; woven lines are of two moments."""
     with av.open(str(path), "w") as output:
         video = output.add_stream("ffv1", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuv420p"
         for number in range(10):
             picture = np.full((48, 64, 3), 60, np.uint8)
             left = 5 * number

@@ -21,7 +21,8 @@ class Numbers:
     """A source whose frames carry numbers as timestamps."""
 
     def __init__(self, numbers: Iterable[int], error: Exception | None = None) -> None:
-        self._numbers, self._error = numbers, error
+        self._numbers = numbers
+        self._error = error
         self.handed_out: list[int] = []
 
     def frames(self) -> Iterator[Frame]:

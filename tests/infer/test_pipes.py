@@ -55,13 +55,12 @@ def planes(source: str | io.BytesIO, **options: str) -> list[np.ndarray]:
 
 
 def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp_path):
-    source, target, job = (
-        tmp_path / "in.y4m",
-        tmp_path / "out.y4m",
-        tmp_path / "out.mkv",
-    )
+    source = tmp_path / "in.y4m"
+    target = tmp_path / "out.y4m"
+    job = tmp_path / "out.mkv"
     source.write_bytes(y4m)
-    pipe, copy = subprocess.PIPE, [sys.executable, "-c", COPY]
+    pipe = subprocess.PIPE
+    copy = [sys.executable, "-c", COPY]
     with (
         source.open("rb") as data,
         target.open("wb") as used,
@@ -110,11 +109,9 @@ def test_frames_that_do_not_fit_are_tiled_as_in_a_file_job(
     command, tiny_model, tmp_path
 ):
     source = make_video(str(tmp_path / "in.mkv"), range(2), (160, 24))
-    job, report, tile = (
-        tmp_path / "out.mkv",
-        tmp_path / "report.json",
-        ("--tile", "128"),
-    )
+    job = tmp_path / "out.mkv"
+    report = tmp_path / "report.json"
+    tile = ("--tile", "128")
     words = command("--video", source, "-o", "-", *tile, "--report", report)
     finished_process = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
     assert finished_process.returncode == 0, finished_process.stderr
@@ -172,14 +169,15 @@ def test_raw_rgb_of_16_bits(pipe):
 
 @pytest.mark.heavy
 def test_ten_bits_stay_ten(pipe, tmp_path):
+    source = tmp_path / "in.y4m"
     with av.open(
-        str(tmp_path / "in.y4m"), "w", format="yuv4mpegpipe", options={"strict": "-1"}
+        str(source), "w", format="yuv4mpegpipe", options={"strict": "-1"}
     ) as output:
         video = output.add_stream("rawvideo", rate=25)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv422p10le"
         for rgb in pictures(3, *SIZE):
             output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
-    finished_process = pipe((tmp_path / "in.y4m").read_bytes())
+    finished_process = pipe(source.read_bytes())
     assert finished_process.returncode == 0, finished_process.stderr
     assert b"C422p10" in finished_process.stdout[:100]
     assert len(planes(io.BytesIO(finished_process.stdout), format="yuv4mpegpipe")) == 3
@@ -187,7 +185,8 @@ def test_ten_bits_stay_ten(pipe, tmp_path):
 
 def test_a_closed_pipe_ends_cleanly(command, tmp_path):
     source = make_video(str(tmp_path / "in.mkv"), range(2000), (64, 48))
-    pipe, words = subprocess.PIPE, command("--video", source, "--output", "-")
+    pipe = subprocess.PIPE
+    words = command("--video", source, "--output", "-")
     with subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -203,7 +202,8 @@ def test_a_closed_pipe_ends_cleanly(command, tmp_path):
     "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)]
 )
 def test_a_pipe_that_says_nothing_can_be_stopped(command, how):
-    pipe, words = subprocess.PIPE, command("--video", "-", "--output", "-")
+    pipe = subprocess.PIPE
+    words = command("--video", "-", "--output", "-")
     with subprocess.Popen(
         words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
     ) as process:

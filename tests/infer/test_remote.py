@@ -58,9 +58,9 @@ def test_a_bucket_is_done_once(workers, bucket, cache, upscale, monkeypatch, tmp
     assert status == 0, told
     system = fsspec.filesystem("memory")
     assert system.find("/out") == ["/out/a_x4.mp4", "/out/sub/b_x4.mkv"]
-    alone = tmp_path / "a_x4.mp4"
-    assert upscale("--video", tmp_path / "a.mp4", "-o", alone)[0] == 0
-    assert system.cat("/out/a_x4.mp4") == alone.read_bytes()
+    single = tmp_path / "a_x4.mp4"
+    assert upscale("--video", tmp_path / "a.mp4", "-o", single)[0] == 0
+    assert system.cat("/out/a_x4.mp4") == single.read_bytes()
     assert not [path for name in ("in", "out") for path in cache.rglob(f"{name}/*")]
     status, told = upscale(*words)
     assert status == 0
@@ -70,7 +70,7 @@ def test_a_bucket_is_done_once(workers, bucket, cache, upscale, monkeypatch, tmp
     status, told = upscale(*words)
     assert status == 1
     assert "a_x4.mp4: already exists; give --overwrite" in told
-    assert system.cat("/out/a_x4.mp4") == alone.read_bytes()
+    assert system.cat("/out/a_x4.mp4") == single.read_bytes()
 
 
 def test_what_is_not_stored_yet_is_not_done_again(

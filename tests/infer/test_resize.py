@@ -22,7 +22,8 @@ def joined(
     path: Path, lengths: tuple[int, ...], muxer: str, sizes=SIZES, **options: object
 ) -> str:
     """Clips of alternating size in one file, their bytes put after each other."""
-    data, first = b"", 0
+    data = b""
+    first = 0
     for number, length in enumerate(lengths):
         part = str(path.with_name(f"part{number}"))
         make_video(
@@ -67,8 +68,9 @@ def test_both_policies(upscale, source, tmp_path):
     status, message = upscale("--video", source)
     assert status == 0, message
     assert "6 frames had another size and were scaled" in message
-    assert len(times(tmp_path / "in_x4.mp4")) == 11
-    (tmp_path / "in_x4.mp4").unlink()
+    output = tmp_path / "in_x4.mp4"
+    assert len(times(output)) == 11
+    output.unlink()
     status, message = upscale(
         "--video", source, "--on-resize", "split", "--report", tmp_path / "r.json"
     )
@@ -92,15 +94,9 @@ def test_both_policies(upscale, source, tmp_path):
 def test_a_size_that_stays_is_an_ordinary_job(upscale, tmp_path):
     source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
     assert upscale("--video", source)[0] == 0
-    assert (
-        upscale(
-            "--video", source, "--on-resize", "split", "-o", tmp_path / "split.mp4"
-        )[0]
-        == 0
-    )
-    assert (tmp_path / "split.mp4").read_bytes() == (
-        tmp_path / "in_x4.mp4"
-    ).read_bytes()
+    split = tmp_path / "split.mp4"
+    assert upscale("--video", source, "--on-resize", "split", "-o", split)[0] == 0
+    assert split.read_bytes() == (tmp_path / "in_x4.mp4").read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "in_x4.mp4", "split.mp4"]
 
 
@@ -137,13 +133,14 @@ def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
 
 
 def test_split_never_replaces_a_file_silently(upscale, source, tmp_path):
-    (tmp_path / "in_x4_2.mp4").write_text("precious")
+    second = tmp_path / "in_x4_2.mp4"
+    second.write_text("precious")
     status, message = upscale("--video", source, "--on-resize", "split")
     assert status == 2
     assert "in_x4_2.mp4: already exists; give --overwrite" in message
     assert sorted(os.listdir(tmp_path)) == ["in.ts", "in_x4_2.mp4"]
     assert upscale("--video", source, "--on-resize", "split", "--overwrite")[0] == 0
-    assert len(times(tmp_path / "in_x4_2.mp4")) == 6
+    assert len(times(second)) == 6
 
 
 def test_images_of_two_sizes_become_two_folders(upscale, tmp_path):

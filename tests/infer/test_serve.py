@@ -304,7 +304,8 @@ def rises(numbers: list[int]) -> bool:
 def test_streams_of_a_dead_device_go_on_at_another(serve, tmp_path, tiny_model):
     pytest.importorskip("ray")
     names = "abcd"
-    frames, outages = "sdvsr_stream_frames_total", "sdvsr_stream_outages_total"
+    frames = "sdvsr_stream_frames_total"
+    outages = "sdvsr_stream_outages_total"
     with ExitStack() as stack:
         crowd = Crowd(tmp_path, tiny_model, stack)
         crowd.add(*names)

@@ -41,7 +41,8 @@ def folder(tmp_path):
 def test_a_folder_is_done_but_for_its_bad_file(
     folder, crews, upscale, tmp_path, cutting_model
 ):
-    lone, shared = tmp_path / "alone", tmp_path / "shared"
+    lone = tmp_path / "alone"
+    shared = tmp_path / "shared"
     for place in (lone, shared):
         place.mkdir()
     results = tmp_path / "r.json"

@@ -50,7 +50,9 @@ def resident(pid: int) -> int:
     reason="needs Linux's count of resident memory",
 )
 def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
-    source, sink, report = free_port(), free_port(), tmp_path / "report.json"
+    source = free_port()
+    sink = free_port()
+    report = tmp_path / "report.json"
     words = command(
         "--video",
         f"udp://127.0.0.1:{source}?{RING}",
@@ -82,7 +84,8 @@ def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
     numbers, times, late = timed(receiver, sender)
     describe(report, curve, numbers, times, late)
     memory = [kib for age, kib in curve if age > WARM_UP]
-    tenth, second_half = max(2, len(memory) // 10), memory[len(memory) // 2 :]
+    tenth = max(2, len(memory) // 10)
+    second_half = memory[len(memory) // 2 :]
     assert np.median(second_half[-tenth:]) - np.median(second_half[:tenth]) < GROWTH, (
         curve
     )
@@ -104,7 +107,9 @@ def timed(
     """Number, timestamp in seconds, milliseconds from sending to showing: of every
     frame shown after warm-up.
     """
-    turns, last, result = 0, 0, []
+    turns = 0
+    last = 0
+    result = []
     first = next(iter(receiver.seen))[2]
     for number, seconds, moment in receiver.seen:
         turns += number < last  # pictures say their number modulo 1024

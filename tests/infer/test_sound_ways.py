@@ -20,7 +20,9 @@ def make_sound(path: str, muxer: str, codec: str, picture: str = "mpeg4") -> str
     """A short file with a tone in such a codec beside a few pictures."""
     with av.open(path, "w", format=muxer) as output:
         video = output.add_stream(picture, rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuv420p"
         sound = output.add_stream(codec, rate=RATE, layout="stereo")
         # WMA has no bit rate of its own
         sound.bit_rate = 128_000
@@ -34,7 +36,8 @@ def make_sound(path: str, muxer: str, codec: str, picture: str = "mpeg4") -> str
             wave = np.sin(np.arange(1024) * 0.05 * (number + 1))
             samples = np.int16(8000 * np.repeat(wave, 2))[None]
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
-            frame.rate, frame.pts = RATE, 1024 * number
+            frame.rate = RATE
+            frame.pts = 1024 * number
             output.mux(sound.encode(frame))
         output.mux(sound.encode(None))
     return path
@@ -69,7 +72,8 @@ def test_aac_is_the_same_with_and_without_its_transport_header(tmp_path):
             if packet.size:
                 packet.stream = track
                 output.mux(packet)
-    payloads, sizes = [], []
+    payloads = []
+    sizes = []
     for path in (headed, bare):
         with av.open(path) as container:
             packets = [p for p in container.demux(audio=0) if p.size]

@@ -112,7 +112,8 @@ FILES = (
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_work_folder_with_any_byte_changed_cut_or_gone_is_refused(tmp_path, name):
-    output, rng = str(tmp_path / "out.mp4"), random.Random(name)
+    output = str(tmp_path / "out.mp4")
+    rng = random.Random(name)
     with pytest.raises(KeyboardInterrupt), WorkFolder(output, {"a": 1}) as work:  # noqa: PT012
         commit(work, 0)
         commit(work, 1)
@@ -198,7 +199,9 @@ def test_a_job_that_begins_while_another_fails_gets_a_folder_of_its_own(
     """The failing one removes the folder, just before the new one opens the lock in it,
     or locks it.
     """
-    output, real, calls = str(tmp_path / "out.mp4"), fcntl.flock, []
+    output = str(tmp_path / "out.mp4")
+    real = fcntl.flock
+    calls = []
     make = Path.mkdir
 
     def remove(when: str) -> None:
@@ -227,19 +230,18 @@ def test_an_output_that_came_into_being_meanwhile_is_not_replaced(
     tmp_path, tiny_model, capsys, monkeypatch
 ):
     source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
-    words, real = (
-        ["--video", source, "-o", str(tmp_path / "o.mkv"), "--model", tiny_model],
-        WorkFolder.commit,
-    )
+    output = tmp_path / "o.mkv"
+    words = ["--video", source, "-o", str(output), "--model", tiny_model]
+    real = WorkFolder.commit
 
     def commit(work: WorkFolder, *given: object) -> None:
-        (tmp_path / "o.mkv").write_text("precious")
+        output.write_text("precious")
         real(work, *given)
 
     monkeypatch.setattr(WorkFolder, "commit", commit)
     assert main(words) == 2
     assert "already exists; give --overwrite" in capsys.readouterr().err
-    assert (tmp_path / "o.mkv").read_text() == "precious"
-    (tmp_path / "o.mkv").unlink()
+    assert output.read_text() == "precious"
+    output.unlink()
     assert main(words) == 0
     assert "going on after 2" in capsys.readouterr().err

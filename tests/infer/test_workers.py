@@ -107,12 +107,12 @@ def test_shared_work_has_the_bytes_of_a_single_run(
     frames, words = CLIPS[name]
     source = clip_of(tmp_path / "in.mkv", frames)
     words = ("--video", source, "--segment", 3, *words)
-    alone = tmp_path / "alone.mkv"
-    status, told = upscale(*words, "-o", alone, model=cutting_model)
+    single = tmp_path / "alone.mkv"
+    status, told = upscale(*words, "-o", single, model=cutting_model)
     assert status == 0, told
     for seed, count in enumerate((1, 3)):
         shared = share(Crew(count, seed), *words, output=f"{count}.mkv")
-        assert shared.read_bytes() == alone.read_bytes()
+        assert shared.read_bytes() == single.read_bytes()
         assert not folder_of(str(shared)).exists()
 
 
@@ -124,11 +124,11 @@ def test_workers_begin_at_cuts_of_repaired_frames(
 ):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 3, "--restore", degree, "--tile", tile)
-    alone = tmp_path / "alone.mkv"
-    status, told = upscale(*words, "-o", alone, model=repairing_model)
+    single = tmp_path / "alone.mkv"
+    status, told = upscale(*words, "-o", single, model=repairing_model)
     assert status == 0, told
     shared = share(Crew(3), *words, model=repairing_model)
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
     assert [film.cuts for film in films] == [(0, 5, 14, 18)]
 
 
@@ -140,11 +140,11 @@ def test_a_cut_that_was_none_costs_work_and_no_bytes(
     monkeypatch.setattr(worker, "CLEAR", 100.0)
     source = clip_of(tmp_path / "in.mkv", scenes(7, 8, 4))
     words = ("--video", source, "--segment", 2)
-    alone = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / "alone.mkv"
+    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
     crew = Crew(3, seed)
     shared = share(crew, *words)
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
     assert "done again: no cut was before them" in capsys.readouterr().err
     assert 10 < crew.num_groups < 20
 
@@ -174,8 +174,8 @@ def test_workers_load_a_video_at_the_same_time_and_fit_frames_as_the_first(
 ):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 3)
-    alone = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / "alone.mkv"
+    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
     told: list[list[Layout | None]] = []
 
     class Uneven(Crew):
@@ -195,7 +195,7 @@ def test_workers_load_a_video_at_the_same_time_and_fit_frames_as_the_first(
             return answer._replace(identity={**answer.identity, "fit": "16x16"})
 
     shared = share(Uneven(2), *words)
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
     assert told[:3] == [[None, None], [None], [Whole()]]
 
 
@@ -205,10 +205,10 @@ def test_any_codec(codec, share, upscale, tmp_path, cutting_model):
     source = clip_of(tmp_path / "in.mkv", scenes(4, 4, 4))
     suffix = ".mov" if codec == "prores_ks" else ".mkv"
     words = ("--video", source, "--segment", 3, "--codec", codec)
-    alone = tmp_path / f"alone{suffix}"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / f"alone{suffix}"
+    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
     shared = share(Crew(3), *words, output=f"shared{suffix}")
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
 
 
 @pytest.mark.heavy(20)
@@ -226,12 +226,12 @@ def test_pictures_and_a_variable_rate(share, upscale, tmp_path, cutting_model):
     )
     words = ("--video", source, "--segment", 2)
     for output in ("frames", "film.mkv"):
-        alone = tmp_path / f"alone_{output}"
-        assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+        single = tmp_path / f"alone_{output}"
+        assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
         shared = share(Crew(2), *words, output=output)
         names = ("",) if output == "film.mkv" else map("{:08d}.png".format, range(9))
         for name in names:
-            assert (shared / name).read_bytes() == (alone / name).read_bytes()
+            assert (shared / name).read_bytes() == (single / name).read_bytes()
 
 
 @pytest.mark.heavy(20)
@@ -250,11 +250,11 @@ def test_workers_that_see_no_file_get_it_sent(
         write_png(folder / f"{number}.png", rgb)
     for path in (source, folder):
         words = ("--video", path, "--segment", 3)
-        alone = tmp_path / f"alone_{Path(path).stem}.mkv"
-        assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+        single = tmp_path / f"alone_{Path(path).stem}.mkv"
+        assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
         name = f"{Path(path).stem}.mkv" if path == folder else "sent.mkv"
         shared = share(Crew(2, blind=True), *words, output=name)
-        assert shared.read_bytes() == alone.read_bytes()
+        assert shared.read_bytes() == single.read_bytes()
 
 
 def parts_of(paths: list[str]) -> Any:
@@ -277,10 +277,10 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
 def test_workers_may_die_at_any_moment(seed, share, upscale, tmp_path, cutting_model):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 2)
-    alone = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / "alone.mkv"
+    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
     shared = share(Crew(3, seed, deaths=5), *words)
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
 
 
 class Killed(BaseException):
@@ -294,8 +294,8 @@ def test_a_killed_driver_goes_on_without_doing_a_group_twice(
 ):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 2)
-    alone = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / "alone.mkv"
+    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
 
     class Mortal(Crew):
         def answers(self, seconds):
@@ -311,7 +311,7 @@ def test_a_killed_driver_goes_on_without_doing_a_group_twice(
     second = Crew(count, seed=limit)
     shared = share(second, *words)
     assert second.num_groups == 11 - limit
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
 
 
 def test_a_single_run_and_workers_go_on_with_each_others_work(
@@ -319,9 +319,9 @@ def test_a_single_run_and_workers_go_on_with_each_others_work(
 ):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 2)
-    alone = tmp_path / "alone.mkv"
+    single = tmp_path / "alone.mkv"
     shared = tmp_path / "shared.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
 
     class Mortal(Crew):
         def answers(self, seconds):
@@ -334,7 +334,7 @@ def test_a_single_run_and_workers_go_on_with_each_others_work(
     status, told = upscale(*words, "-o", shared, model=cutting_model)
     assert status == 0, told
     assert "going on after 6 finished frames" in told
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
     shared.unlink()
     with pytest.raises(Killed):
         share(Mortal(3, seed=5), *words)
