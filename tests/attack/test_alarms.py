@@ -256,7 +256,8 @@ def test_escape_bytes_of_names_do_not_reach_the_terminal(
         upscale("--video", tmp_path / f"{name} missing.mp4"),
         upscale("--video", source, "-o", tmp_path / f"{name}.ts"),
     ]
-    assert [o.status for o in outcomes] == [0, 2, 2, 0]
+    statuses = [o.status for o in outcomes]
+    assert statuses == [0, 2, 2, 0]
     for outcome in outcomes:
         for character in "\x1b\x07\x9b\u202e":
             assert character not in outcome.text

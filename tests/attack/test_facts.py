@@ -153,7 +153,8 @@ def test_an_aspect_that_changes_begins_a_file(
 ) -> None:
     words = ("--video", field("aspect_changes.ts"), "-o", tmp_path / "o.mkv")
     upscale(*words, "--on-resize", "split").check_done()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.mkv", "o_2.mkv"]
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["o.mkv", "o_2.mkv"]
 
 
 @pytest.mark.parametrize("words", ["o.mkv", "o.mp4", "o.ts", "frames"])
@@ -175,7 +176,8 @@ def test_alpha_is_carried_or_told(
 
 def alpha_of(path: Path) -> np.ndarray:
     """The alpha channel [h, w] of the first picture, full scale = 1."""
-    frame = next(FileSource(probe(str(path)), with_alpha=True).frames())
+    info = probe(str(path))
+    frame = next(FileSource(info, with_alpha=True).frames())
     assert frame.alpha is not None
     return frame.alpha / np.iinfo(frame.alpha.dtype).max
 

@@ -190,7 +190,8 @@ def make_rich(path: str, covers: bool = True) -> str:
             ]
         )
         for rgb in pictures(10, 64, 48):
-            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
+            frame = av.VideoFrame.from_ndarray(rgb)
+            output.mux(video.encode(frame))
         output.mux(video.encode(None))
         for frame in tone(sound.codec_context, 5):
             output.mux(sound.encode(frame))

@@ -97,7 +97,8 @@ def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_
     status, stderr = upscale("--video", source, "-o", output)
     assert ends_well(tmp_path, {"in.ts"}, status, stderr) is None
     assert "not as in the source: audio 1" in stderr
-    assert len(list(read_frames(probe(str(output))))) == COUNT
+    info = probe(str(output))
+    assert len(list(read_frames(info))) == COUNT
 
 
 def make(path: Path, data: bytes) -> str:
@@ -203,6 +204,9 @@ def test_times_that_a_container_cannot_hold_are_told(upscale, tmp_path):
     output = tmp_path / "o.mov"
     status, stderr = upscale("--video", source, "-o", output)
     errors = [line for line in stderr.splitlines() if line.startswith("error")]
-    assert (status, len(errors), output.exists()) == (1, 1, False), stderr
+    assert status == 1, stderr
+    assert len(errors) == 1, stderr
+    assert not output.exists(), stderr
     assert "cannot hold a picture at its time" in errors[0]
-    assert upscale("--video", source, "-o", tmp_path / "o.mkv")[0] == 0
+    status, stderr = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    assert status == 0, stderr

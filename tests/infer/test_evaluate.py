@@ -54,7 +54,8 @@ def judged(pan):
     arguments = ["--hr", str(pan / "hr"), "--sr", str(pan / "soft")]
     arguments += ["--json", str(out / "r.json"), "--csv", str(out / "r.csv")]
     arguments += ["--plot", str(out / "plot.png"), "--compare", str(out / "look.png")]
-    assert main(arguments) == 0
+    status = main(arguments)
+    assert status == 0
     return out
 
 
@@ -81,7 +82,7 @@ def test_the_json_holds_protocol_means_and_frames(judged):
     assert set(rows) == {"bicubic", "SR", "HR"}
     mean = rows["SR"]["mean"]
     frames = rows["SR"]["frames"]
-    assert set(mean) == {
+    expected = {
         "psnr_y",
         "ssim_y",
         "lpips",
@@ -94,6 +95,7 @@ def test_the_json_holds_protocol_means_and_frames(judged):
         "phase",
         "phase_flat",
     }
+    assert set(mean) == expected
     assert [len(column) for column in frames.values()] == [NUM_FRAMES] * len(mean)
     np.testing.assert_allclose(np.mean(frames["lpips"]), mean["lpips"], atol=1e-5)
     assert frames["tlp"][0] is None
@@ -120,7 +122,8 @@ def test_csv_and_json_say_the_same(judged):
     np.testing.assert_allclose(
         [float(line["psnr_y"]) for line in lines], frames["psnr_y"], rtol=1e-5
     )
-    assert lines[0]["tof"] == "" == lines[1]["dists"]
+    assert lines[0]["tof"] == ""
+    assert lines[1]["dists"] == ""
 
 
 def test_pictures_show_what_was_judged(judged):
@@ -128,7 +131,8 @@ def test_pictures_show_what_was_judged(judged):
     side = 96
     look = np.asarray(Image.open(judged / "look.png"))
     # frames 2 and 3: LR, bicubic, SR, HR
-    assert look.shape == (2 * (side * zoom + LABEL), 4 * side * zoom, 3)
+    expected = (2 * (side * zoom + LABEL), 4 * side * zoom, 3)
+    assert look.shape == expected
     sheet = np.asarray(Image.open(judged / "look_sheet.png"))
     last = judged.parent / "hr" / f"{NUM_FRAMES - 1:03d}.png"
     truth = np.asarray(Image.open(last))[:96, :192]
@@ -159,7 +163,8 @@ def test_the_truth_itself_is_perfect(pan, capsys):
     assert mean["psnr_y"] is None  # infinite
     assert mean["ssim_y"] == pytest.approx(1)
     assert mean["lpips"] == pytest.approx(0, abs=1e-6)
-    assert mean["tlp"] == mean["tof"] == pytest.approx(0, abs=1e-3)
+    assert mean["tlp"] == mean["tof"]
+    assert mean["tof"] == pytest.approx(0, abs=1e-3)
     assert mean["lr_psnr"] > 58
     text = capsys.readouterr().out
     assert "SR - bicubic" in text
@@ -233,7 +238,8 @@ def test_lr_of_a_clip_is_the_standard_bicubic(pan):
 @settings(max_examples=30)
 def test_the_old_frames_have_the_content_and_direction_of_the_young(num_frames, length):
     order = ping_pong(num_frames, length)
-    assert np.abs(np.diff(order)).max(initial=0) <= 1
+    difference = np.abs(np.diff(order))
+    assert difference.max(initial=0) <= 1
     assert order.max() < num_frames
     old = old_frames(num_frames)
     numbers = ping_pong(num_frames, old.stop)

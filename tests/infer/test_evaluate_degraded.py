@@ -187,7 +187,9 @@ def test_one_report_holds_every_condition_beside_bicubic(report):
     assert list(means) == ["clean", "h264:30"]
     for rows in means.values():
         first, second, _, last = rows
-        assert (first, second, last) == ("input", "bicubic", "HR")
+        assert first == "input"
+        assert second == "bicubic"
+        assert last == "HR"
     clean = means["clean"]["bicubic"]
     dirty = means["h264:30"]["bicubic"]
     assert clean["psnr_y"] > dirty["psnr_y"]

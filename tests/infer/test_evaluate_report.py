@@ -91,7 +91,8 @@ def test_csv_has_a_line_for_every_frame_of_every_row(tmp_path) -> None:
         lines = list(csv.DictReader(file))
     assert len(lines) == 2 * (4 + 1)
     first = next(line for line in lines if line["row"] == "nano")
-    assert (first["clip"], first["frame"]) == ("long", "0")
+    assert first["clip"] == "long"
+    assert first["frame"] == "0"
     assert float(first["psnr_y"]) == 31
     assert first["tlp"] == ""
 

@@ -19,7 +19,8 @@ def complete(tmp_path_factory, tiny_model) -> tuple[str, bytes]:
     """A source and the output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     source = make_video(str(folder / "in.mp4"), range(80), (16, 16), audio="aac")
-    assert main(["--video", source, "--segment", "4", "--model", tiny_model]) == 0
+    status = main(["--video", source, "--segment", "4", "--model", tiny_model])
+    assert status == 0
     return source, (folder / "in_x4.mp4").read_bytes()
 
 

@@ -61,7 +61,8 @@ def test_killed_anywhere_at_the_end_and_given_again(
     source = make_video(str(tmp_path / "in.mp4"), range(4), SIZE)
     complete = tmp_path / f"whole_{kind}"
     words = "--video", source, "--segment", 2, "-o"
-    assert upscale(*words, complete)[0] == 0
+    status, stderr = upscale(*words, complete)
+    assert status == 0, stderr
     number = 1
     num_kills = 0
     while True:
@@ -118,5 +119,8 @@ def test_an_input_replaced_during_a_run_is_noticed(
     assert "in.mp4: was changed while it was read; nothing was written" in stderr
     assert not (tmp_path / output).exists()
     monkeypatch.undo()
-    assert upscale(*words)[0] == 2  # the work is that of another input
-    assert upscale(*words, "--restart")[0] == 0
+    # the work is that of another input
+    status, stderr = upscale(*words)
+    assert status == 2, stderr
+    status, stderr = upscale(*words, "--restart")
+    assert status == 0, stderr

@@ -51,8 +51,10 @@ def test_drop_keeps_the_newest_and_passes_on_their_freshness():
     inbox = live_inbox(Burst(100, fresh=40), "drop")
     wait_for(lambda: inbox.num_received == 100)
     frames = list(inbox.frames())
-    assert [frame.pts for frame in frames] == [97, 98, 99]
-    assert [frame.is_fresh for frame in frames] == [True, False, False]
+    pts = [frame.pts for frame in frames]
+    assert pts == [97, 98, 99]
+    freshness = [frame.is_fresh for frame in frames]
+    assert freshness == [True, False, False]
     assert inbox.num_dropped == 100 - LIVE_DEPTH
 
 
@@ -60,7 +62,8 @@ def test_frames_dropped_before_the_start_are_counted_apart():
     inbox = live_inbox(Burst(100), "drop")
     wait_for(lambda: inbox.num_received == 100)
     inbox.begin()
-    assert (inbox.num_missed, inbox.num_dropped) == (100 - LIVE_DEPTH, 0)
+    assert inbox.num_missed == 100 - LIVE_DEPTH
+    assert inbox.num_dropped == 0
 
 
 def test_block_makes_the_source_wait_and_loses_nothing():
@@ -69,13 +72,15 @@ def test_block_makes_the_source_wait_and_loses_nothing():
     wait_for(lambda: source.num_read > LIVE_DEPTH)
     time.sleep(0.2)
     assert source.num_read == LIVE_DEPTH + 1
-    assert [frame.pts for frame in inbox.frames()] == list(range(50))
+    pts = [frame.pts for frame in inbox.frames()]
+    assert pts == list(range(50))
     assert inbox.num_dropped == 0
 
 
 def test_a_part_of_the_frames_is_handed_out():
     inbox = Inbox(Burst(20), LIVE_DEPTH, skip=4, count=3)
-    assert [frame.pts for frame in inbox.frames()] == [4, 5, 6]
+    pts = [frame.pts for frame in inbox.frames()]
+    assert pts == [4, 5, 6]
 
 
 @pytest.mark.parametrize("overflow", ["drop", "block"])

@@ -26,7 +26,9 @@ def test_an_error_names_the_output_and_not_its_work_folder():
     error = OSError(5, "Input/output error", "/a/.out.mp4.parts/000001.mkv.unfinished")
     assert one_line(error) == "error: /a/out.mp4: Input/output error"
     assert one_line(JobError("a\x1b[31m b")) == "error: a\\x1b[31m b"
-    assert (status(ValueError()), status(JobError()), status(OSError())) == (2, 1, 1)
+    assert status(ValueError()) == 2
+    assert status(JobError()) == 1
+    assert status(OSError()) == 1
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -81,4 +83,5 @@ def test_a_closed_stderr_changes_no_status_and_no_file(tmp_path):
     assert help_text.returncode == 0
     words = [sys.executable, "-c", CLOSED, "-m", "infer", "--video", "none.mp4"]
     refusal = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, timeout=300)
-    assert (refusal.returncode, refusal.stdout) == (2, b"")
+    assert refusal.returncode == 2
+    assert refusal.stdout == b""

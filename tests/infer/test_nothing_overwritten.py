@@ -113,9 +113,11 @@ def test_a_report_replaces_a_report_and_other_files_only_when_asked(
     )
     assert report.read_bytes() == PRECIOUS
     assert not (tmp_path / "in_x4.mp4").exists()
-    assert upscale(*words, "--overwrite")[0] == 0
+    status, stderr = upscale(*words, "--overwrite")
+    assert status == 0, stderr
     assert is_report(report)
-    assert upscale(*words, "-o", tmp_path / "other.mkv")[0] == 0
+    status, stderr = upscale(*words, "-o", tmp_path / "other.mkv")
+    assert status == 0, stderr
     assert json.loads(report.read_text())["output"].endswith("other.mkv")
 
 
@@ -170,12 +172,17 @@ def test_live_segments_replace_no_file_of_the_user(upscale, source, tmp_path):
         assert "list0.ts: is there already" in stderr
         assert list0.read_bytes() == PRECIOUS
     list0.unlink()
-    assert upscale(*words)[0] == 0
-    assert upscale(*words)[0] == 2
-    assert upscale(*words, "--overwrite")[0] == 0  # its own from before
+    status, stderr = upscale(*words)
+    assert status == 0, stderr
+    status, stderr = upscale(*words)
+    assert status == 2, stderr
+    # its own from before
+    status, stderr = upscale(*words, "--overwrite")
+    assert status == 0, stderr
     list7 = tmp_path / "list7.ts"
     list7.write_bytes(PRECIOUS)
-    assert upscale(*words, "--overwrite")[0] == 2
+    status, stderr = upscale(*words, "--overwrite")
+    assert status == 2, stderr
     assert list7.read_bytes() == PRECIOUS
 
 
@@ -195,7 +202,8 @@ def test_converting_removes_no_folder(weights, tmp_path, monkeypatch, output, ca
     monkeypatch.chdir(sub if output == ".." else tmp_path)
     before = picture_of(tmp_path)
     words = ["convert", "--model", str(weights), "-o", output, "--overwrite"]
-    assert main(words) == 2
+    status = main(words)
+    assert status == 2
     assert "holds files that are no converted weights" in capsys.readouterr().err
     assert picture_of(tmp_path) == before
 
@@ -203,11 +211,14 @@ def test_converting_removes_no_folder(weights, tmp_path, monkeypatch, output, ca
 def test_converting_again_leaves_other_files_in_the_folder(weights, tmp_path):
     folder = tmp_path / "published"
     words = ["convert", "--model", str(weights), "-o", str(folder)]
-    assert main(words) == 0
+    status = main(words)
+    assert status == 0
     picture = picture_of(folder)
     (folder / "notes.txt").write_bytes(PRECIOUS)
-    assert main(words) == 2
-    assert main([*words, "--overwrite"]) == 0
+    status = main(words)
+    assert status == 2
+    status = main([*words, "--overwrite"])
+    assert status == 0
     expected = {**picture, "notes.txt": (stat.S_IFREG, PRECIOUS)}
     assert picture_of(folder) == expected
     assert os.listdir(tmp_path) == ["published"]

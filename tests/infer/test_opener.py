@@ -98,7 +98,8 @@ def test_no_name_leads_out_of_the_folder(folder: Path, way: str) -> None:
 
 
 def test_a_list_inside_its_folder_is_read(folder: Path, tmp_path: Path) -> None:
-    frames = len(list(read_frames(probe(str(folder / "a.ts")))))
+    info = probe(str(folder / "a.ts"))
+    frames = len(list(read_frames(info)))
     assert frames == 5
     for name, text in {
         "x.m3u8": HLS.format("a.ts"),
@@ -144,7 +145,8 @@ def test_names_mean_files_whatever_they_look_like(tmp_path: Path) -> None:
         picture = np.full((4, 4, 3), level, np.uint8)
         (tmp_path / name).write_bytes(encode_png(picture))
     for level, name in enumerate(names, 50):
-        (frame,) = read_frames(probe(str(tmp_path / name)))
+        info = probe(str(tmp_path / name))
+        (frame,) = read_frames(info)
         assert (frame.rgb == level).all(), name
 
 
@@ -185,7 +187,8 @@ def test_pictures_beyond_the_limit_are_not_decoded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"16000x16000, expected at most 67108864"):
         probe(str(picture))
     clip = record(str(tmp_path / "a.mp4"), 2)
-    assert probe(clip, limits=Limits(max_pixels=64 * 48)).width == 64
+    info = probe(clip, limits=Limits(max_pixels=64 * 48))
+    assert info.width == 64
     with pytest.raises(ValueError, match="64x48, expected at most 3071 pixels"):
         probe(clip, limits=Limits(max_pixels=64 * 48 - 1))
 

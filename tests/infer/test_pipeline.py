@@ -98,7 +98,8 @@ def test_a_frame_that_is_not_finite_stops_before_it_is_written():
     sink = Record()
     with pytest.raises(JobError, match=r"frame 3: .* NaN or infinity"):
         run(Numbers(range(6)), Counting(bad_frame=3), 0, sink, Policy(group=2))
-    assert sink.calls == [("write", 0), ("write", 1), ("mark", 2), ("write", 2)]
+    expected = [("write", 0), ("write", 1), ("mark", 2), ("write", 2)]
+    assert sink.calls == expected
 
 
 def test_reading_ahead_is_bounded_and_stops_with_the_reader():

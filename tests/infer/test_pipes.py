@@ -27,7 +27,8 @@ def y4m(tmp_path_factory) -> bytes:
         video = output.add_stream("rawvideo", rate=25)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
         for rgb in pictures(COUNT, *SIZE):
-            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
+            frame = av.VideoFrame.from_ndarray(rgb)
+            output.mux(video.encode(frame))
     return path.read_bytes()
 
 
@@ -87,21 +88,19 @@ def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp
     assert target.read_bytes().startswith(b"YUV4MPEG2 W144 H80 F25:1")
     assert f"{COUNT} frames in, {COUNT} out, 0 dropped" in message
     assert "latency p50" in message
-    assert (
-        main(
-            [
-                "--video",
-                str(source),
-                "-o",
-                str(job),
-                "--codec",
-                "ffv1",
-                "--model",
-                tiny_model,
-            ]
-        )
-        == 0
+    status = main(
+        [
+            "--video",
+            str(source),
+            "-o",
+            str(job),
+            "--codec",
+            "ffv1",
+            "--model",
+            tiny_model,
+        ]
     )
+    assert status == 0
     np.testing.assert_array_equal(planes(str(target)), planes(str(job)))
 
 
@@ -116,22 +115,20 @@ def test_frames_that_do_not_fit_are_tiled_as_in_a_file_job(
     finished_process = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
     assert finished_process.returncode == 0, finished_process.stderr
     assert json.loads(report.read_text())["fit"] == "128x24"
-    assert (
-        main(
-            [
-                "--video",
-                source,
-                "-o",
-                str(job),
-                *tile,
-                "--codec",
-                "ffv1",
-                "--model",
-                tiny_model,
-            ]
-        )
-        == 0
+    status = main(
+        [
+            "--video",
+            source,
+            "-o",
+            str(job),
+            *tile,
+            "--codec",
+            "ffv1",
+            "--model",
+            tiny_model,
+        ]
     )
+    assert status == 0
     np.testing.assert_array_equal(
         planes(io.BytesIO(finished_process.stdout), format="yuv4mpegpipe"),
         planes(str(job)),
@@ -176,7 +173,8 @@ def test_ten_bits_stay_ten(pipe, tmp_path):
         video = output.add_stream("rawvideo", rate=25)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv422p10le"
         for rgb in pictures(3, *SIZE):
-            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
+            frame = av.VideoFrame.from_ndarray(rgb)
+            output.mux(video.encode(frame))
     finished_process = pipe(source.read_bytes())
     assert finished_process.returncode == 0, finished_process.stderr
     assert b"C422p10" in finished_process.stdout[:100]
@@ -249,7 +247,8 @@ def test_a_second_signal_ends_a_session_whose_reader_has_stalled(
 )
 def test_wrong_input_is_one_line(pipe, data, arguments, words):
     finished_process = pipe(data, *arguments)
-    assert (finished_process.returncode, finished_process.stdout) == (1, b"")
+    assert finished_process.returncode == 1
+    assert finished_process.stdout == b""
     _, error = finished_process.stderr.decode().splitlines()
     assert error.startswith("error: -: ")
     assert words in error

@@ -115,7 +115,8 @@ def test_a_job_is_refused_in_one_line_and_private_from_its_start(
     output = tmp_path / "out.mkv"
     words = "--video", source, "-o", output, "--segment", 2
     with stopped_before("000001.json"):
-        assert upscale(*words)[0] == 130
+        status, stderr = upscale(*words)
+        assert status == 130, stderr
     folder = folder_of(str(output))
     assert folder.stat().st_mode & 0o777 == 0o700
     (folder / "video.unfinished").symlink_to(victim / "lock")

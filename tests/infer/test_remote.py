@@ -59,7 +59,8 @@ def test_a_bucket_is_done_once(workers, bucket, cache, upscale, monkeypatch, tmp
     system = fsspec.filesystem("memory")
     assert system.find("/out") == ["/out/a_x4.mp4", "/out/sub/b_x4.mkv"]
     single = tmp_path / "a_x4.mp4"
-    assert upscale("--video", tmp_path / "a.mp4", "-o", single)[0] == 0
+    status, told = upscale("--video", tmp_path / "a.mp4", "-o", single)
+    assert status == 0, told
     assert system.cat("/out/a_x4.mp4") == single.read_bytes()
     assert not [path for name in ("in", "out") for path in cache.rglob(f"{name}/*")]
     status, told = upscale(*words)

@@ -53,7 +53,8 @@ def source(tmp_path):
 def test_runs_are_found_by_decoding(tmp_path, muxer, suffix):
     info = probe(joined(tmp_path / f"in.{suffix}", (3, 4, 2), muxer))
     result = [(r.start, r.count, r.info.width, r.info.height) for r in size_runs(info)]
-    assert result == [(0, 3, 16, 16), (3, 4, 24, 16), (7, 2, 16, 16)]
+    expected = [(0, 3, 16, 16), (3, 4, 24, 16), (7, 2, 16, 16)]
+    assert result == expected
     assert {r.info.num_frames for r in size_runs(info)} == {9}
     assert [(r.start, r.count) for r in size_runs(info, 2, 3)] == [(2, 1), (3, 2)]
     assert size_runs(info, 9) == []
@@ -76,7 +77,8 @@ def test_both_policies(upscale, source, tmp_path):
     )
     assert status == 0, message
     assert message.count("part ") == 2
-    assert sorted(os.listdir(tmp_path)) == [
+    names = sorted(os.listdir(tmp_path))
+    assert names == [
         "in.ts",
         "in_x4.mp4",
         "in_x4_2.mp4",
@@ -84,7 +86,8 @@ def test_both_policies(upscale, source, tmp_path):
     ]
     for name, size, count in (("in_x4.mp4", SIZES[0], 5), ("in_x4_2.mp4", SIZES[1], 6)):
         info = probe(str(tmp_path / name))
-        assert (info.width, info.height) == (4 * size[0], 4 * size[1])
+        assert info.width == 4 * size[0]
+        assert info.height == 4 * size[1]
         result = times(tmp_path / name)
         assert len(result) == count
         assert [round((t - result[0]) * 25, 3) for t in result] == list(range(count))
@@ -93,9 +96,11 @@ def test_both_policies(upscale, source, tmp_path):
 
 def test_a_size_that_stays_is_an_ordinary_job(upscale, tmp_path):
     source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
-    assert upscale("--video", source)[0] == 0
+    status, message = upscale("--video", source)
+    assert status == 0, message
     split = tmp_path / "split.mp4"
-    assert upscale("--video", source, "--on-resize", "split", "-o", split)[0] == 0
+    status, message = upscale("--video", source, "--on-resize", "split", "-o", split)
+    assert status == 0, message
     assert split.read_bytes() == (tmp_path / "in_x4.mp4").read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "in_x4.mp4", "split.mp4"]
 
@@ -105,10 +110,12 @@ def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
     refused.
     """
     words = "--video", source, "--on-resize", "split", "--segment", 2, "-o"
-    assert upscale(*words, tmp_path / "whole.mkv")[0] == 0
+    status, message = upscale(*words, tmp_path / "whole.mkv")
+    assert status == 0, message
     output = tmp_path / "out.mkv"
     with stopped_before("out_2.mkv.parts/000002.json"):
-        assert upscale(*words, output)[0] == 130
+        status, message = upscale(*words, output)
+        assert status == 130, message
     before = ["in.ts", "whole.mkv", "whole_2.mkv"]
     assert sorted(os.listdir(tmp_path)) == [".out.mkv.parts", *before]
     status, message = upscale(*words, output, "--crf", 30)
@@ -125,7 +132,8 @@ def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
     assert status == 0, message
     assert "finished before" in message
     assert "going on after 4 finished frames" in message
-    assert sorted(os.listdir(tmp_path)) == sorted([*before, "out.mkv", "out_2.mkv"])
+    names = sorted(os.listdir(tmp_path))
+    assert names == sorted([*before, "out.mkv", "out_2.mkv"])
     for end in (".mkv", "_2.mkv"):
         assert (tmp_path / f"out{end}").read_bytes() == (
             tmp_path / f"whole{end}"
@@ -139,7 +147,8 @@ def test_split_never_replaces_a_file_silently(upscale, source, tmp_path):
     assert status == 2
     assert "in_x4_2.mp4: already exists; give --overwrite" in message
     assert sorted(os.listdir(tmp_path)) == ["in.ts", "in_x4_2.mp4"]
-    assert upscale("--video", source, "--on-resize", "split", "--overwrite")[0] == 0
+    status, message = upscale("--video", source, "--on-resize", "split", "--overwrite")
+    assert status == 0, message
     assert len(times(second)) == 6
 
 
@@ -149,12 +158,16 @@ def test_images_of_two_sizes_become_two_folders(upscale, tmp_path):
     for number in range(5):
         picture = next(pictures(1, *SIZES[number > 2]))
         (folder / f"{number}.png").write_bytes(encode_png(picture))
-    assert upscale("--video", folder, "--on-resize", "split")[0] == 0
+    status, message = upscale("--video", folder, "--on-resize", "split")
+    assert status == 0, message
     assert sorted(os.listdir(tmp_path)) == ["frames", "frames_x4", "frames_x4_2"]
-    assert [sorted(os.listdir(tmp_path / f"frames_x4{n}")) for n in ("", "_2")] == [
+    expected = [
         ["0.png", "1.png", "2.png"],
         ["3.png", "4.png"],
     ]
+    assert [
+        sorted(os.listdir(tmp_path / f"frames_x4{n}")) for n in ("", "_2")
+    ] == expected
     assert probe(str(tmp_path / "frames_x4_2")).width == 96
 
 

@@ -35,8 +35,10 @@ def test_finished_groups_and_the_state_are_there_again(tmp_path):
         Path(work.part("video")).touch()  # a group in progress
         raise KeyboardInterrupt
     with WorkFolder(output, {"a": 1}) as work:
-        assert [s.pts for s in work.segments] == [(0, 1), (2, 3)]
-        assert [s.delay for s in work.segments] == [0, 1]
+        pts = [s.pts for s in work.segments]
+        assert pts == [(0, 1), (2, 3)]
+        delays = [s.delay for s in work.segments]
+        assert delays == [0, 1]
         assert Path(work.segments[1].path).read_text() == "video 1"
         assert {k: v.tolist() for k, v in work.state().items()} == {
             k: v.tolist() for k, v in STATE.items()
@@ -171,14 +173,16 @@ def test_a_bit_flipped_between_two_runs_never_reaches_an_output(
         tiny_model,
     ]
     with stopped_before("000001.json"):
-        assert main(words) == 130
+        status = main(words)
+        assert status == 130
     parts = folder_of(str(tmp_path / output))
     target = min([*parts.glob("*.mkv"), *parts.glob("frames/*.png")])
     data = bytearray(target.read_bytes())
     data[-9] ^= 1
     target.write_bytes(data)
     capsys.readouterr()
-    assert main(words) == 1
+    status = main(words)
+    assert status == 1
     errors = [
         line
         for line in capsys.readouterr().err.splitlines()
@@ -187,7 +191,8 @@ def test_a_bit_flipped_between_two_runs_never_reaches_an_output(
     assert len(errors) == 1
     assert "missing or damaged; give the same command with --restart" in errors[0]
     assert not (tmp_path / output).exists()
-    assert main([*words, "--restart"]) == 0
+    status = main([*words, "--restart"])
+    assert status == 0
     assert (tmp_path / output).exists()
     assert not parts.exists()
 
@@ -239,9 +244,11 @@ def test_an_output_that_came_into_being_meanwhile_is_not_replaced(
         real(work, *given)
 
     monkeypatch.setattr(WorkFolder, "commit", commit)
-    assert main(words) == 2
+    status = main(words)
+    assert status == 2
     assert "already exists; give --overwrite" in capsys.readouterr().err
     assert output.read_text() == "precious"
     output.unlink()
-    assert main(words) == 0
+    status = main(words)
+    assert status == 0
     assert "going on after 2" in capsys.readouterr().err

@@ -129,7 +129,8 @@ def test_workers_begin_at_cuts_of_repaired_frames(
     assert status == 0, told
     shared = share(Crew(3), *words, model=repairing_model)
     assert shared.read_bytes() == single.read_bytes()
-    assert [film.cuts for film in films] == [(0, 5, 14, 18)]
+    cuts = [film.cuts for film in films]
+    assert cuts == [(0, 5, 14, 18)]
 
 
 @pytest.mark.parametrize("seed", [0, *heavy(1, 2, 3)])
@@ -141,7 +142,8 @@ def test_a_cut_that_was_none_costs_work_and_no_bytes(
     source = clip_of(tmp_path / "in.mkv", scenes(7, 8, 4))
     words = ("--video", source, "--segment", 2)
     single = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
+    status, told = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, told
     crew = Crew(3, seed)
     shared = share(crew, *words)
     assert shared.read_bytes() == single.read_bytes()
@@ -166,7 +168,8 @@ def test_cuts_are_found_where_the_step_forgets(share, tmp_path, films):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     for count in (1, 3):
         share(Crew(count), "--video", source, "--segment", 3, output=f"{count}.mkv")
-    assert [film.cuts for film in films] == [(0, 5, 14, 18)] * 2
+    cuts = [film.cuts for film in films]
+    assert cuts == [(0, 5, 14, 18)] * 2
 
 
 def test_workers_load_a_video_at_the_same_time_and_fit_frames_as_the_first(
@@ -175,7 +178,8 @@ def test_workers_load_a_video_at_the_same_time_and_fit_frames_as_the_first(
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 3)
     single = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
+    status, _ = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0
     told: list[list[Layout | None]] = []
 
     class Uneven(Crew):
@@ -206,7 +210,8 @@ def test_any_codec(codec, share, upscale, tmp_path, cutting_model):
     suffix = ".mov" if codec == "prores_ks" else ".mkv"
     words = ("--video", source, "--segment", 3, "--codec", codec)
     single = tmp_path / f"alone{suffix}"
-    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
+    status, told = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, told
     shared = share(Crew(3), *words, output=f"shared{suffix}")
     assert shared.read_bytes() == single.read_bytes()
 
@@ -227,7 +232,8 @@ def test_pictures_and_a_variable_rate(share, upscale, tmp_path, cutting_model):
     words = ("--video", source, "--segment", 2)
     for output in ("frames", "film.mkv"):
         single = tmp_path / f"alone_{output}"
-        assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
+        status, told = upscale(*words, "-o", single, model=cutting_model)
+        assert status == 0, told
         shared = share(Crew(2), *words, output=output)
         names = ("",) if output == "film.mkv" else map("{:08d}.png".format, range(9))
         for name in names:
@@ -251,7 +257,8 @@ def test_workers_that_see_no_file_get_it_sent(
     for path in (source, folder):
         words = ("--video", path, "--segment", 3)
         single = tmp_path / f"alone_{Path(path).stem}.mkv"
-        assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
+        status, told = upscale(*words, "-o", single, model=cutting_model)
+        assert status == 0, told
         name = f"{Path(path).stem}.mkv" if path == folder else "sent.mkv"
         shared = share(Crew(2, blind=True), *words, output=name)
         assert shared.read_bytes() == single.read_bytes()
@@ -269,7 +276,8 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
     with av.open(str(path), "w", format="image2") as output:
         stream = output.add_stream("png", rate=25)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "rgb24"
-        output.mux(stream.encode(av.VideoFrame.from_ndarray(rgb)))
+        frame = av.VideoFrame.from_ndarray(rgb)
+        output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
 
 
@@ -278,7 +286,8 @@ def test_workers_may_die_at_any_moment(seed, share, upscale, tmp_path, cutting_m
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 2)
     single = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
+    status, told = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, told
     shared = share(Crew(3, seed, deaths=5), *words)
     assert shared.read_bytes() == single.read_bytes()
 
@@ -295,7 +304,8 @@ def test_a_killed_driver_goes_on_without_doing_a_group_twice(
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 2)
     single = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
+    status, told = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, told
 
     class Mortal(Crew):
         def answers(self, seconds):
@@ -321,7 +331,8 @@ def test_a_single_run_and_workers_go_on_with_each_others_work(
     words = ("--video", source, "--segment", 2)
     single = tmp_path / "alone.mkv"
     shared = tmp_path / "shared.mkv"
-    assert upscale(*words, "-o", single, model=cutting_model)[0] == 0
+    status, told = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, told
 
     class Mortal(Crew):
         def answers(self, seconds):
