@@ -32,7 +32,8 @@ def test_aac_of_a_transport_stream_is_the_same_sound(
 
 
 def test_the_reported_aac(upscale: Upscale, tmp_path: Path, field) -> None:
-    outcome = upscale("--video", field("aac_in_ts.ts"), "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", field("aac_in_ts.ts"), "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
 
@@ -53,7 +54,8 @@ def test_another_sound_is_still_noticed(
 
     monkeypatch.setattr(mux, "_copied_packets", lossy)
     source = record(tmp_path / "in.ts", "mpegts", "libx264", "aac")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     assert "audio" in "".join(outcome.warnings)
 
 
@@ -75,7 +77,8 @@ def test_cmyk_has_no_alpha(upscale: Upscale, tmp_path: Path, field, name: str) -
         Image.new("CMYK", (64, 48), (10, 200, 30, 0)).save(source)
     else:
         shutil.copy(field(name), source)
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_words()
     assert "alpha" not in outcome.text
 
@@ -85,7 +88,8 @@ def test_identifiers_that_must_not_survive_are_not_called_lost(
 ) -> None:
     """An MXF has unique identifiers of its package, which a new file has not."""
     source = record(tmp_path / "in.mxf", "mxf", "mpeg2video", "pcm_s16le")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     for word in ("uid", "umid", "uuid"):
         assert word not in outcome.text.lower().replace(str(tmp_path).lower(), "")
@@ -142,7 +146,8 @@ def test_a_cache_below_a_home_that_nobody_has(
     monkeypatch.setenv("XDG_CACHE_HOME", home)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
+    output = tmp_path / "o.mp4"
+    upscale("--video", source, "-o", output).check_done()
     assert sorted(os.listdir(tmp_path)) in (
         ["home", "in.mp4", "o.mp4"],
         ["in.mp4", "o.mp4"],
@@ -168,7 +173,8 @@ def test_what_is_no_file_is_told(refusal, tmp_path: Path, kind: str) -> None:
     paths = {"folder": source, "device": Path("/dev/null")}
     source.mkdir()
     path = paths.get(kind, Path("/dev/tty"))
-    refusal("--video", path, "-o", tmp_path / "o.mkv").check_refused()
+    output = tmp_path / "o.mkv"
+    refusal("--video", path, "-o", output).check_refused()
 
 
 PERCENT = "50%d off.png"

@@ -63,7 +63,8 @@ def test_a_header_beyond_the_limit_is_refused_at_once(
     upscale: Upscale, tmp_path: Path, name: str, size: tuple[int, int]
 ) -> None:
     (tmp_path / name).write_bytes(HEADERS[name](*size))
-    words = ("--video", tmp_path / name, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    words = ("--video", tmp_path / name, "-o", output)
     # a decoded picture of that size alone would take gigabytes and minutes
     outcome = within(60, lambda: upscale(*words))
     outcome.check_refused(name)
@@ -72,7 +73,8 @@ def test_a_header_beyond_the_limit_is_refused_at_once(
 
 def test_the_reported_picture_is_refused(upscale: Upscale, tmp_path: Path, hostile):
     source = hostile("a16000.png")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_refused("16000x16000", "--", status=2)
 
 
@@ -95,7 +97,8 @@ PATIENCE = 60.0
 
 def test_a_stream_without_pictures_ends(upscale: Upscale, tmp_path: Path, hostile):
     source = hostile("undecodable.ts")
-    words = ("--video", source, "-o", tmp_path / "o.ts", *LIMITS)
+    output = tmp_path / "o.ts"
+    words = ("--video", source, "-o", output, *LIMITS)
     outcome = within(PATIENCE, lambda: upscale(*words))
     outcome.check_refused("undecodable.ts")
     assert os.listdir(tmp_path) == []

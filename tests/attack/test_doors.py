@@ -175,7 +175,8 @@ def test_a_pipe_in_a_list_is_told_at_once(refusal, place: Path, text: str) -> No
     path.write_text(text)
     (place / "link.ts").unlink()
     (place / "folder").unlink()
-    outcome = within(60, lambda: refusal("--video", path, "-o", place / "o.mkv"))
+    output = place / "o.mkv"
+    outcome = within(60, lambda: refusal("--video", path, "-o", output))
     outcome.check_refused("p.ts", "no file")
 
 
@@ -189,7 +190,8 @@ def test_a_list_without_an_end_is_shut_in_time(
     path.write_text(f"{head}#EXTINF:9999,\n{OUTSIDE}\n")
     before = set(os.listdir(place))
     with wired(place) as wires:
-        outcome = within(60, lambda: refusal("--video", path, "-o", place / "o.mkv"))
+        output = place / "o.mkv"
+        outcome = within(60, lambda: refusal("--video", path, "-o", output))
     check_shut(outcome, wires, place, before)
 
 
@@ -207,7 +209,8 @@ def test_no_list_opens_what_is_outside_live(refusal, place: Path, kind: str) -> 
 def test_the_reported_lists_are_shut(refusal, place: Path, name: str) -> None:
     before = set(os.listdir(place))
     with wired(place) as wires:
-        outcome = refusal("--video", place / name, "-o", place / "o.mkv")
+        output = place / "o.mkv"
+        outcome = refusal("--video", place / name, "-o", output)
     check_shut(outcome, wires, place, before)
 
 
@@ -215,7 +218,8 @@ def test_the_reported_lists_are_shut(refusal, place: Path, name: str) -> None:
 def test_lists_of_their_own_folder_work(
     upscale: Upscale, tmp_path: Path, text: str
 ) -> None:
-    record(tmp_path / "in.ts", "mpegts", "libx264", count=4)
+    source = tmp_path / "in.ts"
+    record(source, "mpegts", "libx264", count=4)
     suffix = ".m3u8" if "EXT" in text else ".ffconcat"
     path = tmp_path / f"list{suffix}"
     path.write_text(text)
@@ -228,7 +232,8 @@ def test_a_list_without_an_end_gives_what_it_has(
     upscale: Upscale, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(opener, "LIST_PATIENCE", 2.0)
-    record(tmp_path / "in.ts", "mpegts", "libx264", count=4)
+    source = tmp_path / "in.ts"
+    record(source, "mpegts", "libx264", count=4)
     path = tmp_path / "list.m3u8"
     path.write_text(SEGMENT_HEAD + "#EXTINF:1,\nin.ts\n")
     output = tmp_path / "o.mkv"
@@ -239,7 +244,8 @@ def test_a_list_without_an_end_gives_what_it_has(
 
 def test_a_list_that_is_trusted_reads_outside(upscale: Upscale, tmp_path: Path):
     (tmp_path / "lists").mkdir()
-    record(tmp_path / "in.ts", "mpegts", "libx264", count=4)
+    source = tmp_path / "in.ts"
+    record(source, "mpegts", "libx264", count=4)
     path = tmp_path / "lists/list.m3u8"
     path.write_text(hls("#EXTINF:1,", "../in.ts"))
     words = ("--video", path, "-o", tmp_path / "o.mkv")

@@ -127,14 +127,16 @@ def test_an_aspect_that_changes_is_told(upscale: Upscale, tmp_path: Path) -> Non
         with_aspect(tmp_path / "2.ts", 4, 3),
     ]
     source = join(tmp_path / "in.ts", *parts)
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert "aspect" in "".join(outcome.warnings)
 
 
 def test_the_reported_aspect(upscale: Upscale, tmp_path: Path, field) -> None:
     source = field("aspect_changes.ts")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert "aspect" in "".join(outcome.warnings)
 
@@ -143,7 +145,8 @@ def test_an_aspect_that_pictures_cannot_say_is_told(
     upscale: Upscale, tmp_path: Path
 ) -> None:
     source = with_aspect(tmp_path / "in.ts", 4, 3)
-    outcome = upscale("--video", source, "-o", tmp_path / "o")
+    output = tmp_path / "o"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert "pixel aspect ratio (4/3)" in outcome.text
 
@@ -151,7 +154,8 @@ def test_an_aspect_that_pictures_cannot_say_is_told(
 def test_an_aspect_that_changes_begins_a_file(
     upscale: Upscale, tmp_path: Path, field
 ) -> None:
-    words = ("--video", field("aspect_changes.ts"), "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    words = ("--video", field("aspect_changes.ts"), "-o", output)
     upscale(*words, "--on-resize", "split").check_done()
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["o.mkv", "o_2.mkv"]
@@ -286,7 +290,8 @@ def test_alpha_of_pictures_is_kept_in_pictures(
     folder = tmp_path / "pictures"
     folder.mkdir()
     half_clear().convert(form).save(folder / "0.png")
-    outcome = upscale("--video", folder, "-o", tmp_path / "o")
+    output = tmp_path / "o"
+    outcome = upscale("--video", folder, "-o", output)
     outcome.check_done()
     with Image.open(tmp_path / "o/0.png") as picture:
         has_alpha = picture.mode == "RGBA"
@@ -300,7 +305,8 @@ def test_alpha_of_pictures_is_kept_in_pictures(
 def test_alpha_of_a_palette_is_told(upscale: Upscale, tmp_path: Path) -> None:
     source = tmp_path / "in.gif"
     half_clear().save(source, save_all=True, append_images=[half_clear()])
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert "alpha" in outcome.text
 
@@ -352,7 +358,8 @@ def test_woven_fields_without_a_flag_are_deinterlaced_or_told(
 
 @pytest.mark.parametrize("name", ["data_track.mp4", "data_track_and_chapters.mp4"])
 def test_data_tracks_are_told(upscale: Upscale, tmp_path: Path, field, name: str):
-    outcome = upscale("--video", field(name), "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", field(name), "-o", output)
     outcome.check_done()
     assert "left out: data stream 2" in outcome.text
     assert outcome.text.count("data stream") == 1
@@ -469,7 +476,8 @@ def test_a_picture_gives_a_picture(upscale: Upscale, tmp_path: Path, suffix: str
 
 def test_a_video_gives_no_single_picture(upscale: Upscale, tmp_path: Path) -> None:
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=4)
-    upscale("--video", source, "-o", tmp_path / "o.png").check_refused(status=2)
+    output = tmp_path / "o.png"
+    upscale("--video", source, "-o", output).check_refused(status=2)
 
 
 @pytest.mark.parametrize("output", ["o.png", "o"])

@@ -56,20 +56,25 @@ def strangers(folder: Path) -> None:
 
 
 def earlier_output(folder: Path) -> None:
-    shutil.copy(folder / "in.mp4", folder / "o.mp4")
+    output = folder / "o.mp4"
+    source = folder / "in.mp4"
+    shutil.copy(source, output)
 
 
 def second_input(folder: Path) -> None:
     empty_folder(folder)
-    shutil.copy(folder / "in.mp4", folder / "other.mp4")
+    source = folder / "in.mp4"
+    shutil.copy(source, folder / "other.mp4")
 
 
 def changing_input(folder: Path) -> None:
-    shutil.copy(DATA / "field/aspect_changes.ts", folder / "in.ts")
+    source = folder / "in.ts"
+    shutil.copy(DATA / "field/aspect_changes.ts", source)
 
 
 def picture(folder: Path) -> None:
-    shutil.copy(DATA / "field/exif_mixed" / PHOTOGRAPH, folder / "in.jpg")
+    source = folder / "in.jpg"
+    shutil.copy(DATA / "field/exif_mixed" / PHOTOGRAPH, source)
 
 
 REPORT = ("--report", "r.json")
@@ -107,7 +112,8 @@ class Place:
         self._model = model
         self._number = 0
         root.mkdir()
-        self.source = record(root / "in.mp4", "mp4", "libx264", count=4)
+        source = root / "in.mp4"
+        self.source = record(source, "mp4", "libx264", count=4)
 
     def fresh(self) -> Path:
         """A new folder, ready for the job."""

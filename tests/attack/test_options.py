@@ -88,7 +88,8 @@ NO_MODEL = "no such model.safetensors"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small video."""
     folder = tmp_path_factory.mktemp("options")
-    record(folder / "in.mp4", "mp4", "libx264", "aac", count=2)
+    source = folder / "in.mp4"
+    record(source, "mp4", "libx264", "aac", count=2)
     return folder
 
 

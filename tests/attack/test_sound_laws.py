@@ -191,7 +191,8 @@ def test_dv_has_its_true_rate(
 
 
 def test_no_message_names_a_temporary_file(upscale: Upscale, tmp_path: Path, field):
-    outcome = upscale("--video", field(LATM), "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", field(LATM), "-o", output)
     outcome.check_refused(LATM)
     for word in ("unfinished", ".parts", "/tmp/tmp", "<_io"):
         assert word not in outcome.text

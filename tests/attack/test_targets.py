@@ -21,7 +21,8 @@ THESIS = b"four years of work"
 
 def clip(folder: Path, count: int = 4) -> Path:
     """A small video."""
-    return record(folder / "in.mp4", "mp4", "libx264", count=count)
+    source = folder / "in.mp4"
+    return record(source, "mp4", "libx264", count=count)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -40,7 +41,8 @@ def test_a_report_replaces_nothing(upscale: Upscale, tmp_path: Path, place: str)
     names = {"input": "in.mp4", "stranger": "thesis.json", "link": "link.json"}
     report = tmp_path / names.get(place, place)
     before = contents(tmp_path)
-    words = ("--video", source, "-o", tmp_path / "o.mp4", "--report", report)
+    output = tmp_path / "o.mp4"
+    words = ("--video", source, "-o", output, "--report", report)
     upscale(*words).check_refused(report.name, status=2)
     assert contents(tmp_path) == before
 
@@ -90,15 +92,18 @@ def test_a_report_is_no_device(
     """A pipe stands for every node that is no regular file, such as /dev/full."""
     node = tmp_path / "node"
     os.mkfifo(node)
-    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4", *overwrite)
+    output = tmp_path / "o.mp4"
+    words = ("--video", clip(tmp_path), "-o", output, *overwrite)
     upscale(*words, "--report", node).check_refused("node", status=2)
     assert node.is_fifo()
 
 
 def test_a_report_of_ours_is_written_again(upscale: Upscale, tmp_path: Path) -> None:
-    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4", "--overwrite")
+    output = tmp_path / "o.mp4"
+    words = ("--video", clip(tmp_path), "-o", output, "--overwrite")
     for _ in range(2):
-        upscale(*words, "--report", tmp_path / "r.json").check_done()
+        report = tmp_path / "r.json"
+        upscale(*words, "--report", report).check_done()
 
 
 @pytest.mark.parametrize("output", ["thesis", ".", "..", "thesis/sub"])
@@ -136,7 +141,8 @@ def test_a_list_takes_no_segment_of_others(
 ) -> None:
     (tmp_path / name).write_bytes(THESIS)
     before = contents(tmp_path) | {"in.mp4": clip(tmp_path).read_bytes()}
-    words = ("--video", tmp_path / "in.mp4", "-o", tmp_path / "list.m3u8")
+    source = tmp_path / "in.mp4"
+    words = ("--video", source, "-o", tmp_path / "list.m3u8")
     outcome = upscale(*words)
     assert (tmp_path / name).read_bytes() == THESIS
     if name == "list3.ts":  # a short stream does not come that far, but it might have
@@ -211,7 +217,8 @@ def test_a_planted_work_folder_is_not_followed(
     if kind == "of another user" and os.getuid() != 0:
         pytest.skip("only root can give a folder to another user")
     victim = planted(tmp_path, kind)
-    outcome = upscale("--video", clip(tmp_path), "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", clip(tmp_path), "-o", output)
     outcome.check_words()
     remains = contents(victim)
     assert remains == {"000000.mkv": THESIS, "lock": THESIS}
@@ -244,7 +251,8 @@ def test_without_a_cache_home_nothing_goes_to_the_current_folder(
     monkeypatch.chdir(here)
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
+    output = tmp_path / "o.mp4"
+    upscale("--video", source, "-o", output).check_done()
     assert os.listdir(here) == []
 
 
@@ -258,5 +266,6 @@ def test_a_relative_cache_home_is_no_folder_here(
     monkeypatch.chdir(here)
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
+    output = tmp_path / "o.mp4"
+    upscale("--video", source, "-o", output).check_done()
     assert os.listdir(here) == []

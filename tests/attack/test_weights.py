@@ -41,7 +41,8 @@ def test_weights_that_are_no_numbers_are_refused(
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     model = changed(tiny_model, tmp_path, value)
     before = set(os.listdir(tmp_path))
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4", model=model)
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", source, "-o", output, model=model)
     outcome.check_refused("changed.safetensors", "finite", status=2)
     assert set(os.listdir(tmp_path)) == before
     with pytest.raises(ValueError, match="finite"):
@@ -69,7 +70,8 @@ def job_with_cache(tiny_model: str, tmp_path: Path) -> Callable[[], str]:
     """Run a job in a process with a cache of its own; returns its messages."""
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    words = ["--video", str(source), "-o", str(tmp_path / "o.mp4"), "--overwrite"]
+    output = str(tmp_path / "o.mp4")
+    words = ["--video", str(source), "-o", output, "--overwrite"]
 
     def run() -> str:
         process = subprocess.run(
@@ -163,7 +165,8 @@ def test_a_pin_that_is_damaged_is_told(upscale: Upscale, tmp_path: Path, monkeyp
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     for content in (b"", b"{", b"[]", b'{"commit": 3}', b"\xff\xfe", b"null"):
         (pins / "someone--model.json").write_bytes(content)
-        words = ("--video", source, "-o", tmp_path / "o.mp4", "--offline")
+        output = tmp_path / "o.mp4"
+        words = ("--video", source, "-o", output, "--offline")
         outcome = upscale(*words, model="someone/model")
         outcome.check_refused("someone", status=2)
 
@@ -195,7 +198,8 @@ def test_odd_configs_of_a_model_are_told(
     path = tmp_path / "odd.safetensors"
     path.write_bytes(with_config(Path(tiny_model).read_bytes(), key, value))
     before = set(os.listdir(tmp_path))
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4", model=path)
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", source, "-o", output, model=path)
     outcome.check_refused("odd.safetensors", status=2)
     assert set(os.listdir(tmp_path)) == before
 

@@ -36,7 +36,8 @@ class Film:
     """A film, the bytes of a single run, and the output of workers."""
 
     def __init__(self, folder: Path, run: Callable, command: Callable, model: str):
-        self.source = clip_of(folder / "in.mkv", scenes(*LONG))
+        source = folder / "in.mkv"
+        self.source = clip_of(source, scenes(*LONG))
         self.output = folder / "shared.mkv"
         self._told = folder / "told.txt"
         self._command = command

@@ -12,7 +12,8 @@ from streams import numbers_in, record
 @pytest.fixture
 def example(tmp_path):
     """Call ``main`` of an example with a short clip."""
-    clip = record(str(tmp_path / "in.mp4"), 5)
+    source = str(tmp_path / "in.mp4")
+    clip = record(source, 5)
 
     def call(name: str, *arguments: str):
         return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"](

@@ -45,13 +45,15 @@ def source(tmp_path):
 @pytest.fixture
 def wide(tmp_path):
     """Low, so that two tiles side by side are a frame."""
-    return make_video(str(tmp_path / "wide.mkv"), range(4), (160, 24))
+    path = str(tmp_path / "wide.mkv")
+    return make_video(path, range(4), (160, 24))
 
 
 def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(
     upscale, wide, tmp_path, monkeypatch
 ):
     """And a job begun in tiles goes on in tiles, whatever the memory is by then."""
+    # Frames of few pixels would be compiled before anybody looks at their memory.
     monkeypatch.setattr(fit, "PLAIN", 0)
     monkeypatch.setattr(memory, "available", lambda device: 10 * 2**20)
     stopped = tmp_path / ".o.mkv.parts"
@@ -65,14 +67,15 @@ def test_tiles_are_chosen_where_the_frame_does_not_fit_and_said(
     status, message = upscale("--video", wide, "-o", output, "--segment", 2, "--resume")
     assert status == 0, message
     assert "going on after 2 finished frames" in message
-    status, message = upscale(
-        "--video", wide, "-o", tmp_path / "p.mkv", "--segment", 2, "--tile", 128
-    )
+    words = ("--video", wide, "--segment", 2)
+    tiled = tmp_path / "p.mkv"
+    status, message = upscale(*words, "-o", tiled, "--tile", 128)
     assert status == 0, message
-    assert output.read_bytes() == (tmp_path / "p.mkv").read_bytes()
-    status, message = upscale("--video", wide, "-o", tmp_path / "q.mkv", "--segment", 2)
+    assert output.read_bytes() == tiled.read_bytes()
+    complete = tmp_path / "q.mkv"
+    status, message = upscale(*words, "-o", complete)
     assert status == 0, message
-    assert frames_of(tmp_path / "q.mkv").shape == frames_of(tmp_path / "p.mkv").shape
+    assert frames_of(complete).shape == frames_of(tiled).shape
 
 
 def test_other_tiles_do_not_resume(upscale, wide):
@@ -186,14 +189,16 @@ with its parent's memory.)
 def test_the_prediction_counts_the_program_itself(command, source, tmp_path):
     """Libraries and compiler take most of the memory of a small job."""
     report = tmp_path / "report.json"
-    words = command("--video", source, "-o", tmp_path / "o.mkv", "--report", report)
+    output = tmp_path / "o.mkv"
+    words = command("--video", source, "-o", output, "--report", report)
     # the words behind `python -m infer`
     arguments = [sys.executable, "-c", PEAK, *words[3:]]
     process = subprocess.run(
         arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     )
     peak = 1024 * int(process.stdout)
-    predicted = sum(json.loads(report.read_text())["predicted_memory"].values())
+    facts = json.loads(report.read_text())
+    predicted = sum(facts["predicted_memory"].values())
     # The encoder's share is the worst case of its preset, and the allocator's holes
     # are not predicted.
     assert 0.7 < predicted / peak < 1.4
@@ -206,9 +211,10 @@ def test_memory_is_estimated_before_anything_is_compiled(tiny_model, source):
     engine = engine_for_job(options, plan, model, Engines())
     need = need_of_job(plan)
     result = fit.predicted(engine, need)
-    assert (
-        abs(fit.estimate(need, model).whole / (result.device + result.host) - 1) < 0.2
-    )
+    estimate = fit.estimate(need, model).whole
+    predicted = result.device + result.host
+    # as near as the prediction is to the truth
+    assert abs(estimate / predicted - 1) < 0.2
 
 
 def test_one_value_that_is_no_number_is_seen_on_the_device(tiny_model):

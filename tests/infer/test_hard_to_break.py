@@ -290,7 +290,8 @@ def test_a_second_job_on_one_output_is_refused(upscale, sources, tmp_path):
 @pytest.mark.heavy
 def test_two_processes_on_one_output(command, tmp_path):
     source = make_video(str(tmp_path / "in.mp4"), range(60), SIZE)
-    words = command("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    words = command("--video", source, "-o", output)
     jobs = [
         subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -127,7 +127,8 @@ def test_results_of_subfolders_keep_their_places(tmp_path, batch):
     output.mkdir()
     for name in ("in/a.mp4", "in/season 1/a.mp4"):
         make_video(str(tmp_path / name), range(2), (16, 16))
-    words = ("--video", tmp_path / "in", "-o", output, "--recursive")
+    source = tmp_path / "in"
+    words = ("--video", source, "-o", output, "--recursive")
     assert batch(*words) == {
         "in/a.mp4": "out/a_x4.mp4",
         "in/season 1/a.mp4": "out/season 1/a_x4.mp4",

@@ -174,8 +174,9 @@ def test_the_check_can_fail(tmp_path):
         color=ColorTags(1, 1, 1, 1),
     )
     timeline = Timeline((0, 1), (1, 1), Fraction(1, 25))
+    output = str(tmp_path / "out.mp4")
     checks = check_output(
-        str(tmp_path / "out.mp4"),
+        output,
         Packaging("mp4", (), QUARTER),
         spec,
         info,

@@ -126,12 +126,13 @@ def test_a_part_keeps_the_cover_and_not_the_time_code(rich, tmp_path):
 
 
 def test_refusals_name_the_container_that_can(rich, tmp_path, capsys):
+    output = str(tmp_path / "out.mp4")
     status = main(
         [
             "--video",
             rich,
             "-o",
-            str(tmp_path / "out.mp4"),
+            output,
             "--model",
             "there is none",
         ]
@@ -143,12 +144,13 @@ def test_refusals_name_the_container_that_can(rich, tmp_path, capsys):
 
 
 def test_a_live_session_tells_what_it_leaves_out(rich, tiny_model, tmp_path, capsys):
+    output = str(tmp_path / "out.ts")
     status = main(
         [
             "--video",
             rich,
             "-o",
-            str(tmp_path / "out.ts"),
+            output,
             "--model",
             tiny_model,
             "--frames",
@@ -166,9 +168,8 @@ def test_a_live_session_tells_what_it_leaves_out(rich, tiny_model, tmp_path, cap
 
 
 def test_clocks_that_matroska_rounds_are_told(tmp_path):
-    ticks = make_video(
-        str(tmp_path / "in.mp4"), [0, 1500, 4501, 6000], base=Fraction(1, 90000)
-    )
+    source = str(tmp_path / "in.mp4")
+    ticks = make_video(source, [0, 1500, 4501, 6000], base=Fraction(1, 90000))
     output = tmp_path / "out.mkv"
     assert "exact timestamps (it counts in 1/1000 s): .mp4 or .mov can" in notes_for(
         ticks, output
@@ -190,8 +191,9 @@ def test_hdr_that_a_codec_cannot_say_is_told(tmp_path):
         options={"x265-params": params},
     )
     assert "HDR metadata" not in notes_for(source, tmp_path / "out.mp4")
+    output = tmp_path / "out.mkv"
     assert "cannot hold HDR metadata, nor can" in notes_for(
-        source, tmp_path / "out.mkv", "--codec", "ffv1"
+        source, output, "--codec", "ffv1"
     )
 
 

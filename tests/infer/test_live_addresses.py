@@ -71,7 +71,8 @@ def test_rtsp(live, tmp_path):
 
 def test_hls_in_loses_nothing_and_hls_out_is_a_whole_playlist(live, served, tmp_path):
     folder, address = served
-    record(str(folder / "in.m3u8"), 60, muxer="hls", hls_time="1", hls_list_size="0")
+    source = str(folder / "in.m3u8")
+    record(source, 60, muxer="hls", hls_time="1", hls_list_size="0")
     output = tmp_path / "out.m3u8"
     status, report = live("--video", f"{address}/in.m3u8", "-o", output)
     assert status == 0
@@ -238,7 +239,8 @@ def test_addresses_mean_what_they_say():
 
 
 def test_a_camera_that_is_not_there_is_wrong_use(live, tmp_path, capsys):
-    status, _ = live("--video", "/dev/video99", "-o", tmp_path / "out.mp4")
+    output = tmp_path / "out.mp4"
+    status, _ = live("--video", "/dev/video99", "-o", output)
     assert status == 2
     assert "/dev/video99: no such file or stream" in capsys.readouterr().err
 

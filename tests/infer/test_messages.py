@@ -63,7 +63,8 @@ def test_quality_beyond_an_encoder_s_scale(name, tmp_path):
 
     if "nvenc" in name:
         pytest.skip("needs an NVIDIA GPU's encoder to be known at all")
-    info = probe(make_video(str(tmp_path / "in.mp4"), range(2), (64, 48)))
+    source = str(tmp_path / "in.mp4")
+    info = probe(make_video(source, range(2), (64, 48)))
     worst = ENCODERS[name].max_crf
     assert encoder_spec(info, (64, 48), Wish(name, crf=worst)).crf == worst
     with pytest.raises(ValueError, match=f"goes from 0 to {worst}"):

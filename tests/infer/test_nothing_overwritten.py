@@ -123,7 +123,8 @@ def test_a_report_replaces_a_report_and_other_files_only_when_asked(
 
 def test_a_report_of_a_folder_of_frames_is_none_of_its_files(tmp_path):
     (tmp_path / "1.png").touch()
-    check_not_used(str(tmp_path / "r.json"), [str(tmp_path)], "--report")
+    report = str(tmp_path / "r.json")
+    check_not_used(report, [str(tmp_path)], "--report")
     with pytest.raises(ValueError, match="read or written by the same command"):
         check_not_used(str(tmp_path / "1.png"), [str(tmp_path)], "--report")
 
