@@ -23,8 +23,10 @@ def place(sample: Path, *paths: Path) -> None:
     """Copies of the small video, each with bytes of its own."""
     for number, path in enumerate(paths):
         path.parent.mkdir(exist_ok=True, parents=True)
-        free = (8 + number).to_bytes(4) + b"free" + bytes(number)
-        path.write_bytes(sample.read_bytes() + free)
+        # a box that readers pass over, longer in each copy
+        size = 8 + number
+        box = size.to_bytes(4) + b"free" + bytes(number)
+        path.write_bytes(sample.read_bytes() + box)
 
 
 def names(folder: Path) -> list[str]:
@@ -89,8 +91,10 @@ def test_an_output_of_another_input_is_not_skipped(
     outcome = upscale("--video", other, third, "-o", out)
     outcome.check_words()
     assert output.read_bytes() == before
-    is_told = outcome.status in (1, 2) and "clip" in outcome.errors[0]
-    assert is_told or len(names(out)) == 4, outcome.text
+    if outcome.status:
+        assert "clip" in outcome.errors[0]
+    else:
+        assert len(names(out)) == 4, outcome.text
 
 
 def test_a_finished_input_is_skipped(upscale: Upscale, tmp_path: Path, sample: Path):
@@ -128,7 +132,14 @@ FORMATS = {
     ".ogv": "ogg",
     ".TS": "mpegts",
 }
-CODECS = {"gif": "gif", "flv": "flv1", "asf": "wmv2", "ogg": "libvpx", "nut": "ffv1"}
+CODECS = {
+    "gif": "gif",
+    "flv": "flv1",
+    "asf": "wmv2",
+    "ogg": "libvpx",
+    "nut": "ffv1",
+    "mpeg": "mpeg1video",
+}
 MPEG2 = {"mpegts", "vob", "mpeg2video", "mxf"}
 
 
@@ -138,7 +149,6 @@ def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("formats")
     for suffix, muxer in FORMATS.items():
         codec = "mpeg2video" if muxer in MPEG2 else CODECS.get(muxer, "mpeg4")
-        codec = "mpeg1video" if muxer == "mpeg" else codec
         path = folder / f"{suffix[1:]}{suffix}"
         record_any(path, muxer, codec)
     return folder
@@ -152,7 +162,8 @@ def record_any(path: Path, muxer: str, codec: str) -> None:
         video.height = 48
         video.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         for number in range(2):
-            frame = av.VideoFrame(64, 48, "yuv420p").reformat(format=video.pix_fmt)
+            blank = av.VideoFrame(64, 48, "yuv420p")
+            frame = blank.reformat(format=video.pix_fmt)
             frame.pts = number
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
@@ -219,9 +230,10 @@ def test_folders_of_every_picture_format(
     output = tmp_path / "o"
     upscale("--video", folder, "-o", output).check_done()
     assert names(output) == ["0.png", "1.png"]
-    means = first_picture(tmp_path / "o/0.png").mean((0, 1))
+    means = first_picture(output / "0.png").mean((0, 1))
+    difference = abs(means - (40, 90, 200))
     # random weights keep the mean of a plain picture; lossy formats add a level or two
-    assert abs(means - (40, 90, 200)).max() < 25
+    assert difference.max() < 25
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

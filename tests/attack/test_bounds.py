@@ -22,20 +22,26 @@ def png(width: int, height: int) -> bytes:
     """A PNG whose header claims this size, with next to nothing behind it."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        check = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+        size = struct.pack(">I", len(data))
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return size + kind + data + check
 
+    # eight bits, RGB
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = zlib.compress(bytes(1000))
-    chunks = (chunk(b"IHDR", head), chunk(b"IDAT", data), chunk(b"IEND", b""))
+    chunks = [chunk(b"IHDR", head), chunk(b"IDAT", data), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def bmp(width: int, height: int) -> bytes:
     """The same as a bitmap of one bit a pixel."""
+    # 40: its own size; one plane, one bit, a palette of two colours
     info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 1, 0, 0, 0, 0, 2, 0)
+    # 62: both heads and the palette, behind which pixels begin
     head = struct.pack("<2sIHHI", b"BM", 1000, 0, 0, 62)
-    return head + info + bytes(8) + bytes(900)
+    palette = bytes(8)
+    pixels = bytes(900)
+    return head + info + palette + pixels
 
 
 def y4m(width: int, height: int) -> bytes:
@@ -46,7 +52,9 @@ def y4m(width: int, height: int) -> bytes:
 
 def gif(width: int, height: int) -> bytes:
     """The same as a GIF, whose sides have 16 bits."""
-    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(60)
+    # 0x80: a palette of two colours follows
+    screen = struct.pack("<HHBBB", width, height, 0x80, 0, 0)
+    return b"GIF89a" + screen + bytes(60)
 
 
 HEADERS: dict[str, Callable[[int, int], bytes]] = {
@@ -132,7 +140,8 @@ class Server:
             except TimeoutError:
                 continue
             line.settimeout(1)
-            threading.Thread(target=self._send, args=(line,), daemon=True).start()
+            thread = threading.Thread(target=self._send, args=(line,), daemon=True)
+            thread.start()
 
     def _send(self, line: socket.socket) -> None:
         with line:
@@ -188,7 +197,8 @@ def test_a_server_cannot_hold_the_command(
 ) -> None:
     chunks, pause = SERVERS[kind]
     scheme, _, way = form.partition(" ")
-    output = tmp_path / ("o.ts" if way == "live" else "o.mkv")
+    name = "o.ts" if way == "live" else "o.mkv"
+    output = tmp_path / name
     with Server(chunks, pause) as server:
         address = f"{scheme}://127.0.0.1:{server.port}/in.ts"
         words = ("--video", address, "-o", output, *LIMITS)

@@ -88,8 +88,9 @@ def test_a_video_of_photographs_is_upright(upscale: Upscale, tmp_path: Path) -> 
     outcome = upscale("--video", folder, "-o", output)
     outcome.check_done()
     with av.open(str(output)) as container:
-        frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    for rgb in frames:
+        frames = list(container.decode(video=0))
+    for picture in frames:
+        rgb = picture.to_ndarray(format="rgb24")
         frame = tmp_path / "frame.png"
         Image.fromarray(rgb).save(frame)
         assert difference(frame) < FAR, outcome.text
@@ -334,9 +335,12 @@ def woven(path: Path, flagged: bool = False) -> Path:
 def combing(path: Path, scale: int) -> float:
     """Mean jump between neighbouring source lines of a later picture, in levels."""
     with av.open(str(path)) as container:
-        frames = [f.to_ndarray(format="gray") for f in container.decode(video=0)]
-    lines = frames[3].reshape(48, scale, -1).mean(1).astype(float)
-    return float(np.abs(np.diff(lines, axis=0)).mean())
+        frames = list(container.decode(video=0))
+    # in the middle: the first and the last have neighbours on one side only
+    grey = frames[3].to_ndarray(format="gray")
+    lines = grey.reshape(48, scale, -1).mean(1)
+    jumps = np.diff(lines.astype(float), axis=0)
+    return float(np.abs(jumps).mean())
 
 
 @pytest.mark.parametrize("name", ["made.avi", "interlaced_not_flagged.avi"])
@@ -495,7 +499,9 @@ def test_a_grid_of_tiles_is_one_picture_or_a_refusal(
     assert picture.shape == (384, 512, 3)
     with Image.open(field("grid_2x2_original.png")) as original:
         large = original.convert("RGB").resize((512, 384))
-    assert np.abs(picture - np.asarray(large, float)).mean() < 30
+    difference = np.abs(picture - np.asarray(large, float))
+    # a tile in another's place differs by far more
+    assert difference.mean() < 30
 
 
 @pytest.mark.parametrize("form", ["reported", "made"])
@@ -541,11 +547,14 @@ def with_crop(path: Path) -> Path:
     data = path.read_bytes()
     place = data.index(COLOUR)
     size = 3 + (data[place + 2] & 0x7F)
-    fields = b"".join(k + b"\x81" + bytes([v]) for k, v in CROPS.items())
+    # 0x81: one byte follows
+    fields = b"".join(name + b"\x81" + bytes([value]) for name, value in CROPS.items())
+    # an element of nothing fills the rest, two bytes of which are its head
     rest = size - len(fields) - 2
     assert rest >= 0
     filler = bytes([VOID, 0x80 | rest]) + bytes(rest)
-    path.write_bytes(data[:place] + fields + filler + data[place + size :])
+    end = place + size
+    path.write_bytes(data[:place] + fields + filler + data[end:])
     return path
 
 
@@ -554,8 +563,10 @@ def test_a_crop_is_applied_or_told(upscale: Upscale, tmp_path: Path) -> None:
     output = tmp_path / "o.mp4"
     outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
-    cropped = (4 * (48 - 8 - 4), 4 * (64 - 6 - 2), 3)
-    is_applied = first_picture(output).shape == cropped
+    height = 48 - 8 - 4
+    width = 64 - 6 - 2
+    picture = first_picture(output)
+    is_applied = picture.shape == (4 * height, 4 * width, 3)
     assert is_applied or "crop" in outcome.text
 
 

@@ -99,8 +99,12 @@ JOBS = {
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below the folder but the report, whose times differ."""
-    files = [p for p in folder.rglob("*") if p.is_file() and p.name != "r.json"]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+    result = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name != "r.json":
+            name = str(path.relative_to(folder))
+            result[name] = path.read_bytes()
+    return result
 
 
 class Place:
@@ -187,8 +191,8 @@ def check_again(folder: Path, status: int, text: str, expected: dict) -> None:
     assert contents(folder) == expected, text
     report = json.loads((folder / "r.json").read_text("utf-8"))
     reports = report if isinstance(report, list) else [report]
-    for r in reports:
-        assert "error" not in r, report
+    for entry in reports:
+        assert "error" not in entry, report
     assert "Traceback" not in text
 
 
@@ -258,9 +262,11 @@ def spread(num_operations: int) -> list[int]:
     """Numbers of the operations to kill before: all, or this job's part of NUM_KILLS,
     with the first and the last.
     """
-    count = min(num_operations, max(2, NUM_KILLS // len(JOBS)))
+    share = max(2, NUM_KILLS // len(JOBS))
+    count = min(num_operations, share)
     last = num_operations - 1
-    return sorted({round(k * last / (count - 1)) for k in range(count)})
+    step = last / (count - 1)
+    return sorted({round(k * step) for k in range(count)})
 
 
 @pytest.mark.nightly
@@ -282,6 +288,7 @@ def test_kills_of_a_process(request, place) -> None:
     """The same with a real end of a process, at each tenth point."""
     job, num_operations, expected = place
     points = spread(num_operations)[::SHARE]
+    num_kills = 0
     for number in points:
         folder = job.fresh()
         killed = run_for_real(folder, number, job.words)
@@ -292,7 +299,10 @@ def test_kills_of_a_process(request, place) -> None:
         again = run_for_real(folder, -1, job.words)
         check_again(folder, again.returncode, again.stderr, expected)
         shutil.rmtree(folder)
-        count(request, "kills of a process")
+        num_kills += 1
+    # the first point is before the first operation, which no process is without
+    assert num_kills > 0
+    count(request, "kills of a process", num_kills)
 
 
 @pytest.mark.nightly
@@ -301,11 +311,14 @@ def test_a_job_that_is_killed_again_and_again(request, place) -> None:
     """Killed a little later each time, it still comes to its end."""
     job, num_operations, expected = place
     folder = job.fresh()
+    num_kills = 0
     for number in range(3, num_operations):
         again = run_for_real(folder, number, job.words)
         if again.returncode == 0:
             break
         assert again.returncode == -9, again.stderr
-        count(request, "kills of a process")
+        num_kills += 1
+    assert num_kills > 0
+    count(request, "kills of a process", num_kills)
     again = run_for_real(folder, -1, job.words)
     check_again(folder, again.returncode, again.stderr, expected)

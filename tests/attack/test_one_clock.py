@@ -44,34 +44,40 @@ JOINTS = {"restarts": 0.0, "jumps ahead": 240.0}
 
 def parts_of(kind: Kind, folder: Path, begin: float, first: float = 0) -> list[Path]:
     """Two recordings of twelve pictures; the second begins at ``begin`` seconds."""
-    names = [folder / f"{number}{kind.suffix}" for number in (1, 2)]
-    begins = (first, begin)
-    for name, late in zip(names, begins, strict=True):
-        record(name, kind.muxer, kind.codec, kind.sound, begin=late)
-    return names
+    paths = []
+    for number, late in enumerate((first, begin), 1):
+        path = folder / f"{number}{kind.suffix}"
+        record(path, kind.muxer, kind.codec, kind.sound, begin=late)
+        paths.append(path)
+    return paths
 
 
 def check_steady(path: Path, count: int) -> None:
     """``count`` pictures about 40 ms apart, from the beginning of the output on."""
     times = picture_times(path)
     assert len(times) == count
-    longest = max(steps(times))
-    shortest = min(steps(times))
-    assert longest <= 90, steps(times)
-    assert shortest >= 15, steps(times)
+    distances = steps(times)
+    # two pictures and more at a joint would be seen as a halt, and less than half of
+    # one as a jerk
+    assert max(distances) <= 90, distances
+    assert min(distances) >= 15, distances
     assert times[0] <= 2 * FRAME
     span = times[-1] - times[0]
-    assert abs(span - (count - 1) * FRAME) <= SLACK
+    expected = (count - 1) * FRAME
+    assert abs(span - expected) <= SLACK
 
 
 def check_in_step(path: Path, parts: list[Path]) -> None:
     """The second part's sound begins as far from its picture as in the part itself."""
-    distance = picture_times(parts[1])[0] - sound_times(parts[1])[0]
-    num_packets = len(sound_times(parts[0]))
-    num_frames = len(picture_times(parts[0]))
+    first, second = parts
+    second_pictures = picture_times(second)
+    second_sounds = sound_times(second)
+    distance = second_pictures[0] - second_sounds[0]
+    num_packets = len(sound_times(first))
+    num_frames = len(picture_times(first))
     pictures = picture_times(path)
     sounds = sound_times(path)
-    assert len(sounds) == num_packets + len(sound_times(parts[1]))
+    assert len(sounds) == num_packets + len(second_sounds)
     joint = pictures[num_frames] - sounds[num_packets]
     assert abs(joint - distance) <= SLACK
 
@@ -102,7 +108,8 @@ def test_frames_can_be_counted_across_joints(
     upscale: Upscale, tmp_path: Path, part: int
 ) -> None:
     """--start and --frames cut a joined recording anywhere; the part begins at zero."""
-    source = join(tmp_path / "in.ts", *parts_of(JOINED[0], tmp_path, 0))
+    parts = parts_of(JOINED[0], tmp_path, 0)
+    source = join(tmp_path / "in.ts", *parts)
     start = (2, 11, 14)[part]
     output = tmp_path / "o.mkv"
     words = ("--start", start, "--frames", 6, "-o", output)

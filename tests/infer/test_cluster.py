@@ -130,14 +130,14 @@ def test_half_of_the_workers_die_at_random_moments(num_moments, film):
     long as moments are left.
     """
     chance = random.Random(num_moments)
-    left = num_moments
+    num_kills = 0
     with cluster() as nodes:
         for _ in range(2):
             nodes.add(num_cpus=2)
-        while left:
+        while num_kills < num_moments:
             process = film.start("--cluster", nodes.address, "--workers", 4)
-            while left and process.poll() is None:
-                left -= kill_half(process, chance)
+            while num_kills < num_moments and process.poll() is None:
+                num_kills += kill_half(process, chance)
             film.end(process)
             film.output.unlink()
 

@@ -33,10 +33,12 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     if kind == "cut":
         return data[:place]
     if kind in ("flip", "head"):
-        for _ in range(rng.choice((1, 4, 32))):
-            changed[
-                rng.randrange(min(len(data), 1200) if kind == "head" else len(data))
-            ] ^= 1 << rng.randrange(8)
+        # the header of a small file is in its first 1200 bytes
+        limit = min(len(data), 1200) if kind == "head" else len(data)
+        num_bits = rng.choice((1, 4, 32))
+        for _ in range(num_bits):
+            position = rng.randrange(limit)
+            changed[position] ^= 1 << rng.randrange(8)
     elif kind == "zero":
         end = min(len(data), place + rng.randrange(1, 200))
         changed[place:end] = bytes(end - place)
@@ -76,11 +78,14 @@ def test_damage_gives_a_good_file_or_one_line(
         info = probe(name)
     except (ValueError, JobError):
         info = None  # the command will say so
-    if info is not None and ((info.width, info.height) != SIZE or info.layout.is_deep):
-        pytest.skip(
-            "the damage made it another size or depth, whose compilation takes long"
-        )
-    ends_well(tmp_path, {name}, *upscale(*words))
+    if info is not None:
+        has_usual_size = (info.width, info.height) == SIZE
+        if not has_usual_size or info.layout.is_deep:
+            pytest.skip(
+                "the damage made it another size or depth, whose compilation takes long"
+            )
+    status, stderr = upscale(*words)
+    ends_well(tmp_path, {name}, status, stderr)
 
 
 def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_path):
@@ -90,8 +95,10 @@ def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_
     data = sources["h264.ts"]
     source = tmp_path / "in.ts"
     with av.open(make(source, data)) as container:
-        places = [p.pos for p in container.demux(audio=0) if p.size]
-    place = data.index(b"\xff\xf1", places[len(places) // 2])
+        places = [packet.pos for packet in container.demux(audio=0) if packet.size]
+    middle = places[len(places) // 2]
+    # the word that begins a header of AAC
+    place = data.index(b"\xff\xf1", middle)
     make(source, data[:place] + b"\x00\x00" + data[place + 2 :])
     output = tmp_path / "o.mp4"
     status, stderr = upscale("--video", source, "-o", output)
@@ -108,19 +115,30 @@ def make(path: Path, data: bytes) -> str:
 
 def tampered(data: bytes) -> dict[str, bytes]:
     """Damaged weight files by the name of their damage."""
-    size = struct.unpack("<Q", data[:8])[0]
-    head = json.loads(data[8 : 8 + size])
-    body = data[8 + size :]
-    key = next(k for k in head if k != "__metadata__")
+    # eight bytes: the length of the JSON behind them, and then the weights
+    (size,) = struct.unpack("<Q", data[:8])
+    end = 8 + size
+    head = json.loads(data[8:end])
+    body = data[end:]
+    metadata = head.pop("__metadata__")
+    config = metadata["config"]
+    key, *_ = head
+    leaf = head[key]
 
-    def built(new: dict) -> bytes:
+    def with_head(new: dict) -> bytes:
         text = json.dumps(new).encode()
         return struct.pack("<Q", len(text)) + text + body
 
-    config = head["__metadata__"]["config"]
-    rest = {k: v for k, v in head.items() if k != "__metadata__"}
+    def with_metadata(new: dict) -> bytes:
+        return with_head({**head, "__metadata__": new})
+
+    def with_leaf(new: dict) -> bytes:
+        # without its checksum, which would tell the damage first
+        return with_head({**head, "__metadata__": {"config": config}, key: new})
+
     flipped = bytearray(data)
     flipped[-100] ^= 8
+    other_config = config.replace("4", "3")
     return {
         "empty": b"",
         "cut": data[:-1000],
@@ -128,33 +146,13 @@ def tampered(data: bytes) -> dict[str, bytes]:
         "long header": b"\xff" * 8 + data[8:],
         "header of 100 MB": struct.pack("<Q", 10**8) + data[8:],
         "weights": bytes(flipped),
-        "config": built(
-            {
-                **rest,
-                "__metadata__": {
-                    **head["__metadata__"],
-                    "config": config.replace("4", "3"),
-                },
-            }
-        ),
-        "bare config": built({**rest, "__metadata__": {"config": "{"}}),
-        "unknown field": built({**rest, "__metadata__": {"config": '{"speed": 9}'}}),
-        "no config": built(rest),
+        "config": with_metadata({**metadata, "config": other_config}),
+        "bare config": with_metadata({"config": "{"}),
+        "unknown field": with_metadata({"config": '{"speed": 9}'}),
+        "no config": with_head(head),
         "pickle": b"\x80\x04K\x01.",
-        "dtype": built(
-            {
-                **rest,
-                "__metadata__": {"config": config},
-                key: {**head[key], "dtype": "I32"},
-            }
-        ),
-        "shape": built(
-            {
-                **rest,
-                "__metadata__": {"config": config},
-                key: {**head[key], "shape": [1, *head[key]["shape"]]},
-            }
-        ),
+        "dtype": with_leaf({**leaf, "dtype": "I32"}),
+        "shape": with_leaf({**leaf, "shape": [1, *leaf["shape"]]}),
     }
 
 

@@ -48,9 +48,11 @@ def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
     """
     weights = tmp_path / "weights"
     shutil.copytree(str(checkpoint.SHIPPED), weights)
-    data = bytearray((weights / "nano.safetensors").read_bytes())
+    file = weights / "nano.safetensors"
+    data = bytearray(file.read_bytes())
+    # near the end, where weights are and no header
     data[-1000] ^= 1
-    (weights / "nano.safetensors").write_bytes(data)
+    file.write_bytes(data)
     monkeypatch.setattr(checkpoint, "SHIPPED", weights)
     open_cache = tmp_path / "cache"
     open_cache.mkdir()
@@ -69,9 +71,9 @@ def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
 
 
 def test_the_self_test_can_fail():
-    good = np.array(
-        json.loads(selftest.EXPECTED.read_text())[checkpoint.shipped()["nano"]]
-    )
+    numbers = json.loads(selftest.EXPECTED.read_text())
+    checksum = checkpoint.shipped()["nano"]
+    good = np.array(numbers[checksum])
     assert selftest.fault(good) == ""
     assert "off by 3.0" in selftest.fault(good + 3)
     assert selftest.fault(np.full_like(good, np.nan)) != ""

@@ -144,15 +144,13 @@ def test_every_size_in_every_container_and_codec(
     checks = check_output(
         plan.output, plan.package, plan.spec, plan.info, timeline, copied
     )
-    assert [
-        str(c)
-        for c in checks
-        if not c.ok and c.name in ("size", "frame count", "timestamps")
-    ] == []
+    results = {check.name: check for check in checks}
+    for name in ("size", "frame count", "timestamps"):
+        assert results[name].ok, str(results[name])
     info = probe(plan.output)
-    shapes = [f.rgb.shape for f in read_frames(info)]
-    expected = [(4 * size[1], 4 * size[0], 3)] * 3
-    assert shapes == expected
+    shapes = [frame.rgb.shape for frame in read_frames(info)]
+    width, height = size
+    assert shapes == [(4 * height, 4 * width, 3)] * 3
 
 
 @pytest.mark.parametrize(

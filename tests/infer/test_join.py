@@ -78,18 +78,22 @@ def copy_through(
 )
 def test_any_timestamps_survive_any_segmenting(tmp_path, steps, base, group):
     """Also with B-frames, whose order of decoding is not the order of display."""
-    factor = (
-        1500 if base == Fraction(1, 90000) else 20 if base == Fraction(1, 600) else 1
-    )
-    pts = np.cumsum([0, *steps]) * factor
-    source = make_video(str(tmp_path / "in.mp4"), [int(p) for p in pts], base=base)
+    # steps of a sixtieth or a thirtieth of a second, as such clocks have them
+    factors = {Fraction(1, 90000): 1500, Fraction(1, 600): 20}
+    factor = factors.get(base, 1)
+    pts = (np.cumsum([0, *steps]) * factor).tolist()
+    source = make_video(str(tmp_path / "in.mp4"), pts, base=base)
     output, failed, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
     assert failed == []
-    info = probe(source)
-    result = probe(output)
-    times = [[f.pts * i.time_base for f in read_frames(i)] for i in (info, result)]
-    assert times[0] == times[1]
-    assert times[1] == [int(p) * base for p in pts]
+    expected = [ticks * base for ticks in pts]
+    assert times_of(source) == expected
+    assert times_of(output) == expected
+
+
+def times_of(path: str) -> list[Fraction]:
+    """Seconds at which the pictures of a file are shown."""
+    info = probe(path)
+    return [frame.pts * info.time_base for frame in read_frames(info)]
 
 
 @pytest.mark.parametrize("muxer", ["mp4", "mov", "matroska"])

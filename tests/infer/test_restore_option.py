@@ -27,7 +27,8 @@ def test_another_degree_is_refused_in_one_line(text: str) -> None:
 def test_an_upscaler_repairs_to_the_degree_it_was_given() -> None:
     config = tiny_restored()
     model = config, random_params(config)
-    frame = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 255, (32, 32, 3), np.uint8)
     outputs = {}
     for restore in ("auto", 0.0, 1.0):
         with Upscaler(model, restore=restore) as upscaler:
