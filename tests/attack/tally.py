@@ -10,7 +10,7 @@ PREFIX = "attack: "
 
 
 def count(request: pytest.FixtureRequest, what: str, number: int = 1) -> None:
-    """Note that this test tried ``number`` of ``what``."""
+    """Note so many tries of a kind for the summary."""
     request.node.user_properties.append((PREFIX + what, number))
 
 

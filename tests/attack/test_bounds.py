@@ -120,6 +120,7 @@ class Server:
         self._pause = pause
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        # Five looks a second at whether the test is over.
         self._listener.settimeout(0.2)
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -152,6 +153,7 @@ class Server:
                     line.sendall(chunk)
                 except OSError:
                     return
+            # The line stays open: an end of it would be an answer.
             self._over.wait(60)
 
 

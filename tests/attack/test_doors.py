@@ -103,6 +103,7 @@ class Tripwire:
         self._thread.start()
 
     def _watch(self) -> None:
+        # Often, because a reader that is refused holds a pipe open for a moment only.
         while not self._over.wait(0.002):
             try:
                 handle = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
@@ -255,6 +256,7 @@ def test_a_list_that_is_trusted_reads_outside(upscale: Upscale, tmp_path: Path):
 def serve_once(body: bytes) -> tuple[str, threading.Thread]:
     """Serves ``body`` by HTTP to everybody for a while; returns its address."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # More than the command's time-out of a second and its start.
     listener.settimeout(20)
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"
     kind = "Content-Type: application/vnd.apple.mpegurl\r\nConnection: close\r\n\r\n"

@@ -47,6 +47,7 @@ class Network:
         self._faults = faults
         self._inner = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._inner.bind(("127.0.0.1", 0))
+        # Five looks a second at whether the test is over.
         self._inner.settimeout(0.2)
         self.port = self._inner.getsockname()[1]
         self._over = threading.Event()
@@ -78,7 +79,10 @@ class Network:
             if time.monotonic() < quiet_until or self._chance("loss"):
                 continue
             if self._chance("pause"):
+                # Less than the session's time-out of five seconds: the source is not
+                # lost.
                 quiet_until = time.monotonic() + 2
+            # It leaves behind the next one.
             if self._chance("reorder"):
                 late.append(data)
                 continue
@@ -200,6 +204,7 @@ def check_flat(curve: list[int]) -> None:
 def check_recording(path: Path, seconds: float) -> None:
     """It plays, its times rise, and they span about the time that it took."""
     times = picture_times(path)
+    # A second of the camera's ten frames.
     assert len(times) > 10
     for a, b in itertools.pairwise(times):
         assert a < b
@@ -297,6 +302,7 @@ def test_a_reader_that_stalls(request, command, tmp_path: Path) -> None:
         line.settimeout(0.5)
         with line:
             while not over.wait(0.01):
+                # Eight seconds fill every buffer on the way; twelve empty them.
                 stalls = time.monotonic() % 20 < 8
                 try:
                     if not stalls and not line.recv(65536):

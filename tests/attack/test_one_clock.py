@@ -61,6 +61,7 @@ def check_steady(path: Path, count: int) -> None:
     # one as a jerk
     assert max(distances) <= 90, distances
     assert min(distances) >= 15, distances
+    # B-frames put the first picture up to two frames behind the first packet.
     assert times[0] <= 2 * FRAME
     span = times[-1] - times[0]
     expected = (count - 1) * FRAME

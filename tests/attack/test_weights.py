@@ -55,6 +55,7 @@ def test_a_frame_that_is_not_finite_stops_the_job(
 ) -> None:
     """Finite weights so large that activations overflow."""
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=4)
+    # A product of two of them is beyond float32's 3e38.
     model = changed(tiny_model, tmp_path, 1e30, every=True)
     before = set(os.listdir(tmp_path))
     outcome = upscale("--video", source, "-o", tmp_path / output, model=model)
@@ -80,6 +81,7 @@ def job_with_cache(tiny_model: str, tmp_path: Path) -> Callable[[], str]:
             env=environment,
             capture_output=True,
             text=True,
+            # A process without any compiled program.
             timeout=300,
         )
         assert process.returncode == 0, process.stderr
@@ -150,6 +152,7 @@ def test_one_flipped_bit_in_a_program_is_noticed(tmp_path: Path) -> None:
     (entry,) = (tmp_path / "traced").iterdir()
     data = entry.read_bytes()
     rng = random.Random(0)
+    # Sixty of some thousand bytes: each is a trace of the function.
     for place in rng.sample(range(len(data)), 60):
         spoiled = bytearray(data)
         spoiled[place] ^= 1 << rng.randrange(8)

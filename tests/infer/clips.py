@@ -75,7 +75,10 @@ def make_video(
     with av.open(path, "w", format=muxer) as output:
         output.metadata.update(metadata or {})
         video = output.add_stream(
-            codec, rate=25, options={"preset": "ultrafast"} if "x26" in codec else {}
+            # The fastest preset: hundreds of these are made in a run.
+            codec,
+            rate=25,
+            options={"preset": "ultrafast"} if "x26" in codec else {},
         )
         video.options = {**video.options, **(options or {})}
         video.width, video.height, video.pix_fmt, video.codec_context.time_base = (
@@ -91,7 +94,9 @@ def make_video(
             context.color_range = color.range
         if sar:
             video.codec_context.sample_aspect_ratio = sar
+        # Before the header is written; afterwards it would be lost.
         video.set_display_matrix(matrix)
+        # The least rate that all these codecs take.
         sound = output.add_stream(audio, rate=8000) if audio else None
         output.set_chapters(
             [
@@ -123,7 +128,10 @@ def scenes(*lengths: int) -> list[np.ndarray]:
     rng = np.random.default_rng(len(lengths))
     frames = []
     for length in lengths:
+        # Noise: flow finds nothing of one scene in another, so that a cut is a cut.
         scene = rng.integers(0, 256, (*SCENE_SIZE[::-1], 3))
+        # At most two levels a frame: a scene stays the same to the eye and to the
+        # model.
         drift = rng.integers(-2, 3, scene.shape)
         for number in range(length):
             picture = np.clip(scene + number * drift, 0, 255)
@@ -133,6 +141,7 @@ def scenes(*lengths: int) -> list[np.ndarray]:
 
 def clip_of(path: Path, frames: list[np.ndarray], **how: Any) -> str:
     """A lossless clip of such frames; returns its path."""
+    # Lossless, and no conversion of colours: what is read is what was written.
     settings = {"codec": "ffv1", "pixel_format": "bgr0", **how}
     return make_video(
         str(path), range(len(frames)), SCENE_SIZE, frames=frames, **settings
@@ -218,6 +227,7 @@ def png() -> bytes:
 def tone(context: av.AudioCodecContext, blocks: int) -> Iterator[av.AudioFrame]:
     """A rising tone, mono."""
     for number in range(max(3, blocks)):
+        # Another pitch for every block, or packets would be equal bytes.
         samples = 0.3 * np.sin(np.arange(1024) * (0.05 + 0.01 * number))
         frame = av.AudioFrame.from_ndarray(
             samples[None].astype(np.float32), format="fltp", layout="mono"

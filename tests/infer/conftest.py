@@ -130,6 +130,8 @@ def run(command: Callable[..., list[str]]) -> Run:
             cwd=ROOT,
             capture_output=True,
             text=True,
+            # Five minutes: a process that compiles on a machine on which all tests run
+            # at once.
             timeout=300,
         )
 

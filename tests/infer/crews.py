@@ -47,7 +47,7 @@ class Crew:
         yield from self.answer_of(self._chance.choice(busy))
 
     def answer_of(self, hand: Hand) -> Iterator[tuple[Hand, Any, Any]]:
-        """Lets a worker do what it was asked for."""
+        """Lets a worker carry out its call."""
         call = hand.call
         method, arguments = hand.result
         hand.call = hand.result = None

@@ -19,6 +19,7 @@ T = TypeVar("T")
 UDP_IN = "fifo_size=100000&overrun_nonfatal=1"
 """Options of a udp:// input that outlast a busy machine."""
 SIZE = (64, 48)
+# Bits of the number, and the pixels of a block, of which five are 60 of the 64 columns.
 BITS, BLOCK = 10, 12
 PLACES = [
     (row * BLOCK, column * BLOCK) for row in (0, 1) for column in range(BITS // 2)
@@ -42,6 +43,7 @@ def number_of(picture: np.ndarray) -> int:
     block.
     """
     scale = picture.shape[0] // SIZE[1]
+    # Two pixels at every border are left out: coding and upscaling blur them.
     wide = (BLOCK - 4) * scale
     corners = [((top + 2) * scale, (edge + 2) * scale) for top, edge in PLACES]
     return sum(
@@ -90,6 +92,8 @@ class Background:
         tb: TracebackType | None,
     ) -> None:
         self.stop.set()
+        # It looks at its event between two frames; thirty seconds are for a busy
+        # machine.
         self._thread.join(30)
 
     def join(self, seconds: float) -> bool:
@@ -112,6 +116,7 @@ class Background:
             try:
                 return action()
             except ConnectionError:
+                # Twenty tries a second.
                 if self.stop.wait(0.05):
                     raise
 
@@ -148,6 +153,8 @@ class Sender(Background):
 
     def _run(self) -> None:
         at_once = {
+            # A packet whose length is said leaves when it is complete, not when the
+            # next begins.
             "omit_video_pes_length": "0",
             "flush_packets": "1",
             "max_interleave_delta": "1",
@@ -199,6 +206,7 @@ def add_video(output: OutputContainer, fps: int) -> Any:
     )
     video.width, video.height = SIZE
     video.pix_fmt = "yuv420p"
+    # Two I-frames a second, so that a receiver sees a picture soon.
     video.gop_size = max(1, fps // 2)
     return video
 
@@ -242,6 +250,7 @@ class Receiver(Background):
 
     def _run(self) -> None:
         options = {
+            # A parser would hold back each frame until the next one begins.
             "fflags": "noparse",
             "probesize": "200000",
             "analyzeduration": "200000",
@@ -250,6 +259,7 @@ class Receiver(Background):
             lambda: av.open(self._url, options=options, timeout=(60, 3))
         ) as source:
             stream = source.streams.video[0]
+            # Threads by frame would hold back as many frames as there are threads.
             stream.thread_type = "SLICE"
             for frame in source.decode(stream):
                 moment = time.monotonic()

@@ -19,6 +19,7 @@ from rays import MARK, actors, cluster, wait_until
 from infer.jobs.work_folder import folder_of
 
 pytest.importorskip("ray")
+# Most of it is the start of Ray and of its workers, which import JAX and compile.
 pytestmark = [pytest.mark.heavy(300), pytest.mark.timeout(900)]
 
 
@@ -78,6 +79,7 @@ class Film:
 
     def end(self, process: "subprocess.Popen[str]") -> None:
         """Waits for a command, whose output must be that of a single run."""
+        # A film of over 500 frames, by workers that must be replaced meanwhile.
         assert process.wait(500) == 0, self.told
         assert self.output.read_bytes() == self.content
 
@@ -124,6 +126,7 @@ def test_a_node_that_leaves_takes_nothing_with_it_and_may_come_back(film):
 @pytest.mark.parametrize(
     "num_moments", [3, pytest.param(NUM_MOMENTS, marks=pytest.mark.nightly)]
 )
+# A minute for each death: a new worker loads the model, and a group is done again.
 @pytest.mark.timeout(400 + 60 * NUM_MOMENTS)
 def test_half_of_the_workers_die_at_random_moments(num_moments, film):
     """Two of four each time, on a cluster of two nodes; the command is given again as
@@ -163,6 +166,7 @@ def test_a_full_object_store_is_told_and_the_same_command_goes_on(film):
     }
     with cluster(_system_config=nowhere_else, **small) as nodes:
         nodes.add(num_cpus=2, resources={"here": 1}, **small)
+        # Of 80 MiB; the store keeps some for itself.
         assert nodes.fill() > 60 * 2**20
         process = film.start("--cluster", nodes.address)
         assert process.wait(400) == 1, film.told

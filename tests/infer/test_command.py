@@ -25,6 +25,7 @@ def source(tmp_path):
     """A clip with variable frame rate and sound."""
     return make_video(
         str(tmp_path / "in.mp4"),
+        # Frames of one to six sixtieths of a second.
         [0, 40, 60, 120, 130],
         (16, 16),
         Fraction(1, 600),
@@ -159,6 +160,7 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
     )
     assert status == 0, stderr
     video = probe(str(tmp_path / "v.mkv"))
+    # Matroska holds the length of a frame in nanoseconds, not the rate.
     assert abs(float(video.rate) - 30000 / 1001) < 0.01
     for image, frame in zip(
         frames_of(output), frames_of(tmp_path / "v.mkv"), strict=True
@@ -206,6 +208,7 @@ def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path)
         str(tmp_path / "whole.mkv"), range(30), (16, 16), codec="mpeg4"
     )
     data = Path(complete).read_bytes()
+    # Behind the middle: some frames are whole, and the index at the end is gone.
     Path(complete).write_bytes(data[: len(data) * 6 // 10])
     cut = tmp_path / "cut.mkv"
     Path(complete).rename(cut)

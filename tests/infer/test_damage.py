@@ -143,6 +143,7 @@ def tampered(data: bytes) -> dict[str, bytes]:
         "empty": b"",
         "cut": data[:-1000],
         "cut header": data[: size // 2],
+        # 2^64 - 1 bytes, which nobody may reserve.
         "long header": b"\xff" * 8 + data[8:],
         "header of 100 MB": struct.pack("<Q", 10**8) + data[8:],
         "weights": bytes(flipped),
@@ -150,6 +151,7 @@ def tampered(data: bytes) -> dict[str, bytes]:
         "bare config": with_metadata({"config": "{"}),
         "unknown field": with_metadata({"config": '{"speed": 9}'}),
         "no config": with_head(head),
+        # The number 1, as Python would write it: it must not even be looked at.
         "pickle": b"\x80\x04K\x01.",
         "dtype": with_leaf({**leaf, "dtype": "I32"}),
         "shape": with_leaf({**leaf, "shape": [1, *leaf["shape"]]}),
@@ -173,6 +175,7 @@ def test_tampered_weights_are_refused_in_one_line(
 def test_missing_and_foolish_timestamps(upscale, tmp_path):
     source = make_video(
         str(tmp_path / "in.mkv"),
+        # The same time twice and three times, and one thirty years later.
         [0, 0, 5, 5, 5, 2**40],
         SIZE,
         Fraction(1, 1000),
@@ -197,7 +200,12 @@ def test_a_display_matrix_beyond_all_bounds(upscale, tmp_path):
 
 def test_times_that_a_container_cannot_hold_are_told(upscale, tmp_path):
     source = make_video(
-        str(tmp_path / "in.mkv"), [0, 1, 2**33], SIZE, Fraction(1, 1000), codec="ffv1"
+        # A hundred days: more ticks than the 32 bits of QuickTime's durations count.
+        str(tmp_path / "in.mkv"),
+        [0, 1, 2**33],
+        SIZE,
+        Fraction(1, 1000),
+        codec="ffv1",
     )
     output = tmp_path / "o.mov"
     status, stderr = upscale("--video", source, "-o", output)

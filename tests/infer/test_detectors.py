@@ -12,6 +12,7 @@ from infer.sources.detectors import add_source, detected
 from infer.sources.fields import FieldCounts
 
 FORMATS = ("rgb24", "gray")
+# Another size, and another format of the same size.
 KINDS = st.sampled_from([(32, 32, "rgb24"), (48, 32, "rgb24"), (32, 32, "gray")])
 RUNS = st.lists(st.tuples(KINDS, st.integers(1, 4)), max_size=4)
 

@@ -37,6 +37,7 @@ def pan(tmp_path_factory):
     """A photograph panned two pixels a frame: HR, the same blurred, and its LR."""
     root = tmp_path_factory.mktemp("pan")
     photo = data.astronaut()[:HEIGHT]
+    # Two pixels a frame: half a pixel of LR, which flow must see.
     starts = range(60, 60 + 2 * NUM_FRAMES, 2)
     frames = [photo[:, start : start + WIDTH] for start in starts]
     hr = np.stack(frames)
@@ -200,6 +201,7 @@ def test_the_truth_itself_is_perfect(pan, capsys):
     assert mean["ssim_y"] == pytest.approx(1)
     assert mean["lpips"] == pytest.approx(0, abs=1e-6)
     assert mean["tlp"] == mean["tof"]
+    # The flow of equal pictures is the same but for the order of float32 sums.
     assert mean["tof"] == pytest.approx(0, abs=1e-3)
     # rounding to 8 bits alone costs 59 dB
     assert mean["lr_psnr"] > 58
@@ -325,6 +327,7 @@ def test_models_of_the_same_file_name_keep_their_own_row(tmp_path, tiny_model):
 
 def test_the_window_goes_where_detail_was_lost():
     frame = np.zeros((80, 120, 3), np.uint8)
+    # The only detail of the picture, as large as the window.
     frame[40:64, 72:96] = 255
     window = richest_window(frame, np.zeros_like(frame), side=24)
     assert window == (72, 40, 24, 24)

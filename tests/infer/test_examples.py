@@ -30,6 +30,7 @@ def test_frames_and_side_by_side(example, tmp_path, tiny_model):
     pair = str(tmp_path / "pair.png")
     example("side_by_side", output, pair, "3")
     with av.open(pair) as picture:
+        # Three panels of 77 pixels, three tenths of 256.
         assert next(picture.decode(video=0)).width == 3 * 77
 
 
@@ -46,4 +47,5 @@ def test_pure(example, tiny_model, capsys):
     example("pure", tiny_model)
     words = capsys.readouterr().out.split()
     assert words[:4] == ["4", "frames", "of", "256x192,"]
+    # Rounding of float32 in two programs of one model, on values up to 1.
     assert float(words[-2]) < 1e-4

@@ -113,6 +113,7 @@ def test_seams_of_the_shipped_model_stay_within_rounding(tmp_path):
         )
     assert outputs[0].shape == (3, 720, 1280, 3)
     difference = np.abs(outputs[0] - outputs[1])
+    # One of rounding, and one where the restorer reaches beyond the margin of a tile.
     assert difference.max() <= 2
     # The restorer reaches a little further than the margin of a tile, and every frame
     # sees the one before: 1 of 8,294,400 values here.
@@ -166,7 +167,10 @@ def test_the_prediction_is_true_and_tiles_take_less(tiny_model):
     full = measure(tiny_model, 0)
     tiled = measure(tiny_model, 256)
     for grown, predicted in (full, tiled):
+        # Allocators keep holes, which no compiler predicts.
         assert abs(predicted / grown - 1) < 0.2, (full, tiled)
+    # Tiles of 256 have an eighth of the pixels; the state of the frame is whole in
+    # both.
     assert tiled[0] < 0.7 * full[0]
 
 
@@ -232,6 +236,8 @@ def test_the_memory_of_this_process_grows_by_an_allocation():
     before = memory.resident()
     if not before:
         pytest.skip("this system tells nobody its memory")
+    # 128 MiB, which no other thread gives back by chance; ones, because the system
+    # gives zeros without taking memory.
     block = np.ones(2**24)
     # Other threads may give memory back meanwhile.
     assert memory.resident() - before > 0.9 * block.nbytes

@@ -78,6 +78,8 @@ def test_every_pixel_format(upscale, tmp_path, codec, layout):
         next(read_frames(probe(p))).rgb.astype(float) for p in (source, str(output))
     ]
     means = [p.mean() / (65535 if p.max() > 255 else 255) for p in results]
+    # A twentieth of full scale: a model of random weights keeps the mean, and a wrong
+    # range or depth does not.
     assert abs(means[0] - means[1]) < 0.05
 
 
@@ -294,6 +296,7 @@ def test_two_processes_on_one_output(command, tmp_path):
         subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
+    # Below the watchdog's 120.
     printed = [job.communicate(timeout=100)[1] for job in jobs]
     losers = [text for job, text in zip(jobs, printed) if job.returncode]
     assert len(losers) == 1, printed

@@ -40,6 +40,7 @@ def test_films_with_cover_pictures_are_films(tmp_path, capsys):
 
 
 def test_frames_with_a_preview_are_frames(tmp_path, capsys):
+    # Many pictures beside one video are its frames; two beside videos are covers.
     touch(tmp_path, "preview.mp4", *(f"{number:03d}.png" for number in range(30)))
     assert names(tmp_path) == ["."]
     assert "left out: 1 videos beside frames" in capsys.readouterr().err

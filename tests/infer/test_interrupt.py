@@ -18,6 +18,7 @@ from infer.__main__ import main
 def complete(tmp_path_factory, tiny_model) -> tuple[str, bytes]:
     """A source and the output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
+    # Twenty groups, so that a kill after the second one is not at the end.
     source = make_video(str(folder / "in.mp4"), range(80), (16, 16), audio="aac")
     status = main(["--video", source, "--segment", "4", "--model", tiny_model])
     assert status == 0
@@ -30,6 +31,7 @@ def stop_after(words: list[str], record: Path, how: int) -> subprocess.Popen[str
     while (
         not record.exists() and process.poll() is None and time.monotonic() < deadline
     ):
+        # Short beside the time that a group takes.
         time.sleep(0.005)
     process.send_signal(how)
     return process
@@ -94,6 +96,7 @@ def test_memory_does_not_grow_with_length(tmp_path, command):
         for num_finished, kib in sorted(resident.items())
         if num_finished >= 200 and kib
     ]
+    # Of about twenty: looks may miss some groups.
     assert len(curve) > 10
     assert max(curve) - min(curve) < 40_000, (
         curve

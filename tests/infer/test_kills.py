@@ -91,6 +91,7 @@ def test_killed_anywhere_at_the_end_and_given_again(
         assert content_of(output) == content_of(complete), number
         assert json.loads(report.read_text())["frames"] == 4
         number += 1
+    # The output, its report and the parts of the work folder are more operations.
     assert num_kills > 5
 
 

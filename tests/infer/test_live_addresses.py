@@ -66,6 +66,7 @@ def test_rtsp(live, tmp_path):
     turn = 2**BITS / 25
     for number, seconds in values:
         late = seconds - (number - first) / 25
+        # Two roundings to a millisecond.
         assert abs(late - turn * round(late / turn)) < 2e-3
 
 

@@ -199,5 +199,6 @@ def test_a_place_that_no_file_has_is_an_error_in_numbers(tmp_path: Path) -> None
     file = OwnFile(str(tmp_path / "a"))
     assert file.seek(3) == 3
     assert file.seek(-5) < 0
+    # More than a C program's 63 bits.
     assert file.seek(2**70) < 0
     assert file.read(2) == b"45"

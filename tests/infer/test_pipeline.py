@@ -107,6 +107,7 @@ def test_reading_ahead_is_bounded_and_stops_with_the_reader():
     threads_before = set(threading.enumerate())
     with Inbox(source, 3) as inbox:
         assert next(inbox.frames()).pts == 0
+        # Time enough to read all of them, if nothing held the reader back.
         time.sleep(0.1)
         # One was taken, three wait, one is in the reader's hand.
         assert len(source.handed_out) <= 5
@@ -130,6 +131,8 @@ def test_an_error_while_writing_reaches_the_producer():
         with Worker(1) as worker:
             for _ in range(100):
                 worker.put(fail)
+                # A hundred times: the error comes with one of the next calls, not with
+                # its own.
                 time.sleep(0.001)
 
     with pytest.raises(OSError, match="No space"):
@@ -140,6 +143,7 @@ def test_leaving_by_an_error_drops_all_that_waits():
     process = []
 
     def work():
+        # Slow, so that the error comes while others wait.
         time.sleep(0.05)
         process.append(1)
 

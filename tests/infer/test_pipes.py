@@ -158,6 +158,7 @@ def test_raw_rgb_of_16_bits(pipe):
     deep = pipe((clip.astype("<u2") * 257).tobytes(), *RAW, "--raw-format", "rgb48le")
     assert deep.returncode == 0, deep.stderr
     wide = np.frombuffer(deep.stdout, "<u2")
+    # More levels than 8 bits have.
     assert len(np.unique(wide)) > 256
     np.testing.assert_allclose(
         wide / 257, np.frombuffer(finished_process.stdout, np.uint8), atol=0.51
@@ -182,12 +183,15 @@ def test_ten_bits_stay_ten(pipe, tmp_path):
 
 
 def test_a_closed_pipe_ends_cleanly(command, tmp_path):
+    # Far more than a pipe's 64 KiB: the program must still be writing when it is
+    # closed.
     source = make_video(str(tmp_path / "in.mkv"), range(2000), (64, 48))
     pipe = subprocess.PIPE
     words = command("--video", source, "--output", "-")
     with subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None
         assert process.stderr is not None
+        # Less than a frame.
         assert len(process.stdout.read(10_000)) == 10_000
         process.stdout.close()
         message = process.stderr.read().decode()
@@ -214,11 +218,13 @@ def test_a_pipe_that_says_nothing_can_be_stopped(command, how):
         assert process.stdout.read() == b""
 
 
+# Almost at once, and as a person does it.
 @pytest.mark.parametrize("pause", [0.03, 0.5])
 def test_a_second_signal_ends_a_session_whose_reader_has_stalled(
     command, tmp_path, pause
 ):
     """Both together or one after the other: status 130, and no traceback."""
+    # More than its queues and the pipe hold together.
     source = make_video(str(tmp_path / "in.mkv"), range(500), (64, 48))
     words = command("--video", source, "--output", "-")
     pipe = subprocess.PIPE

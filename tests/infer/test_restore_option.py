@@ -36,6 +36,7 @@ def test_an_upscaler_repairs_to_the_degree_it_was_given() -> None:
     # a repair that the eye would see, of a random network
     difference = np.abs(outputs[1.0].astype(int) - outputs[0.0])
     assert difference.max() > 8
+    # It decides for some repair of noise, and one level might be rounding.
     assert np.abs(outputs["auto"].astype(int) - outputs[0.0]).max() > 2
     with pytest.raises(ValueError, match="restore=2"):
         Upscaler(model, restore=2.0)

@@ -142,7 +142,7 @@ def test_options_are_those_of_the_command(tmp_path):
 
 
 class Served:
-    """A server in its process, and what it answers."""
+    """A server in its process, with its messages and answers."""
 
     def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
         self.process = process
@@ -150,7 +150,7 @@ class Served:
 
     @property
     def stderr(self) -> str:
-        """What it has said so far."""
+        """Its messages so far."""
         return self._log.read_text("utf-8")
 
     def addresses(self) -> list[str]:
@@ -161,6 +161,7 @@ class Served:
     def ask(self, path: str) -> str:
         address, *_ = wait_for(self.addresses)
         url = address.removesuffix("/metrics") + path
+        # It answers from memory; ten seconds are for a machine that compiles.
         with urllib.request.urlopen(url, timeout=10) as answer:
             return answer.read().decode()
 

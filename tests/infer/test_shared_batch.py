@@ -1,5 +1,5 @@
 """Several videos by several workers: each has the bytes of its own job, one bad file
-stops no other, and what is finished is not done again.
+stops no other, and finished ones are not done again.
 """
 
 import json

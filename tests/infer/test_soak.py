@@ -79,6 +79,7 @@ def test_memory_stays_flat_and_the_clock_does_not_drift(command, tmp_path):
         while (age := time.monotonic() - begun) < SECONDS + WARM_UP:
             assert process.poll() is None, Path(message.name).read_text()
             curve.append((age, resident(process.pid)))
+            # Two looks a second: the curve of an hour is 7,200 numbers.
             time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, Path(message.name).read_text()

@@ -129,6 +129,7 @@ def test_a_work_folder_with_any_byte_changed_cut_or_gone_is_refused(tmp_path, na
         return bytes(data)
 
     for bad in [
+        # Forty of some hundred bytes, from a seed that is the name of the file.
         *(flipped() for _ in range(40)),
         good[:-2],
         good[: len(good) // 2],

@@ -154,7 +154,7 @@ def test_a_cut_that_was_none_costs_work_and_no_bytes(
 
 @pytest.fixture
 def films(monkeypatch: pytest.MonkeyPatch) -> list[Film]:
-    """What the driver said about the films that it has shared."""
+    """The films that the driver has described before it shared them."""
     films: list[Film] = []
     real = driver.describe
 
