@@ -73,7 +73,8 @@ def test_empty_packets_of_theora_are_no_damage(
 def test_cmyk_has_no_alpha(upscale: Upscale, tmp_path: Path, field, name: str) -> None:
     source = tmp_path / name
     if name.startswith("made"):
-        Image.new("CMYK", (64, 48), (10, 200, 30, 0)).save(source)
+        picture = Image.new("CMYK", (64, 48), (10, 200, 30, 0))
+        picture.save(source)
     else:
         shutil.copy(field(name), source)
     output = tmp_path / "o.mkv"
@@ -252,7 +253,8 @@ def test_names_of_outputs_that_look_like_addresses_are_files(
     outcome.check_done()
     assert (tmp_path / name).is_file()
     # segments of a playlist lie beside it
-    names = {entry for entry in os.listdir(tmp_path) if not entry.endswith(".ts")}
+    entries = os.listdir(tmp_path)
+    names = {entry for entry in entries if not entry.endswith(".ts")}
     assert names | {name} == {"in.mp4", name}
 
 

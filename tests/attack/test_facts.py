@@ -99,10 +99,11 @@ def test_a_video_of_photographs_is_upright(upscale: Upscale, tmp_path: Path) -> 
 def test_the_reported_photographs(upscale: Upscale, tmp_path: Path, field) -> None:
     output = tmp_path / "o"
     upscale("--video", field("exif_mixed"), "-o", output).check_done()
-    sizes = [view(p).shape[:2] for p in sorted(output.iterdir())]
     sources = sorted(Path(field("exif_mixed")).iterdir())
-    expected = [tuple(4 * side for side in view(p).shape[:2]) for p in sources]
-    assert sizes == expected
+    outputs = sorted(output.iterdir())
+    for source, path in zip(sources, outputs, strict=True):
+        height, width, _ = view(source).shape
+        assert view(path).shape == (4 * height, 4 * width, 3)
 
 
 def with_aspect(path: Path, numerator: int, denominator: int) -> Path:
@@ -173,8 +174,10 @@ def test_alpha_is_carried_or_told(
     path = output if output.is_file() else min(output.iterdir())
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        tags = {k.lower(): v for k, v in stream.metadata.items()}
-        has_alpha = "a" in next(container.decode(stream)).format.name[:5]
+        tags = {name.lower() for name in stream.metadata}
+        frame = next(container.decode(stream))
+        # yuva420p, rgba, ya8: behind them stand numbers and byte orders
+        has_alpha = "a" in frame.format.name[:5]
     assert "alpha" in outcome.text or has_alpha
     assert "alpha_mode" not in tags or has_alpha
 
@@ -191,9 +194,11 @@ def check_half_clear(path: Path) -> None:
     """The left half is transparent and the right one opaque, as in the source."""
     alpha = alpha_of(path)
     third = alpha.shape[1] // 3
+    left = alpha[:, :third]
+    right = alpha[:, -third:]
     # Thirds, because upscaling and lossy codecs blur the edge in the middle.
-    assert alpha[:, :third].mean() < 0.05
-    assert alpha[:, -third:].mean() > 0.95
+    assert left.mean() < 0.05
+    assert right.mean() > 0.95
 
 
 HOLDS_ALPHA = [
@@ -307,7 +312,8 @@ def test_alpha_of_pictures_is_kept_in_pictures(
 
 def test_alpha_of_a_palette_is_told(upscale: Upscale, tmp_path: Path) -> None:
     source = tmp_path / "in.gif"
-    half_clear().save(source, save_all=True, append_images=[half_clear()])
+    picture = half_clear()
+    picture.save(source, save_all=True, append_images=[picture])
     output = tmp_path / "o.mp4"
     outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
@@ -323,7 +329,8 @@ def woven(path: Path, flagged: bool = False) -> Path:
         video.pix_fmt = "yuv422p"
         for number in range(6):
             picture = moving(20 * number)
-            picture[1::2] = moving(20 * number + 10)[1::2]
+            later = moving(20 * number + 10)
+            picture[1::2] = later[1::2]
             bar = 10 * number
             picture[0::2, bar : bar + 8] = 255
             picture[1::2, bar + 5 : bar + 13] = 255
@@ -382,15 +389,20 @@ def test_a_subtitle_on_screen_at_the_start_stays(
     words = ("-o", output, "--start", start)
     upscale("--video", field("subtitle_across_start.mkv"), *words).check_done()
     with av.open(str(output)) as container:
-        lines = [p for p in container.demux(subtitles=0) if p.size]
-    begins = [line.pts * line.time_base for line in lines]
-    ends = [(line.pts + line.duration) * line.time_base for line in lines]
+        lines = [packet for packet in container.demux(subtitles=0) if packet.size]
+    begins = []
+    ends = []
+    for line in lines:
+        end = line.pts + line.duration
+        begins.append(line.pts * line.time_base)
+        ends.append(end * line.time_base)
     shift = Fraction(start, 25)
     # times of Matroska are whole milliseconds
     slack = Fraction(2, 1000)
     assert min(begins) <= slack
-    for end, expected in zip(sorted(ends), (0.28, 0.30), strict=True):
-        assert abs(end - (Fraction(expected) - shift)) <= slack
+    for end, moment in zip(sorted(ends), (0.28, 0.30), strict=True):
+        expected = Fraction(moment) - shift
+        assert abs(end - expected) <= slack
 
 
 LINES = (
@@ -454,7 +466,8 @@ def test_a_rate_for_a_video_is_refused_or_obeyed(
         outcome.check_refused("--fps", status=2)
     else:
         times = picture_times(output)
-        assert times[1] - times[0] == 1 / Fraction(rate)
+        step = times[1] - times[0]
+        assert step == 1 / Fraction(rate)
 
 
 def test_the_rate_of_a_folder_is_obeyed(upscale: Upscale, tmp_path: Path) -> None:
@@ -466,7 +479,8 @@ def test_the_rate_of_a_folder_is_obeyed(upscale: Upscale, tmp_path: Path) -> Non
     words = ("--fps", "50", "-o", output)
     upscale("--video", folder, *words).check_done()
     times = picture_times(output)
-    assert times == [0, Fraction(1, 50), Fraction(2, 50)]
+    tick = Fraction(1, 50)
+    assert times == [0, tick, 2 * tick]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif", ".avif"])
@@ -511,9 +525,9 @@ def test_an_animated_picture_plays_or_is_named(
     upscale: Upscale, tmp_path: Path, field, form: str
 ) -> None:
     source = tmp_path / "in.webp"
-    pictures = [arrow().rotate(90 * n) for n in range(4)]
+    first, *rest = [arrow().rotate(90 * turns) for turns in range(4)]
     if form == "made":
-        pictures[0].save(source, save_all=True, append_images=pictures[1:])
+        first.save(source, save_all=True, append_images=rest)
     else:
         shutil.copy(field("animated.webp"), source)
     output = tmp_path / "o.mkv"

@@ -36,14 +36,16 @@ NUM_FRAMES = LEAD_IN + 3
 def hr():
     """A photograph panned by two pixels a frame; its LR is 66x64."""
     photo = data.astronaut()
+    rows = photo[20:276]
     starts = range(100, 100 + 2 * NUM_FRAMES, 2)
-    frames = [photo[20:276, start : start + 264] for start in starts]
+    frames = [rows[:, start : start + 264] for start in starts]
     return np.stack(frames)
 
 
 def psnr(x, y):
     error = x.astype(float) - y
-    return 10 * np.log10(255**2 / np.square(error).mean())
+    mean = np.square(error).mean()
+    return 10 * np.log10(255**2 / mean)
 
 
 def lr_of(hr, spec):
@@ -164,7 +166,8 @@ def report(hr, tiny_model, tmp_path_factory):
     pan = folder / "pan"
     pan.mkdir()
     for number, frame in enumerate(hr[: LEAD_IN + 2]):
-        Image.fromarray(frame).save(pan / f"{number:03d}.png")
+        picture = Image.fromarray(frame)
+        picture.save(pan / f"{number:03d}.png")
     json_file = str(folder / "r.json")
     csv_file = str(folder / "r.csv")
     arguments = ["--hr", str(pan), "--degrade", "clean", "h264:30"]
@@ -203,7 +206,7 @@ def test_the_input_row_is_its_own_agreement_with_the_clean_frame(report, hr):
     frames = hr[: LEAD_IN + 2]
     lr = lr_of(frames, "h264:30")
     clean = make_lr(frames, 4)
-    per_frame = [psnr(dirty, truth) for dirty, truth in zip(lr, clean)]
+    per_frame = list(map(psnr, lr, clean))
     expected = np.mean(per_frame)
     dirty = means["h264:30"]
     # float32 in the program, float64 here

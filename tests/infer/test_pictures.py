@@ -197,7 +197,8 @@ def test_a_crop_is_found(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     bottom = element("54aa", b"\x08")
     left = element("54cc", b"\x01\x00")
-    assert crop_in(path, matroska(bottom, left)) == {"bottom": 8, "left": 256}
+    content = matroska(bottom, left)
+    assert crop_in(path, content) == {"bottom": 8, "left": 256}
     # the width of the picture alone
     width = element("b0", b"\x40")
     assert crop_in(path, matroska(width)) == {}
@@ -228,7 +229,8 @@ def quicktime(*fractions: int) -> bytes:
     if fractions:
         aperture = box("clap", struct.pack(">8i", *fractions))
     # 24 bytes of a sample entry before the size of the picture, and 50 behind it
-    description = box("avc1", bytes(24) + size + bytes(50) + aperture)
+    entry = bytes(24) + size + bytes(50) + aperture
+    description = box("avc1", entry)
     content = box("stsd", bytes(8) + description)
     for name in ("stbl", "minf", "mdia", "trak", "moov"):
         # a box that must be passed over on every floor

@@ -87,7 +87,8 @@ def share(cutting_model: str, tmp_path: Path) -> Callable[..., Path]:
         text += ["--workers", str(len(crew.hands))]
         options = parse(text)
         plan = make_plan(options, options.video[0], options.output)
-        job = Job(options, plan, lambda report: None, Clock(plan.expected_frames))
+        clock = Clock(plan.expected_frames)
+        job = Job(options, plan, lambda report: None, clock)
         try:
             drive(crew, [job])  # type: ignore[arg-type]
         finally:
