@@ -88,10 +88,12 @@ def main() -> None:
     """Run the command of the project with a killer at its side."""
     folder, number, *words = sys.argv[1:]
     killer = Killer(folder, int(number), _kill_this_process)
+    # Before the command is imported: no operation is missed.
     sys.addaudithook(killer)
     from infer.__main__ import main as command
 
     status = command(words)
+    # The interpreter's own end removes files, too.
     killer.is_armed = False
     print(f"operations {killer.count}")
     sys.stdout.flush()

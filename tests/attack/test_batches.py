@@ -113,6 +113,7 @@ def test_a_film_with_a_cover_is_a_film(upscale: Upscale, tmp_path: Path, sample:
     assert {"a_x4.mp4", "b_x4.mp4"} <= set(names(tmp_path))
 
 
+# Suffixes with the muxer that writes such files; FFmpeg knows some by content alone.
 FORMATS = {
     ".mts": "mpegts",
     ".m2t": "mpegts",
@@ -177,6 +178,7 @@ def test_every_video_of_a_folder_is_an_input(
         shutil.copy(path, tmp_path / path.name)
     out = tmp_path / "out"
     out.mkdir()
+    # One frame and a small output: seventeen files are upscaled.
     outcome = upscale("--video", tmp_path, "-o", out, "--frames", 1, "--scale", 2)
     stems = {name.partition("_x2")[0] for name in names(out)}
     assert stems == {suffix[1:] for suffix in FORMATS}, outcome.text

@@ -174,6 +174,7 @@ def test_a_pipe_in_a_list_is_told_at_once(refusal, place: Path, text: str) -> No
     os.mkfifo(place / "p.ts")
     path = place / ("l.m3u8" if "EXTM3U" in text else "l.ffconcat")
     path.write_text(text)
+    # Other doors of the folder would be told before the pipe.
     (place / "link.ts").unlink()
     (place / "folder").unlink()
     output = place / "o.mkv"

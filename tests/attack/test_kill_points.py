@@ -20,6 +20,7 @@ from tests.attack.recordings import record
 from tests.attack.tally import count
 
 ROOT = Path(__file__).parents[2]
+# Any of them, but always the same one.
 PHOTOGRAPH = min(os.listdir(DATA / "field/exif_mixed"))
 STRANGER = b"not ours"
 NUM_KILLS = int(os.environ.get("SDVSR_KILLS", "300"))
@@ -174,6 +175,7 @@ def run_until(folder: Path, words: list[str], number: int) -> Killer:
 
 def release_locks(folder: Path) -> None:
     """Close the lock files of a folder, as the end of a process does."""
+    # A lock belongs to an open file, and Python keeps those of frames in a traceback.
     handles = Path("/proc/self/fd")
     for handle in list(handles.iterdir()):
         try:
@@ -204,6 +206,7 @@ def place(
     place = Place(tmp_path / "jobs", request.param, tiny_model)
     folder = place.fresh()
     monkeypatch.chdir(folder)
+    # Once without a kill, to count the operations and to have the result.
     killer = run_until(folder, place.words, -1)
     expected = contents(folder)
     assert (folder / "r.json").exists()

@@ -216,6 +216,7 @@ def check_recording(path: Path, seconds: float) -> None:
 
 
 FAULTS: dict[str, dict[str, float]] = {
+    # Two datagrams of a hundred: a bad radio link, on which pictures still come.
     "loss": {"loss": 0.02},
     "reorder": {"reorder": 0.05},
     "repeat": {"repeat": 0.05},
@@ -274,8 +275,10 @@ def test_a_bad_network_for_long(request, command, tmp_path: Path, kind: str) -> 
 @pytest.mark.parametrize("kind", ["resize", "wrap"])
 def test_a_camera_that_changes(request, command, tmp_path: Path, kind: str) -> None:
     """Another size every few seconds, or a clock that wraps during the session."""
+    # The wrap comes in the middle of the session.
     begin = WRAP / 90_000 - EACH / 2 if kind == "wrap" else 0
     sizes = ((64, 48), (96, 64)) if kind == "resize" else ((64, 48),)
+    # Longer than the session and its start, or the camera would begin anew.
     spell = 10.0 if kind == "resize" else 2 * EACH + 600
 
     def camera(port: int) -> Camera:

@@ -97,6 +97,7 @@ def test_joined_recordings_go_on_without_collapse_or_gap(
 
 
 def test_a_clock_that_jumps_back_goes_on(upscale: Upscale, tmp_path: Path) -> None:
+    # Fourteen hours, and then five seconds.
     parts = parts_of(JOINED[0], tmp_path, begin=5, first=50_000)
     source = join(tmp_path / "in.ts", *parts)
     output = tmp_path / "o.mkv"
@@ -111,6 +112,7 @@ def test_frames_can_be_counted_across_joints(
     """--start and --frames cut a joined recording anywhere; the part begins at zero."""
     parts = parts_of(JOINED[0], tmp_path, 0)
     source = join(tmp_path / "in.ts", *parts)
+    # Before the joint at frame 12, over it, and behind it.
     start = (2, 11, 14)[part]
     output = tmp_path / "o.mkv"
     words = ("--start", start, "--frames", 6, "-o", output)
@@ -124,6 +126,7 @@ def test_the_reported_restart(upscale: Upscale, tmp_path: Path, field) -> None:
     outcome.check_done()
     assert outcome.warnings == []
     check_steady(output, 50)
+    # As many packets as the source has.
     assert len(sound_times(output)) == 84
 
 
@@ -176,6 +179,7 @@ def test_times_that_a_container_does_not_say(
     outcome = upscale("-i", field("h264_bframes.avi"), "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
+    # 25 pictures, and 40 ms from each to the next.
     assert steps(picture_times(output)) == {40: 24}
 
 

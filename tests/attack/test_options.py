@@ -16,9 +16,13 @@ from tests.attack.tally import count
 pytestmark = pytest.mark.timeout(600, method="thread")
 
 NUM_EXAMPLES = int(os.environ.get("SDVSR_OPTIONS", "3000"))
+# More than any machine's integer.
 HUGE = str(10**30)
+# More digits than Python converts, which are 4,300.
 LONG = "9" * 5000
+# The turning points of signed and unsigned 32 bits, and of 64.
 NUMBERS = (HUGE, "-" + HUGE, LONG, "2147483648", "4294967296", "18446744073709551616")
+# Other digits, formats, and an order that clears a terminal.
 WORDS = ("", " ", "x", "nan", "inf", "-1", "0x10", "1e9", "٣", "²", "%n%s", "\x1b[2J")
 REALS = ("nan", "inf", "-inf", "1e308", "1e400", "-0", "0", "1e-320")
 ABSURD: dict[str, tuple[str, ...]] = {
@@ -55,6 +59,7 @@ ABSURD: dict[str, tuple[str, ...]] = {
     "--precision": ("float8", "", "int8"),
     "--on-resize": ("stretch", ""),
     "--report": ("/nowhere/r.json", "/", ".", "in.mp4", "x" * 5000, "in.mp4/r.json"),
+    # Names of 5,000 bytes: file systems take 255.
     "--output": ("/nowhere/o.mp4", "o.xyz", "in.mp4", "x" * 5000 + ".mp4", "in.mp4/o"),
 }
 MILD = {

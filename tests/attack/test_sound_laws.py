@@ -59,6 +59,7 @@ COPIED = [
 def test_what_matroska_takes_is_copied_into_it(
     upscale: Upscale, tmp_path: Path, suffix: str, muxer: str, codec: str
 ) -> None:
+    # Each container with pictures of its own time.
     video = "wmv2" if muxer == "asf" else "mpeg4"
     source = record(tmp_path / f"in{suffix}", muxer, video, codec)
     output = tmp_path / "o.mkv"
@@ -204,5 +205,6 @@ def test_no_message_names_a_temporary_file(upscale: Upscale, tmp_path: Path, fie
     output = tmp_path / "o.mp4"
     outcome = upscale("--video", field(LATM), "-o", output)
     outcome.check_refused(LATM)
+    # Names that this program and Python give to files that are not the user's.
     for word in ("unfinished", ".parts", "/tmp/tmp", "<_io"):
         assert word not in outcome.text

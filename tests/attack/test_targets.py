@@ -165,6 +165,7 @@ def test_an_output_over_a_node_is_refused(
 def files_up_to(size: int) -> Iterator[None]:
     """No file may grow beyond ``size`` bytes meanwhile, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Without it the system ends the process instead of refusing the write.
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -175,10 +176,12 @@ def files_up_to(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("output", ["o.ts", "o.m3u8"])
+# Full from the start, and full after some packets.
 @pytest.mark.parametrize("size", [0, 4000])
 def test_a_full_disk_is_told_live(
     upscale: Upscale, tmp_path: Path, output: str, size: int
 ) -> None:
+    # More frames than fit into 4,000 bytes.
     source = clip(tmp_path, 12)
     with files_up_to(size):
         outcome = upscale("--video", source, "-o", tmp_path / output)
@@ -200,6 +203,7 @@ def planted(folder: Path, kind: str) -> Path:
     if kind == "open to others":
         parts.chmod(0o777)
     elif kind == "of another user":
+        # The number of "nobody" on most systems.
         os.chown(parts, 65534, 65534)
     else:
         (parts / kind).symlink_to(lock)
@@ -221,6 +225,7 @@ def test_a_planted_work_folder_is_not_followed(
     outcome = upscale("--video", clip(tmp_path), "-o", output)
     outcome.check_words()
     remains = contents(victim)
+    # Whatever the command has said about it.
     assert remains == {"000000.mkv": THESIS, "lock": THESIS}
     if kind in ("folder link", "open to others", "of another user"):
         outcome.check_refused(".o.mp4.parts", status=1)

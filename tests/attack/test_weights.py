@@ -28,6 +28,7 @@ def changed(model: str, folder: Path, value: float, every: bool = False) -> Path
     if every:
         leaves = {k: (v * value).astype(v.dtype) for k, v in leaves.items()}
     else:
+        # A single value anywhere: a check of some would not see it.
         leaves[kernels[0]].flat[3] = value
     path = folder / "changed.safetensors"
     checkpoint.save(path, config, unflatten_dict(leaves))
@@ -49,6 +50,7 @@ def test_weights_that_are_no_numbers_are_refused(
         checkpoint.load(str(model))
 
 
+# A file, pictures, and a live session, each with a sink of its own.
 @pytest.mark.parametrize("output", ["o.mp4", "frames", "o.ts"])
 def test_a_frame_that_is_not_finite_stops_the_job(
     upscale: Upscale, tiny_model: str, tmp_path: Path, output: str
@@ -185,10 +187,12 @@ ODD = [
     ("num_groups", 0),
     ("compute_dtype", "float3"),
     ("consistency_sigma", -1),
+    # More layers than anybody's memory: it must be refused before they are made.
     ("num_levels", 10**9),
     ("num_train_timesteps", 1),
     ("scale", 0),
     ("size_multiple", 2**40),
+    # Infinity, as JSON of Python has it.
     ("beta_end", 1e999),
 ]
 

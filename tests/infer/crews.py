@@ -55,6 +55,7 @@ class Crew:
             self._deaths -= 1
             hand.actor.close()
             hand.actor = self._worker()
+            # A new worker has no video.
             hand.key = ""
             yield hand, call, WorkerDied(hand.name)
             return
@@ -65,6 +66,7 @@ class Crew:
         try:
             if method == "take" and self._blind:
                 arguments = self._blinded(*arguments)
+            # Ray sends copies: nobody may lean on sharing an object.
             return pickle.loads(pickle.dumps(getattr(hand.actor, method)(*arguments)))
         except Exception as error:
             return error

@@ -43,6 +43,7 @@ def ends_well(folder: Path, before: set[str], status: int, stderr: str) -> str |
     remains = sorted(set(os.listdir(folder)) - before)
     assert "Traceback" not in stderr
     assert "fault in this program" not in stderr
+    # Numbers of the system, and Python's own words for an error.
     assert "[Errno" not in stderr
     if status:
         assert status in (1, 2)

@@ -99,6 +99,7 @@ def test_a_killed_worker_a_hanging_one_and_a_killed_driver(film):
     wait_until(lambda: "died; another one does its part" in film.told)
     wait_until(lambda: len(actors(os.getpid())) == 2)
     hanging = actors(os.getpid())[0]
+    # Alive for the system, and silent for ever.
     os.kill(hanging, signal.SIGSTOP)
     wait_until(lambda: "has not moved for 25 s" in film.told)
     process.kill()
@@ -157,6 +158,7 @@ def kill_half(process: "subprocess.Popen[str]", chance: random.Random) -> bool:
 
 def test_a_full_object_store_is_told_and_the_same_command_goes_on(film):
     """All of the store is another's, and so is the disk that Ray takes in its place."""
+    # Ray takes no less than 75 MiB.
     small = {"object_store_memory": 80 * 2**20}
     nowhere_else = {
         "automatic_object_spilling_enabled": False,
@@ -178,6 +180,7 @@ def test_a_full_object_store_is_told_and_the_same_command_goes_on(film):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are counted")
 def test_two_workers_give_the_bytes_of_one_run_and_end(run, tmp_path, cutting_model):
+    # Nine scenes, 36 frames.
     source = clip_of(tmp_path / "in.mkv", scenes(*[5, 3, 4] * 3))
     reference = tmp_path / "alone.mkv"
     shared = tmp_path / "shared.mkv"

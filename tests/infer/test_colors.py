@@ -41,6 +41,7 @@ def distance(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("full", [False, True])
+# BT.709, BT.601 for 625 and 525 lines, BT.2020: numbers of H.273.
 @pytest.mark.parametrize("matrix", [1, 5, 6, 9])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
 def test_8_bit_round_trip_is_within_rounding(pixel_format, matrix, full):

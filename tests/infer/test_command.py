@@ -337,6 +337,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     assert "cannot write there" in stderr
 
 
+# None, backwards, no number, no rate, and more than any clock counts.
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1/0", "1e9"])
 def test_bad_rates(text):
     with pytest.raises(ValueError, match="--fps"):

@@ -164,6 +164,7 @@ def test_code_of_a_program_from_jaxs_own_cache_is_not_kept(
     jax_cache.reset_cache()
 
 
+# In the checksum, near the beginning, in the middle and near the end.
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.9])
 def test_one_flipped_bit_makes_a_program_be_traced_again(
     cache: Path, place: float
@@ -183,6 +184,7 @@ def test_one_flipped_bit_makes_a_program_be_traced_again(
     assert file.read_bytes() != bytes(damaged)
 
 
+# Around the 32 bytes of a checksum, and within the program.
 @pytest.mark.parametrize("length", [0, 10, 31, 32, 500])
 def test_a_program_that_was_cut_is_traced_again(cache: Path, length: int) -> None:
     file = keep_sums(cache)

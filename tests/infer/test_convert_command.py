@@ -50,5 +50,7 @@ def test_an_existing_output_is_kept(
         ["convert", "--model", str(ours), "--output", str(target), "--overwrite"]
     )
     assert status == 0
+    # The output was replaced by a whole one.
     assert load(str(target))[0] == tiny_published()
+    # Weights of another package are read without it.
     assert "torch" not in sys.modules

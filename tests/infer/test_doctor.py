@@ -32,6 +32,7 @@ def test_a_sound_machine(doctor, capsys):
     assert status == 0, result
     assert "cpu" in result["device"]["text"]
     assert "libx264, libx265" in result["encoders"]["text"]
+    # The first digits of its checksum, which a user can compare.
     assert checkpoint.shipped()["nano"][:12] in result["weights"]["text"]
     assert "as expected" in result["self-test"]["text"]
     status = main(["doctor"])
@@ -56,6 +57,7 @@ def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SHIPPED", weights)
     open_cache = tmp_path / "cache"
     open_cache.mkdir()
+    # As people make one for several users.
     open_cache.chmod(0o777)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(open_cache))
     status, result = doctor()
@@ -75,7 +77,9 @@ def test_the_self_test_can_fail():
     checksum = checkpoint.shipped()["nano"]
     good = np.array(numbers[checksum])
     assert selftest.fault(good) == ""
+    # Three levels are more than any device's rounding.
     assert "off by 3.0" in selftest.fault(good + 3)
+    # A comparison with NaN is false, whichever way it is asked.
     assert selftest.fault(np.full_like(good, np.nan)) != ""
 
 

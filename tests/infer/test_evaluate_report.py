@@ -18,6 +18,7 @@ from infer.evaluation.report import (
     write_json,
 )
 
+# A metric that compares neighbours is not defined at the first frame.
 NAN = math.nan
 
 
@@ -61,6 +62,7 @@ def test_every_clip_weighs_the_same() -> None:
         ("tlp", 2.0, 0.0, "-"),
         ("psnr_y", math.inf, 30.0, "-"),
         ("lpips", None, 0.2, "-"),
+        # It is a distance from bicubic already.
         ("colour", 0.3, 0.1, "-"),
     ],
 )

@@ -136,6 +136,7 @@ def test_every_size_in_every_container_and_codec(
     writer = SegmentWriter(str(tmp_path / "part"), plan.spec, 10)
     frames = list(read_frames(plan.info, deinterlace=deinterlace))
     for frame in frames:
+        # In the place of the model: every pixel four times.
         writer.write(frame.rgb.repeat(4, 0).repeat(4, 1), frame.pts, frame.duration)
     times = tuple(f.pts for f in frames), tuple(f.duration for f in frames)
     timeline = Timeline(*times, plan.info.time_base)
@@ -199,6 +200,7 @@ NAMES = [
     "[a]*?",
     "back\\slash",
     "~",
+    # With the suffixes of the work folder still below the 255 bytes of file systems.
     "x" * 230,
 ]
 
@@ -256,6 +258,7 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
         ends_well(tmp_path, before, *with_files_up_to(600)) or ""
     )
     if output == "o.mkv":
+        # The groups fit, and the joined file does not, quite.
         biggest = (tmp_path / f"whole_{output}").stat().st_size - 100
         status, printed = with_files_up_to(biggest)
         assert status == 1

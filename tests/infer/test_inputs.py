@@ -29,6 +29,7 @@ def touch(folder: Path, *files: str) -> None:
 
 @pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
 def test_every_video_suffix_is_seen_in_any_case(tmp_path, suffix):
+    # Names of files that systems hide are left out.
     touch(tmp_path, f"a{suffix}", f"b{suffix.upper()}", f".hidden{suffix}", "c.txt")
     assert names(tmp_path) == [f"a{suffix}", f"b{suffix.upper()}"]
 
@@ -145,6 +146,8 @@ def test_an_output_is_known_until_it_or_its_input_changes(tmp_path):
     assert not is_output(str(output))
     remember(str(output), info)
     assert is_output_of(str(output), info)
+    # Another video of the same name: its output is somebody's work still, but not its
+    # own.
     make_video(str(source), range(3), (16, 16))
     assert not is_output_of(str(output), info)
     assert is_output(str(output))

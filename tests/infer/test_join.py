@@ -116,6 +116,7 @@ def test_sound_chapters_metadata_and_shape_survive(tmp_path, muxer):
     assert titles == ["one", "two"]
 
 
+# A quarter turn, and one with a mirror; 65536 and 1 << 30 are ones in fixed point.
 QUARTER = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 MIRRORED = (0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
 
@@ -130,6 +131,7 @@ def test_rotation_survives(tmp_path, matrix, muxer):
 
 
 def test_ten_bit_hdr_survives(tmp_path):
+    # P3 on a display of 1,000 candelas, as x265 counts: in 1/50000 and 1/10000.
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     params = f"log-level=none:master-display={display}:max-cll=1000,400"
     source = make_video(
@@ -207,6 +209,7 @@ def test_the_check_can_fail(tmp_path):
     ],
 )
 def test_real_clips(tmp_path, clip, name):
+    # MP4 does not take its sound, AMR.
     muxer = "mov" if name == "phone_h263.3gp" else "mp4"
     _, failed, checks = copy_through(clip(name), tmp_path, muxer, group=60)
     assert failed == []

@@ -56,6 +56,7 @@ def test_matroska_keeps_everything(rich, tmp_path):
         assert font.metadata["filename"] == "font.ttf"
         assert font.data == b"not really a font"
         assert bytes(next(p for p in container.demux(cover) if p.size)) == png()
+        # Matroska writes the names of tags in capitals, but for the title's.
         assert container.chapters()[0]["metadata"] == {"title": "one", "ARTIST": "she"}
 
 
@@ -99,6 +100,7 @@ def test_metadata_of_any_name_survives_in_mp4_where_no_cover_is_in_the_way(tmp_p
 
 def test_a_cover_goes_from_mp4_to_matroska(rich, tmp_path):
     output, _, _ = copy_through(rich, tmp_path, "mp4")
+    # The next copy has the name out.mkv, and its folder the same one.
     (tmp_path / "out.mp4").rename(tmp_path / "in.mp4")
     source = str(tmp_path / "in.mp4")
     output, failed, _ = copy_through(source, tmp_path, "matroska")
@@ -174,6 +176,7 @@ def test_clocks_that_matroska_rounds_are_told(tmp_path):
     assert "exact timestamps (it counts in 1/1000 s): .mp4 or .mov can" in notes_for(
         ticks, output
     )
+    # Rounded already when it was made: nothing more is lost.
     rounded = make_video(
         str(tmp_path / "in.mkv"), [0, 1500, 4501, 6000], base=Fraction(1, 90000)
     )
@@ -182,6 +185,7 @@ def test_clocks_that_matroska_rounds_are_told(tmp_path):
 
 
 def test_hdr_that_a_codec_cannot_say_is_told(tmp_path):
+    # The brightest pixel and the brightest mean of a frame, in candelas.
     params = "log-level=none:max-cll=1000,400"
     source = make_video(
         str(tmp_path / "in.mp4"),
@@ -209,6 +213,7 @@ def test_colours_and_hdr_survive_in_codecs_with_other_steps(tmp_path, encoder):
         color=ColorTags(9, 16, 9, 1),
         options={"x265-params": params},
     )
+    # Chroma that each takes at 10 bits.
     layout = {"prores_ks": "yuv422p10le", "libsvtav1": "yuv420p10le"}[encoder]
     output, failed, _ = copy_through(
         source, tmp_path, "matroska", encoder=encoder, pixel_format=layout, preset=None
@@ -220,6 +225,7 @@ def test_colours_and_hdr_survive_in_codecs_with_other_steps(tmp_path, encoder):
 
 
 def test_words_that_only_look_different_are_not_lost():
+    # Containers change the case of names, their blanks, and the digits of places.
     expected = {"ARTIST": "me", "my key": "1", "location": "+48.8577+002.295/"}
     assert (
         missing_tags(
@@ -252,6 +258,7 @@ def test_words_that_only_look_different_are_not_lost():
 
 
 def test_names_of_one_particular_file_are_not_carried_over():
+    # Of packages, tracks and recordings: of another file they would be lies.
     identifiers = {
         "uid": "1",
         "material_package_umid": "0x06",

@@ -43,6 +43,8 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                         raise Killed
                 result = real(*words, **options)
                 last = str(words[-1])
+                # The rename to `published` is the moment at which the job is over for
+                # good.
                 state["begun"] = state["begun"] or last.endswith("published")
                 return result
 

@@ -46,6 +46,7 @@ def served(tmp_path):
     folder = tmp_path / "served"
     folder.mkdir()
     handler = functools.partial(Quiet, directory=str(folder))
+    # Port 0: the system chooses a free one.
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield folder, f"http://127.0.0.1:{server.server_address[1]}"
@@ -241,6 +242,7 @@ def test_addresses_mean_what_they_say():
 
 def test_a_camera_that_is_not_there_is_wrong_use(live, tmp_path, capsys):
     output = tmp_path / "out.mp4"
+    # No machine has a hundred cameras.
     status, _ = live("--video", "/dev/video99", "-o", output)
     assert status == 2
     assert "/dev/video99: no such file or stream" in capsys.readouterr().err

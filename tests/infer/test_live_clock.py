@@ -124,6 +124,7 @@ def test_a_clock_that_begins_anew_is_one_frame_later() -> None:
     assert clock.num_jumps == 2
 
 
+# A millisecond, a usual latency, and seconds.
 @pytest.mark.parametrize("scale", [0.001, 0.02, 3.0])
 def test_percentiles_are_those_of_numpy(scale: float) -> None:
     values = np.random.default_rng(0).exponential(scale, 5000)

@@ -83,6 +83,7 @@ def test_quality_beyond_an_encoder_s_scale(name, tmp_path):
         encoder_spec(info, size, beyond)
 
 
+# The number 2 is free in the new process, and the next file that opens gets it.
 CLOSED = """import os, sys
 os.close(2)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])

@@ -34,6 +34,7 @@ def things(folder: Path) -> dict[str, Path]:
     victim.write_bytes(PRECIOUS)
     named["link"].symlink_to(victim)
     named["dangling"].symlink_to(folder / "nothing")
+    # It stands for devices and sockets, too, which not every user can make.
     os.mkfifo(named["pipe"])
     named["folder"].mkdir()
     (named["folder"] / "thesis").write_bytes(PRECIOUS)
@@ -180,6 +181,7 @@ def test_live_segments_replace_no_file_of_the_user(upscale, source, tmp_path):
     # its own from before
     status, stderr = upscale(*words, "--overwrite")
     assert status == 0, stderr
+    # A segment that this stream does not reach, but the next one might.
     list7 = tmp_path / "list7.ts"
     list7.write_bytes(PRECIOUS)
     status, stderr = upscale(*words, "--overwrite")
@@ -200,6 +202,7 @@ def test_converting_removes_no_folder(weights, tmp_path, monkeypatch, output, ca
     sub = desk / "sub"
     sub.mkdir(parents=True)
     (desk / "thesis.tex").write_bytes(PRECIOUS)
+    # From inside the folder it is "..".
     monkeypatch.chdir(sub if output == ".." else tmp_path)
     before = picture_of(tmp_path)
     words = ["convert", "--model", str(weights), "-o", output, "--overwrite"]

@@ -36,8 +36,10 @@ WAYS = {
     "hls_folder_link.m3u8": HLS.format("out/secret.ts"),
     "hls_inner.m3u8": HLS.format("inner.m3u8"),
     "hls_concat.m3u8": HLS.format("concat:a.ts|{secret}"),
+    # FFmpeg's protocols that open a file behind their own name.
     "hls_subfile.m3u8": HLS.format("subfile,,start,0,end,0,,:{secret}"),
     "hls_crypto.m3u8": HLS.format("crypto:{secret}"),
+    # A packet in the list itself, which opens another protocol.
     "hls_data.m3u8": HLS.format("data:video/mp2t;base64,R0A="),
     "hls_http.m3u8": HLS.format("http://127.0.0.1:9/a.ts"),
     "hls_map.m3u8": HLS.format("a.ts").replace(
@@ -88,6 +90,7 @@ def test_a_list_stays_in_its_folder(folder: Path, name: str) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+# Letters of paths, of escapes, of addresses, and one beyond ASCII.
 @given(way=st.text("./\\ab\t\"'%#?&\u00e9", min_size=1, max_size=6))
 def test_no_name_leads_out_of_the_folder(folder: Path, way: str) -> None:
     """Names that somehow reach the secret are refused, all others find nothing."""
@@ -183,6 +186,7 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_pictures_beyond_the_limit_are_not_decoded(tmp_path: Path) -> None:
     picture = tmp_path / "huge.png"
+    # 256 million pixels, nearly four times the limit: most of a GiB when decoded.
     picture.write_bytes(png_header(16000, 16000))
     with pytest.raises(ValueError, match=r"16000x16000, expected at most 67108864"):
         probe(str(picture))

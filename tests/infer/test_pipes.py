@@ -16,6 +16,7 @@ from clips import ROOT, make_video, pictures
 
 from infer.__main__ import main
 
+# Sides that are no multiples of 8 or 16: a raw stream has no padding.
 SIZE, COUNT = (36, 20), 8
 
 

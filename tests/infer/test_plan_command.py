@@ -67,6 +67,7 @@ def test_prescale_decides_size_name_and_identity_of_a_job(enlarged, tmp_path):
     plain = make_plan(options(path), path)
     half = make_plan(options(path, prescale=0.5), path)
     assert plain.size == (2560, 1440)
+    # Four times the half of 640x360.
     assert half.size == (1280, 720)
     assert half.output.endswith("large_x2.mkv")
     assert half.info.matrix == plain.info.matrix
@@ -105,6 +106,7 @@ def test_a_job_with_prescale_writes_a_picture_of_that_size(
     assert report["damage"]["resized_frames"] == 0
 
 
+# Nothing, an enlargement, and no number.
 @pytest.mark.parametrize("value", ["0", "2", "nan"])
 def test_an_absurd_prescale_is_refused(value, capsys):
     status = main(["--video", "a.mp4", "--prescale", value])
@@ -178,5 +180,6 @@ def test_proposals_follow_from_facts():
 
 
 def test_durations_are_told_in_the_unit_that_fits():
+    # Forty seconds, ten minutes, three and a half hours.
     texts = [duration_in_words(seconds) for seconds in (40, 600, 12600)]
     assert texts == ["40 s", "10 min", "3.5 h"]

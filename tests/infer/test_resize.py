@@ -15,6 +15,7 @@ from infer.sources.images import encode_png
 from infer.sources.probe import probe
 from infer.sources.size_changes import size_runs
 
+# Small, and of two shapes: each is a compilation.
 SIZES = (16, 16), (24, 16)
 
 
@@ -117,6 +118,7 @@ def test_split_goes_on_where_it_stopped(upscale, source, tmp_path):
     status, message = upscale(*words, tmp_path / "whole.mkv")
     assert status == 0, message
     output = tmp_path / "out.mkv"
+    # In the middle of the second part: two of its three groups are finished.
     with stopped_before("out_2.mkv.parts/000002.json"):
         status, message = upscale(*words, output)
         assert status == 130, message

@@ -82,6 +82,7 @@ def test_a_video_that_changes_meanwhile_fails_alone(
 
     def give(job, crew, hand, call):
         begin(job, crew, hand, call)
+        # After it was planned and loaded, and before its frames are read.
         if job.plan.info.path.endswith("1.mkv") and call.kind == "upscale":
             clip_of(folder / "1.mkv", scenes(2, 2))
 

@@ -48,6 +48,7 @@ CLIPS: dict[str, tuple[list[np.ndarray], tuple[str, ...]]] = {
     "no cut": (scenes(17), ()),
     "fade": (fade(16), ()),
     "flash": (flash(13), ()),
+    # Out of order, and one behind the end.
     "chosen cuts": (scenes(17), ("--cut-at", "7", "4", "300")),
     "part": (scenes(6, 6, 6), ("--start", "3", "--frames", "11")),
     "tiles": (scenes(4, 5, 4), ("--tile", "16")),
