@@ -269,6 +269,8 @@ def test_names_of_inputs_that_look_like_addresses_are_files(
         upscale("--video", name, "-o", output).check_done()
 
 
+# A colour, a title of the window, a return, a bell, an order of eight bits, and a turn
+# of direction.
 ESCAPES = ["\x1b[31mred", "\x1b]0;title\x07", "a\rb", "bell\x07", "\x9b2J", "\u202egpj"]
 
 

@@ -65,6 +65,7 @@ HEADERS: dict[str, Callable[[int, int], bytes]] = {
 }
 
 
+# As reported, larger, and with a side near the 65,535 that GIF can say.
 @pytest.mark.parametrize("size", [(16000, 16000), (32000, 30000), (65000, 8000)])
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_beyond_the_limit_is_refused_at_once(
@@ -158,6 +159,7 @@ class Server:
 
 
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n"
+# Its number, 0x1fff, is that of packets that fill a stream.
 NULL_PACKET = b"\x47\x1f\xff\x10" + bytes(184)
 """A transport stream's packet of nothing."""
 

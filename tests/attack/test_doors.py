@@ -24,12 +24,14 @@ END = "#EXT-X-ENDLIST\n"
 
 def hls(*lines: str) -> str:
     """A playlist of HLS with these lines."""
-    return SEGMENT_HEAD + "".join(f"{line}\n" for line in lines) + END
+    text = "".join(f"{line}\n" for line in lines)
+    return SEGMENT_HEAD + text + END
 
 
 def concat(*lines: str) -> str:
     """A list of FFmpeg's concat format with these lines."""
-    return "ffconcat version 1.0\n" + "".join(f"{line}\n" for line in lines)
+    text = "".join(f"{line}\n" for line in lines)
+    return "ffconcat version 1.0\n" + text
 
 
 OUTSIDE = "../outside/secret.ts"
@@ -154,7 +156,8 @@ def check_shut(outcome, wires: list[Tripwire], place: Path, before: set[str]) ->
 def write_list(place: Path, kind: str) -> Path:
     name, text = LISTS[kind]
     path = place / name
-    path.write_text(text.replace("{outside}", str(place.parent / "outside")))
+    outside = str(place.parent / "outside")
+    path.write_text(text.replace("{outside}", outside))
     return path
 
 
@@ -271,12 +274,14 @@ def serve_once(body: bytes) -> tuple[str, threading.Thread]:
                 except OSError:
                     return
                 with line:
+                    # The request of FFmpeg is shorter than that.
                     line.recv(4096)
                     line.sendall((head + kind).encode() + body)
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
-    return f"http://127.0.0.1:{listener.getsockname()[1]}/l.m3u8", thread
+    port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}/l.m3u8", thread
 
 
 @pytest.mark.parametrize("name", ["{outside}/secret.ts", "file:{outside}/secret.ts"])

@@ -448,6 +448,7 @@ def test_a_size_is_as_seen(upscale: Upscale, tmp_path: Path, field, size: str) -
         frame = next(container.decode(stream))
         aspect = stream.sample_aspect_ratio or Fraction(1)
         sides = [frame.width, frame.height]
+        # Players turn it by a quarter: its sides change places.
         if frame.rotation % 180:
             sides.reverse()
     assert "x".join(map(str, sides)) == size

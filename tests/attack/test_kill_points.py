@@ -253,6 +253,7 @@ def run_for_real(folder: Path, number: int, words: list[str]):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
+        # A process of its own imports JAX for every kill.
         timeout=600,
     )
 

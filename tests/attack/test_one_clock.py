@@ -153,6 +153,7 @@ def test_a_late_start_becomes_the_beginning(
 ) -> None:
     """A source whose first time is an hour; its number of frames is not its end."""
     source = tmp_path / f"in{kind.suffix}"
+    # A delay of the author's is shorter than an hour.
     record(source, kind.muxer, kind.codec, kind.sound, begin=3600)
     words = ("--drop-streams", "-o", tmp_path / f"o{suffix}")
     outcome = upscale("--video", source, *words)

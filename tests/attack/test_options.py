@@ -13,6 +13,7 @@ from tests.attack.outcome import FAULTS
 from tests.attack.recordings import record
 from tests.attack.tally import count
 
+# By a thread: it also ends what hangs outside of Python.
 pytestmark = pytest.mark.timeout(600, method="thread")
 
 NUM_EXAMPLES = int(os.environ.get("SDVSR_OPTIONS", "3000"))

@@ -23,11 +23,14 @@ ROOT = Path(__file__).parents[2]
 def changed(model: str, folder: Path, value: float, every: bool = False) -> Path:
     """The model with one value of one kernel, or all values, replaced or scaled."""
     config, params = checkpoint.load(model)
-    leaves = {k: np.array(v) for k, v in flatten_dict(params).items()}
-    kernels = [k for k in sorted(leaves) if leaves[k].ndim > 1]
+    leaves = {}
+    for name, leaf in flatten_dict(params).items():
+        leaves[name] = np.array(leaf)
     if every:
-        leaves = {k: (v * value).astype(v.dtype) for k, v in leaves.items()}
+        for name, leaf in leaves.items():
+            leaves[name] = (leaf * value).astype(leaf.dtype)
     else:
+        kernels = [name for name in sorted(leaves) if leaves[name].ndim > 1]
         # A single value anywhere: a check of some would not see it.
         leaves[kernels[0]].flat[3] = value
     path = folder / "changed.safetensors"
@@ -114,7 +117,8 @@ def test_a_damaged_cache_is_made_again(
     job_with_cache()
     output = tmp_path / "o.mp4"
     good = output.read_bytes()
-    entries = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    paths = (tmp_path / "cache").rglob("*")
+    entries = [path for path in paths if path.is_file()]
     assert entries
     for _ in range(3):
         for path in entries:
@@ -147,7 +151,8 @@ def test_one_flipped_bit_in_a_program_is_noticed(tmp_path: Path) -> None:
 
     def value() -> list[float]:
         program = compiled_cache.program("square", (), make, shapes)
-        result = program.compile(*shapes)(np.arange(4, dtype=np.float32))
+        square = program.compile(*shapes)
+        result = square(np.arange(4, dtype=np.float32))
         return np.asarray(result).tolist()
 
     assert value() == [0, 1, 4, 9]
@@ -203,7 +208,8 @@ def test_odd_configs_of_a_model_are_told(
 ) -> None:
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     path = tmp_path / "odd.safetensors"
-    path.write_bytes(with_config(Path(tiny_model).read_bytes(), key, value))
+    model = Path(tiny_model).read_bytes()
+    path.write_bytes(with_config(model, key, value))
     before = set(os.listdir(tmp_path))
     output = tmp_path / "o.mp4"
     outcome = upscale("--video", source, "-o", output, model=path)
@@ -213,13 +219,16 @@ def test_odd_configs_of_a_model_are_told(
 
 def with_config(data: bytes, key: str, value: object) -> bytes:
     """The file with every field of that name in its config replaced."""
+    # the length of the JSON behind it, as safetensors begins
     size = int.from_bytes(data[:8], "little")
-    head = json.loads(data[8 : 8 + size])
+    end = 8 + size
+    head = json.loads(data[8:end])
     config = json.loads(head["__metadata__"]["config"])
     assert replace_everywhere(config, key, value)
     head["__metadata__"] = {"config": json.dumps(config)}
     text = json.dumps(head).encode()
-    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+    length = len(text).to_bytes(8, "little")
+    return length + text + data[end:]
 
 
 def replace_everywhere(tree: object, key: str, value: object) -> int:

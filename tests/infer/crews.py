@@ -30,7 +30,10 @@ class Crew:
         mortality: float = 0.3,
         blind: bool = False,
     ) -> None:
-        self.hands = [Hand(f"worker {n}", self._worker()) for n in range(count)]
+        self.hands: list[Hand] = []
+        for number in range(count):
+            hand = Hand(f"worker {number}", self._worker())
+            self.hands.append(hand)
         self.num_groups = 0
         self._chance = random.Random(seed)
         self._deaths = deaths
@@ -59,7 +62,8 @@ class Crew:
             hand.key = ""
             yield hand, call, WorkerDied(hand.name)
             return
-        yield hand, call, self._answer(hand, method, pickle.loads(arguments))
+        answer = self._answer(hand, method, pickle.loads(arguments))
+        yield hand, call, answer
 
     def _answer(self, hand: Hand, method: str, arguments: tuple) -> Any:
         self.num_groups += method == "upscale"
@@ -67,15 +71,18 @@ class Crew:
             if method == "take" and self._blind:
                 arguments = self._blinded(*arguments)
             # Ray sends copies: nobody may lean on sharing an object.
-            return pickle.loads(pickle.dumps(getattr(hand.actor, method)(*arguments)))
+            result = getattr(hand.actor, method)(*arguments)
+            return pickle.loads(pickle.dumps(result))
         except Exception as error:
             return error
 
     def _blinded(self, key: str, options: Any, plan: Any, *rest: Any) -> tuple:
         info = plan.info
         files = tuple(f"/nowhere{path}" for path in info.files)
-        info = dataclasses.replace(info, path=f"/nowhere{info.path}", files=files)
-        return key, options, dataclasses.replace(plan, info=info), *rest
+        path = f"/nowhere{info.path}"
+        info = dataclasses.replace(info, path=path, files=files)
+        plan = dataclasses.replace(plan, info=info)
+        return key, options, plan, *rest
 
     def close(self) -> None:
         """Ends all workers."""

@@ -74,6 +74,7 @@ class RTSPServer(Background):
             # Below the 1,500 bytes of a network's frame, as cameras send them.
             with Sender(f"rtp://127.0.0.1:{port}?pkt_size=1200", muxer="rtp"):
                 while not self.stop.is_set():
+                    # More than the 1,200 bytes and the head of a packet.
                     packet = packets.recv(2048)
                     try:
                         viewer.sendall(b"$\0" + struct.pack(">H", len(packet)) + packet)

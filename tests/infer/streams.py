@@ -16,6 +16,7 @@ import numpy as np
 from av.container import OutputContainer
 
 T = TypeVar("T")
+# Packets of 188 bytes: 18 MiB of stream wait where a receiver is late.
 UDP_IN = "fifo_size=100000&overrun_nonfatal=1"
 """Options of a udp:// input that outlast a busy machine."""
 SIZE = (64, 48)
@@ -32,6 +33,7 @@ def numbered(number: int) -> np.ndarray:
     picture = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
     picture[:] = (64 + 2 * ((np.arange(SIZE[0]) + number) % 64))[None, :, None]
     for bit, (top, edge) in enumerate(PLACES):
+        # White and black of limited range, which no conversion clips.
         picture[top : top + BLOCK, edge : edge + BLOCK] = (
             235 if number >> bit & 1 else 16
         )

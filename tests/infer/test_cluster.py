@@ -75,13 +75,19 @@ class Film:
 
     @property
     def num_groups(self) -> int:
-        return len(list(folder_of(str(self.output)).glob("[0-9]*.json")))
+        folder = folder_of(str(self.output))
+        return len(list(folder.glob("[0-9]*.json")))
 
     def end(self, process: "subprocess.Popen[str]") -> None:
         """Waits for a command, whose output must be that of a single run."""
         # A film of over 500 frames, by workers that must be replaced meanwhile.
         assert process.wait(500) == 0, self.told
         assert self.output.read_bytes() == self.content
+
+
+def workers() -> list[int]:
+    """Processes of the workers that commands of this test have started."""
+    return actors(os.getpid())
 
 
 @pytest.fixture
@@ -95,10 +101,11 @@ def film(run, command, tmp_path, cutting_model) -> Iterator[Film]:
 def test_a_killed_worker_a_hanging_one_and_a_killed_driver(film):
     process = film.start()
     wait_until(lambda: film.num_groups >= 4)
-    os.kill(actors(os.getpid())[0], signal.SIGKILL)
+    victim, *_ = workers()
+    os.kill(victim, signal.SIGKILL)
     wait_until(lambda: "died; another one does its part" in film.told)
-    wait_until(lambda: len(actors(os.getpid())) == 2)
-    hanging = actors(os.getpid())[0]
+    wait_until(lambda: len(workers()) == 2)
+    hanging, *_ = workers()
     # Alive for the system, and silent for ever.
     os.kill(hanging, signal.SIGSTOP)
     wait_until(lambda: "has not moved for 25 s" in film.told)
@@ -119,7 +126,7 @@ def test_a_node_that_leaves_takes_nothing_with_it_and_may_come_back(film):
         nodes.remove(leaving)
         wait_until(lambda: "died; another one does its part" in film.told)
         nodes.add(num_cpus=1)
-        wait_until(lambda: len(actors(os.getpid())) == 2)
+        wait_until(lambda: len(workers()) == 2)
         film.end(process)
 
 
@@ -148,9 +155,9 @@ def test_half_of_the_workers_die_at_random_moments(num_moments, film):
 
 def kill_half(process: "subprocess.Popen[str]", chance: random.Random) -> bool:
     """Kills two workers at some moment after all are there; False if none was left."""
-    wait_until(lambda: process.poll() is not None or len(actors(os.getpid())) == 4)
+    wait_until(lambda: process.poll() is not None or len(workers()) == 4)
     time.sleep(chance.uniform(0, LONGEST_WAIT))
-    present = actors(os.getpid())
+    present = workers()
     for victim in chance.sample(present, min(2, len(present))):
         os.kill(victim, signal.SIGKILL)
     return bool(present)

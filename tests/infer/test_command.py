@@ -165,6 +165,7 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
     for image, frame in zip(
         frames_of(output), frames_of(tmp_path / "v.mkv"), strict=True
     ):
+        # Weights of BT.601, which untagged video of that size has.
         luma = (image.astype(float) - frame) @ [0.299, 0.587, 0.114]
         assert (
             np.abs(luma).mean() < 2.5
@@ -176,6 +177,7 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
 
 def test_segments_change_the_file_but_not_the_frames(upscale, source, tmp_path):
     outputs = []
+    # Five groups, three with a short last one, and a single one.
     for length in (1, 2, 120):
         output = tmp_path / f"{length}.mkv"
         status, stderr = upscale(
@@ -214,6 +216,7 @@ def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path)
     Path(complete).rename(cut)
     status, stderr = upscale("--video", cut, "--frames", "30", "--codec", "ffv1")
     assert status == 0, stderr
+    # How many are whole, the encoder's packets decide.
     assert 1 < len(frames_of(tmp_path / "cut_x4.mkv")) < 30
 
 

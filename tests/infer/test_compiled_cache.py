@@ -195,6 +195,7 @@ def test_a_program_that_was_cut_is_traced_again(cache: Path, length: int) -> Non
 
 def test_nothing_is_read_from_a_folder_in_which_others_can_write(cache: Path) -> None:
     keep_sums(cache)
+    # As a folder in /tmp would be that another user has made.
     cache.chmod(0o777)
     with pytest.raises(AssertionError, match="traced"):
         program("sums", FACTS, never, (NUMBERS,))
@@ -240,6 +241,7 @@ def test_faults_of_a_folder_are_told(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     assert compiled_cache.fault(private) == ""
+    # The group may write: one of its members is enough.
     private.chmod(0o720)
     assert "others can write" in compiled_cache.fault(private)
     link = tmp_path / "link"

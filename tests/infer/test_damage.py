@@ -192,6 +192,7 @@ def test_missing_and_foolish_timestamps(upscale, tmp_path):
 
 def test_a_display_matrix_beyond_all_bounds(upscale, tmp_path):
     """Its shift grows with the picture."""
+    # A quarter turn that is moved by 2^30 pixels.
     matrix = (0, 65536, 0, -65536, 0, 0, 2**30, -(2**30), 1 << 30)
     source = tmp_path / "in.mp4"
     make_video(str(source), range(2), SIZE, matrix=matrix)

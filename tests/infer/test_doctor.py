@@ -96,6 +96,7 @@ def test_the_cache_is_private(tmp_path, monkeypatch):
     folder = compiled_cache.folder()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert compiled_cache.fault(folder) == ""
+    # The group may write: one of its members is enough.
     folder.chmod(0o720)
     assert "others can write" in compiled_cache.fault(folder)
     assert "not there" in compiled_cache.fault(tmp_path / "none")

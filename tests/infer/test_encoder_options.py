@@ -77,6 +77,7 @@ def test_half_of_a_mastering_display_is_not_said() -> None:
 @pytest.mark.parametrize("name", ["libx264", "libx265"])
 def test_huge_frames_get_lean_settings(name: str) -> None:
     encoder = ENCODERS[name]
+    # Frames are huge from 4096x2304 on.
     huge = options_of(name, size=(16384, 16384))
     assert encoder.lean in huge[encoder.params]
     small = options_of(name)

@@ -36,6 +36,7 @@ def test_frames_and_side_by_side(example, tmp_path, tiny_model):
 
 def test_three_viewers_share_two_places(example, tiny_model, capsys):
     asyncio.run(example("asynchronous", tiny_model))
+    # In any order: they run at the same time.
     assert sorted(capsys.readouterr().out.splitlines()) == [
         "viewer 0: 2 frames of 256x192",
         "viewer 1: 4 frames of 256x192",

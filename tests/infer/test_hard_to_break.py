@@ -77,7 +77,10 @@ def test_every_pixel_format(upscale, tmp_path, codec, layout):
     results = [
         next(read_frames(probe(p))).rgb.astype(float) for p in (source, str(output))
     ]
-    means = [p.mean() / (65535 if p.max() > 255 else 255) for p in results]
+    means = []
+    for picture in results:
+        full_scale = 65535 if picture.max() > 255 else 255
+        means.append(picture.mean() / full_scale)
     # A twentieth of full scale: a model of random weights keeps the mean, and a wrong
     # range or depth does not.
     assert abs(means[0] - means[1]) < 0.05
@@ -87,6 +90,7 @@ def thin_or_small() -> st.SearchStrategy[tuple[int, int]]:
     side = st.integers(1, 40)
     return st.one_of(
         st.tuples(side, side),
+        # A line of pixels, lying or standing.
         st.tuples(st.just(1), st.integers(1, 200)),
         st.tuples(st.integers(1, 200), st.just(1)),
     )
@@ -137,9 +141,11 @@ def test_every_size_in_every_container_and_codec(
     frames = list(read_frames(plan.info, deinterlace=deinterlace))
     for frame in frames:
         # In the place of the model: every pixel four times.
-        writer.write(frame.rgb.repeat(4, 0).repeat(4, 1), frame.pts, frame.duration)
-    times = tuple(f.pts for f in frames), tuple(f.duration for f in frames)
-    timeline = Timeline(*times, plan.info.time_base)
+        enlarged = frame.rgb.repeat(4, 0).repeat(4, 1)
+        writer.write(enlarged, frame.pts, frame.duration)
+    pts = tuple(frame.pts for frame in frames)
+    durations = tuple(frame.duration for frame in frames)
+    timeline = Timeline(pts, durations, plan.info.time_base)
     assert plan.package is not None
     copied = join(
         plan.output, plan.package, plan.spec, [writer.close()], plan.info, timeline
@@ -218,11 +224,12 @@ def test_any_name_relative_or_not(upscale, sources, tmp_path, monkeypatch, name)
 
 
 def test_a_name_that_is_too_long_is_told(upscale, sources, tmp_path):
-    (tmp_path / f"{'x' * 250}.mp4").write_bytes(sources["a.mp4"])
-    status, printed = upscale("--video", tmp_path / f"{'x' * 250}.mp4")
-    assert "File name too long" in (
-        ends_well(tmp_path, {f"{'x' * 250}.mp4"}, status, printed) or ""
-    )
+    # 254 bytes: a name for a file, and too long for its output
+    source = tmp_path / f"{'x' * 250}.mp4"
+    source.write_bytes(sources["a.mp4"])
+    status, printed = upscale("--video", source)
+    error = ends_well(tmp_path, {source.name}, status, printed)
+    assert "File name too long" in (error or "")
 
 
 @pytest.mark.parametrize("folder", ["file.txt", "/proc", "/proc/self", "/dev/full"])
@@ -314,10 +321,12 @@ def test_photographs_with_exif_are_pictures_like_others(upscale, tmp_path):
     folder = tmp_path / "photos"
     exif = Image.Exif()
     folder.mkdir()
+    # turned by a quarter
     exif[0x0112] = 6
-    exif[0x010F] = "a maker"  # turned by a quarter
+    exif[0x010F] = "a maker"
     for number, rgb in enumerate(real_pictures(2, *SIZE)):
-        Image.fromarray(rgb).save(folder / f"{number}.jpg", exif=exif)
+        picture = Image.fromarray(rgb)
+        picture.save(folder / f"{number}.jpg", exif=exif)
     status, printed = upscale("--video", folder)
     assert status == 0, printed
     # the pictures are turned upright, so there is no rotation to lose

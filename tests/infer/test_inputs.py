@@ -30,8 +30,9 @@ def touch(folder: Path, *files: str) -> None:
 @pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
 def test_every_video_suffix_is_seen_in_any_case(tmp_path, suffix):
     # Names of files that systems hide are left out.
-    touch(tmp_path, f"a{suffix}", f"b{suffix.upper()}", f".hidden{suffix}", "c.txt")
-    assert names(tmp_path) == [f"a{suffix}", f"b{suffix.upper()}"]
+    expected = [f"a{suffix}", f"b{suffix.upper()}"]
+    touch(tmp_path, *expected, f".hidden{suffix}", "c.txt")
+    assert names(tmp_path) == expected
 
 
 def test_films_with_cover_pictures_are_films(tmp_path, capsys):
@@ -42,7 +43,8 @@ def test_films_with_cover_pictures_are_films(tmp_path, capsys):
 
 def test_frames_with_a_preview_are_frames(tmp_path, capsys):
     # Many pictures beside one video are its frames; two beside videos are covers.
-    touch(tmp_path, "preview.mp4", *(f"{number:03d}.png" for number in range(30)))
+    frames = [f"{number:03d}.png" for number in range(30)]
+    touch(tmp_path, "preview.mp4", *frames)
     assert names(tmp_path) == ["."]
     assert "left out: 1 videos beside frames" in capsys.readouterr().err
 
@@ -109,7 +111,9 @@ def test_outputs_of_the_batch_are_none_of_its_inputs(tmp_path, batch, capsys):
         make_video(str(tmp_path / name), range(2), (16, 16))
     assert batch("--video", tmp_path) == {"a.mp4": "a_x4.mp4"}
     stderr = capsys.readouterr().err
-    assert f"{tmp_path / 'a_x4.mp4'} is the output of {tmp_path / 'a.mp4'}" in stderr
+    source = tmp_path / "a.mp4"
+    output = tmp_path / "a_x4.mp4"
+    assert f"{output} is the output of {source}" in stderr
 
 
 def test_outputs_of_earlier_jobs_with_other_options_are_left_out(tmp_path, batch):

@@ -18,6 +18,7 @@ from infer.sources.probe import probe
 from tests.infer.clips import ROOT, make_video
 
 NATIVE = str(ROOT / "examples" / "nasa_320x180.mp4")
+# Above the size below which there is no verdict.
 SIZE = (192, 128)
 
 
@@ -90,7 +91,7 @@ def test_the_power_of_a_wave_is_in_its_band():
     powers = band_powers(np.tile(wave, (4, 1)))
     band = int(frequency * 2 * NUM_BANDS)
     assert np.argmax(powers) == band
-    # ten bands away a window of any use has fallen off by 30 dB
+    # ten bands away hardly anything of it leaks through the window
     far = powers[20:]
     assert far.max() < 1e-3 * powers.max()
 

@@ -27,6 +27,7 @@ def complete(tmp_path_factory, tiny_model) -> tuple[str, bytes]:
 
 def stop_after(words: list[str], record: Path, how: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # A process that compiles first, on a machine on which all tests run at once.
     deadline = time.monotonic() + 200
     while (
         not record.exists() and process.poll() is None and time.monotonic() < deadline
@@ -60,6 +61,7 @@ def test_an_interruption_is_clean(complete, tmp_path, command, how):
     source, _ = complete
     output = tmp_path / "out.mp4"
     process = stop_after(
+        # More than its frames: no group is finished before the signal.
         command("--video", source, "-o", output, "--segment", 1000),
         tmp_path / ".out.mp4.parts" / "job.json",
         how,

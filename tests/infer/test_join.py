@@ -65,6 +65,7 @@ def copy_through(
 
 
 @settings(
+    # Each encodes twice with B-frames, of which eight are seconds.
     max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

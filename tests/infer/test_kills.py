@@ -13,6 +13,7 @@ from clips import make_video
 from infer.jobs import file_job
 from infer.jobs.work_folder import folder_of
 
+# The size of most tests: another one is another compilation.
 SIZE = (16, 16)
 
 

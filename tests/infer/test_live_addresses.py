@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import pytest
+from av.container import InputContainer
 from clips import make_video
 from rtsp_server import RTSPServer
 from streams import BITS, numbers_in, record
@@ -82,7 +83,8 @@ def test_hls_in_loses_nothing_and_hls_out_is_a_whole_playlist(live, served, tmp_
     assert report["dropped"] == 0
     assert report["missed"] == 0
     values = numbers_in(str(output))
-    assert [number for number, _ in values] == list(range(60))
+    numbers = [number for number, _ in values]
+    assert numbers == list(range(60))
     for (_, a), (_, b) in pairwise(values):
         assert b - a == pytest.approx(1 / 25, abs=1e-3)
     assert "#EXT-X-ENDLIST" in output.read_text()
@@ -185,7 +187,7 @@ def test_frames_beyond_the_limit_are_refused(live, tmp_path, capsys):
 def test_sound_is_copied_beside_the_picture(live, served, tmp_path, suffix):
     folder, address = served
     with av.open(make_video(str(tmp_path / "in.mp4"), range(25), audio="aac")) as clip:
-        packets = sum(1 for p in clip.demux(audio=0) if p.size)
+        num_packets = count_sound(clip)
         with av.open(
             str(folder / "in.m3u8"), "w", format="hls", options={"hls_time": "9"}
         ) as output:
@@ -201,8 +203,14 @@ def test_sound_is_copied_beside_the_picture(live, served, tmp_path, suffix):
     assert status == 0
     assert report["sound"]
     with av.open(str(tmp_path / f"out{suffix}")) as result:
-        assert packets - 2 <= sum(1 for p in result.demux(audio=0) if p.size) <= packets
+        # those before the first picture and behind the last one may be left out
+        assert num_packets - 2 <= count_sound(result) <= num_packets
         assert result.streams.audio[0].codec_context.name == "aac"
+
+
+def count_sound(container: InputContainer) -> int:
+    """Packets of the first sound track."""
+    return sum(1 for packet in container.demux(audio=0) if packet.size)
 
 
 def test_addresses_mean_what_they_say():

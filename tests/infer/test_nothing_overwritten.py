@@ -16,6 +16,7 @@ from sdvsr_jax import save
 from sdvsr_jax.atomic import atomic_write
 from tests.tiny_models import random_params, tiny_published
 
+# The size of most tests: another one is another compilation.
 SIZE = (16, 16)
 PRECIOUS = b"precious"
 

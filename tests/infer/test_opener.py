@@ -175,6 +175,7 @@ def png_header(width: int, height: int) -> bytes:
             + struct.pack(">I", zlib.crc32(name + data))
         )
 
+    # Eight bits, RGB.
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     parts = [
         chunk(b"IHDR", header),

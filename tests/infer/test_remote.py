@@ -18,6 +18,7 @@ from infer.command.bucket_lock import BucketLock
 from infer.errors import JobError
 
 fsspec = pytest.importorskip("fsspec")
+# The size of most tests: another one is another compilation.
 SIZE = (16, 16)
 
 

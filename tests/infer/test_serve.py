@@ -237,6 +237,7 @@ def serve(tmp_path: Path, command: Callable[..., list[str]]) -> Any:
 def test_streams_join_and_leave_beside_a_dead_source(serve, tmp_path, tiny_model):
     ports = [free_port() for _ in range(3)]
     urls = [f"udp://127.0.0.1:{port}" for port in ports]
+    # A frame a second is promised for each, so that all fit on any machine.
     how = {"model": tiny_model, "codec": "libx264", "rate": 1}
     tables = [
         table(name, f"{url}?{UDP_IN}", tmp_path / f"{name}.ts", **how)
@@ -434,6 +435,7 @@ def rest(served: Served, states: dict[str, str]) -> None:
 
 
 @pytest.mark.nightly
+# Its waits for workers, 300 and 200 seconds, may all be needed.
 @pytest.mark.timeout(SOAK + 800)
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a process is killed")
 def test_many_streams_go_on_and_on(serve, tmp_path, tiny_model):

@@ -10,6 +10,7 @@ from infer.cluster.spans import Film, best_start, describe, forecast
 
 @st.composite
 def films(draw: st.DrawFn) -> Film:
+    # A film without a frame has no group, and must be planned, too.
     total = draw(st.integers(0, 400))
     group = draw(st.integers(1, 60))
     cuts = {0}
@@ -91,6 +92,7 @@ def test_thirty_scenes_of_any_length_keep_two_to_eight_workers_busy():
 
 
 def test_a_worker_of_half_the_speed_is_busy_to_the_end():
+    # A cut at every group: all can be begun anywhere.
     film = Film(12000, 100, tuple(range(0, 12000, 100)))
     plan = forecast(film, 2, speeds={1: 0.5})
     # where a group begins at a cut, the scene before it is computed for its state: a

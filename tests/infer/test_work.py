@@ -17,6 +17,7 @@ from infer.errors import JobError
 from infer.jobs.work_folder import WorkFolder, folder_of
 from infer.sinks.segments import Segment
 
+# Two leaves of different types, as the state of a stream has them.
 STATE = {"000": np.arange(3.0), "001": np.array([7], np.uint32)}
 
 

@@ -38,6 +38,7 @@ def fade(length: int) -> list[np.ndarray]:
 
 def flash(length: int) -> list[np.ndarray]:
     frames = scenes(length)
+    # A white frame in the middle, which is no cut of two scenes.
     frames[length // 2] = np.full_like(frames[0], 255)
     return frames
 
@@ -69,6 +70,7 @@ def cases() -> list[Any]:
     return [*QUICK, *heavy(*rest)]
 
 
+# With B-frames and without, lossless, for editing, and AV1.
 CODECS = ("libx264", "libx265", "ffv1", "prores_ks", "libsvtav1")
 
 
@@ -377,6 +379,7 @@ def test_a_single_run_and_workers_go_on_with_each_others_work(
 
 def test_a_part_of_which_every_worker_dies_ends_the_job(share, tmp_path):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    # Every call kills its worker, for as long as anybody tries.
     crew = Crew(2, deaths=1000, mortality=1.0)
     with pytest.raises(JobError, match=r"workers died of the same part.*--tile"):
         share(crew, "--video", source, "--segment", 2)
