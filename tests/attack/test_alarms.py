@@ -121,8 +121,8 @@ def test_an_absurd_training_is_told_at_once(
         status = main(["--config=smoke", f"{option}={value}", "--out", "run"])
     except SystemExit as end:  # the parser's own refusal
         status = int(end.code or 0)
-    captured = capsys.readouterr()
-    text = captured.out + captured.err
+    capture = capsys.readouterr()
+    text = capture.out + capture.err
     assert status == 2
     # settings have underscores, options have dashes: either is a name
     name = option.lstrip("-").replace("-", "_")

@@ -34,10 +34,12 @@ def photograph(path: Path, orientation: int) -> None:
     """The arrow as a camera that was turned stores it."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = arrow()
+    picture_as_stored = arrow()
     if orientation in ROTATIONS:
-        stored = stored.rotate(-ROTATIONS[orientation], expand=True)
-    stored.save(path, exif=exif, quality=95)
+        picture_as_stored = picture_as_stored.rotate(
+            -ROTATIONS[orientation], expand=True
+        )
+    picture_as_stored.save(path, exif=exif, quality=95)
 
 
 def view(path: Path) -> np.ndarray:

@@ -131,12 +131,12 @@ class Camera:
         self._thread.join(10)
 
     def _run(self) -> None:
-        begun = time.monotonic()
+        start_time = time.monotonic()
         while not self._over.is_set():
             for size in self._sizes:
-                self._send(size, begun)
+                self._send(size, start_time)
 
-    def _send(self, size: tuple[int, int], begun: float) -> None:
+    def _send(self, size: tuple[int, int], start_time: float) -> None:
         options = {"flush_packets": "1", "omit_video_pes_length": "0"}
         late = {"output_ts_offset": str(self._begin)} if self._begin else {}
         with av.open(self._url, "w", format="mpegts", options=options | late) as output:
@@ -147,7 +147,7 @@ class Camera:
             video.gop_size = FPS
             last = self.num_frames + round(self._spell * FPS)
             while self.num_frames < last:
-                due = begun + self.num_frames / FPS
+                due = start_time + self.num_frames / FPS
                 if self._over.wait(max(0.0, due - time.monotonic())):
                     return
                 frame = picture(self.num_frames, size)
@@ -203,8 +203,8 @@ def watch(process: subprocess.Popen, log: Path, seconds: float) -> list[int]:
 
 def check_flat(curve: list[int]) -> None:
     """Memory stays where it was after the first third."""
-    settled = curve[len(curve) // 3 :]
-    assert max(settled) - settled[0] < GROWTH, curve
+    plateau = curve[len(curve) // 3 :]
+    assert max(plateau) - plateau[0] < GROWTH, curve
 
 
 def check_recording(path: Path, seconds: float) -> None:

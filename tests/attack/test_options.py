@@ -101,14 +101,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Status and all words of a command whose model is not there."""
-    begun = time.monotonic()
+    start_time = time.monotonic()
     try:
         status = main([*words, "--model", NO_MODEL])
     except SystemExit as end:  # the parser's own refusal
         status = int(end.code or 0)
-    captured = capsys.readouterr()
-    text = captured.out + captured.err
-    assert time.monotonic() - begun < AT_ONCE, words
+    capture = capsys.readouterr()
+    text = capture.out + capture.err
+    assert time.monotonic() - start_time < AT_ONCE, words
     for fault in FAULTS:
         assert fault not in text, (words, text)
     assert "\x1b[2J" not in text, words

@@ -136,19 +136,19 @@ def emulate(settings: dict[str, Any]) -> None:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, **settings}
-    emulated = Cluster(initialize_head=True, connect=False, head_node_args=head)
+    emulation = Cluster(initialize_head=True, connect=False, head_node_args=head)
     nodes: list[Any] = []
-    print(json.dumps(emulated.address), flush=True)
+    print(json.dumps(emulation.address), flush=True)
     for line in sys.stdin:
         word, *arguments = json.loads(line)
         answer = None
         if word == "add":
-            nodes.append(emulated.add_node(**arguments[0]))
+            nodes.append(emulation.add_node(**arguments[0]))
             answer = len(nodes) - 1
         elif word == "remove":
-            emulated.remove_node(nodes[arguments[0]])
+            emulation.remove_node(nodes[arguments[0]])
         elif word == "fill":
-            ray.init(address=emulated.address, log_to_driver=False)
+            ray.init(address=emulation.address, log_to_driver=False)
             remote: Any = ray.remote(num_cpus=0, resources={"here": 1})
             other = remote(Other).remote()
             # Its node has the only resource of that name, so it is the store of that
@@ -157,7 +157,7 @@ def emulate(settings: dict[str, Any]) -> None:
         elif word == "free":
             ray.shutdown()
         print(json.dumps(answer), flush=True)
-    emulated.shutdown()
+    emulation.shutdown()
 
 
 if __name__ == "__main__":

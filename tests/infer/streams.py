@@ -184,10 +184,12 @@ class Sender(Background):
     def _send(self, output: OutputContainer) -> Iterator[int]:
         video = add_video(output, self._fps)
         sound = output.add_stream("aac", rate=8000) if self._audio else None
-        begun = time.monotonic()
+        start_time = time.monotonic()
         for place, number in enumerate(self._numbers):
             self.stop.wait(
-                max(0.0, begun + place / self._fps / self._speed - time.monotonic())
+                max(
+                    0.0, start_time + place / self._fps / self._speed - time.monotonic()
+                )
             )
             frame = av.VideoFrame.from_ndarray(
                 numbered(self._numbers[0] if self._still else number)

@@ -66,10 +66,10 @@ def test_an_interruption_is_clean(complete, tmp_path, command, how):
         tmp_path / ".out.mp4.parts" / "job.json",
         how,
     )
-    printed = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, printed
-    assert printed.splitlines()[-1].startswith("interrupted")
-    assert "Traceback" not in printed
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, message
+    assert message.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in message
     assert os.listdir(tmp_path) == []  # no group was finished, so nothing is kept
 
 

@@ -84,8 +84,8 @@ def test_any_timestamps_survive_any_segmenting(tmp_path, steps, base, group):
     factor = factors.get(base, 1)
     pts = (np.cumsum([0, *steps]) * factor).tolist()
     source = make_video(str(tmp_path / "in.mp4"), pts, base=base)
-    output, failed, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
-    assert failed == []
+    output, failures, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
+    assert failures == []
     expected = [ticks * base for ticks in pts]
     assert times_of(source) == expected
     assert times_of(output) == expected
@@ -107,8 +107,8 @@ def test_sound_chapters_metadata_and_shape_survive(tmp_path, muxer):
         metadata={"title": "a b"},
         chapters=[(0, 0.2, "one"), (0.2, 0.4, "two")],
     )
-    output, failed, checks = copy_through(source, tmp_path, muxer)
-    assert failed == []
+    output, failures, checks = copy_through(source, tmp_path, muxer)
+    assert failures == []
     assert {"audio 1", "chapters", "metadata", "sample aspect ratio"} <= {
         c.name for c in checks
     }
@@ -126,8 +126,8 @@ MIRRORED = (0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
 @pytest.mark.parametrize("matrix", [QUARTER, MIRRORED])
 def test_rotation_survives(tmp_path, matrix, muxer):
     source = make_video(str(tmp_path / "in.mp4"), matrix=matrix)
-    output, failed, _ = copy_through(source, tmp_path, muxer)
-    assert failed == []
+    output, failures, _ = copy_through(source, tmp_path, muxer)
+    assert failures == []
     assert probe(output).display_matrix == matrix
 
 
@@ -146,10 +146,10 @@ def test_ten_bit_hdr_survives(tmp_path):
     info = probe(source)
     assert info.hdr is not None
     assert info.hdr.max_cll == 1000
-    output, failed, _ = copy_through(
+    output, failures, _ = copy_through(
         source, tmp_path, "mp4", encoder="libx265", pixel_format="yuv420p10le"
     )
-    assert failed == []
+    assert failures == []
     assert probe(output).layout.bits == 10
     assert next(read_frames(probe(output))).rgb.dtype == np.uint16
 
@@ -160,8 +160,8 @@ def test_ten_bit_hdr_survives(tmp_path):
 def test_colour_tags_survive(tmp_path, color):
     source = make_video(str(tmp_path / "in.mkv"), color=color)
     assert probe(source).color == color
-    output, failed, _ = copy_through(source, tmp_path, "mp4")
-    assert failed == []
+    output, failures, _ = copy_through(source, tmp_path, "mp4")
+    assert failures == []
     assert probe(output).color == color
 
 
@@ -169,10 +169,10 @@ def test_the_check_can_fail(tmp_path):
     source = make_video(
         str(tmp_path / "in.mp4"), range(8), audio="aac", sar=Fraction(4, 3)
     )
-    _, failed, _ = copy_through(
+    _, failures, _ = copy_through(
         source, tmp_path, "mp4", sar=Fraction(1), color=ColorTags(1, 1, 1, 1)
     )
-    assert failed == []  # as planned; now hold the result against another plan
+    assert failures == []  # as planned; now hold the result against another plan
     info = probe(source)
     spec = spec_for(
         (info.width, info.height),
@@ -212,8 +212,8 @@ def test_the_check_can_fail(tmp_path):
 def test_real_clips(tmp_path, clip, name):
     # MP4 does not take its sound, AMR.
     muxer = "mov" if name == "phone_h263.3gp" else "mp4"
-    _, failed, checks = copy_through(clip(name), tmp_path, muxer, group=60)
-    assert failed == []
+    _, failures, checks = copy_through(clip(name), tmp_path, muxer, group=60)
+    assert failures == []
     assert any(c.name.startswith("audio") for c in checks)
 
 

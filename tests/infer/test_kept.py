@@ -31,8 +31,8 @@ def notes_for(path: str, output: object, *arguments: str) -> str:
 
 def test_matroska_keeps_everything(rich, tmp_path):
     assert notes_for(rich, tmp_path / "new.mkv") == ""
-    output, failed, checks = copy_through(rich, tmp_path, "matroska")
-    assert failed == []
+    output, failures, checks = copy_through(rich, tmp_path, "matroska")
+    assert failures == []
     assert {
         "video metadata",
         "video roles",
@@ -62,21 +62,21 @@ def test_matroska_keeps_everything(rich, tmp_path):
 
 @pytest.mark.parametrize("muxer", ["mp4", "mov"])
 def test_what_is_told_before_is_what_is_missing_after(rich, tmp_path, muxer):
-    announced = notes_for(rich, tmp_path / f"new.{muxer}")
+    announcement = notes_for(rich, tmp_path / f"new.{muxer}")
     _, _, checks = copy_through(rich, tmp_path, muxer)
     absent = [c.loss for c in checks if not c.ok]
     assert "chapters (ARTIST)" in absent
     assert "video roles (original)" in absent
-    assert ": .mkv can" in announced
-    assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf)" in announced
-    assert ("audio 1 roles (comment): .mp4 or .mkv can" in announced) == (
+    assert ": .mkv can" in announcement
+    assert "subtitle stream 2 (subrip), attachment stream 3 (font.ttf)" in announcement
+    assert ("audio 1 roles (comment): .mp4 or .mkv can" in announcement) == (
         muxer == "mov"
     )
     for loss in absent:
-        assert loss in announced
+        assert loss in announcement
     told_of = [
         line
-        for line in announced.splitlines()
+        for line in announcement.splitlines()
         if line.startswith(f".{muxer} cannot hold ")
     ]
     assert sum(line.count(";") + 1 for line in told_of) == len(absent)
@@ -84,8 +84,8 @@ def test_what_is_told_before_is_what_is_missing_after(rich, tmp_path, muxer):
 
 def test_metadata_of_any_name_survives_in_mp4_where_no_cover_is_in_the_way(tmp_path):
     source = make_rich(str(tmp_path / "in.mkv"), covers=False)
-    output, failed, _ = copy_through(source, tmp_path, "mp4")
-    assert [f for f in failed if f.startswith("metadata")] == []
+    output, failures, _ = copy_through(source, tmp_path, "mp4")
+    assert [f for f in failures if f.startswith("metadata")] == []
     assert probe(output).metadata["MY_KEY"] == "own"
     info = probe(output)
     assert info.stream_metadata == {
@@ -93,8 +93,8 @@ def test_metadata_of_any_name_survives_in_mp4_where_no_cover_is_in_the_way(tmp_p
         "title": "view",
         "timecode": "01:00:00:00",
     }
-    again, failed, _ = copy_through(output, tmp_path, "matroska")
-    assert failed == []
+    again, failures, _ = copy_through(output, tmp_path, "matroska")
+    assert failures == []
     assert probe(again).stream_metadata["TIMECODE"] == "01:00:00:00"
 
 
@@ -103,8 +103,8 @@ def test_a_cover_goes_from_mp4_to_matroska(rich, tmp_path):
     # The next copy has the name out.mkv, and its folder the same one.
     (tmp_path / "out.mp4").rename(tmp_path / "in.mp4")
     source = str(tmp_path / "in.mp4")
-    output, failed, _ = copy_through(source, tmp_path, "matroska")
-    assert failed == []
+    output, failures, _ = copy_through(source, tmp_path, "matroska")
+    assert failures == []
     kinds = [s.kind for s in probe(output).others]
     assert kinds == ["audio", "cover"]
     assert "left out, because .mov cannot hold it: cover stream 4" in notes_for(
@@ -113,8 +113,8 @@ def test_a_cover_goes_from_mp4_to_matroska(rich, tmp_path):
 
 
 def test_a_part_keeps_the_cover_and_not_the_time_code(rich, tmp_path):
-    output, failed, _ = copy_through(rich, tmp_path, "matroska", start=5)
-    assert failed == []
+    output, failures, _ = copy_through(rich, tmp_path, "matroska", start=5)
+    assert failures == []
     kinds = [s.kind for s in probe(output).others]
     assert kinds == [
         "audio",
@@ -215,11 +215,11 @@ def test_colours_and_hdr_survive_in_codecs_with_other_steps(tmp_path, encoder):
     )
     # Chroma that each takes at 10 bits.
     layout = {"prores_ks": "yuv422p10le", "libsvtav1": "yuv420p10le"}[encoder]
-    output, failed, _ = copy_through(
+    output, failures, _ = copy_through(
         source, tmp_path, "matroska", encoder=encoder, pixel_format=layout, preset=None
     )
     assert probe(output).color == ColorTags(9, 16, 9, 1)
-    assert [text[:12] for text in failed] == (
+    assert [text[:12] for text in failures] == (
         ["HDR metadata"] if encoder == "prores_ks" else []
     )
 

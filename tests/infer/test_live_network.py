@@ -120,15 +120,15 @@ def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
     # Roundings of the source's clock and of the recording's.
     assert max(map(abs, late.values())) < 2e-3, (late, message)
     with av.open(str(output)) as recording:
-        heard = [
+        sound_times = [
             float(p.pts * p.time_base)
             for p in recording.demux(audio=0)
             if p.pts is not None
         ]
-    assert len(heard) >= 2
+    assert len(sound_times) >= 2
     # The last fragment may lack sound or picture.
     _, last_picture = result[-1]
-    assert abs(heard[-1] - last_picture) < 2.5
+    assert abs(sound_times[-1] - last_picture) < 2.5
 
 
 def test_drop_stays_live_when_the_source_is_too_fast(live, tmp_path):
@@ -197,7 +197,7 @@ def test_a_source_that_dies_and_comes_back_goes_on(live, tmp_path, capsys):
     output = tmp_path / "out.mkv"
     url = f"tcp://127.0.0.1:{port}"
     source = f"tcp://127.0.0.1:{port}?listen=1"
-    begun = time.monotonic()
+    start_time = time.monotonic()
     with Sender(url, count=15) as first:
         again = []
 
@@ -232,7 +232,7 @@ def test_a_source_that_dies_and_comes_back_goes_on(live, tmp_path, capsys):
     times = [seconds for _, seconds in result]
     assert numbers == [*range(15), *range(500, 525)]
     gap = times[15] - times[14]
-    assert 0.5 < gap < time.monotonic() - begun
+    assert 0.5 < gap < time.monotonic() - start_time
     length = times[-1] - times[15]
     # two roundings to a millisecond
     assert length == pytest.approx(24 / 25, abs=2e-3)
@@ -268,7 +268,7 @@ def test_a_source_that_says_nothing_is_given_up(live, tmp_path, capsys):
     output = tmp_path / "out.ts"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for scheme, port in (("tcp", silent.getsockname()[1]), ("udp", free_port())):
-            begun = time.monotonic()
+            start_time = time.monotonic()
             status, _ = live(
                 "--video",
                 f"{scheme}://127.0.0.1:{port}",
@@ -279,7 +279,7 @@ def test_a_source_that_says_nothing_is_given_up(live, tmp_path, capsys):
             )
             assert status == 1
             # Half a second of waiting, and the start of a session on a busy machine.
-            assert time.monotonic() - begun < 20
+            assert time.monotonic() - start_time < 20
             assert "cannot be opened (nothing came in time)" in capsys.readouterr().err
     status, _ = live("--video", f"tcp://127.0.0.1:{free_port()}", "-o", output)
     assert status == 1

@@ -87,7 +87,7 @@ def test_a_part_of_the_frames_is_handed_out():
 @pytest.mark.parametrize("overflow", ["drop", "block"])
 def test_a_stop_ends_reader_and_loop(overflow: Overflow):
     stop = threading.Event()
-    ended = threading.Event()
+    end = threading.Event()
 
     class Endless:
         def frames(self) -> Iterator[Frame]:
@@ -95,14 +95,14 @@ def test_a_stop_ends_reader_and_loop(overflow: Overflow):
                 while True:
                     yield from Burst(1).frames()
             finally:
-                ended.set()
+                end.set()
 
     inbox = Inbox(Endless(), LIVE_DEPTH, overflow, stop)
     for number, _ in enumerate(inbox.frames()):
         if number == 5:
             stop.set()
     assert inbox.join(10)
-    assert ended.is_set()
+    assert end.is_set()
 
 
 def test_an_error_of_the_source_comes_after_its_frames():

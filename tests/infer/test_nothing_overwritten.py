@@ -28,18 +28,18 @@ def source(tmp_path: Path) -> Path:
 
 def things(folder: Path) -> dict[str, Path]:
     """One of everything that can have a name, none of it ours."""
-    named = {name: folder / name for name in ("file", "link", "dangling", "pipe")}
-    named["folder"] = folder / "full folder"
-    named["file"].write_bytes(PRECIOUS)
+    paths = {name: folder / name for name in ("file", "link", "dangling", "pipe")}
+    paths["folder"] = folder / "full folder"
+    paths["file"].write_bytes(PRECIOUS)
     victim = folder / "victim"
     victim.write_bytes(PRECIOUS)
-    named["link"].symlink_to(victim)
-    named["dangling"].symlink_to(folder / "nothing")
+    paths["link"].symlink_to(victim)
+    paths["dangling"].symlink_to(folder / "nothing")
     # It stands for devices and sockets, too, which not every user can make.
-    os.mkfifo(named["pipe"])
-    named["folder"].mkdir()
-    (named["folder"] / "thesis").write_bytes(PRECIOUS)
-    return named
+    os.mkfifo(paths["pipe"])
+    paths["folder"].mkdir()
+    (paths["folder"] / "thesis").write_bytes(PRECIOUS)
+    return paths
 
 
 def picture_of(folder: Path) -> dict[str, tuple[int, bytes | str]]:

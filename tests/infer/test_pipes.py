@@ -65,7 +65,7 @@ def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp
     copy = [sys.executable, "-c", COPY]
     with (
         source.open("rb") as data,
-        target.open("wb") as used,
+        target.open("wb") as sink,
         subprocess.Popen(copy, stdin=data, stdout=pipe) as first,
         subprocess.Popen(
             command("--video", "-", "--output", "-"),
@@ -75,7 +75,7 @@ def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp
             stderr=pipe,
             text=True,
         ) as middle,
-        subprocess.Popen(copy, stdin=middle.stdout, stdout=used) as last,
+        subprocess.Popen(copy, stdin=middle.stdout, stdout=sink) as last,
     ):
         assert first.stdout is not None
         assert middle.stdout is not None

@@ -384,10 +384,10 @@ def test_streams_of_a_dead_device_go_on_at_another(serve, tmp_path, tiny_model):
         wait_for(lambda: len(served.numbers(FRAMES)) == 4, 60)
         served.wait_for_frames(10, 200)
         kill_a_device()
-        begun = time.monotonic()
+        start_time = time.monotonic()
         # the streams of one of two devices
         wait_for(lambda: sum(served.numbers(OUTAGES).values()) == 2, 200)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start_time
         outages = served.numbers(OUTAGES)
         losses = served.numbers("sdvsr_stream_outage_frames_total")
         # the other device takes no more, and a new one begins
