@@ -62,7 +62,9 @@ class Killer:
     """
 
     def __init__(self, folder: str, number: int, kill: Callable[[], None]) -> None:
-        self._folder, self._number, self._kill = folder, number, kill
+        self._folder = folder
+        self._number = number
+        self._kill = kill
         self.count = 0
         self.operations: list[str] = []
         self.is_armed = True
@@ -86,10 +88,12 @@ def main() -> None:
     """Run the command of the project with a killer at its side."""
     folder, number, *words = sys.argv[1:]
     killer = Killer(folder, int(number), _kill_this_process)
+    # Before the command is imported: no operation is missed.
     sys.addaudithook(killer)
     from infer.__main__ import main as command
 
     status = command(words)
+    # The interpreter's own end removes files, too.
     killer.is_armed = False
     print(f"operations {killer.count}")
     sys.stdout.flush()

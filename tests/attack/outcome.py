@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.stream import Stream
 
 FAULTS = ("Traceback", "fault in this program", "[Errno", "OverflowError")
 """Words that a user must never read, whatever the input."""
@@ -59,7 +61,12 @@ def within(seconds: float, call: Callable[[], Outcome]) -> Outcome:
     One that hangs, even outside of Python, fails alone and not with the whole session.
     """
     results: list[Outcome] = []
-    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
+
+    def work() -> None:
+        outcome = call()
+        results.append(outcome)
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
     assert results, f"no end after {seconds} s, or an exception"
@@ -69,25 +76,32 @@ def within(seconds: float, call: Callable[[], Outcome]) -> Outcome:
 def picture_times(path: str | Path) -> list[Fraction]:
     """Seconds at which each picture of a file is shown."""
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        base = stream.time_base
-        packets = [p for p in container.demux(stream) if p.size]
-    return sorted(p.pts * base for p in packets)
+        times = packet_times(container, container.streams.video[0])
+    # packets come in the order of decoding
+    return sorted(times)
 
 
 def steps(times: list[Fraction]) -> Counter[int]:
     """How often each distance between pictures occurs, in whole milliseconds."""
-    pairs = itertools.pairwise(times)
-    return Counter(round(1000 * (after - before)) for before, after in pairs)
+    distances = []
+    for before, after in itertools.pairwise(times):
+        milliseconds = 1000 * (after - before)
+        distances.append(round(milliseconds))
+    return Counter(distances)
 
 
 def sound_times(path: str | Path) -> list[Fraction]:
     """Seconds at which each packet of the first sound track begins."""
     with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        base = stream.time_base
-        packets = [p for p in container.demux(stream) if p.size]
-    return [p.pts * base for p in packets]
+        return packet_times(container, container.streams.audio[0])
+
+
+def packet_times(container: InputContainer, stream: Stream) -> list[Fraction]:
+    """Seconds of the packets of a stream, in the order of the file."""
+    base = stream.time_base
+    # an empty packet ends the stream
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    return [packet.pts * base for packet in packets]
 
 
 def sound_seconds(path: str | Path) -> Fraction:
@@ -101,8 +115,9 @@ def sound_seconds(path: str | Path) -> Fraction:
 def kinds(path: str | Path) -> list[str]:
     """Type and codec of every stream."""
     with av.open(str(path)) as container:
-        streams = container.streams
-        return [f"{s.type} {s.codec_context.name}" for s in streams if s.codec_context]
+        # attachments and data have no codec
+        streams = [stream for stream in container.streams if stream.codec_context]
+        return [f"{stream.type} {stream.codec_context.name}" for stream in streams]
 
 
 def first_picture(path: str | Path, layout: str = "rgb24") -> np.ndarray:

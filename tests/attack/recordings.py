@@ -14,9 +14,12 @@ SOUND_RATE = 48000
 
 def moving(number: int) -> np.ndarray:
     """Picture [48, 64, 3] of a ramp that moves by two levels a frame."""
-    columns = np.arange(SIZE[0]) + number
-    picture = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
-    picture[:] = (64 + 2 * (columns % 64))[None, :, None]
+    width, height = SIZE
+    columns = np.arange(width) + number
+    # from 64 to 190: limited range and chroma clip nothing
+    ramp = 64 + 2 * (columns % 64)
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[:] = ramp[None, :, None]
     return picture
 
 
@@ -24,7 +27,9 @@ def tone(place: int) -> av.AudioFrame:
     """One picture's length of a sine."""
     count = SOUND_RATE // RATE
     first = place * count
-    samples = 0.3 * np.sin(np.arange(first, first + count) * 0.05)
+    numbers = np.arange(first, first + count)
+    # 380 Hz at a third of full scale
+    samples = 0.3 * np.sin(numbers * 0.05)
     samples16 = (samples[None] * 32767).astype(np.int16)
     frame = av.AudioFrame.from_ndarray(samples16, format="s16", layout="mono")
     frame.rate = SOUND_RATE

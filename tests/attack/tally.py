@@ -1,5 +1,6 @@
 """Counts of the attackers' tries, added up over all workers, printed at the end."""
 
+import itertools
 from collections import Counter
 from typing import Any
 
@@ -9,18 +10,20 @@ PREFIX = "attack: "
 
 
 def count(request: pytest.FixtureRequest, what: str, number: int = 1) -> None:
-    """Note that this test tried ``number`` of ``what``."""
+    """Note so many tries of a kind for the summary."""
     request.node.user_properties.append((PREFIX + what, number))
 
 
 def summary(reporter: Any) -> list[str]:
     """One line for each kind of attack, from the reports of a session."""
     totals: Counter[str] = Counter()
-    reports = [r for group in reporter.stats.values() for r in group]
-    for report in reports:
+    groups = reporter.stats.values()
+    for report in itertools.chain.from_iterable(groups):
+        # setup and teardown have the same properties, and warnings none
         if getattr(report, "when", "") != "call":
             continue
         for name, value in report.user_properties:
             if name.startswith(PREFIX):
-                totals[name.removeprefix(PREFIX)] += value
+                what = name.removeprefix(PREFIX)
+                totals[what] += value
     return [f"{number:,} {what}" for what, number in sorted(totals.items())]

@@ -5,6 +5,7 @@ an odd one gets its line.
 import contextlib
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -32,7 +33,8 @@ def test_aac_of_a_transport_stream_is_the_same_sound(
 
 
 def test_the_reported_aac(upscale: Upscale, tmp_path: Path, field) -> None:
-    outcome = upscale("--video", field("aac_in_ts.ts"), "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", field("aac_in_ts.ts"), "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
 
@@ -43,17 +45,16 @@ def test_another_sound_is_still_noticed(
     """The law above must not be met by comparing nothing."""
     import infer.sinks.mux as mux
 
-    join = mux._copied_packets if hasattr(mux, "_copied_packets") else None
-    if join is None:
-        pytest.skip("the copying of packets has another name")
+    copied_packets = mux._copied_packets
 
     def lossy(*arguments: object):
-        items = list(join(*arguments))  # type: ignore[arg-type]
+        items = list(copied_packets(*arguments))  # type: ignore[arg-type]
         return iter(items[:-1])
 
     monkeypatch.setattr(mux, "_copied_packets", lossy)
     source = record(tmp_path / "in.ts", "mpegts", "libx264", "aac")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     assert "audio" in "".join(outcome.warnings)
 
 
@@ -61,21 +62,24 @@ def test_empty_packets_of_theora_are_no_damage(
     upscale: Upscale, tmp_path: Path, field
 ) -> None:
     source = field("theora_empty_packets.ogv")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
-    assert num_pictures(tmp_path / "o.mkv") == 25
+    assert num_pictures(output) == 25
 
 
 @pytest.mark.parametrize("name", ["cmyk.jpg", "made.jpg", "made.tif"])
 def test_cmyk_has_no_alpha(upscale: Upscale, tmp_path: Path, field, name: str) -> None:
     source = tmp_path / name
     if name.startswith("made"):
-        Image.new("CMYK", (64, 48), (10, 200, 30, 0)).save(source)
+        picture = Image.new("CMYK", (64, 48), (10, 200, 30, 0))
+        picture.save(source)
     else:
         shutil.copy(field(name), source)
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
-    outcome.check_words()
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
+    outcome.check_done()
     assert "alpha" not in outcome.text
 
 
@@ -84,10 +88,12 @@ def test_identifiers_that_must_not_survive_are_not_called_lost(
 ) -> None:
     """An MXF has unique identifiers of its package, which a new file has not."""
     source = record(tmp_path / "in.mxf", "mxf", "mpeg2video", "pcm_s16le")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
+    text = outcome.text.lower()
     for word in ("uid", "umid", "uuid"):
-        assert word not in outcome.text.lower().replace(str(tmp_path).lower(), "")
+        assert word not in text
 
 
 ABSURD_RUNS = [
@@ -115,10 +121,12 @@ def test_an_absurd_training_is_told_at_once(
         status = main(["--config=smoke", f"{option}={value}", "--out", "run"])
     except SystemExit as end:  # the parser's own refusal
         status = int(end.code or 0)
-    captured = capsys.readouterr()
-    text = captured.out + captured.err
+    capture = capsys.readouterr()
+    text = capture.out + capture.err
     assert status == 2
-    assert option.lstrip("-").replace("-", "_") in text.replace("-", "_")
+    # settings have underscores, options have dashes: either is a name
+    name = option.lstrip("-").replace("-", "_")
+    assert name in text.replace("-", "_")
     assert "Traceback" not in text
     assert os.listdir(tmp_path) == ["data"]
 
@@ -127,8 +135,6 @@ def test_an_absurd_training_is_told_at_once(
 def test_a_home_that_nobody_has(refusal, tmp_path: Path, monkeypatch, path: str):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    if path == "~":
-        pytest.skip("a folder that exists")
     outcome = refusal("--video", path, "-o", "~nosuch/o.mp4")
     outcome.check_refused(path, status=2)
 
@@ -141,11 +147,11 @@ def test_a_cache_below_a_home_that_nobody_has(
     monkeypatch.setenv("XDG_CACHE_HOME", home)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
-    assert sorted(os.listdir(tmp_path)) in (
-        ["home", "in.mp4", "o.mp4"],
-        ["in.mp4", "o.mp4"],
-    )
+    output = tmp_path / "o.mp4"
+    upscale("--video", source, "-o", output).check_done()
+    # a home may be made, and nothing else
+    names = set(os.listdir(tmp_path)) - {"home"}
+    assert names == {"in.mp4", "o.mp4"}
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.png", "in.m3u8", "folder/1.png"])
@@ -156,17 +162,33 @@ def test_a_pipe_with_a_name_is_told_at_once(refusal, tmp_path: Path, name: str):
     os.mkfifo(node)
     path = node.parent if "/" in name else node
     words = ("--video", path, "-o", tmp_path / "o.mkv")
+    # a minute, on a machine with ten times its load
     outcome = within(60, lambda: refusal(*words))
     outcome.check_refused(status=2)
     assert stat.S_ISFIFO(node.stat().st_mode)
 
 
 @pytest.mark.parametrize("kind", ["folder", "device", "socket"])
-def test_what_is_no_file_is_told(refusal, tmp_path: Path, kind: str) -> None:
-    paths = {"folder": tmp_path / "in.mp4", "device": Path("/dev/null")}
-    (tmp_path / "in.mp4").mkdir()
-    path = paths.get(kind, Path("/dev/tty"))
-    refusal("--video", path, "-o", tmp_path / "o.mkv").check_refused()
+def test_what_is_no_file_is_told(
+    refusal, tmp_path: Path, monkeypatch, kind: str
+) -> None:
+    # a relative name, because that of a socket has at most 107 bytes
+    monkeypatch.chdir(tmp_path)
+    source = Path("in.mp4")
+    if kind == "folder":
+        source.mkdir()
+    elif kind == "device":
+        source = Path("/dev/null")
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(source))
+    outcome = within(60, lambda: refusal("--video", source, "-o", "o.mkv"))
+    outcome.check_refused()
+
+
+FAR = 30
+"""Levels: random weights keep the mean of a plain picture to less; the pictures beside
+each other here differ by 150 and more."""
 
 
 PERCENT = "50%d off.png"
@@ -178,18 +200,21 @@ def test_a_percent_sign_in_a_name_is_itself(
 ) -> None:
     folder = tmp_path / "percent"
     shutil.copytree(hostile("percent"), folder)
-    upscale("--video", folder / PERCENT, "-o", tmp_path / output).check_done()
-    assert abs(first_picture(tmp_path / output).mean() - 200) < 30
+    target = tmp_path / output
+    upscale("--video", folder / PERCENT, "-o", target).check_done()
+    mean = first_picture(target).mean()
+    assert abs(mean - 200) < FAR
 
 
 def test_percent_signs_in_a_folder_are_themselves(
     upscale: Upscale, tmp_path: Path, hostile
 ) -> None:
-    words = ("-o", tmp_path / "o")
+    output = tmp_path / "o"
+    words = ("-o", output)
     upscale("--video", hostile("percent"), *words).check_done()
-    means = {p.name: first_picture_of(p) for p in (tmp_path / "o").iterdir()}
-    assert abs(means[PERCENT] - 200) < 30
-    assert abs(means["501 off.png"] - 50) < 30
+    means = {p.name: first_picture_of(p) for p in output.iterdir()}
+    assert abs(means[PERCENT] - 200) < FAR
+    assert abs(means["501 off.png"] - 50) < FAR
 
 
 def first_picture_of(path: Path) -> float:
@@ -203,11 +228,16 @@ def first_picture_of(path: Path) -> float:
     "name", ["%03d.png", "a%d.jpg", "100%.png", "%%d.png", "[1].png"]
 )
 def test_any_name_of_a_picture(upscale: Upscale, tmp_path: Path, name: str) -> None:
-    Image.new("RGB", (64, 48), (200, 200, 200)).save(tmp_path / name)
-    Image.new("RGB", (64, 48), (20, 20, 20)).save(tmp_path / "001.png")
-    Image.new("RGB", (64, 48), (20, 20, 20)).save(tmp_path / "a1.jpg")
-    upscale("--video", tmp_path / name, "-o", tmp_path / "o.mkv").check_done()
-    assert abs(first_picture(tmp_path / "o.mkv").mean() - 200) < 30
+    bright = Image.new("RGB", (64, 48), (200, 200, 200))
+    dark = Image.new("RGB", (64, 48), (20, 20, 20))
+    bright.save(tmp_path / name)
+    # files that the name would mean as a pattern
+    dark.save(tmp_path / "001.png")
+    dark.save(tmp_path / "a1.jpg")
+    output = tmp_path / "o.mkv"
+    upscale("--video", tmp_path / name, "-o", output).check_done()
+    mean = first_picture(output).mean()
+    assert abs(mean - 200) < FAR
 
 
 LIKE_ADDRESSES = ["12:30.ts", "OUT.TS", "http:x.ts", "file:x.ts", "a:b.m3u8", "C:x.TS"]
@@ -222,8 +252,10 @@ def test_names_of_outputs_that_look_like_addresses_are_files(
     outcome = upscale("--video", source, f"--output={name}")
     outcome.check_done()
     assert (tmp_path / name).is_file()
-    stray = {"in.mp4", name} ^ set(os.listdir(tmp_path))
-    assert {entry for entry in stray if not entry.endswith(".ts")} == set()
+    # segments of a playlist lie beside it
+    entries = os.listdir(tmp_path)
+    names = {entry for entry in entries if not entry.endswith(".ts")}
+    assert names | {name} == {"in.mp4", name}
 
 
 @pytest.mark.parametrize("name", ["12:30.ts", "IN.TS", "http:x.ts", "tcp:1.mp4"])
@@ -237,6 +269,8 @@ def test_names_of_inputs_that_look_like_addresses_are_files(
         upscale("--video", name, "-o", output).check_done()
 
 
+# A colour, a title of the window, a return, a bell, an order of eight bits, and a turn
+# of direction.
 ESCAPES = ["\x1b[31mred", "\x1b]0;title\x07", "a\rb", "bell\x07", "\x9b2J", "\u202egpj"]
 
 
@@ -245,14 +279,20 @@ def test_escape_bytes_of_names_do_not_reach_the_terminal(
     upscale: Upscale, tmp_path: Path, name: str
 ) -> None:
     source = tmp_path / f"{name}.mp4"
-    shutil.copy(record(tmp_path / "in.mp4", "mp4", "libx264", count=2), source)
+    film = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
+    shutil.copy(film, source)
+    output = tmp_path / f"{name}.mkv"
+    absent = tmp_path / f"{name} missing.mp4"
+    stream = tmp_path / f"{name}.ts"
     outcomes = [
-        upscale("--video", source, "-o", tmp_path / f"{name}.mkv"),
-        upscale("--video", source, "-o", tmp_path / f"{name}.mkv"),
-        upscale("--video", tmp_path / f"{name} missing.mp4"),
-        upscale("--video", source, "-o", tmp_path / f"{name}.ts"),
+        upscale("--video", source, "-o", output),
+        # the second time its output is there already
+        upscale("--video", source, "-o", output),
+        upscale("--video", absent),
+        upscale("--video", source, "-o", stream),
     ]
-    assert [o.status for o in outcomes] == [0, 2, 2, 0]
+    statuses = [o.status for o in outcomes]
+    assert statuses == [0, 2, 2, 0]
     for outcome in outcomes:
         for character in "\x1b\x07\x9b\u202e":
             assert character not in outcome.text
@@ -266,7 +306,9 @@ def test_words_inside_a_file_do_not_reach_the_terminal(
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as output:
         video = output.add_stream("ffv1", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuv420p"
         video.metadata["title"] = "\x1b[31mred"
         output.metadata["\x1b[2J"] = "\x1b]0;title\x07"
         frame = av.VideoFrame(64, 48, "yuv420p")
@@ -274,17 +316,18 @@ def test_words_inside_a_file_do_not_reach_the_terminal(
         output.mux(video.encode(frame))
         output.mux(video.encode(None))
     outcome = upscale("--video", source, "-o", tmp_path / "o.mov")
-    outcome.check_words()
+    outcome.check_done()
     assert "\x1b" not in outcome.text
 
 
 @pytest.mark.nightly
 def test_closed_stderr_is_no_failure(command, tmp_path: Path) -> None:
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
-    words = command("--video", source, "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    words = command("--video", source, "-o", output)
     process = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *words], cwd=ROOT)
     assert process.returncode == 0
-    assert (tmp_path / "o.mp4").exists()
+    assert output.exists()
 
 
 def test_a_stderr_that_breaks_is_no_failure(
@@ -298,11 +341,12 @@ def test_a_stderr_that_breaks_is_no_failure(
     os.close(reader)
     broken = os.fdopen(writer, "w", buffering=1)
     monkeypatch.setattr(sys, "stderr", broken)
-    words = ["--video", str(source), "-o", str(tmp_path / "o.mp4")]
+    output = tmp_path / "o.mp4"
+    words = ["--video", str(source), "-o", str(output)]
     status = main([*words, "--model", tiny_model])
     monkeypatch.undo()
     # its last words find no reader either
     with contextlib.suppress(BrokenPipeError):
         broken.close()
     assert status == 0
-    assert (tmp_path / "o.mp4").exists()
+    assert output.exists()

@@ -22,20 +22,26 @@ def png(width: int, height: int) -> bytes:
     """A PNG whose header claims this size, with next to nothing behind it."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        check = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+        size = struct.pack(">I", len(data))
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return size + kind + data + check
 
+    # eight bits, RGB
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = zlib.compress(bytes(1000))
-    chunks = (chunk(b"IHDR", head), chunk(b"IDAT", data), chunk(b"IEND", b""))
+    chunks = [chunk(b"IHDR", head), chunk(b"IDAT", data), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def bmp(width: int, height: int) -> bytes:
     """The same as a bitmap of one bit a pixel."""
+    # 40: its own size; one plane, one bit, a palette of two colours
     info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 1, 0, 0, 0, 0, 2, 0)
+    # 62: both heads and the palette, behind which pixels begin
     head = struct.pack("<2sIHHI", b"BM", 1000, 0, 0, 62)
-    return head + info + bytes(8) + bytes(900)
+    palette = bytes(8)
+    pixels = bytes(900)
+    return head + info + palette + pixels
 
 
 def y4m(width: int, height: int) -> bytes:
@@ -46,7 +52,9 @@ def y4m(width: int, height: int) -> bytes:
 
 def gif(width: int, height: int) -> bytes:
     """The same as a GIF, whose sides have 16 bits."""
-    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(60)
+    # 0x80: a palette of two colours follows
+    screen = struct.pack("<HHBBB", width, height, 0x80, 0, 0)
+    return b"GIF89a" + screen + bytes(60)
 
 
 HEADERS: dict[str, Callable[[int, int], bytes]] = {
@@ -57,13 +65,15 @@ HEADERS: dict[str, Callable[[int, int], bytes]] = {
 }
 
 
+# As reported, larger, and with a side near the 65,535 that GIF can say.
 @pytest.mark.parametrize("size", [(16000, 16000), (32000, 30000), (65000, 8000)])
 @pytest.mark.parametrize("name", HEADERS)
 def test_a_header_beyond_the_limit_is_refused_at_once(
     upscale: Upscale, tmp_path: Path, name: str, size: tuple[int, int]
 ) -> None:
     (tmp_path / name).write_bytes(HEADERS[name](*size))
-    words = ("--video", tmp_path / name, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    words = ("--video", tmp_path / name, "-o", output)
     # a decoded picture of that size alone would take gigabytes and minutes
     outcome = within(60, lambda: upscale(*words))
     outcome.check_refused(name)
@@ -72,7 +82,8 @@ def test_a_header_beyond_the_limit_is_refused_at_once(
 
 def test_the_reported_picture_is_refused(upscale: Upscale, tmp_path: Path, hostile):
     source = hostile("a16000.png")
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_refused("16000x16000", "--", status=2)
 
 
@@ -82,9 +93,10 @@ def test_one_of_many_pictures_is_refused(upscale: Upscale, tmp_path: Path, hosti
     folder.mkdir()
     shutil.copy(hostile("percent/501 off.png"), folder / "1.png")
     (folder / "2.png").write_bytes(png(30000, 30000))
-    outcome = upscale("--video", folder, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", folder, "-o", output)
     outcome.check_refused("2.png")
-    assert not (tmp_path / "o.mkv").exists()
+    assert not output.exists()
 
 
 LIMITS = ("--timeout", "1", "--reconnect", "1")
@@ -94,7 +106,8 @@ PATIENCE = 60.0
 
 def test_a_stream_without_pictures_ends(upscale: Upscale, tmp_path: Path, hostile):
     source = hostile("undecodable.ts")
-    words = ("--video", source, "-o", tmp_path / "o.ts", *LIMITS)
+    output = tmp_path / "o.ts"
+    words = ("--video", source, "-o", output, *LIMITS)
     outcome = within(PATIENCE, lambda: upscale(*words))
     outcome.check_refused("undecodable.ts")
     assert os.listdir(tmp_path) == []
@@ -104,9 +117,11 @@ class Server:
     """A TCP server that sends a sequence of bytes, with a pause after each, to all."""
 
     def __init__(self, chunks: Callable[[], Iterator[bytes]], pause: float) -> None:
-        self._chunks, self._pause = chunks, pause
+        self._chunks = chunks
+        self._pause = pause
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
+        # Five looks a second at whether the test is over.
         self._listener.settimeout(0.2)
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -127,7 +142,8 @@ class Server:
             except TimeoutError:
                 continue
             line.settimeout(1)
-            threading.Thread(target=self._send, args=(line,), daemon=True).start()
+            thread = threading.Thread(target=self._send, args=(line,), daemon=True)
+            thread.start()
 
     def _send(self, line: socket.socket) -> None:
         with line:
@@ -138,10 +154,12 @@ class Server:
                     line.sendall(chunk)
                 except OSError:
                     return
+            # The line stays open: an end of it would be an answer.
             self._over.wait(60)
 
 
 HTTP = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n"
+# Its number, 0x1fff, is that of packets that fill a stream.
 NULL_PACKET = b"\x47\x1f\xff\x10" + bytes(184)
 """A transport stream's packet of nothing."""
 
@@ -183,7 +201,8 @@ def test_a_server_cannot_hold_the_command(
 ) -> None:
     chunks, pause = SERVERS[kind]
     scheme, _, way = form.partition(" ")
-    output = tmp_path / ("o.ts" if way == "live" else "o.mkv")
+    name = "o.ts" if way == "live" else "o.mkv"
+    output = tmp_path / name
     with Server(chunks, pause) as server:
         address = f"{scheme}://127.0.0.1:{server.port}/in.ts"
         words = ("--video", address, "-o", output, *LIMITS)

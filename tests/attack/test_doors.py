@@ -24,12 +24,14 @@ END = "#EXT-X-ENDLIST\n"
 
 def hls(*lines: str) -> str:
     """A playlist of HLS with these lines."""
-    return SEGMENT_HEAD + "".join(f"{line}\n" for line in lines) + END
+    text = "".join(f"{line}\n" for line in lines)
+    return SEGMENT_HEAD + text + END
 
 
 def concat(*lines: str) -> str:
     """A list of FFmpeg's concat format with these lines."""
-    return "ffconcat version 1.0\n" + "".join(f"{line}\n" for line in lines)
+    text = "".join(f"{line}\n" for line in lines)
+    return "ffconcat version 1.0\n" + text
 
 
 OUTSIDE = "../outside/secret.ts"
@@ -94,7 +96,8 @@ class Tripwire:
     """A pipe in the place of a secret, which notices that it is opened for reading."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._over = path, threading.Event()
+        self._path = path
+        self._over = threading.Event()
         self.was_opened = False
         path.unlink(missing_ok=True)
         os.mkfifo(path)
@@ -102,6 +105,7 @@ class Tripwire:
         self._thread.start()
 
     def _watch(self) -> None:
+        # Often, because a reader that is refused holds a pipe open for a moment only.
         while not self._over.wait(0.002):
             try:
                 handle = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
@@ -143,7 +147,8 @@ def wired(place: Path) -> Iterator[list[Tripwire]]:
 
 def check_shut(outcome, wires: list[Tripwire], place: Path, before: set[str]) -> None:
     """Refused as wrong use; nothing outside was opened and nothing is left."""
-    assert not any(wire.was_opened for wire in wires), outcome.text
+    for wire in wires:
+        assert not wire.was_opened, outcome.text
     outcome.check_refused(status=2)
     assert set(os.listdir(place)) == before
 
@@ -151,7 +156,8 @@ def check_shut(outcome, wires: list[Tripwire], place: Path, before: set[str]) ->
 def write_list(place: Path, kind: str) -> Path:
     name, text = LISTS[kind]
     path = place / name
-    path.write_text(text.replace("{outside}", str(place.parent / "outside")))
+    outside = str(place.parent / "outside")
+    path.write_text(text.replace("{outside}", outside))
     return path
 
 
@@ -171,9 +177,11 @@ def test_a_pipe_in_a_list_is_told_at_once(refusal, place: Path, text: str) -> No
     os.mkfifo(place / "p.ts")
     path = place / ("l.m3u8" if "EXTM3U" in text else "l.ffconcat")
     path.write_text(text)
+    # Other doors of the folder would be told before the pipe.
     (place / "link.ts").unlink()
     (place / "folder").unlink()
-    outcome = within(60, lambda: refusal("--video", path, "-o", place / "o.mkv"))
+    output = place / "o.mkv"
+    outcome = within(60, lambda: refusal("--video", path, "-o", output))
     outcome.check_refused("p.ts", "no file")
 
 
@@ -187,7 +195,8 @@ def test_a_list_without_an_end_is_shut_in_time(
     path.write_text(f"{head}#EXTINF:9999,\n{OUTSIDE}\n")
     before = set(os.listdir(place))
     with wired(place) as wires:
-        outcome = within(60, lambda: refusal("--video", path, "-o", place / "o.mkv"))
+        output = place / "o.mkv"
+        outcome = within(60, lambda: refusal("--video", path, "-o", output))
     check_shut(outcome, wires, place, before)
 
 
@@ -205,7 +214,8 @@ def test_no_list_opens_what_is_outside_live(refusal, place: Path, kind: str) -> 
 def test_the_reported_lists_are_shut(refusal, place: Path, name: str) -> None:
     before = set(os.listdir(place))
     with wired(place) as wires:
-        outcome = refusal("--video", place / name, "-o", place / "o.mkv")
+        output = place / "o.mkv"
+        outcome = refusal("--video", place / name, "-o", output)
     check_shut(outcome, wires, place, before)
 
 
@@ -213,29 +223,34 @@ def test_the_reported_lists_are_shut(refusal, place: Path, name: str) -> None:
 def test_lists_of_their_own_folder_work(
     upscale: Upscale, tmp_path: Path, text: str
 ) -> None:
-    record(tmp_path / "in.ts", "mpegts", "libx264", count=4)
+    source = tmp_path / "in.ts"
+    record(source, "mpegts", "libx264", count=4)
     suffix = ".m3u8" if "EXT" in text else ".ffconcat"
     path = tmp_path / f"list{suffix}"
     path.write_text(text)
-    upscale("--video", path, "-o", tmp_path / "o.mkv").check_done()
-    assert first_picture(tmp_path / "o.mkv").shape == (192, 256, 3)
+    output = tmp_path / "o.mkv"
+    upscale("--video", path, "-o", output).check_done()
+    assert first_picture(output).shape == (192, 256, 3)
 
 
 def test_a_list_without_an_end_gives_what_it_has(
     upscale: Upscale, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(opener, "LIST_PATIENCE", 2.0)
-    record(tmp_path / "in.ts", "mpegts", "libx264", count=4)
+    source = tmp_path / "in.ts"
+    record(source, "mpegts", "libx264", count=4)
     path = tmp_path / "list.m3u8"
     path.write_text(SEGMENT_HEAD + "#EXTINF:1,\nin.ts\n")
-    outcome = within(60, lambda: upscale("--video", path, "-o", tmp_path / "o.mkv"))
+    output = tmp_path / "o.mkv"
+    outcome = within(60, lambda: upscale("--video", path, "-o", output))
     outcome.check_done()
-    assert num_pictures(tmp_path / "o.mkv") == 4
+    assert num_pictures(output) == 4
 
 
 def test_a_list_that_is_trusted_reads_outside(upscale: Upscale, tmp_path: Path):
     (tmp_path / "lists").mkdir()
-    record(tmp_path / "in.ts", "mpegts", "libx264", count=4)
+    source = tmp_path / "in.ts"
+    record(source, "mpegts", "libx264", count=4)
     path = tmp_path / "lists/list.m3u8"
     path.write_text(hls("#EXTINF:1,", "../in.ts"))
     words = ("--video", path, "-o", tmp_path / "o.mkv")
@@ -245,6 +260,7 @@ def test_a_list_that_is_trusted_reads_outside(upscale: Upscale, tmp_path: Path):
 def serve_once(body: bytes) -> tuple[str, threading.Thread]:
     """Serves ``body`` by HTTP to everybody for a while; returns its address."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # More than the command's time-out of a second and its start.
     listener.settimeout(20)
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n"
     kind = "Content-Type: application/vnd.apple.mpegurl\r\nConnection: close\r\n\r\n"
@@ -258,12 +274,14 @@ def serve_once(body: bytes) -> tuple[str, threading.Thread]:
                 except OSError:
                     return
                 with line:
+                    # The request of FFmpeg is shorter than that.
                     line.recv(4096)
                     line.sendall((head + kind).encode() + body)
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
-    return f"http://127.0.0.1:{listener.getsockname()[1]}/l.m3u8", thread
+    port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}/l.m3u8", thread
 
 
 @pytest.mark.parametrize("name", ["{outside}/secret.ts", "file:{outside}/secret.ts"])
@@ -271,8 +289,10 @@ def test_a_list_from_the_network_reads_no_file(refusal, place: Path, name: str) 
     target = name.replace("{outside}", str(place.parent / "outside"))
     address, _ = serve_once(hls("#EXTINF:1,", target).encode())
     limits = ("--timeout", "1", "--reconnect", "0")
+    output = place / "o.ts"
     with wired(place) as wires:
-        outcome = refusal("--video", address, "-o", place / "o.ts", *limits)
-    assert not any(wire.was_opened for wire in wires), outcome.text
+        outcome = refusal("--video", address, "-o", output, *limits)
+    for wire in wires:
+        assert not wire.was_opened, outcome.text
     outcome.check_refused()
-    assert not (place / "o.ts").exists()
+    assert not output.exists()

@@ -20,6 +20,7 @@ from tests.attack.recordings import record
 from tests.attack.tally import count
 
 ROOT = Path(__file__).parents[2]
+# Any of them, but always the same one.
 PHOTOGRAPH = min(os.listdir(DATA / "field/exif_mixed"))
 STRANGER = b"not ours"
 NUM_KILLS = int(os.environ.get("SDVSR_KILLS", "300"))
@@ -56,20 +57,25 @@ def strangers(folder: Path) -> None:
 
 
 def earlier_output(folder: Path) -> None:
-    shutil.copy(folder / "in.mp4", folder / "o.mp4")
+    output = folder / "o.mp4"
+    source = folder / "in.mp4"
+    shutil.copy(source, output)
 
 
 def second_input(folder: Path) -> None:
     empty_folder(folder)
-    shutil.copy(folder / "in.mp4", folder / "other.mp4")
+    source = folder / "in.mp4"
+    shutil.copy(source, folder / "other.mp4")
 
 
 def changing_input(folder: Path) -> None:
-    shutil.copy(DATA / "field/aspect_changes.ts", folder / "in.ts")
+    source = folder / "in.ts"
+    shutil.copy(DATA / "field/aspect_changes.ts", source)
 
 
 def picture(folder: Path) -> None:
-    shutil.copy(DATA / "field/exif_mixed" / PHOTOGRAPH, folder / "in.jpg")
+    source = folder / "in.jpg"
+    shutil.copy(DATA / "field/exif_mixed" / PHOTOGRAPH, source)
 
 
 REPORT = ("--report", "r.json")
@@ -94,18 +100,25 @@ JOBS = {
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below the folder but the report, whose times differ."""
-    files = [p for p in folder.rglob("*") if p.is_file() and p.name != "r.json"]
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+    result = {}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name != "r.json":
+            name = str(path.relative_to(folder))
+            result[name] = path.read_bytes()
+    return result
 
 
 class Place:
     """A job in folders of its own, with the result of a run that nobody disturbed."""
 
     def __init__(self, root: Path, name: str, model: str) -> None:
-        self._root, self._job, self._model = root, JOBS[name], model
+        self._root = root
+        self._job = JOBS[name]
+        self._model = model
         self._number = 0
         root.mkdir()
-        self.source = record(root / "in.mp4", "mp4", "libx264", count=4)
+        source = root / "in.mp4"
+        self.source = record(source, "mp4", "libx264", count=4)
 
     def fresh(self) -> Path:
         """A new folder, ready for the job."""
@@ -162,6 +175,7 @@ def run_until(folder: Path, words: list[str], number: int) -> Killer:
 
 def release_locks(folder: Path) -> None:
     """Close the lock files of a folder, as the end of a process does."""
+    # A lock belongs to an open file, and Python keeps those of frames in a traceback.
     handles = Path("/proc/self/fd")
     for handle in list(handles.iterdir()):
         try:
@@ -179,7 +193,8 @@ def check_again(folder: Path, status: int, text: str, expected: dict) -> None:
     assert contents(folder) == expected, text
     report = json.loads((folder / "r.json").read_text("utf-8"))
     reports = report if isinstance(report, list) else [report]
-    assert all("error" not in r for r in reports), report
+    for entry in reports:
+        assert "error" not in entry, report
     assert "Traceback" not in text
 
 
@@ -191,6 +206,7 @@ def place(
     place = Place(tmp_path / "jobs", request.param, tiny_model)
     folder = place.fresh()
     monkeypatch.chdir(folder)
+    # Once without a kill, to count the operations and to have the result.
     killer = run_until(folder, place.words, -1)
     expected = contents(folder)
     assert (folder / "r.json").exists()
@@ -237,6 +253,7 @@ def run_for_real(folder: Path, number: int, words: list[str]):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
+        # A process of its own imports JAX for every kill.
         timeout=600,
     )
 
@@ -249,9 +266,11 @@ def spread(num_operations: int) -> list[int]:
     """Numbers of the operations to kill before: all, or this job's part of NUM_KILLS,
     with the first and the last.
     """
-    count = min(num_operations, max(2, NUM_KILLS // len(JOBS)))
+    share = max(2, NUM_KILLS // len(JOBS))
+    count = min(num_operations, share)
     last = num_operations - 1
-    return sorted({round(k * last / (count - 1)) for k in range(count)})
+    step = last / (count - 1)
+    return sorted({round(k * step) for k in range(count)})
 
 
 @pytest.mark.nightly
@@ -273,6 +292,7 @@ def test_kills_of_a_process(request, place) -> None:
     """The same with a real end of a process, at each tenth point."""
     job, num_operations, expected = place
     points = spread(num_operations)[::SHARE]
+    num_kills = 0
     for number in points:
         folder = job.fresh()
         killed = run_for_real(folder, number, job.words)
@@ -283,7 +303,10 @@ def test_kills_of_a_process(request, place) -> None:
         again = run_for_real(folder, -1, job.words)
         check_again(folder, again.returncode, again.stderr, expected)
         shutil.rmtree(folder)
-        count(request, "kills of a process")
+        num_kills += 1
+    # the first point is before the first operation, which no process is without
+    assert num_kills > 0
+    count(request, "kills of a process", num_kills)
 
 
 @pytest.mark.nightly
@@ -292,11 +315,14 @@ def test_a_job_that_is_killed_again_and_again(request, place) -> None:
     """Killed a little later each time, it still comes to its end."""
     job, num_operations, expected = place
     folder = job.fresh()
+    num_kills = 0
     for number in range(3, num_operations):
         again = run_for_real(folder, number, job.words)
         if again.returncode == 0:
             break
         assert again.returncode == -9, again.stderr
-        count(request, "kills of a process")
+        num_kills += 1
+    assert num_kills > 0
+    count(request, "kills of a process", num_kills)
     again = run_for_real(folder, -1, job.words)
     check_again(folder, again.returncode, again.stderr, expected)

@@ -20,7 +20,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.attack.outcome import picture_times
+from tests.attack.outcome import num_pictures, picture_times
 from tests.attack.tally import count
 
 ROOT = Path(__file__).parents[2]
@@ -42,9 +42,12 @@ class Network:
     """
 
     def __init__(self, target: int, seed: int, **faults: float) -> None:
-        self._target, self._rng, self._faults = target, random.Random(seed), faults
+        self._target = target
+        self._rng = random.Random(seed)
+        self._faults = faults
         self._inner = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._inner.bind(("127.0.0.1", 0))
+        # Five looks a second at whether the test is over.
         self._inner.settimeout(0.2)
         self.port = self._inner.getsockname()[1]
         self._over = threading.Event()
@@ -70,13 +73,17 @@ class Network:
         quiet_until = 0.0
         while not self._over.is_set():
             try:
+                # The longest datagram that there is.
                 data = self._inner.recv(65536)
             except TimeoutError:
                 continue
             if time.monotonic() < quiet_until or self._chance("loss"):
                 continue
             if self._chance("pause"):
+                # Less than the session's time-out of five seconds: the source is not
+                # lost.
                 quiet_until = time.monotonic() + 2
+            # It leaves behind the next one.
             if self._chance("reorder"):
                 late.append(data)
                 continue
@@ -93,9 +100,11 @@ class Network:
 
 def picture(number: int, size: tuple[int, int]) -> av.VideoFrame:
     """A ramp that moves."""
-    columns = np.arange(size[0]) + number
-    rgb = np.empty((size[1], size[0], 3), np.uint8)
-    rgb[:] = (64 + 2 * (columns % 64))[None, :, None]
+    width, height = size
+    columns = np.arange(width) + number
+    ramp = 64 + 2 * (columns % 64)
+    rgb = np.empty((height, width, 3), np.uint8)
+    rgb[:] = ramp[None, :, None]
     return av.VideoFrame.from_ndarray(rgb)
 
 
@@ -106,7 +115,9 @@ class Camera:
         self, port: int, begin: float = 0, sizes: tuple = ((64, 48),), spell: float = 10
     ) -> None:
         self._url = f"udp://127.0.0.1:{port}?pkt_size={PACKET}"
-        self._begin, self._sizes, self._spell = begin, sizes, spell
+        self._begin = begin
+        self._sizes = sizes
+        self._spell = spell
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.num_frames = 0
@@ -120,22 +131,23 @@ class Camera:
         self._thread.join(10)
 
     def _run(self) -> None:
-        begun = time.monotonic()
+        start_time = time.monotonic()
         while not self._over.is_set():
             for size in self._sizes:
-                self._send(size, begun)
+                self._send(size, start_time)
 
-    def _send(self, size: tuple[int, int], begun: float) -> None:
+    def _send(self, size: tuple[int, int], start_time: float) -> None:
         options = {"flush_packets": "1", "omit_video_pes_length": "0"}
         late = {"output_ts_offset": str(self._begin)} if self._begin else {}
         with av.open(self._url, "w", format="mpegts", options=options | late) as output:
             video = output.add_stream("libx264", rate=FPS)
             video.options = {"preset": "ultrafast", "tune": "zerolatency"}
             video.width, video.height = size
-            video.pix_fmt, video.gop_size = "yuv420p", FPS
+            video.pix_fmt = "yuv420p"
+            video.gop_size = FPS
             last = self.num_frames + round(self._spell * FPS)
             while self.num_frames < last:
-                due = begun + self.num_frames / FPS
+                due = start_time + self.num_frames / FPS
                 if self._over.wait(max(0.0, due - time.monotonic())):
                     return
                 frame = picture(self.num_frames, size)
@@ -147,8 +159,10 @@ class Camera:
 
 def resident(pid: int) -> int:
     """Resident memory of a process, KiB."""
-    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    _, kib, _ = line.split()
+    return int(kib)
 
 
 def free_port() -> int:
@@ -172,12 +186,14 @@ def session(words: list[str], log: Path) -> Iterator[subprocess.Popen]:
 
 def watch(process: subprocess.Popen, log: Path, seconds: float) -> list[int]:
     """Resident memory once a second, from the moment when the model is ready."""
+    # The session compiles first.
     deadline = time.monotonic() + 200
     while "\nmemory " not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.2)
-    curve, end = [], time.monotonic() + seconds
+    curve = []
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
         curve.append(resident(process.pid))
@@ -187,23 +203,25 @@ def watch(process: subprocess.Popen, log: Path, seconds: float) -> list[int]:
 
 def check_flat(curve: list[int]) -> None:
     """Memory stays where it was after the first third."""
-    settled = curve[len(curve) // 3 :]
-    assert max(settled) - settled[0] < GROWTH, curve
+    plateau = curve[len(curve) // 3 :]
+    assert max(plateau) - plateau[0] < GROWTH, curve
 
 
 def check_recording(path: Path, seconds: float) -> None:
     """It plays, its times rise, and they span about the time that it took."""
     times = picture_times(path)
+    # A second of the camera's ten frames.
     assert len(times) > 10
-    assert all(a < b for a, b in itertools.pairwise(times))
+    for a, b in itertools.pairwise(times):
+        assert a < b
     # a start on a busy machine and the pauses of the network are not recorded
-    assert times[-1] - times[0] < seconds + 30
-    with av.open(str(path)) as container:
-        pictures = sum(1 for _ in container.decode(video=0))
-    assert pictures == len(times)
+    length = times[-1] - times[0]
+    assert length < seconds + 30
+    assert num_pictures(path) == len(times)
 
 
 FAULTS: dict[str, dict[str, float]] = {
+    # Two datagrams of a hundred: a bad radio link, on which pictures still come.
     "loss": {"loss": 0.02},
     "reorder": {"reorder": 0.05},
     "repeat": {"repeat": 0.05},
@@ -219,10 +237,13 @@ def run_recorded(
     command, folder: Path, seconds: float, camera: Callable[[int], Camera], **faults
 ) -> int:
     """A session from a camera through a bad network into a file; returns the faults."""
-    port, log, output = free_port(), folder / "log", folder / "o.mkv"
+    port = free_port()
+    log = folder / "log"
+    output = folder / "o.mkv"
     report = folder / "r.json"
     limits = ("--timeout", 5, "--reconnect", 60, "--report", report)
-    words = command("--video", f"udp://127.0.0.1:{port}", "-o", output, *limits)
+    address = f"udp://127.0.0.1:{port}"
+    words = command("--video", address, "-o", output, *limits)
     with (
         Network(port, seed=1, **faults) as network,
         camera(network.port),
@@ -234,7 +255,8 @@ def run_recorded(
     assert "Traceback" not in log.read_text()
     check_flat(curve)
     check_recording(output, seconds)
-    assert json.loads(report.read_text("utf-8"))["frames"] > 10
+    facts = json.loads(report.read_text("utf-8"))
+    assert facts["frames"] > 10
     return network.num_faults
 
 
@@ -260,8 +282,10 @@ def test_a_bad_network_for_long(request, command, tmp_path: Path, kind: str) -> 
 @pytest.mark.parametrize("kind", ["resize", "wrap"])
 def test_a_camera_that_changes(request, command, tmp_path: Path, kind: str) -> None:
     """Another size every few seconds, or a clock that wraps during the session."""
+    # The wrap comes in the middle of the session.
     begin = WRAP / 90_000 - EACH / 2 if kind == "wrap" else 0
     sizes = ((64, 48), (96, 64)) if kind == "resize" else ((64, 48),)
+    # Longer than the session and its start, or the camera would begin anew.
     spell = 10.0 if kind == "resize" else 2 * EACH + 600
 
     def camera(port: int) -> Camera:
@@ -275,7 +299,8 @@ def test_a_camera_that_changes(request, command, tmp_path: Path, kind: str) -> N
 @pytest.mark.timeout(EACH + 600)
 def test_a_reader_that_stalls(request, command, tmp_path: Path) -> None:
     """It reads and stops reading in turns; the session drops frames and lives on."""
-    port, log = free_port(), tmp_path / "log"
+    port = free_port()
+    log = tmp_path / "log"
     listener = socket.create_server(("127.0.0.1", 0))
     target = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     address = f"udp://127.0.0.1:{port}"
@@ -287,6 +312,7 @@ def test_a_reader_that_stalls(request, command, tmp_path: Path) -> None:
         line.settimeout(0.5)
         with line:
             while not over.wait(0.01):
+                # Eight seconds fill every buffer on the way; twelve empty them.
                 stalls = time.monotonic() % 20 < 8
                 try:
                     if not stalls and not line.recv(65536):
@@ -301,6 +327,7 @@ def test_a_reader_that_stalls(request, command, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
+        # The second signal interrupts a session that waits for its reader.
         assert process.wait(60) in (0, 130), log.read_text()
     over.set()
     listener.close()

@@ -13,12 +13,17 @@ from tests.attack.outcome import FAULTS
 from tests.attack.recordings import record
 from tests.attack.tally import count
 
+# By a thread: it also ends what hangs outside of Python.
 pytestmark = pytest.mark.timeout(600, method="thread")
 
 NUM_EXAMPLES = int(os.environ.get("SDVSR_OPTIONS", "3000"))
+# More than any machine's integer.
 HUGE = str(10**30)
+# More digits than Python converts, which are 4,300.
 LONG = "9" * 5000
+# The turning points of signed and unsigned 32 bits, and of 64.
 NUMBERS = (HUGE, "-" + HUGE, LONG, "2147483648", "4294967296", "18446744073709551616")
+# Other digits, formats, and an order that clears a terminal.
 WORDS = ("", " ", "x", "nan", "inf", "-1", "0x10", "1e9", "٣", "²", "%n%s", "\x1b[2J")
 REALS = ("nan", "inf", "-inf", "1e308", "1e400", "-0", "0", "1e-320")
 ABSURD: dict[str, tuple[str, ...]] = {
@@ -55,6 +60,7 @@ ABSURD: dict[str, tuple[str, ...]] = {
     "--precision": ("float8", "", "int8"),
     "--on-resize": ("stretch", ""),
     "--report": ("/nowhere/r.json", "/", ".", "in.mp4", "x" * 5000, "in.mp4/r.json"),
+    # Names of 5,000 bytes: file systems take 255.
     "--output": ("/nowhere/o.mp4", "o.xyz", "in.mp4", "x" * 5000 + ".mp4", "in.mp4/o"),
 }
 MILD = {
@@ -88,20 +94,21 @@ NO_MODEL = "no such model.safetensors"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small video."""
     folder = tmp_path_factory.mktemp("options")
-    record(folder / "in.mp4", "mp4", "libx264", "aac", count=2)
+    source = folder / "in.mp4"
+    record(source, "mp4", "libx264", "aac", count=2)
     return folder
 
 
 def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Status and all words of a command whose model is not there."""
-    begun = time.monotonic()
+    start_time = time.monotonic()
     try:
         status = main([*words, "--model", NO_MODEL])
     except SystemExit as end:  # the parser's own refusal
         status = int(end.code or 0)
-    captured = capsys.readouterr()
-    text = captured.out + captured.err
-    assert time.monotonic() - begun < AT_ONCE, words
+    capture = capsys.readouterr()
+    text = capture.out + capture.err
+    assert time.monotonic() - start_time < AT_ONCE, words
     for fault in FAULTS:
         assert fault not in text, (words, text)
     assert "\x1b[2J" not in text, words
@@ -127,7 +134,8 @@ def test_each_absurd_value_is_told(
 ) -> None:
     monkeypatch.chdir(folder)
     before = sorted(os.listdir(folder))
-    values = [v for v in ABSURD[option] if v not in MILD.get(option, ())]
+    mild = MILD.get(option, ())
+    values = [value for value in ABSURD[option] if value not in mild]
     for value in values:
         words = ["--video", "in.mp4", f"{option}={value}"]
         status, text = run(words, capsys)
@@ -141,12 +149,28 @@ def test_each_absurd_value_is_told(
 
 def any_words() -> st.SearchStrategy[list[str]]:
     """A command line of fine options and an absurd one, in any order."""
-    fine = st.sampled_from([(k, v) for k, vs in FINE.items() for v in vs])
-    absurd = st.sampled_from([(k, v) for k, vs in ABSURD.items() for v in vs])
+    fine = st.sampled_from(pairs_of(FINE))
+    absurd = st.sampled_from(pairs_of(ABSURD))
+    # no system hands over half a character, or NUL, in the words of a command
     letters = st.characters(blacklist_categories=("Cs", "Cc"), max_codepoint=0x2FFF)
-    anything = st.tuples(st.sampled_from(sorted(ABSURD)), st.text(letters, max_size=12))
-    pairs = st.tuples(st.lists(fine, max_size=3), st.one_of(absurd, anything))
-    return pairs.map(lambda p: [f"{k}={v}" for k, v in (*p[0], p[1])])
+    names = st.sampled_from(sorted(ABSURD))
+    anything = st.tuples(names, st.text(letters, max_size=12))
+    fine_pairs = st.lists(fine, max_size=3)
+    last_pair = st.one_of(absurd, anything)
+    return st.builds(words_of, fine_pairs, last_pair)
+
+
+Pair = tuple[str, str]
+
+
+def pairs_of(table: dict[str, tuple[str, ...]]) -> list[Pair]:
+    """Every option of a table with each of its values."""
+    return [(name, value) for name, values in table.items() for value in values]
+
+
+def words_of(fine: list[Pair], last: Pair) -> list[str]:
+    """Words of a command line; `=` keeps a value that looks like an option."""
+    return [f"{name}={value}" for name, value in (*fine, last)]
 
 
 def attack(words: list[str], folder: Path, capsys) -> None:

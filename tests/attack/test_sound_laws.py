@@ -59,24 +59,29 @@ COPIED = [
 def test_what_matroska_takes_is_copied_into_it(
     upscale: Upscale, tmp_path: Path, suffix: str, muxer: str, codec: str
 ) -> None:
+    # Each container with pictures of its own time.
     video = "wmv2" if muxer == "asf" else "mpeg4"
     source = record(tmp_path / f"in{suffix}", muxer, video, codec)
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", source, "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
-    assert sound_md5(tmp_path / "o.mkv") == sound_md5(source)
-    joined = b"".join(first_packets(tmp_path / "o.mkv"))
-    assert joined == b"".join(first_packets(source))
+    assert sound_md5(output) == sound_md5(source)
+    # containers put a packet's bytes into more or fewer of their own
+    copy = b"".join(first_packets(output))
+    expected = b"".join(first_packets(source))
+    assert copy == expected
 
 
 @pytest.mark.parametrize("name", ["wma_sound.wmv", "adpcm_ima.avi"])
 def test_the_reported_sounds_are_copied(
     upscale: Upscale, tmp_path: Path, field, name: str
 ) -> None:
-    outcome = upscale("--video", field(name), "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    outcome = upscale("--video", field(name), "-o", output)
     outcome.check_done()
     assert outcome.warnings == []
-    assert sound_md5(tmp_path / "o.mkv") == sound_md5(field(name))
+    assert sound_md5(output) == sound_md5(field(name))
 
 
 @pytest.mark.parametrize("name", ["wma_sound.wmv", "adpcm_ima.avi"])
@@ -137,11 +142,12 @@ def test_a_sound_of_quicktime_alone_is_encoded_on_request(
 ) -> None:
     """Matroska has no number for it, and FFmpeg refuses to copy it."""
     source = record(tmp_path / "in.mov", "mov", "mpeg4", "adpcm_ima_qt")
-    words = ("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    words = ("--video", source, "-o", output)
     outcome = upscale(*words)
     outcome.check_refused("--encode-audio", ".mov", status=2)
     upscale(*words, "--encode-audio").check_done()
-    assert kinds(tmp_path / "o.mkv") == ["video h264", "audio aac"]
+    assert kinds(output) == ["video h264", "audio aac"]
 
 
 @pytest.mark.parametrize(("name", "output"), REFUSED)
@@ -152,10 +158,13 @@ def test_a_sound_without_a_way_is_encoded_on_request(
     words = ("--video", field(name), "-o", tmp_path / output)
     outcome = upscale(*words)
     outcome.check_refused(status=2)
-    upscale(*words, *proposal(outcome.errors[0])).check_done()
+    (line,) = outcome.errors
+    option = proposal(line)
+    upscale(*words, *option).check_done()
     expected = sound_seconds(field(name))
+    length = sound_seconds(tmp_path / output)
     # an encoder adds its priming and fills its last frame: 1024 samples each at least
-    assert abs(sound_seconds(tmp_path / output) - expected) < 0.2
+    assert abs(length - expected) < 0.2
 
 
 def test_a_damaged_packet_does_not_end_the_sound(
@@ -167,12 +176,17 @@ def test_a_damaged_packet_does_not_end_the_sound(
     # the length of the packet stays, or its neighbours would be damaged, too
     place = data.index(packet[:20]) + 3
     source = tmp_path / "in.ts"
-    source.write_bytes(data[:place] + b"\xff" * 16 + data[place + 16 :])
+    damage = b"\xff" * 16
+    end = place + len(damage)
+    source.write_bytes(data[:place] + damage + data[end:])
     output = tmp_path / "o.mp4"
     outcome = upscale("--video", source, "-o", output, "--encode-audio")
     outcome.check_done()
-    assert "1 packets of the source cannot be decoded" in "".join(outcome.warnings)
-    assert sound_seconds(output) > sound_seconds(field(LATM)) - 0.2
+    warnings = "".join(outcome.warnings)
+    assert "1 packets of the source cannot be decoded" in warnings
+    length = sound_seconds(output)
+    # a packet is less than that
+    assert length > sound_seconds(field(LATM)) - 0.2
 
 
 @pytest.mark.heavy(60)  # pictures of 720x480 in many tiles
@@ -188,7 +202,9 @@ def test_dv_has_its_true_rate(
 
 
 def test_no_message_names_a_temporary_file(upscale: Upscale, tmp_path: Path, field):
-    outcome = upscale("--video", field(LATM), "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", field(LATM), "-o", output)
     outcome.check_refused(LATM)
+    # Names that this program and Python give to files that are not the user's.
     for word in ("unfinished", ".parts", "/tmp/tmp", "<_io"):
         assert word not in outcome.text

@@ -21,7 +21,8 @@ THESIS = b"four years of work"
 
 def clip(folder: Path, count: int = 4) -> Path:
     """A small video."""
-    return record(folder / "in.mp4", "mp4", "libx264", count=count)
+    source = folder / "in.mp4"
+    return record(source, "mp4", "libx264", count=count)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -40,7 +41,8 @@ def test_a_report_replaces_nothing(upscale: Upscale, tmp_path: Path, place: str)
     names = {"input": "in.mp4", "stranger": "thesis.json", "link": "link.json"}
     report = tmp_path / names.get(place, place)
     before = contents(tmp_path)
-    words = ("--video", source, "-o", tmp_path / "o.mp4", "--report", report)
+    output = tmp_path / "o.mp4"
+    words = ("--video", source, "-o", output, "--report", report)
     upscale(*words).check_refused(report.name, status=2)
     assert contents(tmp_path) == before
 
@@ -76,10 +78,11 @@ def test_results_replace_nothing(
 
 
 def test_a_report_is_not_the_output(upscale: Upscale, tmp_path: Path) -> None:
-    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4")
-    outcome = upscale(*words, "--report", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    words = ("--video", clip(tmp_path), "-o", output)
+    outcome = upscale(*words, "--report", output)
     outcome.check_refused("--report", status=2)
-    assert not (tmp_path / "o.mp4").exists()
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
@@ -89,15 +92,18 @@ def test_a_report_is_no_device(
     """A pipe stands for every node that is no regular file, such as /dev/full."""
     node = tmp_path / "node"
     os.mkfifo(node)
-    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4", *overwrite)
+    output = tmp_path / "o.mp4"
+    words = ("--video", clip(tmp_path), "-o", output, *overwrite)
     upscale(*words, "--report", node).check_refused("node", status=2)
     assert node.is_fifo()
 
 
 def test_a_report_of_ours_is_written_again(upscale: Upscale, tmp_path: Path) -> None:
-    words = ("--video", clip(tmp_path), "-o", tmp_path / "o.mp4", "--overwrite")
+    output = tmp_path / "o.mp4"
+    words = ("--video", clip(tmp_path), "-o", output, "--overwrite")
     for _ in range(2):
-        upscale(*words, "--report", tmp_path / "r.json").check_done()
+        report = tmp_path / "r.json"
+        upscale(*words, "--report", report).check_done()
 
 
 @pytest.mark.parametrize("output", ["thesis", ".", "..", "thesis/sub"])
@@ -113,7 +119,8 @@ def test_convert_empties_no_folder(
     before = contents(tmp_path)
     outcome = refusal("convert", "--model", tiny_model, "-o", output, "--overwrite")
     after = contents(tmp_path)
-    assert {name: after.get(name) for name in before} == before
+    for name, content in before.items():
+        assert after.get(name) == content, name
     outcome.check_refused(status=2)
     assert after == before
 
@@ -121,11 +128,12 @@ def test_convert_empties_no_folder(
 def test_frames_take_no_folder_from_its_owner(upscale: Upscale, tmp_path: Path) -> None:
     folder = tmp_path / "frames"
     folder.mkdir()
-    (folder / "thesis.tex").write_bytes(THESIS)
+    thesis = folder / "thesis.tex"
+    thesis.write_bytes(THESIS)
     words = ("--video", clip(tmp_path), "-o", folder)
     upscale(*words).check_refused("--overwrite", status=2)
     upscale(*words, "--overwrite").check_done()
-    assert (folder / "thesis.tex").read_bytes() == THESIS
+    assert thesis.read_bytes() == THESIS
 
 
 @pytest.mark.parametrize("name", ["list0.ts", "list3.ts", "list.m3u8"])
@@ -133,8 +141,10 @@ def test_a_list_takes_no_segment_of_others(
     upscale: Upscale, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).write_bytes(THESIS)
-    before = contents(tmp_path) | {"in.mp4": clip(tmp_path).read_bytes()}
-    words = ("--video", tmp_path / "in.mp4", "-o", tmp_path / "list.m3u8")
+    clip(tmp_path)
+    before = contents(tmp_path)
+    source = tmp_path / "in.mp4"
+    words = ("--video", source, "-o", tmp_path / "list.m3u8")
     outcome = upscale(*words)
     assert (tmp_path / name).read_bytes() == THESIS
     if name == "list3.ts":  # a short stream does not come that far, but it might have
@@ -157,6 +167,7 @@ def test_an_output_over_a_node_is_refused(
 def files_up_to(size: int) -> Iterator[None]:
     """No file may grow beyond ``size`` bytes meanwhile, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Without it the system ends the process instead of refusing the write.
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -167,10 +178,12 @@ def files_up_to(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("output", ["o.ts", "o.m3u8"])
+# Full from the start, and full after some packets.
 @pytest.mark.parametrize("size", [0, 4000])
 def test_a_full_disk_is_told_live(
     upscale: Upscale, tmp_path: Path, output: str, size: int
 ) -> None:
+    # More frames than fit into 4,000 bytes.
     source = clip(tmp_path, 12)
     with files_up_to(size):
         outcome = upscale("--video", source, "-o", tmp_path / output)
@@ -182,18 +195,21 @@ def planted(folder: Path, kind: str) -> Path:
     victim = folder / "victim"
     victim.mkdir()
     (victim / "000000.mkv").write_bytes(THESIS)
-    (victim / "lock").write_bytes(THESIS)
+    lock = victim / "lock"
+    lock.write_bytes(THESIS)
     parts = folder / ".o.mp4.parts"
     if kind == "folder link":
         parts.symlink_to(victim)
         return victim
     parts.mkdir()
     if kind == "open to others":
+        # After it was made, because the umask would take the bits away.
         parts.chmod(0o777)
     elif kind == "of another user":
+        # The number of "nobody" on most systems.
         os.chown(parts, 65534, 65534)
     else:
-        (parts / kind).symlink_to(victim / "lock")
+        (parts / kind).symlink_to(lock)
     return victim
 
 
@@ -208,14 +224,17 @@ def test_a_planted_work_folder_is_not_followed(
     if kind == "of another user" and os.getuid() != 0:
         pytest.skip("only root can give a folder to another user")
     victim = planted(tmp_path, kind)
-    outcome = upscale("--video", clip(tmp_path), "-o", tmp_path / "o.mp4")
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", clip(tmp_path), "-o", output)
     outcome.check_words()
     remains = contents(victim)
+    # Whatever the command has said about it.
     assert remains == {"000000.mkv": THESIS, "lock": THESIS}
     if kind in ("folder link", "open to others", "of another user"):
         outcome.check_refused(".o.mp4.parts", status=1)
 
 
+# Private, and writable for everybody.
 @pytest.mark.parametrize("mode", [0o600, 0o666])
 def test_a_planted_mark_gives_no_output_away(
     upscale: Upscale, tmp_path: Path, mode: int
@@ -225,7 +244,8 @@ def test_a_planted_mark_gives_no_output_away(
     output.write_bytes(THESIS)
     files = {"o.mp4": sha256(output)}
     mark = tmp_path / ".o.mp4.done"
-    mark.write_text(sealed({"job": None, "files": files, "report": None}), "utf-8")
+    record_of_job = sealed({"job": None, "files": files, "report": None})
+    mark.write_text(record_of_job, "utf-8")
     mark.chmod(mode)
     outcome = upscale("--video", clip(tmp_path), "-o", output)
     outcome.check_refused("already exists", status=2)
@@ -236,12 +256,14 @@ def test_without_a_cache_home_nothing_goes_to_the_current_folder(
     upscale: Upscale, tmp_path: Path, monkeypatch
 ) -> None:
     source = clip(tmp_path)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
-    assert os.listdir(tmp_path / "here") == []
+    output = tmp_path / "o.mp4"
+    upscale("--video", source, "-o", output).check_done()
+    assert os.listdir(here) == []
 
 
 def test_a_relative_cache_home_is_no_folder_here(
@@ -249,9 +271,11 @@ def test_a_relative_cache_home_is_no_folder_here(
 ) -> None:
     """The XDG rules call relative paths invalid: they would follow the user around."""
     source = clip(tmp_path)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     monkeypatch.setenv("XDG_CACHE_HOME", "cache")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    upscale("--video", source, "-o", tmp_path / "o.mp4").check_done()
-    assert os.listdir(tmp_path / "here") == []
+    output = tmp_path / "o.mp4"
+    upscale("--video", source, "-o", output).check_done()
+    assert os.listdir(here) == []

@@ -23,11 +23,15 @@ ROOT = Path(__file__).parents[2]
 def changed(model: str, folder: Path, value: float, every: bool = False) -> Path:
     """The model with one value of one kernel, or all values, replaced or scaled."""
     config, params = checkpoint.load(model)
-    leaves = {k: np.array(v) for k, v in flatten_dict(params).items()}
-    kernels = [k for k in sorted(leaves) if leaves[k].ndim > 1]
+    leaves = {}
+    for name, leaf in flatten_dict(params).items():
+        leaves[name] = np.array(leaf)
     if every:
-        leaves = {k: (v * value).astype(v.dtype) for k, v in leaves.items()}
+        for name, leaf in leaves.items():
+            leaves[name] = (leaf * value).astype(leaf.dtype)
     else:
+        kernels = [name for name in sorted(leaves) if leaves[name].ndim > 1]
+        # A single value anywhere: a check of some would not see it.
         leaves[kernels[0]].flat[3] = value
     path = folder / "changed.safetensors"
     checkpoint.save(path, config, unflatten_dict(leaves))
@@ -41,19 +45,22 @@ def test_weights_that_are_no_numbers_are_refused(
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     model = changed(tiny_model, tmp_path, value)
     before = set(os.listdir(tmp_path))
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4", model=model)
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", source, "-o", output, model=model)
     outcome.check_refused("changed.safetensors", "finite", status=2)
     assert set(os.listdir(tmp_path)) == before
     with pytest.raises(ValueError, match="finite"):
         checkpoint.load(str(model))
 
 
+# A file, pictures, and a live session, each with a sink of its own.
 @pytest.mark.parametrize("output", ["o.mp4", "frames", "o.ts"])
 def test_a_frame_that_is_not_finite_stops_the_job(
     upscale: Upscale, tiny_model: str, tmp_path: Path, output: str
 ) -> None:
     """Finite weights so large that activations overflow."""
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=4)
+    # A product of two of them is beyond float32's 3e38.
     model = changed(tiny_model, tmp_path, 1e30, every=True)
     before = set(os.listdir(tmp_path))
     outcome = upscale("--video", source, "-o", tmp_path / output, model=model)
@@ -69,7 +76,8 @@ def job_with_cache(tiny_model: str, tmp_path: Path) -> Callable[[], str]:
     """Run a job in a process with a cache of its own; returns its messages."""
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    words = ["--video", str(source), "-o", str(tmp_path / "o.mp4"), "--overwrite"]
+    output = str(tmp_path / "o.mp4")
+    words = ["--video", str(source), "-o", output, "--overwrite"]
 
     def run() -> str:
         process = subprocess.run(
@@ -78,6 +86,7 @@ def job_with_cache(tiny_model: str, tmp_path: Path) -> Callable[[], str]:
             env=environment,
             capture_output=True,
             text=True,
+            # A process without any compiled program.
             timeout=300,
         )
         assert process.returncode == 0, process.stderr
@@ -106,8 +115,10 @@ def test_a_damaged_cache_is_made_again(
     """Every entry is damaged, traced programs as well as compiled ones."""
     rng = random.Random(how)
     job_with_cache()
-    good = (tmp_path / "o.mp4").read_bytes()
-    entries = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+    output = tmp_path / "o.mp4"
+    good = output.read_bytes()
+    paths = (tmp_path / "cache").rglob("*")
+    entries = [path for path in paths if path.is_file()]
     assert entries
     for _ in range(3):
         for path in entries:
@@ -115,7 +126,7 @@ def test_a_damaged_cache_is_made_again(
             if path.exists():
                 spoil(path, how, rng)
         job_with_cache()
-        assert (tmp_path / "o.mp4").read_bytes() == good
+        assert output.read_bytes() == good
 
 
 @pytest.fixture
@@ -140,13 +151,15 @@ def test_one_flipped_bit_in_a_program_is_noticed(tmp_path: Path) -> None:
 
     def value() -> list[float]:
         program = compiled_cache.program("square", (), make, shapes)
-        result = program.compile(*shapes)(np.arange(4, dtype=np.float32))
+        square = program.compile(*shapes)
+        result = square(np.arange(4, dtype=np.float32))
         return np.asarray(result).tolist()
 
     assert value() == [0, 1, 4, 9]
     (entry,) = (tmp_path / "traced").iterdir()
     data = entry.read_bytes()
     rng = random.Random(0)
+    # Sixty of some thousand bytes: each is a trace of the function.
     for place in rng.sample(range(len(data)), 60):
         spoiled = bytearray(data)
         spoiled[place] ^= 1 << rng.randrange(8)
@@ -162,7 +175,8 @@ def test_a_pin_that_is_damaged_is_told(upscale: Upscale, tmp_path: Path, monkeyp
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     for content in (b"", b"{", b"[]", b'{"commit": 3}', b"\xff\xfe", b"null"):
         (pins / "someone--model.json").write_bytes(content)
-        words = ("--video", source, "-o", tmp_path / "o.mp4", "--offline")
+        output = tmp_path / "o.mp4"
+        words = ("--video", source, "-o", output, "--offline")
         outcome = upscale(*words, model="someone/model")
         outcome.check_refused("someone", status=2)
 
@@ -178,10 +192,12 @@ ODD = [
     ("num_groups", 0),
     ("compute_dtype", "float3"),
     ("consistency_sigma", -1),
+    # More layers than anybody's memory: it must be refused before they are made.
     ("num_levels", 10**9),
     ("num_train_timesteps", 1),
     ("scale", 0),
     ("size_multiple", 2**40),
+    # Infinity, as JSON of Python has it.
     ("beta_end", 1e999),
 ]
 
@@ -192,22 +208,27 @@ def test_odd_configs_of_a_model_are_told(
 ) -> None:
     source = record(tmp_path / "in.mp4", "mp4", "libx264", count=2)
     path = tmp_path / "odd.safetensors"
-    path.write_bytes(with_config(Path(tiny_model).read_bytes(), key, value))
+    model = Path(tiny_model).read_bytes()
+    path.write_bytes(with_config(model, key, value))
     before = set(os.listdir(tmp_path))
-    outcome = upscale("--video", source, "-o", tmp_path / "o.mp4", model=path)
+    output = tmp_path / "o.mp4"
+    outcome = upscale("--video", source, "-o", output, model=path)
     outcome.check_refused("odd.safetensors", status=2)
     assert set(os.listdir(tmp_path)) == before
 
 
 def with_config(data: bytes, key: str, value: object) -> bytes:
     """The file with every field of that name in its config replaced."""
+    # the length of the JSON behind it, as safetensors begins
     size = int.from_bytes(data[:8], "little")
-    head = json.loads(data[8 : 8 + size])
+    end = 8 + size
+    head = json.loads(data[8:end])
     config = json.loads(head["__metadata__"]["config"])
     assert replace_everywhere(config, key, value)
     head["__metadata__"] = {"config": json.dumps(config)}
     text = json.dumps(head).encode()
-    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+    length = len(text).to_bytes(8, "little")
+    return length + text + data[end:]
 
 
 def replace_everywhere(tree: object, key: str, value: object) -> int:

@@ -75,7 +75,10 @@ def make_video(
     with av.open(path, "w", format=muxer) as output:
         output.metadata.update(metadata or {})
         video = output.add_stream(
-            codec, rate=25, options={"preset": "ultrafast"} if "x26" in codec else {}
+            # The fastest preset: hundreds of these are made in a run.
+            codec,
+            rate=25,
+            options={"preset": "ultrafast"} if "x26" in codec else {},
         )
         video.options = {**video.options, **(options or {})}
         video.width, video.height, video.pix_fmt, video.codec_context.time_base = (
@@ -85,11 +88,15 @@ def make_video(
         )
         if color:
             context = video.codec_context
-            context.color_primaries, context.color_trc = color.primaries, color.transfer
-            context.colorspace, context.color_range = color.matrix, color.range
+            context.color_primaries = color.primaries
+            context.color_trc = color.transfer
+            context.colorspace = color.matrix
+            context.color_range = color.range
         if sar:
             video.codec_context.sample_aspect_ratio = sar
+        # Before the header is written; afterwards it would be lost.
         video.set_display_matrix(matrix)
+        # The least rate that all these codecs take.
         sound = output.add_stream(audio, rate=8000) if audio else None
         output.set_chapters(
             [
@@ -105,7 +112,8 @@ def make_video(
         )
         for time, rgb in zip(pts, frames or pictures(len(pts), *size), strict=True):
             frame = av.VideoFrame.from_ndarray(rgb)
-            frame.pts, frame.time_base = time, base
+            frame.pts = time
+            frame.time_base = base
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
         if sound is not None:
@@ -120,7 +128,10 @@ def scenes(*lengths: int) -> list[np.ndarray]:
     rng = np.random.default_rng(len(lengths))
     frames = []
     for length in lengths:
+        # Noise: flow finds nothing of one scene in another, so that a cut is a cut.
         scene = rng.integers(0, 256, (*SCENE_SIZE[::-1], 3))
+        # At most two levels a frame: a scene stays the same to the eye and to the
+        # model.
         drift = rng.integers(-2, 3, scene.shape)
         for number in range(length):
             picture = np.clip(scene + number * drift, 0, 255)
@@ -130,6 +141,7 @@ def scenes(*lengths: int) -> list[np.ndarray]:
 
 def clip_of(path: Path, frames: list[np.ndarray], **how: Any) -> str:
     """A lossless clip of such frames; returns its path."""
+    # Lossless, and no conversion of colours: what is read is what was written.
     settings = {"codec": "ffv1", "pixel_format": "bgr0", **how}
     return make_video(
         str(path), range(len(frames)), SCENE_SIZE, frames=frames, **settings
@@ -154,7 +166,9 @@ def make_rich(path: str, covers: bool = True) -> str:
             }
         )
         video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuv420p"
         video.metadata.update(
             {"language": "ger", "title": "view", "timecode": "01:00:00:00"}
         )
@@ -185,7 +199,8 @@ def make_rich(path: str, covers: bool = True) -> str:
             ]
         )
         for rgb in pictures(10, 64, 48):
-            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
+            frame = av.VideoFrame.from_ndarray(rgb)
+            output.mux(video.encode(frame))
         output.mux(video.encode(None))
         for frame in tone(sound.codec_context, 5):
             output.mux(sound.encode(frame))
@@ -200,12 +215,10 @@ def make_rich(path: str, covers: bool = True) -> str:
 def png() -> bytes:
     """A small picture."""
     context = av.CodecContext.create("png", "w")
-    context.width, context.height, context.pix_fmt, context.time_base = (
-        16,
-        16,
-        "rgb24",
-        Fraction(1, 25),
-    )
+    context.width = 16
+    context.height = 16
+    context.pix_fmt = "rgb24"
+    context.time_base = Fraction(1, 25)
     return bytes(
         context.encode(av.VideoFrame.from_ndarray(next(pictures(1, 16, 16))))[0]
     )
@@ -214,11 +227,13 @@ def png() -> bytes:
 def tone(context: av.AudioCodecContext, blocks: int) -> Iterator[av.AudioFrame]:
     """A rising tone, mono."""
     for number in range(max(3, blocks)):
+        # Another pitch for every block, or packets would be equal bytes.
         samples = 0.3 * np.sin(np.arange(1024) * (0.05 + 0.01 * number))
         frame = av.AudioFrame.from_ndarray(
             samples[None].astype(np.float32), format="fltp", layout="mono"
         )
-        frame.rate, frame.pts = 8000, number * 1024
+        frame.rate = 8000
+        frame.pts = number * 1024
         yield from av.AudioResampler(context.format, "mono", 8000).resample(frame)
 
 

@@ -99,7 +99,8 @@ def upscale(
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A few real frames in every container."""
-    folder, frames = tmp_path_factory.mktemp("sources"), real_pictures(COUNT, *SIZE)
+    folder = tmp_path_factory.mktemp("sources")
+    frames = real_pictures(COUNT, *SIZE)
     for name, how in SOURCES.items():
         count = 1 if how.get("muxer") == "image2" else COUNT
         make_video(str(folder / name), range(count), SIZE, frames=frames[:count], **how)  # type: ignore[arg-type]
@@ -129,6 +130,8 @@ def run(command: Callable[..., list[str]]) -> Run:
             cwd=ROOT,
             capture_output=True,
             text=True,
+            # Five minutes: a process that compiles on a machine on which all tests run
+            # at once.
             timeout=300,
         )
 

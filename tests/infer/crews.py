@@ -30,7 +30,10 @@ class Crew:
         mortality: float = 0.3,
         blind: bool = False,
     ) -> None:
-        self.hands = [Hand(f"worker {n}", self._worker()) for n in range(count)]
+        self.hands: list[Hand] = []
+        for number in range(count):
+            hand = Hand(f"worker {number}", self._worker())
+            self.hands.append(hand)
         self.num_groups = 0
         self._chance = random.Random(seed)
         self._deaths = deaths
@@ -47,7 +50,7 @@ class Crew:
         yield from self.answer_of(self._chance.choice(busy))
 
     def answer_of(self, hand: Hand) -> Iterator[tuple[Hand, Any, Any]]:
-        """Lets a worker do what it was asked for."""
+        """Lets a worker carry out its call."""
         call = hand.call
         method, arguments = hand.result
         hand.call = hand.result = None
@@ -55,25 +58,31 @@ class Crew:
             self._deaths -= 1
             hand.actor.close()
             hand.actor = self._worker()
+            # A new worker has no video.
             hand.key = ""
             yield hand, call, WorkerDied(hand.name)
             return
-        yield hand, call, self._answer(hand, method, pickle.loads(arguments))
+        answer = self._answer(hand, method, pickle.loads(arguments))
+        yield hand, call, answer
 
     def _answer(self, hand: Hand, method: str, arguments: tuple) -> Any:
         self.num_groups += method == "upscale"
         try:
             if method == "take" and self._blind:
                 arguments = self._blinded(*arguments)
-            return pickle.loads(pickle.dumps(getattr(hand.actor, method)(*arguments)))
+            # Ray sends copies: nobody may lean on sharing an object.
+            result = getattr(hand.actor, method)(*arguments)
+            return pickle.loads(pickle.dumps(result))
         except Exception as error:
             return error
 
     def _blinded(self, key: str, options: Any, plan: Any, *rest: Any) -> tuple:
         info = plan.info
         files = tuple(f"/nowhere{path}" for path in info.files)
-        info = dataclasses.replace(info, path=f"/nowhere{info.path}", files=files)
-        return key, options, dataclasses.replace(plan, info=info), *rest
+        path = f"/nowhere{info.path}"
+        info = dataclasses.replace(info, path=path, files=files)
+        plan = dataclasses.replace(plan, info=info)
+        return key, options, plan, *rest
 
     def close(self) -> None:
         """Ends all workers."""

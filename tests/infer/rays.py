@@ -106,17 +106,19 @@ def cluster(**head: Any) -> Iterator[Nodes]:
     try:
         yield Nodes(process)
     finally:
+        # The end of its input ends it; Ray stops its own processes in some seconds.
         process.communicate(timeout=60)
 
 
 class Other:
-    """Somebody else who works on the cluster."""
+    """Another user of the cluster."""
 
     def take_all(self) -> int:
-        """Takes what the store has, and returns how many bytes that were."""
+        """Takes all room of the store; returns how many bytes that are."""
         import ray
 
         self.held: list[object] = []
+        # Large pieces first, and then smaller ones, until nothing more fits.
         size = 8 * 2**20
         total = 0
         while size > 1000:
@@ -129,31 +131,33 @@ class Other:
 
 
 def emulate(settings: dict[str, Any]) -> None:
-    """Does what is asked, a line each, until there is no more."""
+    """Carries out orders, a line each, until its input ends."""
     import ray
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, **settings}
-    emulated = Cluster(initialize_head=True, connect=False, head_node_args=head)
+    emulation = Cluster(initialize_head=True, connect=False, head_node_args=head)
     nodes: list[Any] = []
-    print(json.dumps(emulated.address), flush=True)
+    print(json.dumps(emulation.address), flush=True)
     for line in sys.stdin:
         word, *arguments = json.loads(line)
         answer = None
         if word == "add":
-            nodes.append(emulated.add_node(**arguments[0]))
+            nodes.append(emulation.add_node(**arguments[0]))
             answer = len(nodes) - 1
         elif word == "remove":
-            emulated.remove_node(nodes[arguments[0]])
+            emulation.remove_node(nodes[arguments[0]])
         elif word == "fill":
-            ray.init(address=emulated.address, log_to_driver=False)
+            ray.init(address=emulation.address, log_to_driver=False)
             remote: Any = ray.remote(num_cpus=0, resources={"here": 1})
             other = remote(Other).remote()
+            # Its node has the only resource of that name, so it is the store of that
+            # node.
             answer = ray.get(other.take_all.remote(), timeout=60)
         elif word == "free":
             ray.shutdown()
         print(json.dumps(answer), flush=True)
-    emulated.shutdown()
+    emulation.shutdown()
 
 
 if __name__ == "__main__":

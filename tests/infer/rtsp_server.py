@@ -31,6 +31,7 @@ class RTSPServer(Background):
 
     def __init__(self) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
+        # A viewer begins after its model is ready, which may be compiled first.
         self._server.settimeout(60)
         self.url = f"rtsp://127.0.0.1:{self._server.getsockname()[1]}/numbers"
         super().__init__()
@@ -46,6 +47,8 @@ class RTSPServer(Background):
     def _answer(self, viewer: socket.socket) -> str:
         request = b""
         while not request.endswith(b"\r\n\r\n"):
+            # Byte by byte, so that nothing of the next request is taken; a viewer that
+            # leaves without a word has torn it down.
             request += viewer.recv(1) or b"TEARDOWN * RTSP/1.0\r\nCSeq: 0\r\n\r\n"
         lines = request.decode().splitlines()
         method = lines[0].split()[0]
@@ -66,9 +69,12 @@ class RTSPServer(Background):
         port = free_port()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets:
             packets.bind(("127.0.0.1", port))
+            # The sender begins with the encoder's first picture.
             packets.settimeout(30)
+            # Below the 1,500 bytes of a network's frame, as cameras send them.
             with Sender(f"rtp://127.0.0.1:{port}?pkt_size=1200", muxer="rtp"):
                 while not self.stop.is_set():
+                    # More than the 1,200 bytes and the head of a packet.
                     packet = packets.recv(2048)
                     try:
                         viewer.sendall(b"$\0" + struct.pack(">H", len(packet)) + packet)

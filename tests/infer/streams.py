@@ -16,9 +16,11 @@ import numpy as np
 from av.container import OutputContainer
 
 T = TypeVar("T")
+# Packets of 188 bytes: 18 MiB of stream wait where a receiver is late.
 UDP_IN = "fifo_size=100000&overrun_nonfatal=1"
 """Options of a udp:// input that outlast a busy machine."""
 SIZE = (64, 48)
+# Bits of the number, and the pixels of a block, of which five are 60 of the 64 columns.
 BITS, BLOCK = 10, 12
 PLACES = [
     (row * BLOCK, column * BLOCK) for row in (0, 1) for column in range(BITS // 2)
@@ -31,6 +33,7 @@ def numbered(number: int) -> np.ndarray:
     picture = np.empty((SIZE[1], SIZE[0], 3), np.uint8)
     picture[:] = (64 + 2 * ((np.arange(SIZE[0]) + number) % 64))[None, :, None]
     for bit, (top, edge) in enumerate(PLACES):
+        # White and black of limited range, which no conversion clips.
         picture[top : top + BLOCK, edge : edge + BLOCK] = (
             235 if number >> bit & 1 else 16
         )
@@ -42,6 +45,7 @@ def number_of(picture: np.ndarray) -> int:
     block.
     """
     scale = picture.shape[0] // SIZE[1]
+    # Two pixels at every border are left out: coding and upscaling blur them.
     wide = (BLOCK - 4) * scale
     corners = [((top + 2) * scale, (edge + 2) * scale) for top, edge in PLACES]
     return sum(
@@ -90,6 +94,8 @@ class Background:
         tb: TracebackType | None,
     ) -> None:
         self.stop.set()
+        # It looks at its event between two frames; thirty seconds are for a busy
+        # machine.
         self._thread.join(30)
 
     def join(self, seconds: float) -> bool:
@@ -112,6 +118,7 @@ class Background:
             try:
                 return action()
             except ConnectionError:
+                # Twenty tries a second.
                 if self.stop.wait(0.05):
                     raise
 
@@ -136,18 +143,20 @@ class Sender(Background):
         speed: float = 1.0,
         muxer: str = "mpegts",
     ) -> None:
-        self._url, self._fps, self._numbers, self._muxer = (
-            url,
-            fps,
-            range(first, first + count),
-            muxer,
-        )
-        self._still, self._audio, self._speed = still, audio, speed
+        self._url = url
+        self._fps = fps
+        self._numbers = range(first, first + count)
+        self._muxer = muxer
+        self._still = still
+        self._audio = audio
+        self._speed = speed
         self.sent: dict[int, float] = {}
         super().__init__()
 
     def _run(self) -> None:
         at_once = {
+            # A packet whose length is said leaves when it is complete, not when the
+            # next begins.
             "omit_video_pes_length": "0",
             "flush_packets": "1",
             "max_interleave_delta": "1",
@@ -175,15 +184,18 @@ class Sender(Background):
     def _send(self, output: OutputContainer) -> Iterator[int]:
         video = add_video(output, self._fps)
         sound = output.add_stream("aac", rate=8000) if self._audio else None
-        begun = time.monotonic()
+        start_time = time.monotonic()
         for place, number in enumerate(self._numbers):
             self.stop.wait(
-                max(0.0, begun + place / self._fps / self._speed - time.monotonic())
+                max(
+                    0.0, start_time + place / self._fps / self._speed - time.monotonic()
+                )
             )
             frame = av.VideoFrame.from_ndarray(
                 numbered(self._numbers[0] if self._still else number)
             )
-            frame.pts, frame.time_base = place, Fraction(1, self._fps)
+            frame.pts = place
+            frame.time_base = Fraction(1, self._fps)
             self.sent[number] = time.monotonic()
             output.mux(video.encode(frame))
             if sound is not None:
@@ -197,7 +209,9 @@ def add_video(output: OutputContainer, fps: int) -> Any:
         "libx264", rate=fps, options={"preset": "ultrafast", "tune": "zerolatency"}
     )
     video.width, video.height = SIZE
-    video.pix_fmt, video.gop_size = "yuv420p", max(1, fps // 2)
+    video.pix_fmt = "yuv420p"
+    # Two I-frames a second, so that a receiver sees a picture soon.
+    video.gop_size = max(1, fps // 2)
     return video
 
 
@@ -207,7 +221,9 @@ def _tone(place: int, fps: int) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(
         samples[None].astype(np.float32), format="fltp", layout="mono"
     )
-    frame.rate, frame.pts, frame.time_base = 8000, place * count, Fraction(1, 8000)
+    frame.rate = 8000
+    frame.pts = place * count
+    frame.time_base = Fraction(1, 8000)
     return frame
 
 
@@ -231,12 +247,14 @@ class Receiver(Background):
     """
 
     def __init__(self, url: str, count: int = 1_000_000) -> None:
-        self._url, self._count = url, count
+        self._url = url
+        self._count = count
         self.seen: list[tuple[int, float, float]] = []
         super().__init__()
 
     def _run(self) -> None:
         options = {
+            # A parser would hold back each frame until the next one begins.
             "fflags": "noparse",
             "probesize": "200000",
             "analyzeduration": "200000",
@@ -245,6 +263,7 @@ class Receiver(Background):
             lambda: av.open(self._url, options=options, timeout=(60, 3))
         ) as source:
             stream = source.streams.video[0]
+            # Threads by frame would hold back as many frames as there are threads.
             stream.thread_type = "SLICE"
             for frame in source.decode(stream):
                 moment = time.monotonic()

@@ -25,6 +25,7 @@ def source(tmp_path):
     """A clip with variable frame rate and sound."""
     return make_video(
         str(tmp_path / "in.mp4"),
+        # Frames of one to six sixtieths of a second.
         [0, 40, 60, 120, 130],
         (16, 16),
         Fraction(1, 600),
@@ -33,23 +34,26 @@ def source(tmp_path):
 
 
 def frames_of(path: str | Path) -> list[np.ndarray]:
-    return [f.rgb for f in read_frames(probe(str(path)))]
+    info = probe(str(path))
+    return [f.rgb for f in read_frames(info)]
 
 
 def test_one_option_is_enough(upscale, source, tmp_path):
     status, stderr = upscale("--video", source, "--report", tmp_path / "r.json")
     assert status == 0
-    assert [line.split()[0] for line in stderr.splitlines()] == [
+    expected = [
         "input",
         "output",
         "model",
         "memory",
         "done",
     ]
+    assert [line.split()[0] for line in stderr.splitlines()] == expected
     assert "16x16, 5 frames" in stderr
     assert "64x64" in stderr
     result = probe(str(tmp_path / "in_x4.mp4"))
-    assert (result.width, result.height) == (64, 64)
+    assert result.width == 64
+    assert result.height == 64
     assert [f.pts * result.time_base * 600 for f in read_frames(result)] == [
         0,
         40,
@@ -64,13 +68,15 @@ def test_one_option_is_enough(upscale, source, tmp_path):
 
 
 def test_an_existing_output_is_never_replaced_silently(upscale, source, tmp_path):
-    (tmp_path / "in_x4.mp4").write_text("precious")
+    output = tmp_path / "in_x4.mp4"
+    output.write_text("precious")
     status, stderr = upscale("--video", source)
     assert status == 2
     assert "already exists; give --overwrite" in stderr
-    assert (tmp_path / "in_x4.mp4").read_text() == "precious"
-    assert upscale("--video", source, "--overwrite")[0] == 0
-    assert len(frames_of(tmp_path / "in_x4.mp4")) == 5
+    assert output.read_text() == "precious"
+    status, stderr = upscale("--video", source, "--overwrite")
+    assert status == 0, stderr
+    assert len(frames_of(output)) == 5
 
 
 def test_the_published_script_s_names_work():
@@ -96,7 +102,8 @@ def test_any_size_gives_exactly_four_times_that(upscale, tmp_path, size):
     )
     status, stderr = upscale("--video", source, "--codec", "ffv1")
     assert status == 0, stderr
-    assert frames_of(tmp_path / "in_x4.mkv")[0].shape == (4 * size[1], 4 * size[0], 3)
+    expected = (4 * size[1], 4 * size[0], 3)
+    assert frames_of(tmp_path / "in_x4.mkv")[0].shape == expected
 
 
 def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
@@ -107,7 +114,8 @@ def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
     assert status == 0, stderr
     assert "is odd: written as 4:4:4" in stderr
     result = probe(str(tmp_path / "in_45x33.mp4"))
-    assert (result.width, result.height) == (45, 33)
+    assert result.width == 45
+    assert result.height == 33
     assert result.sar is not None
     assert result.sar * 45 / 33 == Fraction(3, 2)
     assert make_plan(parse(["--video", source, "--scale", "2"]), source).size == (
@@ -117,11 +125,10 @@ def test_other_sizes_keep_the_shape_on_screen(upscale, tmp_path):
 
 
 def test_a_part_of_a_video_is_that_part_of_the_whole_clock(upscale, source, tmp_path):
-    status, _ = upscale(
-        "--video", source, "--start", "1", "--frames", "3", "-o", tmp_path / "part.mp4"
-    )
+    part = tmp_path / "part.mp4"
+    status, _ = upscale("--video", source, "--start", "1", "--frames", "3", "-o", part)
     assert status == 0
-    result = probe(str(tmp_path / "part.mp4"))
+    result = probe(str(part))
     assert [f.pts * result.time_base * 600 for f in read_frames(result)] == [0, 20, 80]
     assert result.others[0].codec == "aac"
 
@@ -131,31 +138,34 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
     folder.mkdir()
     for number, rgb in enumerate(pictures(3, 16, 16)):
         (folder / f"f{number + 8}.png").write_bytes(encode_png(rgb))
-    assert [Path(p).name for p in list_images(str(folder))] == [
+    names = [Path(p).name for p in list_images(str(folder))]
+    assert names == [
         "f8.png",
         "f9.png",
         "f10.png",
     ]
-    assert upscale("--video", folder)[0] == 0
-    assert sorted(os.listdir(tmp_path / "frames_x4")) == ["f10.png", "f8.png", "f9.png"]
-    assert (
-        upscale(
-            "--video",
-            folder,
-            "-o",
-            tmp_path / "v.mkv",
-            "--codec",
-            "ffv1",
-            "--fps",
-            "30000/1001",
-        )[0]
-        == 0
+    status, stderr = upscale("--video", folder)
+    assert status == 0, stderr
+    output = tmp_path / "frames_x4"
+    assert sorted(os.listdir(output)) == ["f10.png", "f8.png", "f9.png"]
+    status, stderr = upscale(
+        "--video",
+        folder,
+        "-o",
+        tmp_path / "v.mkv",
+        "--codec",
+        "ffv1",
+        "--fps",
+        "30000/1001",
     )
+    assert status == 0, stderr
     video = probe(str(tmp_path / "v.mkv"))
+    # Matroska holds the length of a frame in nanoseconds, not the rate.
     assert abs(float(video.rate) - 30000 / 1001) < 0.01
     for image, frame in zip(
-        frames_of(tmp_path / "frames_x4"), frames_of(tmp_path / "v.mkv"), strict=True
+        frames_of(output), frames_of(tmp_path / "v.mkv"), strict=True
     ):
+        # Weights of BT.601, which untagged video of that size has.
         luma = (image.astype(float) - frame) @ [0.299, 0.587, 0.114]
         assert (
             np.abs(luma).mean() < 2.5
@@ -167,17 +177,17 @@ def test_frames_in_frames_out_and_the_same_as_the_video_path(upscale, tmp_path):
 
 def test_segments_change_the_file_but_not_the_frames(upscale, source, tmp_path):
     outputs = []
+    # Five groups, three with a short last one, and a single one.
     for length in (1, 2, 120):
         output = tmp_path / f"{length}.mkv"
-        assert (
-            upscale(
-                "--video", source, "-o", output, "--codec", "ffv1", "--segment", length
-            )[0]
-            == 0
+        status, stderr = upscale(
+            "--video", source, "-o", output, "--codec", "ffv1", "--segment", length
         )
+        assert status == 0, stderr
         outputs.append(frames_of(output))
     for other in outputs[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(outputs[0], other, strict=True))
+        for a, b in zip(outputs[0], other, strict=True):
+            assert np.array_equal(a, b)
 
 
 def test_ten_bits_stay_ten_bits(upscale, tmp_path):
@@ -188,9 +198,11 @@ def test_ten_bits_stay_ten_bits(upscale, tmp_path):
         codec="ffv1",
         pixel_format="yuv420p10le",
     )
-    assert upscale("--video", source)[0] == 0
+    status, stderr = upscale("--video", source)
+    assert status == 0, stderr
     result = probe(str(tmp_path / "in_x4.mkv"))
-    assert (result.codec, result.layout.name) == ("hevc", "yuv420p10le")
+    assert result.codec == "hevc"
+    assert result.layout.name == "yuv420p10le"
 
 
 def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path):
@@ -198,12 +210,13 @@ def test_a_file_that_breaks_in_the_middle_gives_what_there_is(upscale, tmp_path)
         str(tmp_path / "whole.mkv"), range(30), (16, 16), codec="mpeg4"
     )
     data = Path(complete).read_bytes()
+    # Behind the middle: some frames are whole, and the index at the end is gone.
     Path(complete).write_bytes(data[: len(data) * 6 // 10])
-    Path(complete).rename(tmp_path / "cut.mkv")
-    status, stderr = upscale(
-        "--video", tmp_path / "cut.mkv", "--frames", "30", "--codec", "ffv1"
-    )
+    cut = tmp_path / "cut.mkv"
+    Path(complete).rename(cut)
+    status, stderr = upscale("--video", cut, "--frames", "30", "--codec", "ffv1")
     assert status == 0, stderr
+    # How many are whole, the encoder's packets decide.
     assert 1 < len(frames_of(tmp_path / "cut_x4.mkv")) < 30
 
 
@@ -213,15 +226,17 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
     )
     with av.open(path) as container:
         packet = [p for p in container.demux() if p.size][2]
-        place, size = packet.pos, packet.size
+        place = packet.pos
+        size = packet.size
     data = Path(path).read_bytes()
     assert place is not None
     Path(path).write_bytes(data[:place] + bytes(size) + data[place + size :])
+    output = tmp_path / "o.mkv"
     status, stderr = upscale(
         "--video",
         path,
         "-o",
-        tmp_path / "o.mkv",
+        output,
         "--codec",
         "ffv1",
         "--report",
@@ -229,7 +244,9 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
     )
     assert status == 0, stderr
     assert "4 of 5 frames could be decoded, 1 packets could not" in stderr
-    assert [f.pts for f in read_frames(probe(str(tmp_path / "o.mkv")))] == [
+    info = probe(str(output))
+    pts = [f.pts for f in read_frames(info)]
+    assert pts == [
         0,
         40,
         120,
@@ -240,18 +257,21 @@ def test_a_damaged_packet_is_skipped_and_counted(upscale, tmp_path):
 
 def test_several_inputs_go_on_after_a_failure_and_skip_what_is_done(upscale, tmp_path):
     good = [make_video(str(tmp_path / f"{n}.mp4"), range(2), (16, 16)) for n in "ab"]
-    (tmp_path / "broken.mp4").write_bytes(b"nothing")
-    arguments = ["--video", good[0], tmp_path / "broken.mp4", good[1]]
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing")
+    arguments = ["--video", good[0], broken, good[1]]
     status, stderr = upscale(*arguments)
     assert status == 1
     assert stderr.splitlines()[-1] == "3 inputs: 2 done, 0 skipped, 1 failed"
     status, stderr = upscale(*arguments)
     assert stderr.splitlines()[-1] == "3 inputs: 0 done, 2 skipped, 1 failed"
-    (tmp_path / "broken.mp4").unlink()
-    inputs, results = tmp_path / "inputs", tmp_path / "results"
+    broken.unlink()
+    inputs = tmp_path / "inputs"
+    results = tmp_path / "results"
     inputs.mkdir(), results.mkdir()
     Path(good[0]).rename(inputs / "c.mp4")
-    assert upscale("--video", inputs, "-o", results)[0] == 0
+    status, stderr = upscale("--video", inputs, "-o", results)
+    assert status == 0, stderr
     assert os.listdir(results) == ["c_x4.mp4"]
 
 
@@ -320,6 +340,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     assert "cannot write there" in stderr
 
 
+# None, backwards, no number, no rate, and more than any clock counts.
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1/0", "1e9"])
 def test_bad_rates(text):
     with pytest.raises(ValueError, match="--fps"):

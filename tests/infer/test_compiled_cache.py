@@ -54,6 +54,12 @@ def sums() -> Callable:
     return lambda x: {"sum": x.sum(), "twice": 2 * x}
 
 
+def sum_by(make: Callable) -> float:
+    """The sum of four ones, by the program that is compiled or kept."""
+    run = compiled("sums", FACTS, make, (NUMBERS,))
+    return run(ONES)["sum"]
+
+
 def keep_sums(cache: Path) -> Path:
     """Keeps the program; returns its file."""
     program("sums", FACTS, sums, (NUMBERS,))
@@ -80,7 +86,8 @@ def test_every_fact_of_a_program_leads_to_another(cache: Path, change: str) -> N
     facts = (*FACTS, change == "facts")
     size = 5 if change == "shape" else 4
     dtype = jnp.int32 if change == "type" else jnp.float32
-    program(name, facts, sums, (jax.ShapeDtypeStruct((size,), dtype),))
+    numbers = jax.ShapeDtypeStruct((size,), dtype)
+    program(name, facts, sums, (numbers,))
     assert len(list(cache.iterdir())) == 2
 
 
@@ -97,8 +104,12 @@ def test_code_for_this_cpu_is_read_without_its_traced_form(own_cache: Path) -> N
         if not file.name.startswith("sums-code-"):
             file.unlink()
     second = compiled("sums", FACTS, never, (NUMBERS,))
-    jax.tree.map(np.testing.assert_array_equal, second(ONES), first(ONES))
-    assert compiled_cache.result_shape(second)["twice"].shape == (4,)
+    result = second(ONES)
+    expected = first(ONES)
+    jax.tree.map(np.testing.assert_array_equal, result, expected)
+    shapes = compiled_cache.result_shape(second)
+    assert shapes["twice"].shape == (4,)
+    # a program that gives its arguments away is another one
     with pytest.raises(AssertionError, match="traced"):
         compiled("sums", FACTS, never, (NUMBERS,), donate=(0,))
 
@@ -109,7 +120,7 @@ def test_code_of_another_cpu_is_not_read(
 ) -> None:
     compiled("sums", FACTS, sums, (NUMBERS,))
     monkeypatch.setattr(compiled_cache, "_processor", lambda: "another")
-    assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
+    assert sum_by(sums) == 4
     assert len(list(own_cache.glob("sums-code-*"))) == 2
 
 
@@ -118,7 +129,7 @@ def test_no_code_is_kept_in_a_folder_that_machines_may_share(
 ) -> None:
     shared = str(compiled_cache.folder())
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", shared)
-    assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
+    assert sum_by(sums) == 4
     assert list(own_cache.glob("sums-*"))
     assert not list(own_cache.glob("sums-code-*"))
 
@@ -129,11 +140,12 @@ def test_damaged_code_is_compiled_again(own_cache: Path, place: float) -> None:
     compiled("sums", FACTS, sums, (NUMBERS,))
     (file,) = own_cache.glob("sums-code-*")
     damaged = bytearray(file.read_bytes())
-    damaged[int(place * len(damaged))] ^= 4
+    position = int(place * len(damaged))
+    damaged[position] ^= 4
     file.write_bytes(damaged)
-    assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
+    assert sum_by(sums) == 4
     assert file.read_bytes() != bytes(damaged)
-    assert compiled("sums", FACTS, never, (NUMBERS,))(ONES)["sum"] == 4
+    assert sum_by(never) == 4
 
 
 @needs_code
@@ -147,11 +159,12 @@ def test_code_of_a_program_from_jaxs_own_cache_is_not_kept(
     (file,) = own_cache.glob("sums-code-*")
     file.unlink()
     jax.clear_caches()
-    assert compiled("sums", FACTS, sums, (NUMBERS,))(ONES)["sum"] == 4
+    assert sum_by(sums) == 4
     assert not file.exists()
     jax_cache.reset_cache()
 
 
+# In the checksum, near the beginning, in the middle and near the end.
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.9])
 def test_one_flipped_bit_makes_a_program_be_traced_again(
     cache: Path, place: float
@@ -165,11 +178,13 @@ def test_one_flipped_bit_makes_a_program_be_traced_again(
     with pytest.raises(AssertionError, match="traced"):
         program("sums", FACTS, never, (NUMBERS,))
     again = program("sums", FACTS, sums, (NUMBERS,))
-    assert again.compile(ONES)(ONES)["sum"] == 4
+    run = again.compile(ONES)
+    assert run(ONES)["sum"] == 4
     # kept anew, and not as it was damaged: the places of its source may differ
     assert file.read_bytes() != bytes(damaged)
 
 
+# Around the 32 bytes of a checksum, and within the program.
 @pytest.mark.parametrize("length", [0, 10, 31, 32, 500])
 def test_a_program_that_was_cut_is_traced_again(cache: Path, length: int) -> None:
     file = keep_sums(cache)
@@ -180,6 +195,7 @@ def test_a_program_that_was_cut_is_traced_again(cache: Path, length: int) -> Non
 
 def test_nothing_is_read_from_a_folder_in_which_others_can_write(cache: Path) -> None:
     keep_sums(cache)
+    # As a folder in /tmp would be that another user has made.
     cache.chmod(0o777)
     with pytest.raises(AssertionError, match="traced"):
         program("sums", FACTS, never, (NUMBERS,))
@@ -193,9 +209,10 @@ def test_no_symbolic_link_is_followed(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="traced"):
         program("sums", FACTS, never, (NUMBERS,))
     file.unlink()
-    cache.rename(tmp_path / "moved")
-    cache.symlink_to(tmp_path / "moved")
-    elsewhere.rename(tmp_path / "moved" / file.name)
+    moved = tmp_path / "moved"
+    cache.rename(moved)
+    cache.symlink_to(moved)
+    elsewhere.rename(moved / file.name)
     with pytest.raises(AssertionError, match="traced"):
         program("sums", FACTS, never, (NUMBERS,))
 
@@ -224,10 +241,12 @@ def test_faults_of_a_folder_are_told(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     assert compiled_cache.fault(private) == ""
+    # The group may write: one of its members is enough.
     private.chmod(0o720)
     assert "others can write" in compiled_cache.fault(private)
-    (tmp_path / "link").symlink_to(private)
-    assert "symbolic link" in compiled_cache.fault(tmp_path / "link")
+    link = tmp_path / "link"
+    link.symlink_to(private)
+    assert "symbolic link" in compiled_cache.fault(link)
     assert "not there" in compiled_cache.fault(tmp_path / "none")
 
 
@@ -250,7 +269,8 @@ def test_compiled_programs_that_cannot_be_unpacked_are_removed(
         entry.write_bytes(data)
         damaged[entry] = bytes(data)
     jax.clear_caches()
-    assert small.compile(ONES)(ONES)["sum"] == 4
+    run = small.compile(ONES)
+    assert run(ONES)["sum"] == 4
     for entry, data in damaged.items():
         assert not entry.exists() or entry.read_bytes() != data
     jax_cache.reset_cache()
@@ -264,7 +284,8 @@ def test_the_step_of_a_model_survives_with_its_state_donated(own_cache: Path) ->
     pure_step = functools.partial(step, config=config)
     expected = jax.jit(pure_step)(*arguments)[1]
     program("step", (config,), lambda: pure_step, arguments)
-    run = program("step", (config,), never, arguments).compile(*arguments, donate=(1,))
+    traced = program("step", (config,), never, arguments)
+    run = traced.compile(*arguments, donate=(1,))
     compiled("step", (config,), lambda: pure_step, arguments, donate=(1,))
     for file in own_cache.glob("step-*"):
         if not file.name.startswith("step-code-"):

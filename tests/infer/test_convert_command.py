@@ -20,13 +20,18 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_export_and_convert_back_give_the_same_bits(ours: Path, tmp_path: Path) -> None:
-    folder, back = tmp_path / "published", tmp_path / "back.safetensors"
-    assert main(["export", "--model", str(ours), "--output", str(folder)]) == 0
-    assert main(["convert", "--model", str(folder), "-o", str(back)]) == 0
-    (config, before), (config_back, after) = load(str(ours)), load(str(back))
+    folder = tmp_path / "published"
+    back = tmp_path / "back.safetensors"
+    status = main(["export", "--model", str(ours), "--output", str(folder)])
+    assert status == 0
+    status = main(["convert", "--model", str(folder), "-o", str(back)])
+    assert status == 0
+    (config, before) = load(str(ours))
+    (config_back, after) = load(str(back))
     assert config == config_back
     assert jax.tree.all(jax.tree.map(np.array_equal, before, after))
-    assert sorted(f.name for f in tmp_path.iterdir()) == [
+    names = sorted(f.name for f in tmp_path.iterdir())
+    assert names == [
         "back.safetensors",
         "published",
     ]
@@ -37,12 +42,15 @@ def test_an_existing_output_is_kept(
 ) -> None:
     target = tmp_path / "kept.safetensors"
     target.write_bytes(b"mine")
-    assert main(["convert", "--model", str(ours), "--output", str(target)]) != 0
+    status = main(["convert", "--model", str(ours), "--output", str(target)])
+    assert status != 0
     assert "exists; give --overwrite" in capsys.readouterr().err
     assert target.read_bytes() == b"mine"
-    assert (
-        main(["convert", "--model", str(ours), "--output", str(target), "--overwrite"])
-        == 0
+    status = main(
+        ["convert", "--model", str(ours), "--output", str(target), "--overwrite"]
     )
+    assert status == 0
+    # The output was replaced by a whole one.
     assert load(str(target))[0] == tiny_published()
+    # Weights of another package are read without it.
     assert "torch" not in sys.modules

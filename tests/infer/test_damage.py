@@ -27,15 +27,18 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     """Cut, with bits flipped anywhere or near the beginning, with a part zeroed,
     doubled or missing.
     """
-    changed, place = bytearray(data), rng.randrange(len(data))
+    changed = bytearray(data)
+    place = rng.randrange(len(data))
     kind = rng.choice(["cut", "flip", "head", "zero", "double", "drop"])
     if kind == "cut":
         return data[:place]
     if kind in ("flip", "head"):
-        for _ in range(rng.choice((1, 4, 32))):
-            changed[
-                rng.randrange(min(len(data), 1200) if kind == "head" else len(data))
-            ] ^= 1 << rng.randrange(8)
+        # the header of a small file is in its first 1200 bytes
+        limit = min(len(data), 1200) if kind == "head" else len(data)
+        num_bits = rng.choice((1, 4, 32))
+        for _ in range(num_bits):
+            position = rng.randrange(limit)
+            changed[position] ^= 1 << rng.randrange(8)
     elif kind == "zero":
         end = min(len(data), place + rng.randrange(1, 200))
         changed[place:end] = bytes(end - place)
@@ -75,11 +78,14 @@ def test_damage_gives_a_good_file_or_one_line(
         info = probe(name)
     except (ValueError, JobError):
         info = None  # the command will say so
-    if info is not None and ((info.width, info.height) != SIZE or info.layout.is_deep):
-        pytest.skip(
-            "the damage made it another size or depth, whose compilation takes long"
-        )
-    ends_well(tmp_path, {name}, *upscale(*words))
+    if info is not None:
+        has_usual_size = (info.width, info.height) == SIZE
+        if not has_usual_size or info.layout.is_deep:
+            pytest.skip(
+                "the damage made it another size or depth, whose compilation takes long"
+            )
+    status, stderr = upscale(*words)
+    ends_well(tmp_path, {name}, status, stderr)
 
 
 def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_path):
@@ -87,14 +93,19 @@ def test_a_broken_packet_of_sound_does_not_cost_the_video(upscale, sources, tmp_
     left out, and said.
     """
     data = sources["h264.ts"]
-    with av.open(make(tmp_path / "in.ts", data)) as container:
-        places = [p.pos for p in container.demux(audio=0) if p.size]
-    place = data.index(b"\xff\xf1", places[len(places) // 2])
-    make(tmp_path / "in.ts", data[:place] + b"\x00\x00" + data[place + 2 :])
-    status, stderr = upscale("--video", tmp_path / "in.ts", "-o", tmp_path / "o.mp4")
+    source = tmp_path / "in.ts"
+    with av.open(make(source, data)) as container:
+        places = [packet.pos for packet in container.demux(audio=0) if packet.size]
+    middle = places[len(places) // 2]
+    # the word that begins a header of AAC
+    place = data.index(b"\xff\xf1", middle)
+    make(source, data[:place] + b"\x00\x00" + data[place + 2 :])
+    output = tmp_path / "o.mp4"
+    status, stderr = upscale("--video", source, "-o", output)
     assert ends_well(tmp_path, {"in.ts"}, status, stderr) is None
     assert "not as in the source: audio 1" in stderr
-    assert len(list(read_frames(probe(str(tmp_path / "o.mp4"))))) == COUNT
+    info = probe(str(output))
+    assert len(list(read_frames(info))) == COUNT
 
 
 def make(path: Path, data: bytes) -> str:
@@ -104,65 +115,58 @@ def make(path: Path, data: bytes) -> str:
 
 def tampered(data: bytes) -> dict[str, bytes]:
     """Damaged weight files by the name of their damage."""
-    size = struct.unpack("<Q", data[:8])[0]
-    head, body = json.loads(data[8 : 8 + size]), data[8 + size :]
-    key = next(k for k in head if k != "__metadata__")
+    # eight bytes: the length of the JSON behind them, and then the weights
+    (size,) = struct.unpack("<Q", data[:8])
+    end = 8 + size
+    head = json.loads(data[8:end])
+    body = data[end:]
+    metadata = head.pop("__metadata__")
+    config = metadata["config"]
+    key, *_ = head
+    leaf = head[key]
 
-    def built(new: dict) -> bytes:
+    def with_head(new: dict) -> bytes:
         text = json.dumps(new).encode()
         return struct.pack("<Q", len(text)) + text + body
 
-    config, rest = (
-        head["__metadata__"]["config"],
-        {k: v for k, v in head.items() if k != "__metadata__"},
-    )
+    def with_metadata(new: dict) -> bytes:
+        return with_head({**head, "__metadata__": new})
+
+    def with_leaf(new: dict) -> bytes:
+        # without its checksum, which would tell the damage first
+        return with_head({**head, "__metadata__": {"config": config}, key: new})
+
     flipped = bytearray(data)
     flipped[-100] ^= 8
+    other_config = config.replace("4", "3")
     return {
         "empty": b"",
         "cut": data[:-1000],
         "cut header": data[: size // 2],
+        # 2^64 - 1 bytes, which nobody may reserve.
         "long header": b"\xff" * 8 + data[8:],
         "header of 100 MB": struct.pack("<Q", 10**8) + data[8:],
         "weights": bytes(flipped),
-        "config": built(
-            {
-                **rest,
-                "__metadata__": {
-                    **head["__metadata__"],
-                    "config": config.replace("4", "3"),
-                },
-            }
-        ),
-        "bare config": built({**rest, "__metadata__": {"config": "{"}}),
-        "unknown field": built({**rest, "__metadata__": {"config": '{"speed": 9}'}}),
-        "no config": built(rest),
+        "config": with_metadata({**metadata, "config": other_config}),
+        "bare config": with_metadata({"config": "{"}),
+        "unknown field": with_metadata({"config": '{"speed": 9}'}),
+        "no config": with_head(head),
+        # The number 1, as Python would write it: it must not even be looked at.
         "pickle": b"\x80\x04K\x01.",
-        "dtype": built(
-            {
-                **rest,
-                "__metadata__": {"config": config},
-                key: {**head[key], "dtype": "I32"},
-            }
-        ),
-        "shape": built(
-            {
-                **rest,
-                "__metadata__": {"config": config},
-                key: {**head[key], "shape": [1, *head[key]["shape"]]},
-            }
-        ),
+        "dtype": with_leaf({**leaf, "dtype": "I32"}),
+        "shape": with_leaf({**leaf, "shape": [1, *leaf["shape"]]}),
     }
 
 
 def test_tampered_weights_are_refused_in_one_line(
     upscale, sources, tmp_path, tiny_model
 ):
-    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
+    source = tmp_path / "in.mp4"
+    source.write_bytes(sources["a.mp4"])
     model = tmp_path / "m.safetensors"
     for what, data in tampered(Path(tiny_model).read_bytes()).items():
         model.write_bytes(data)
-        status, stderr = upscale("--video", tmp_path / "in.mp4", model=model)
+        status, stderr = upscale("--video", source, model=model)
         error = ends_well(tmp_path, {"in.mp4", "m.safetensors"}, status, stderr)
         assert status == 2, what
         assert str(model) in (error or ""), what
@@ -171,16 +175,16 @@ def test_tampered_weights_are_refused_in_one_line(
 def test_missing_and_foolish_timestamps(upscale, tmp_path):
     source = make_video(
         str(tmp_path / "in.mkv"),
+        # The same time twice and three times, and one thirty years later.
         [0, 0, 5, 5, 5, 2**40],
         SIZE,
         Fraction(1, 1000),
         codec="ffv1",
     )
-    status, stderr = upscale(
-        "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
-    )
+    output = tmp_path / "o.mkv"
+    status, stderr = upscale("--video", source, "-o", output, "--codec", "ffv1")
     assert ends_well(tmp_path, {"in.mkv"}, status, stderr) is None
-    info = probe(str(tmp_path / "o.mkv"))
+    info = probe(str(output))
     times = [f.pts for f in read_frames(info)]
     assert times == sorted(set(times))
     assert np.diff(times).min() > 0
@@ -188,20 +192,28 @@ def test_missing_and_foolish_timestamps(upscale, tmp_path):
 
 def test_a_display_matrix_beyond_all_bounds(upscale, tmp_path):
     """Its shift grows with the picture."""
+    # A quarter turn that is moved by 2^30 pixels.
     matrix = (0, 65536, 0, -65536, 0, 0, 2**30, -(2**30), 1 << 30)
-    make_video(str(tmp_path / "in.mp4"), range(2), SIZE, matrix=matrix)
-    assert (
-        ends_well(tmp_path, {"in.mp4"}, *upscale("--video", tmp_path / "in.mp4"))
-        is None
-    )
+    source = tmp_path / "in.mp4"
+    make_video(str(source), range(2), SIZE, matrix=matrix)
+    assert ends_well(tmp_path, {"in.mp4"}, *upscale("--video", source)) is None
 
 
 def test_times_that_a_container_cannot_hold_are_told(upscale, tmp_path):
     source = make_video(
-        str(tmp_path / "in.mkv"), [0, 1, 2**33], SIZE, Fraction(1, 1000), codec="ffv1"
+        # A hundred days: more ticks than the 32 bits of QuickTime's durations count.
+        str(tmp_path / "in.mkv"),
+        [0, 1, 2**33],
+        SIZE,
+        Fraction(1, 1000),
+        codec="ffv1",
     )
-    status, stderr = upscale("--video", source, "-o", tmp_path / "o.mov")
+    output = tmp_path / "o.mov"
+    status, stderr = upscale("--video", source, "-o", output)
     errors = [line for line in stderr.splitlines() if line.startswith("error")]
-    assert (status, len(errors), (tmp_path / "o.mov").exists()) == (1, 1, False), stderr
+    assert status == 1, stderr
+    assert len(errors) == 1, stderr
+    assert not output.exists(), stderr
     assert "cannot hold a picture at its time" in errors[0]
-    assert upscale("--video", source, "-o", tmp_path / "o.mkv")[0] == 0
+    status, stderr = upscale("--video", source, "-o", tmp_path / "o.mkv")
+    assert status == 0, stderr

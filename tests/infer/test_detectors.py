@@ -12,6 +12,7 @@ from infer.sources.detectors import add_source, detected
 from infer.sources.fields import FieldCounts
 
 FORMATS = ("rgb24", "gray")
+# Another size, and another format of the same size.
 KINDS = st.sampled_from([(32, 32, "rgb24"), (48, 32, "rgb24"), (32, 32, "gray")])
 RUNS = st.lists(st.tuples(KINDS, st.integers(1, 4)), max_size=4)
 
@@ -34,9 +35,13 @@ def graph_of(frame: VideoFrame) -> Graph:
 @settings(max_examples=20, deadline=None)
 @given(RUNS)
 def test_every_frame_leaves_in_its_size(runs):
-    sizes = [(frame.width, frame.height) for frame in frames(runs)]
-    out = list(detected(frames(runs), graph_of))
-    assert [(frame.width, frame.height) for frame in out] == sizes
+    expected = [size_of(frame) for frame in frames(runs)]
+    results = detected(frames(runs), graph_of)
+    assert [size_of(frame) for frame in results] == expected
+
+
+def size_of(frame: VideoFrame) -> tuple[int, int]:
+    return frame.width, frame.height
 
 
 def test_a_change_makes_a_new_graph() -> None:
@@ -53,7 +58,8 @@ def test_a_change_makes_a_new_graph() -> None:
 
 def test_still_frames_are_no_fields() -> None:
     counts = FieldCounts()
-    for frame in detected(frames([((32, 32, "gray"), 4)]), graph_of):
+    still = frames([((32, 32, "gray"), 4)])
+    for frame in detected(still, graph_of):
         counts.add(frame.metadata)
     fields = counts.fields()
     assert not fields.is_woven

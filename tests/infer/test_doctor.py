@@ -32,25 +32,32 @@ def test_a_sound_machine(doctor, capsys):
     assert status == 0, result
     assert "cpu" in result["device"]["text"]
     assert "libx264, libx265" in result["encoders"]["text"]
+    # The first digits of its checksum, which a user can compare.
     assert checkpoint.shipped()["nano"][:12] in result["weights"]["text"]
     assert "as expected" in result["self-test"]["text"]
-    assert main(["doctor"]) == 0
+    status = main(["doctor"])
+    assert status == 0
     stderr = capsys.readouterr()
     assert stderr.err == ""
-    assert all(line.startswith("ok") for line in stderr.out.splitlines()[:-1])
+    for line in stderr.out.splitlines()[:-1]:
+        assert line.startswith("ok")
 
 
 def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
     """Weights that are not those of the package, and a compile cache that others can
     write.
     """
-    shutil.copytree(str(checkpoint.SHIPPED), tmp_path / "weights")
-    data = bytearray((tmp_path / "weights" / "nano.safetensors").read_bytes())
+    weights = tmp_path / "weights"
+    shutil.copytree(str(checkpoint.SHIPPED), weights)
+    file = weights / "nano.safetensors"
+    data = bytearray(file.read_bytes())
+    # near the end, where weights are and no header
     data[-1000] ^= 1
-    (tmp_path / "weights" / "nano.safetensors").write_bytes(data)
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "weights")
+    file.write_bytes(data)
+    monkeypatch.setattr(checkpoint, "SHIPPED", weights)
     open_cache = tmp_path / "cache"
     open_cache.mkdir()
+    # As people make one for several users.
     open_cache.chmod(0o777)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(open_cache))
     status, result = doctor()
@@ -66,11 +73,13 @@ def test_faults_are_told_one_by_one(doctor, tmp_path, monkeypatch):
 
 
 def test_the_self_test_can_fail():
-    good = np.array(
-        json.loads(selftest.EXPECTED.read_text())[checkpoint.shipped()["nano"]]
-    )
+    numbers = json.loads(selftest.EXPECTED.read_text())
+    checksum = checkpoint.shipped()["nano"]
+    good = np.array(numbers[checksum])
     assert selftest.fault(good) == ""
+    # Three levels are more than any device's rounding.
     assert "off by 3.0" in selftest.fault(good + 3)
+    # A comparison with NaN is false, whichever way it is asked.
     assert selftest.fault(np.full_like(good, np.nan)) != ""
 
 
@@ -87,6 +96,7 @@ def test_the_cache_is_private(tmp_path, monkeypatch):
     folder = compiled_cache.folder()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert compiled_cache.fault(folder) == ""
+    # The group may write: one of its members is enough.
     folder.chmod(0o720)
     assert "others can write" in compiled_cache.fault(folder)
     assert "not there" in compiled_cache.fault(tmp_path / "none")

@@ -34,6 +34,7 @@ def test_a_job_of_the_readme_ends_well(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_video("in.mp4", range(3), (64, 48))
+    # The folder of pictures that the README names.
     (tmp_path / "frames").mkdir()
     for number in range(2):
         Image.new("RGB", (32, 24), (number, 90, 40)).save(f"frames/{number}.png")

@@ -1,7 +1,6 @@
 import csv
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from skimage import data
 from infer.evaluation.clips import make_lr, ping_pong, read_clip, to_float, to_uint8
 from infer.evaluation.command import main
 from infer.evaluation.curves import draw_curves
-from infer.evaluation.drift import YOUNG, old_frames
+from infer.evaluation.drift import OLD_AGE, YOUNG, old_frames
 from infer.evaluation.methods import ABLATIONS, bicubic, load_models, variant
 from infer.evaluation.outputs import check_outputs
 from infer.evaluation.pictures import LABEL, richest_window
@@ -28,7 +27,8 @@ WIDTH = 194
 def save(folder, frames):
     folder.mkdir()
     for number, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / f"{number:03d}.png")
+        picture = Image.fromarray(frame)
+        picture.save(folder / f"{number:03d}.png")
     return folder
 
 
@@ -37,12 +37,16 @@ def pan(tmp_path_factory):
     """A photograph panned two pixels a frame: HR, the same blurred, and its LR."""
     root = tmp_path_factory.mktemp("pan")
     photo = data.astronaut()[:HEIGHT]
+    # Two pixels a frame: half a pixel of LR, which flow must see.
     starts = range(60, 60 + 2 * NUM_FRAMES, 2)
-    hr = np.stack([photo[:, start : start + WIDTH] for start in starts])
+    frames = [photo[:, start : start + WIDTH] for start in starts]
+    hr = np.stack(frames)
     blur = ImageFilter.GaussianBlur(1)
+    soft = [Image.fromarray(frame).filter(blur) for frame in frames]
+    lr = make_lr(hr[:, :96, :192], 4)
     save(root / "hr", hr)
-    save(root / "soft", [np.asarray(Image.fromarray(f).filter(blur)) for f in hr])
-    save(root / "lr", make_lr(hr[:, :96, :192], 4))
+    save(root / "soft", map(np.asarray, soft))
+    save(root / "lr", lr)
     return root
 
 
@@ -51,11 +55,29 @@ def judged(pan):
     """The command on a finished SR: everything it writes."""
     out = pan / "out"
     out.mkdir()
-    arguments = ["--hr", str(pan / "hr"), "--sr", str(pan / "soft")]
-    arguments += ["--json", str(out / "r.json"), "--csv", str(out / "r.csv")]
-    arguments += ["--plot", str(out / "plot.png"), "--compare", str(out / "look.png")]
-    assert main(arguments) == 0
+    files = {
+        "--hr": pan / "hr",
+        "--sr": pan / "soft",
+        "--json": out / "r.json",
+        "--csv": out / "r.csv",
+        "--plot": out / "plot.png",
+        "--compare": out / "look.png",
+    }
+    arguments = []
+    for option, path in files.items():
+        arguments += [option, str(path)]
+    status = main(arguments)
+    assert status == 0
     return out
+
+
+def document_of(path):
+    """The content of a file of numbers."""
+    return json.loads(path.read_text())
+
+
+def pixels_of(path):
+    return np.asarray(Image.open(path))
 
 
 def test_earlier_results_may_be_replaced(judged):
@@ -76,12 +98,12 @@ def test_two_results_need_two_files(tmp_path):
 
 
 def test_the_json_holds_protocol_means_and_frames(judged):
-    document = json.loads((judged / "r.json").read_text())
+    document = document_of(judged / "r.json")
     rows = document["clips"]["hr"]
     assert set(rows) == {"bicubic", "SR", "HR"}
     mean = rows["SR"]["mean"]
     frames = rows["SR"]["frames"]
-    assert set(mean) == {
+    expected = {
         "psnr_y",
         "ssim_y",
         "lpips",
@@ -94,8 +116,13 @@ def test_the_json_holds_protocol_means_and_frames(judged):
         "phase",
         "phase_flat",
     }
-    assert [len(column) for column in frames.values()] == [NUM_FRAMES] * len(mean)
-    np.testing.assert_allclose(np.mean(frames["lpips"]), mean["lpips"], atol=1e-5)
+    assert set(mean) == expected
+    assert frames.keys() == mean.keys()
+    for column in frames.values():
+        assert len(column) == NUM_FRAMES
+    lpips = np.mean(frames["lpips"])
+    # both are rounded to six digits
+    np.testing.assert_allclose(lpips, mean["lpips"], atol=1e-5)
     assert frames["tlp"][0] is None
     assert "squeeze" in document["protocol"]["LPIPS, tLP"]
     assert "--dists-weights" in document["protocol"]["DISTS"]
@@ -103,38 +130,51 @@ def test_the_json_holds_protocol_means_and_frames(judged):
 
 
 def test_a_slightly_blurred_truth_beats_bicubic_everywhere(judged):
-    mean = json.loads((judged / "r.json").read_text())["mean"]
+    means = document_of(judged / "r.json")["mean"]
+    soft = means["SR"]
+    bicubic = means["bicubic"]
     for metric in ("psnr_y", "ssim_y", "lr_psnr"):
-        assert mean["SR"][metric] > mean["bicubic"][metric]
+        assert soft[metric] > bicubic[metric]
     for metric in ("lpips", "tlp", "tof"):
-        assert mean["SR"][metric] < mean["bicubic"][metric]
-    assert mean["SR"]["colour"] < 0.5  # a blur moves no colour by a level
-    assert mean["bicubic"]["colour"] == 0
+        assert soft[metric] < bicubic[metric]
+    assert soft["colour"] < 0.5  # a blur moves no colour by a level
+    assert bicubic["colour"] == 0
 
 
 def test_csv_and_json_say_the_same(judged):
-    frames = json.loads((judged / "r.json").read_text())["clips"]["hr"]["SR"]["frames"]
+    report = judged / "r.json"
+    rows = document_of(report)["clips"]["hr"]
+    frames = rows["SR"]["frames"]
     with (judged / "r.csv").open() as file:
-        lines = [line for line in csv.DictReader(file) if line["row"] == "SR"]
-    assert [int(line["frame"]) for line in lines] == list(range(NUM_FRAMES))
-    np.testing.assert_allclose(
-        [float(line["psnr_y"]) for line in lines], frames["psnr_y"], rtol=1e-5
-    )
-    assert lines[0]["tof"] == "" == lines[1]["dists"]
+        lines = list(csv.DictReader(file))
+    lines = [line for line in lines if line["row"] == "SR"]
+    numbers = [int(line["frame"]) for line in lines]
+    assert numbers == list(range(NUM_FRAMES))
+    psnr = [float(line["psnr_y"]) for line in lines]
+    np.testing.assert_allclose(psnr, frames["psnr_y"], rtol=1e-5)
+    # no frame before the first, and no weights of DISTS
+    assert lines[0]["tof"] == ""
+    assert lines[1]["dists"] == ""
 
 
 def test_pictures_show_what_was_judged(judged):
     zoom = 3
     side = 96
-    look = np.asarray(Image.open(judged / "look.png"))
+    look = pixels_of(judged / "look.png")
     # frames 2 and 3: LR, bicubic, SR, HR
-    assert look.shape == (2 * (side * zoom + LABEL), 4 * side * zoom, 3)
-    sheet = np.asarray(Image.open(judged / "look_sheet.png"))
+    height = 2 * (side * zoom + LABEL)
+    width = 4 * side * zoom
+    assert look.shape == (height, width, 3)
+    sheet = pixels_of(judged / "look_sheet.png")
     last = judged.parent / "hr" / f"{NUM_FRAMES - 1:03d}.png"
-    truth = np.asarray(Image.open(last))[:96, :192]
-    np.testing.assert_array_equal(sheet[LABEL:, -192:], truth)
-    time_slice = np.asarray(Image.open(judged / "look_xt.png"))
-    assert time_slice.shape == (4 * (NUM_FRAMES * 4 + LABEL), side * 4, 3)
+    # cropped to a multiple of four
+    truth = pixels_of(last)[:96, :192]
+    right = sheet[LABEL:, -192:]
+    np.testing.assert_array_equal(right, truth)
+    time_slice = pixels_of(judged / "look_xt.png")
+    # a strip of each: every frame is four lines high
+    height = 4 * (NUM_FRAMES * 4 + LABEL)
+    assert time_slice.shape == (height, side * 4, 3)
 
 
 def test_curves_have_a_panel_per_metric_and_a_line_per_row(judged):
@@ -146,20 +186,24 @@ def test_curves_have_a_panel_per_metric_and_a_line_per_row(judged):
     figure = draw_curves({"": {"pan": rows}})
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["pan: PSNR-Y dB", "pan: LR dB"]
-    lines = [len(axes.lines) for axes in figure.axes]
-    assert lines == [1, 2]
-    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [20, 21])
+    lines = [axes.lines for axes in figure.axes]
+    assert [len(axis) for axis in lines] == [1, 2]
+    (curve,) = lines[0]
+    np.testing.assert_array_equal(curve.get_ydata(), [20, 21])
 
 
 def test_the_truth_itself_is_perfect(pan, capsys):
     out = pan / "same.json"
-    arguments = ["--hr", str(pan / "hr"), "--sr", str(pan / "hr")]
-    main([*arguments, "--frames", "2", "--json", str(out)])
-    mean = json.loads(out.read_text())["mean"]["SR"]
+    hr = str(pan / "hr")
+    main(["--hr", hr, "--sr", hr, "--frames", "2", "--json", str(out)])
+    mean = document_of(out)["mean"]["SR"]
     assert mean["psnr_y"] is None  # infinite
     assert mean["ssim_y"] == pytest.approx(1)
     assert mean["lpips"] == pytest.approx(0, abs=1e-6)
-    assert mean["tlp"] == mean["tof"] == pytest.approx(0, abs=1e-3)
+    assert mean["tlp"] == mean["tof"]
+    # The flow of equal pictures is the same but for the order of float32 sums.
+    assert mean["tof"] == pytest.approx(0, abs=1e-3)
+    # rounding to 8 bits alone costs 59 dB
     assert mean["lr_psnr"] > 58
     text = capsys.readouterr().out
     assert "SR - bicubic" in text
@@ -170,9 +214,9 @@ def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
     out = pan / "real.json"
     arguments = ["--lr", str(pan / "lr"), "--frames", "2", "--json", str(out)]
     main([*arguments, "--steps", "1", "--no-tpm"])
-    mean = json.loads(out.read_text())["mean"]
-    assert list(mean) == ["bicubic", "nano, 1 steps, no TPM"]
-    for numbers in mean.values():
+    means = document_of(out)["mean"]
+    assert list(means) == ["bicubic", "nano, 1 steps, no TPM"]
+    for numbers in means.values():
         assert set(numbers) == {
             "niqe",
             "warping",
@@ -181,7 +225,8 @@ def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
             "phase",
             "phase_flat",
         }
-    assert mean["nano, 1 steps, no TPM"]["lr_psnr"] > mean["bicubic"]["lr_psnr"]
+    nano_row = means["nano, 1 steps, no TPM"]
+    assert nano_row["lr_psnr"] > means["bicubic"]["lr_psnr"]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +244,7 @@ def test_without_ground_truth_a_model_is_run_and_only_what_can_be_said_is(pan):
         (["--hr", "a", "--json", "nowhere_at_all/r.json"], "does not exist"),
         (["--hr", "a", "--degrade", "h264"], "'h264' is not known"),
         (["--hr", "a", "--degrade", "h265:28"], "'h265:28' is not known"),
+        # x264 itself takes more for 10 bits, which these clips have not.
         (["--hr", "a", "--degrade", "h264:52"], "expected 0 to 51"),
         (["--hr", "a", "--degrade", "noise:5+blur:2"], "blur comes first"),
         (["--hr", "a", "--degrade", "clean", "clean"], "conditions repeat"),
@@ -214,18 +260,24 @@ def test_wrong_use_is_one_clear_line(arguments, message):
 
 
 def test_an_sr_of_another_length_or_size_is_refused(pan, tmp_path):
-    short = save(tmp_path / "short", read_clip(pan / "soft", 2))
+    hr = str(pan / "hr")
+    frames = read_clip(pan / "soft", 2)
+    short = save(tmp_path / "short", frames)
     with pytest.raises(ValueError, match=r"2 frames, but .* has 4"):
-        main(["--hr", str(pan / "hr"), "--sr", str(short)])
+        main(["--hr", hr, "--sr", str(short)])
+    small = str(pan / "lr")
     with pytest.raises(ValueError, match="SR of 48x24, expected 192x96"):
-        main(["--hr", str(pan / "hr"), "--sr", str(pan / "lr")])
+        main(["--hr", hr, "--sr", small])
 
 
 def test_lr_of_a_clip_is_the_standard_bicubic(pan):
     """PIL's bicubic on 8 bit; both round, so a level may differ."""
-    hr = read_clip(pan / "hr")[:1, :96, :192]
-    standard = Image.fromarray(hr[0]).resize((48, 24), Image.Resampling.BICUBIC)
-    difference = make_lr(hr, 4)[0].astype(int) - np.asarray(standard)
+    clip = read_clip(pan / "hr")
+    hr = clip[:1, :96, :192]
+    picture = Image.fromarray(hr[0])
+    standard = picture.resize((48, 24), Image.Resampling.BICUBIC)
+    (lr,) = make_lr(hr, 4)
+    difference = lr.astype(int) - np.asarray(standard)
     assert np.abs(difference).max() <= 1
 
 
@@ -233,14 +285,16 @@ def test_lr_of_a_clip_is_the_standard_bicubic(pan):
 @settings(max_examples=30)
 def test_the_old_frames_have_the_content_and_direction_of_the_young(num_frames, length):
     order = ping_pong(num_frames, length)
-    assert np.abs(np.diff(order)).max(initial=0) <= 1
+    difference = np.abs(np.diff(order))
+    assert difference.max(initial=0) <= 1
     assert order.max() < num_frames
     old = old_frames(num_frames)
     numbers = ping_pong(num_frames, old.stop)
     young_with_history = numbers[YOUNG.start - 1 : YOUNG.stop]
     old_with_history = numbers[old.start - 1 : old.stop]
     np.testing.assert_array_equal(young_with_history, old_with_history)
-    assert old.start - YOUNG.start >= 85
+    # the age that the report promises
+    assert old.start - YOUNG.start >= OLD_AGE
 
 
 def test_ablations_change_what_they_name():
@@ -249,31 +303,41 @@ def test_ablations_change_what_they_name():
     assert variants["2 steps"].diffusion.num_steps == 2
     assert not variants["no guidance"].use_guidance
     assert not variants["no TPM"].use_tpm
-    assert len({config, *variants.values()}) == len(ABLATIONS) + 1
+    # none is the model itself, and no two are the same
+    configs = {config, *variants.values()}
+    assert len(configs) == len(ABLATIONS) + 1
     assert variant(config) == config
 
 
 def test_models_of_the_same_file_name_keep_their_own_row(tmp_path, tiny_model):
-    paths = [str(tmp_path / folder / "weights.safetensors") for folder in ("a", "b")]
-    for path in paths:
-        Path(path).parent.mkdir()
+    paths = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / "weights.safetensors"
         shutil.copy(tiny_model, path)
+        paths.append(str(path))
     for guidance, suffix in ((True, ""), (False, ", no guidance")):
         names = load_models(
             tuple(paths), num_steps=None, guidance=guidance, tpm=True, ablate=False
         )
-        assert list(names) == ["weights" + suffix, paths[1] + suffix]
+        # the second one's name is its path, because "weights" is given away
+        expected = ["weights" + suffix, paths[1] + suffix]
+        assert list(names) == expected
 
 
 def test_the_window_goes_where_detail_was_lost():
     frame = np.zeros((80, 120, 3), np.uint8)
+    # The only detail of the picture, as large as the window.
     frame[40:64, 72:96] = 255
     window = richest_window(frame, np.zeros_like(frame), side=24)
     assert window == (72, 40, 24, 24)
 
 
 def test_levels_survive_the_way_to_float_and_back():
-    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
-    np.testing.assert_array_equal(to_uint8(to_float(levels)), levels)
+    grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    levels = grey.repeat(3, -1)
+    copy = to_uint8(to_float(levels))
+    np.testing.assert_array_equal(copy, levels)
     flat = np.full((1, 16, 16, 3), 77, np.uint8)
     np.testing.assert_array_equal(bicubic(flat, 4), 77)

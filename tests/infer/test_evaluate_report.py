@@ -18,6 +18,7 @@ from infer.evaluation.report import (
     write_json,
 )
 
+# A metric that compares neighbours is not defined at the first frame.
 NAN = math.nan
 
 
@@ -61,6 +62,7 @@ def test_every_clip_weighs_the_same() -> None:
         ("tlp", 2.0, 0.0, "-"),
         ("psnr_y", math.inf, 30.0, "-"),
         ("lpips", None, 0.2, "-"),
+        # It is a distance from bicubic already.
         ("colour", 0.3, 0.1, "-"),
     ],
 )
@@ -81,7 +83,8 @@ def test_json_holds_every_frame_and_null_where_there_is_no_number(tmp_path) -> N
 def test_conditions_are_told_apart_in_json(tmp_path) -> None:
     path = tmp_path / "numbers.json"
     write_json(path, {"noise 5": CLIPS, "crf 30": CLIPS}, {}, {})
-    assert set(json.loads(path.read_text())["mean"]) == {"noise 5", "crf 30"}
+    document = json.loads(path.read_text())
+    assert set(document["mean"]) == {"noise 5", "crf 30"}
 
 
 def test_csv_has_a_line_for_every_frame_of_every_row(tmp_path) -> None:
@@ -89,9 +92,11 @@ def test_csv_has_a_line_for_every_frame_of_every_row(tmp_path) -> None:
     write_csv(path, {"": CLIPS})
     with path.open(newline="") as file:
         lines = list(csv.DictReader(file))
+    # two rows of a clip of four frames, and of one of one
     assert len(lines) == 2 * (4 + 1)
-    first = next(line for line in lines if line["row"] == "nano")
-    assert (first["clip"], first["frame"]) == ("long", "0")
+    first, *_ = [line for line in lines if line["row"] == "nano"]
+    assert first["clip"] == "long"
+    assert first["frame"] == "0"
     assert float(first["psnr_y"]) == 31
     assert first["tlp"] == ""
 

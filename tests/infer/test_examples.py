@@ -12,7 +12,8 @@ from streams import numbers_in, record
 @pytest.fixture
 def example(tmp_path):
     """Call ``main`` of an example with a short clip."""
-    clip = record(str(tmp_path / "in.mp4"), 5)
+    source = str(tmp_path / "in.mp4")
+    clip = record(source, 5)
 
     def call(name: str, *arguments: str):
         return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["main"](
@@ -23,17 +24,19 @@ def example(tmp_path):
 
 
 def test_frames_and_side_by_side(example, tmp_path, tiny_model):
-    example("frames", str(tmp_path / "out.mp4"), tiny_model)
-    assert [number for number, _ in numbers_in(str(tmp_path / "out.mp4"))] == list(
-        range(5)
-    )
-    example("side_by_side", str(tmp_path / "out.mp4"), str(tmp_path / "pair.png"), "3")
-    with av.open(str(tmp_path / "pair.png")) as picture:
+    output = str(tmp_path / "out.mp4")
+    example("frames", output, tiny_model)
+    assert [number for number, _ in numbers_in(output)] == list(range(5))
+    pair = str(tmp_path / "pair.png")
+    example("side_by_side", output, pair, "3")
+    with av.open(pair) as picture:
+        # Three panels of 77 pixels, three tenths of 256.
         assert next(picture.decode(video=0)).width == 3 * 77
 
 
 def test_three_viewers_share_two_places(example, tiny_model, capsys):
     asyncio.run(example("asynchronous", tiny_model))
+    # In any order: they run at the same time.
     assert sorted(capsys.readouterr().out.splitlines()) == [
         "viewer 0: 2 frames of 256x192",
         "viewer 1: 4 frames of 256x192",
@@ -45,4 +48,5 @@ def test_pure(example, tiny_model, capsys):
     example("pure", tiny_model)
     words = capsys.readouterr().out.split()
     assert words[:4] == ["4", "frames", "of", "256x192,"]
+    # Rounding of float32 in two programs of one model, on values up to 1.
     assert float(words[-2]) < 1e-4

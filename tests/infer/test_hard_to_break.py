@@ -71,15 +71,18 @@ def test_every_pixel_format(upscale, tmp_path, codec, layout):
     source = make_video(
         str(tmp_path / f"in.{suffix}"), range(2), SIZE, codec=codec, pixel_format=layout
     )
-    status, printed = upscale(
-        "--video", source, "-o", tmp_path / "o.mkv", "--codec", "ffv1"
-    )
+    output = tmp_path / "o.mkv"
+    status, printed = upscale("--video", source, "-o", output, "--codec", "ffv1")
     assert ends_well(tmp_path, {f"in.{suffix}"}, status, printed) is None
     results = [
-        next(read_frames(probe(p))).rgb.astype(float)
-        for p in (source, str(tmp_path / "o.mkv"))
+        next(read_frames(probe(p))).rgb.astype(float) for p in (source, str(output))
     ]
-    means = [p.mean() / (65535 if p.max() > 255 else 255) for p in results]
+    means = []
+    for picture in results:
+        full_scale = 65535 if picture.max() > 255 else 255
+        means.append(picture.mean() / full_scale)
+    # A twentieth of full scale: a model of random weights keeps the mean, and a wrong
+    # range or depth does not.
     assert abs(means[0] - means[1]) < 0.05
 
 
@@ -87,6 +90,7 @@ def thin_or_small() -> st.SearchStrategy[tuple[int, int]]:
     side = st.integers(1, 40)
     return st.one_of(
         st.tuples(side, side),
+        # A line of pixels, lying or standing.
         st.tuples(st.just(1), st.integers(1, 200)),
         st.tuples(st.integers(1, 200), st.just(1)),
     )
@@ -136,9 +140,12 @@ def test_every_size_in_every_container_and_codec(
     writer = SegmentWriter(str(tmp_path / "part"), plan.spec, 10)
     frames = list(read_frames(plan.info, deinterlace=deinterlace))
     for frame in frames:
-        writer.write(frame.rgb.repeat(4, 0).repeat(4, 1), frame.pts, frame.duration)
-    times = tuple(f.pts for f in frames), tuple(f.duration for f in frames)
-    timeline = Timeline(*times, plan.info.time_base)
+        # In the place of the model: every pixel four times.
+        enlarged = frame.rgb.repeat(4, 0).repeat(4, 1)
+        writer.write(enlarged, frame.pts, frame.duration)
+    pts = tuple(frame.pts for frame in frames)
+    durations = tuple(frame.duration for frame in frames)
+    timeline = Timeline(pts, durations, plan.info.time_base)
     assert plan.package is not None
     copied = join(
         plan.output, plan.package, plan.spec, [writer.close()], plan.info, timeline
@@ -146,13 +153,13 @@ def test_every_size_in_every_container_and_codec(
     checks = check_output(
         plan.output, plan.package, plan.spec, plan.info, timeline, copied
     )
-    assert [
-        str(c)
-        for c in checks
-        if not c.ok and c.name in ("size", "frame count", "timestamps")
-    ] == []
-    shapes = [f.rgb.shape for f in read_frames(probe(plan.output))]
-    assert shapes == [(4 * size[1], 4 * size[0], 3)] * 3
+    results = {check.name: check for check in checks}
+    for name in ("size", "frame count", "timestamps"):
+        assert results[name].ok, str(results[name])
+    info = probe(plan.output)
+    shapes = [frame.rgb.shape for frame in read_frames(info)]
+    width, height = size
+    assert shapes == [(4 * height, 4 * width, 3)] * 3
 
 
 @pytest.mark.parametrize(
@@ -169,10 +176,11 @@ def test_sizes_at_which_encoders_crash_or_hang_are_refused(
     """In a file job and in a live session, which .ts is; the process would end, or
     never end.
     """
-    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
+    source = tmp_path / "in.mp4"
+    source.write_bytes(sources["a.mp4"])
     words = (
         "--video",
-        tmp_path / "in.mp4",
+        source,
         "-o",
         tmp_path / output,
         "--codec",
@@ -198,6 +206,7 @@ NAMES = [
     "[a]*?",
     "back\\slash",
     "~",
+    # With the suffixes of the work folder still below the 255 bytes of file systems.
     "x" * 230,
 ]
 
@@ -215,20 +224,20 @@ def test_any_name_relative_or_not(upscale, sources, tmp_path, monkeypatch, name)
 
 
 def test_a_name_that_is_too_long_is_told(upscale, sources, tmp_path):
-    (tmp_path / f"{'x' * 250}.mp4").write_bytes(sources["a.mp4"])
-    status, printed = upscale("--video", tmp_path / f"{'x' * 250}.mp4")
-    assert "File name too long" in (
-        ends_well(tmp_path, {f"{'x' * 250}.mp4"}, status, printed) or ""
-    )
+    # 254 bytes: a name for a file, and too long for its output
+    source = tmp_path / f"{'x' * 250}.mp4"
+    source.write_bytes(sources["a.mp4"])
+    status, printed = upscale("--video", source)
+    error = ends_well(tmp_path, {source.name}, status, printed)
+    assert "File name too long" in (error or "")
 
 
 @pytest.mark.parametrize("folder", ["file.txt", "/proc", "/proc/self", "/dev/full"])
 def test_places_where_nobody_can_write(upscale, sources, tmp_path, folder):
-    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
+    source = tmp_path / "in.mp4"
+    source.write_bytes(sources["a.mp4"])
     (tmp_path / "file.txt").touch()
-    status, printed = upscale(
-        "--video", tmp_path / "in.mp4", "-o", tmp_path / folder / "o.mkv"
-    )
+    status, printed = upscale("--video", source, "-o", tmp_path / folder / "o.mkv")
     error = ends_well(tmp_path, {"in.mp4", "file.txt"}, status, printed)
     assert "cannot write there" in error or "no such folder" in error
 
@@ -240,7 +249,8 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
     )
     codec = ("--codec", "ffv1") if output == "o.mkv" else ()
     words = "--video", source, "--segment", 6, *codec, "-o", tmp_path / output
-    assert upscale(*words, "-o", tmp_path / f"whole_{output}")[0] == 0
+    status, printed = upscale(*words, "-o", tmp_path / f"whole_{output}")
+    assert status == 0, printed
     before = {"in.mp4", f"whole_{output}"}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -255,17 +265,12 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
         ends_well(tmp_path, before, *with_files_up_to(600)) or ""
     )
     if output == "o.mkv":
+        # The groups fit, and the joined file does not, quite.
         biggest = (tmp_path / f"whole_{output}").stat().st_size - 100
         status, printed = with_files_up_to(biggest)
-        assert (
-            status,
-            "the disk is full" in printed,
-            (tmp_path / output).exists(),
-        ) == (
-            1,
-            True,
-            False,
-        )
+        assert status == 1
+        assert "the disk is full" in printed
+        assert not (tmp_path / output).exists()
         status, printed = upscale(*words)
         assert "going on after" in printed, (biggest, printed)
     else:
@@ -281,24 +286,27 @@ def test_a_full_disk_loses_nothing_that_was_finished(upscale, tmp_path, output):
 
 
 def test_a_second_job_on_one_output_is_refused(upscale, sources, tmp_path):
-    (tmp_path / "in.mp4").write_bytes(sources["a.mp4"])
-    with WorkFolder(str(tmp_path / "o.mkv"), {}):
-        status, printed = upscale(
-            "--video", tmp_path / "in.mp4", "-o", tmp_path / "o.mkv"
-        )
+    source = tmp_path / "in.mp4"
+    source.write_bytes(sources["a.mp4"])
+    output = tmp_path / "o.mkv"
+    with WorkFolder(str(output), {}):
+        status, printed = upscale("--video", source, "-o", output)
     assert status == 1
     assert "another job is working on this output" in printed
-    assert upscale("--video", tmp_path / "in.mp4", "-o", tmp_path / "o.mkv")[0] == 0
+    status, printed = upscale("--video", source, "-o", output)
+    assert status == 0, printed
 
 
 @pytest.mark.heavy
 def test_two_processes_on_one_output(command, tmp_path):
     source = make_video(str(tmp_path / "in.mp4"), range(60), SIZE)
-    words = command("--video", source, "-o", tmp_path / "o.mkv")
+    output = tmp_path / "o.mkv"
+    words = command("--video", source, "-o", output)
     jobs = [
         subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
+    # Below the watchdog's 120.
     printed = [job.communicate(timeout=100)[1] for job in jobs]
     losers = [text for job, text in zip(jobs, printed) if job.returncode]
     assert len(losers) == 1, printed
@@ -310,13 +318,18 @@ def test_two_processes_on_one_output(command, tmp_path):
 
 
 def test_photographs_with_exif_are_pictures_like_others(upscale, tmp_path):
-    folder, exif = tmp_path / "photos", Image.Exif()
+    folder = tmp_path / "photos"
+    exif = Image.Exif()
     folder.mkdir()
-    exif[0x0112], exif[0x010F] = 6, "a maker"  # turned by a quarter
+    # turned by a quarter
+    exif[0x0112] = 6
+    exif[0x010F] = "a maker"
     for number, rgb in enumerate(real_pictures(2, *SIZE)):
-        Image.fromarray(rgb).save(folder / f"{number}.jpg", exif=exif)
+        picture = Image.fromarray(rgb)
+        picture.save(folder / f"{number}.jpg", exif=exif)
     status, printed = upscale("--video", folder)
     assert status == 0, printed
     # the pictures are turned upright, so there is no rotation to lose
     assert "rotation" not in printed
-    assert sorted(os.listdir(tmp_path / "photos_x4")) == ["0.png", "1.png"]
+    names = sorted(os.listdir(tmp_path / "photos_x4"))
+    assert names == ["0.png", "1.png"]

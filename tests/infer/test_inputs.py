@@ -29,8 +29,10 @@ def touch(folder: Path, *files: str) -> None:
 
 @pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
 def test_every_video_suffix_is_seen_in_any_case(tmp_path, suffix):
-    touch(tmp_path, f"a{suffix}", f"b{suffix.upper()}", f".hidden{suffix}", "c.txt")
-    assert names(tmp_path) == [f"a{suffix}", f"b{suffix.upper()}"]
+    # Names of files that systems hide are left out.
+    expected = [f"a{suffix}", f"b{suffix.upper()}"]
+    touch(tmp_path, *expected, f".hidden{suffix}", "c.txt")
+    assert names(tmp_path) == expected
 
 
 def test_films_with_cover_pictures_are_films(tmp_path, capsys):
@@ -40,7 +42,9 @@ def test_films_with_cover_pictures_are_films(tmp_path, capsys):
 
 
 def test_frames_with_a_preview_are_frames(tmp_path, capsys):
-    touch(tmp_path, "preview.mp4", *(f"{number:03d}.png" for number in range(30)))
+    # Many pictures beside one video are its frames; two beside videos are covers.
+    frames = [f"{number:03d}.png" for number in range(30)]
+    touch(tmp_path, "preview.mp4", *frames)
     assert names(tmp_path) == ["."]
     assert "left out: 1 videos beside frames" in capsys.readouterr().err
 
@@ -64,9 +68,10 @@ def test_a_folder_of_folders_alone_is_refused_with_the_option(tmp_path):
 
 
 def test_a_named_pipe_is_told_at_once(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     with pytest.raises(ValueError, match=r"is a named pipe.*--video -"):
-        check_kind(str(tmp_path / "pipe"))
+        check_kind(str(pipe))
 
 
 @pytest.fixture
@@ -106,7 +111,9 @@ def test_outputs_of_the_batch_are_none_of_its_inputs(tmp_path, batch, capsys):
         make_video(str(tmp_path / name), range(2), (16, 16))
     assert batch("--video", tmp_path) == {"a.mp4": "a_x4.mp4"}
     stderr = capsys.readouterr().err
-    assert f"{tmp_path / 'a_x4.mp4'} is the output of {tmp_path / 'a.mp4'}" in stderr
+    source = tmp_path / "a.mp4"
+    output = tmp_path / "a_x4.mp4"
+    assert f"{output} is the output of {source}" in stderr
 
 
 def test_outputs_of_earlier_jobs_with_other_options_are_left_out(tmp_path, batch):
@@ -122,10 +129,12 @@ def test_outputs_of_earlier_jobs_with_other_options_are_left_out(tmp_path, batch
 
 def test_results_of_subfolders_keep_their_places(tmp_path, batch):
     (tmp_path / "in/season 1").mkdir(parents=True)
-    (tmp_path / "out").mkdir()
+    output = tmp_path / "out"
+    output.mkdir()
     for name in ("in/a.mp4", "in/season 1/a.mp4"):
         make_video(str(tmp_path / name), range(2), (16, 16))
-    words = ("--video", tmp_path / "in", "-o", tmp_path / "out", "--recursive")
+    source = tmp_path / "in"
+    words = ("--video", source, "-o", output, "--recursive")
     assert batch(*words) == {
         "in/a.mp4": "out/a_x4.mp4",
         "in/season 1/a.mp4": "out/season 1/a_x4.mp4",
@@ -133,13 +142,16 @@ def test_results_of_subfolders_keep_their_places(tmp_path, batch):
 
 
 def test_an_output_is_known_until_it_or_its_input_changes(tmp_path):
-    source, output = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    source = tmp_path / "in.mp4"
+    output = tmp_path / "out.mp4"
     make_video(str(source), range(2), (16, 16))
     output.write_bytes(b"result")
     info = probe(str(source))
     assert not is_output(str(output))
     remember(str(output), info)
     assert is_output_of(str(output), info)
+    # Another video of the same name: its output is somebody's work still, but not its
+    # own.
     make_video(str(source), range(3), (16, 16))
     assert not is_output_of(str(output), info)
     assert is_output(str(output))
@@ -148,8 +160,9 @@ def test_an_output_is_known_until_it_or_its_input_changes(tmp_path):
 
 
 def test_without_a_home_nothing_is_remembered_and_nothing_fails(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
-    (tmp_path / "file").touch()
+    file = tmp_path / "file"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(file / "cache"))
+    file.touch()
     source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
     remember(source, probe(source))
     assert not is_output(source)

@@ -18,17 +18,21 @@ from infer.__main__ import main
 def complete(tmp_path_factory, tiny_model) -> tuple[str, bytes]:
     """A source and the output of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
+    # Twenty groups, so that a kill after the second one is not at the end.
     source = make_video(str(folder / "in.mp4"), range(80), (16, 16), audio="aac")
-    assert main(["--video", source, "--segment", "4", "--model", tiny_model]) == 0
+    status = main(["--video", source, "--segment", "4", "--model", tiny_model])
+    assert status == 0
     return source, (folder / "in_x4.mp4").read_bytes()
 
 
 def stop_after(words: list[str], record: Path, how: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    # A process that compiles first, on a machine on which all tests run at once.
     deadline = time.monotonic() + 200
     while (
         not record.exists() and process.poll() is None and time.monotonic() < deadline
     ):
+        # Short beside the time that a group takes.
         time.sleep(0.005)
     process.send_signal(how)
     return process
@@ -57,14 +61,15 @@ def test_an_interruption_is_clean(complete, tmp_path, command, how):
     source, _ = complete
     output = tmp_path / "out.mp4"
     process = stop_after(
+        # More than its frames: no group is finished before the signal.
         command("--video", source, "-o", output, "--segment", 1000),
         tmp_path / ".out.mp4.parts" / "job.json",
         how,
     )
-    printed = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, printed
-    assert printed.splitlines()[-1].startswith("interrupted")
-    assert "Traceback" not in printed
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, message
+    assert message.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in message
     assert os.listdir(tmp_path) == []  # no group was finished, so nothing is kept
 
 
@@ -74,7 +79,8 @@ def test_memory_does_not_grow_with_length(tmp_path, command):
     process = subprocess.Popen(
         command("--video", source, "--segment", 50), cwd=ROOT, stderr=subprocess.DEVNULL
     )
-    parts, resident = tmp_path / ".in_x4.mp4.parts", {}
+    parts = tmp_path / ".in_x4.mp4.parts"
+    resident = {}
     while process.poll() is None:
         num_finished = len(list(parts.glob("[0-9]*.json"))) * 50
         try:
@@ -92,6 +98,7 @@ def test_memory_does_not_grow_with_length(tmp_path, command):
         for num_finished, kib in sorted(resident.items())
         if num_finished >= 200 and kib
     ]
+    # Of about twenty: looks may miss some groups.
     assert len(curve) > 10
     assert max(curve) - min(curve) < 40_000, (
         curve

@@ -65,6 +65,7 @@ def copy_through(
 
 
 @settings(
+    # Each encodes twice with B-frames, of which eight are seconds.
     max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -78,16 +79,22 @@ def copy_through(
 )
 def test_any_timestamps_survive_any_segmenting(tmp_path, steps, base, group):
     """Also with B-frames, whose order of decoding is not the order of display."""
-    factor = (
-        1500 if base == Fraction(1, 90000) else 20 if base == Fraction(1, 600) else 1
-    )
-    pts = np.cumsum([0, *steps]) * factor
-    source = make_video(str(tmp_path / "in.mp4"), [int(p) for p in pts], base=base)
-    output, failed, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
-    assert failed == []
-    info, result = probe(source), probe(output)
-    times = [[f.pts * i.time_base for f in read_frames(i)] for i in (info, result)]
-    assert times[0] == times[1] == [int(p) * base for p in pts]
+    # steps of a sixtieth or a thirtieth of a second, as such clocks have them
+    factors = {Fraction(1, 90000): 1500, Fraction(1, 600): 20}
+    factor = factors.get(base, 1)
+    pts = (np.cumsum([0, *steps]) * factor).tolist()
+    source = make_video(str(tmp_path / "in.mp4"), pts, base=base)
+    output, failures, _ = copy_through(source, tmp_path, "mp4", group, preset="medium")
+    assert failures == []
+    expected = [ticks * base for ticks in pts]
+    assert times_of(source) == expected
+    assert times_of(output) == expected
+
+
+def times_of(path: str) -> list[Fraction]:
+    """Seconds at which the pictures of a file are shown."""
+    info = probe(path)
+    return [frame.pts * info.time_base for frame in read_frames(info)]
 
 
 @pytest.mark.parametrize("muxer", ["mp4", "mov", "matroska"])
@@ -100,8 +107,8 @@ def test_sound_chapters_metadata_and_shape_survive(tmp_path, muxer):
         metadata={"title": "a b"},
         chapters=[(0, 0.2, "one"), (0.2, 0.4, "two")],
     )
-    output, failed, checks = copy_through(source, tmp_path, muxer)
-    assert failed == []
+    output, failures, checks = copy_through(source, tmp_path, muxer)
+    assert failures == []
     assert {"audio 1", "chapters", "metadata", "sample aspect ratio"} <= {
         c.name for c in checks
     }
@@ -110,6 +117,7 @@ def test_sound_chapters_metadata_and_shape_survive(tmp_path, muxer):
     assert titles == ["one", "two"]
 
 
+# A quarter turn, and one with a mirror; 65536 and 1 << 30 are ones in fixed point.
 QUARTER = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 MIRRORED = (0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
 
@@ -118,12 +126,13 @@ MIRRORED = (0, 65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
 @pytest.mark.parametrize("matrix", [QUARTER, MIRRORED])
 def test_rotation_survives(tmp_path, matrix, muxer):
     source = make_video(str(tmp_path / "in.mp4"), matrix=matrix)
-    output, failed, _ = copy_through(source, tmp_path, muxer)
-    assert failed == []
+    output, failures, _ = copy_through(source, tmp_path, muxer)
+    assert failures == []
     assert probe(output).display_matrix == matrix
 
 
 def test_ten_bit_hdr_survives(tmp_path):
+    # P3 on a display of 1,000 candelas, as x265 counts: in 1/50000 and 1/10000.
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     params = f"log-level=none:master-display={display}:max-cll=1000,400"
     source = make_video(
@@ -137,10 +146,10 @@ def test_ten_bit_hdr_survives(tmp_path):
     info = probe(source)
     assert info.hdr is not None
     assert info.hdr.max_cll == 1000
-    output, failed, _ = copy_through(
+    output, failures, _ = copy_through(
         source, tmp_path, "mp4", encoder="libx265", pixel_format="yuv420p10le"
     )
-    assert failed == []
+    assert failures == []
     assert probe(output).layout.bits == 10
     assert next(read_frames(probe(output))).rgb.dtype == np.uint16
 
@@ -151,8 +160,8 @@ def test_ten_bit_hdr_survives(tmp_path):
 def test_colour_tags_survive(tmp_path, color):
     source = make_video(str(tmp_path / "in.mkv"), color=color)
     assert probe(source).color == color
-    output, failed, _ = copy_through(source, tmp_path, "mp4")
-    assert failed == []
+    output, failures, _ = copy_through(source, tmp_path, "mp4")
+    assert failures == []
     assert probe(output).color == color
 
 
@@ -160,10 +169,10 @@ def test_the_check_can_fail(tmp_path):
     source = make_video(
         str(tmp_path / "in.mp4"), range(8), audio="aac", sar=Fraction(4, 3)
     )
-    _, failed, _ = copy_through(
+    _, failures, _ = copy_through(
         source, tmp_path, "mp4", sar=Fraction(1), color=ColorTags(1, 1, 1, 1)
     )
-    assert failed == []  # as planned; now hold the result against another plan
+    assert failures == []  # as planned; now hold the result against another plan
     info = probe(source)
     spec = spec_for(
         (info.width, info.height),
@@ -172,15 +181,17 @@ def test_the_check_can_fail(tmp_path):
         color=ColorTags(1, 1, 1, 1),
     )
     timeline = Timeline((0, 1), (1, 1), Fraction(1, 25))
+    output = str(tmp_path / "out.mp4")
     checks = check_output(
-        str(tmp_path / "out.mp4"),
+        output,
         Packaging("mp4", (), QUARTER),
         spec,
         info,
         timeline,
         [],
     )
-    assert {c.name for c in checks if not c.ok} >= {
+    names = {c.name for c in checks if not c.ok}
+    assert names >= {
         "sample aspect ratio",
         "rotation",
         "frame count",
@@ -199,18 +210,20 @@ def test_the_check_can_fail(tmp_path):
     ],
 )
 def test_real_clips(tmp_path, clip, name):
+    # MP4 does not take its sound, AMR.
     muxer = "mov" if name == "phone_h263.3gp" else "mp4"
-    _, failed, checks = copy_through(clip(name), tmp_path, muxer, group=60)
-    assert failed == []
+    _, failures, checks = copy_through(clip(name), tmp_path, muxer, group=60)
+    assert failures == []
     assert any(c.name.startswith("audio") for c in checks)
 
 
 def test_containers_are_asked_before_the_job(clip):
-    assert [
-        s.codec for s in unsupported_streams(probe(clip("phone_h263.3gp")), "matroska")
-    ] == ["amr_nb"]
+    info = probe(clip("phone_h263.3gp"))
+    codecs = [s.codec for s in unsupported_streams(info, "matroska")]
+    assert codecs == ["amr_nb"]
     assert unsupported_streams(probe(clip("phone_h263.3gp")), "mov") == []
-    assert [
+    kinds = [
         s.kind
         for s in unsupported_streams(probe(clip("nasa_lowres_2audio.mp4")), "matroska")
-    ] == ["subtitle", "subtitle"]
+    ]
+    assert kinds == ["subtitle", "subtitle"]

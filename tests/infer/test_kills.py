@@ -13,6 +13,7 @@ from clips import make_video
 from infer.jobs import file_job
 from infer.jobs.work_folder import folder_of
 
+# The size of most tests: another one is another compilation.
 SIZE = (16, 16)
 
 
@@ -43,6 +44,8 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                         raise Killed
                 result = real(*words, **options)
                 last = str(words[-1])
+                # The rename to `published` is the moment at which the job is over for
+                # good.
                 state["begun"] = state["begun"] or last.endswith("published")
                 return result
 
@@ -61,12 +64,15 @@ def test_killed_anywhere_at_the_end_and_given_again(
     source = make_video(str(tmp_path / "in.mp4"), range(4), SIZE)
     complete = tmp_path / f"whole_{kind}"
     words = "--video", source, "--segment", 2, "-o"
-    assert upscale(*words, complete)[0] == 0
-    number, num_kills = 1, 0
+    status, stderr = upscale(*words, complete)
+    assert status == 0, stderr
+    number = 1
+    num_kills = 0
     while True:
         place = tmp_path / str(number)
         place.mkdir()
-        output, report = place / kind, place / "r.json"
+        output = place / kind
+        report = place / "r.json"
         if kind == "empty folder":
             output.mkdir()
         killed_at(number)
@@ -88,6 +94,7 @@ def test_killed_anywhere_at_the_end_and_given_again(
         assert content_of(output) == content_of(complete), number
         assert json.loads(report.read_text())["frames"] == 4
         number += 1
+    # The output, its report and the parts of the work folder are more operations.
     assert num_kills > 5
 
 
@@ -116,5 +123,8 @@ def test_an_input_replaced_during_a_run_is_noticed(
     assert "in.mp4: was changed while it was read; nothing was written" in stderr
     assert not (tmp_path / output).exists()
     monkeypatch.undo()
-    assert upscale(*words)[0] == 2  # the work is that of another input
-    assert upscale(*words, "--restart")[0] == 0
+    # the work is that of another input
+    status, stderr = upscale(*words)
+    assert status == 2, stderr
+    status, stderr = upscale(*words, "--restart")
+    assert status == 0, stderr

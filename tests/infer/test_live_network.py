@@ -57,7 +57,8 @@ def steadiest(sender: Sender, receiver: Receiver, window: int = 10) -> float:
 
 
 def test_latency_beyond_the_models_own_time_is_under_100_ms(command, tmp_path):
-    source, sink = free_port(), free_port()
+    source = free_port()
+    sink = free_port()
     report = tmp_path / "report.json"
     words = command(
         "--video",
@@ -84,6 +85,7 @@ def test_latency_beyond_the_models_own_time_is_under_100_ms(command, tmp_path):
         f"\nsent to shown {total:.1f} ms, model {result['model_ms']}, "
         f"in the session {result['latency_ms']}"
     )
+    # The promise of docs/live.md for a session beside its model.
     assert total - result["model_ms"]["p50"] < 100, (total, result)
     for name in ("p50", "p95", "p99"):
         assert f"{name} {result['latency_ms'][name]:.1f}" in message
@@ -91,19 +93,22 @@ def test_latency_beyond_the_models_own_time_is_under_100_ms(command, tmp_path):
     assert (
         max(times) - min(times) < 1e-3
     )  # every frame keeps its distance from every other
-    assert all(a < b for (a, *_), (b, *_) in pairwise(receiver.seen))
+    for (a, *_), (b, *_) in pairwise(receiver.seen):
+        assert a < b
 
 
 @pytest.mark.parametrize(
     "how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.heavy)]
 )
 def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
-    port, output = free_port(), tmp_path / "out.mp4"
+    port = free_port()
+    output = tmp_path / "out.mp4"
     words = command("--video", f"udp://127.0.0.1:{port}", "-o", output)
     with (
         Sender(f"udp://127.0.0.1:{port}?pkt_size=1316", audio=True),
         subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process,
     ):
+        # Fragments have been written by then, which are what a kill leaves.
         wait_for(lambda: output.exists() and output.stat().st_size > 60_000)
         process.send_signal(how)
         message = process.communicate(timeout=60)[1]
@@ -112,34 +117,43 @@ def test_a_recording_is_playable_however_it_is_stopped(command, tmp_path, how):
     assert len(result) >= 10
     first = result[0][0]
     late = {number: seconds - (number - first) / 25 for number, seconds in result}
+    # Roundings of the source's clock and of the recording's.
     assert max(map(abs, late.values())) < 2e-3, (late, message)
     with av.open(str(output)) as recording:
-        heard = [
+        sound_times = [
             float(p.pts * p.time_base)
             for p in recording.demux(audio=0)
             if p.pts is not None
         ]
-    assert len(heard) >= 2
-    assert abs(heard[-1] - result[-1][1]) < 2.5
+    assert len(sound_times) >= 2
+    # The last fragment may lack sound or picture.
+    _, last_picture = result[-1]
+    assert abs(sound_times[-1] - last_picture) < 2.5
 
 
 def test_drop_stays_live_when_the_source_is_too_fast(live, tmp_path):
-    port, output = free_port(), tmp_path / "out.mkv"
+    port = free_port()
+    output = tmp_path / "out.mkv"
     with Sender(f"udp://127.0.0.1:{port}?pkt_size=1316", fps=250):
         status, report = live(
             "--video", f"udp://127.0.0.1:{port}", "-o", output, "--frames", 60
         )
-    assert (status, report["frames"]) == (0, 60)
+    assert status == 0
+    assert report["frames"] == 60
+    # The tiny model does about a hundred of the 250 that come in a second.
     assert report["dropped"] > 10
     assert (
         report["latency_ms"]["p50"] < 8 * report["model_ms"]["p95"] + 100
     )  # a short queue, so never long behind
     result = numbers_in(str(output))
     assert len(result) == 60
-    late = result[-1][1] - (result[-1][0] - result[0][0]) / 250
-    assert (
-        abs(late - 1024 / 250 * round(late / (1024 / 250))) < 5e-3
-    )  # numbers begin anew after 1024 frames
+    first, _ = result[0]
+    last, seconds = result[-1]
+    late = seconds - (last - first) / 250
+    # numbers begin anew after 1024 frames
+    turn = 1024 / 250
+    num_turns = round(late / turn)
+    assert abs(late - turn * num_turns) < 5e-3
 
 
 def test_block_loses_nothing_and_skip_similar_computes_only_what_changes(
@@ -150,7 +164,8 @@ def test_block_loses_nothing_and_skip_similar_computes_only_what_changes(
         ("skip-similar", False),
         ("skip-similar", True),
     ):
-        port, output = free_port(), tmp_path / f"{policy}{still}.ts"
+        port = free_port()
+        output = tmp_path / f"{policy}{still}.ts"
         speed = (
             8 if policy == "block" else 1
         )  # frames come faster than they are upscaled
@@ -166,23 +181,29 @@ def test_block_loses_nothing_and_skip_similar_computes_only_what_changes(
         assert (
             report["frames"] + report["missed"] + report["dropped"]
             == report["frames_in"]
-            == 40
         )
+        assert report["frames_in"] == 40
+        frames = numbers_in(str(output))
         if policy == "block":
-            assert [number for number, _ in numbers_in(str(output))] == list(range(40))
-        assert report["repeated"] == (report["frames"] - 1 if still else 0)
-        assert len(numbers_in(str(output))) == report["frames"]
+            numbers = [number for number, _ in frames]
+            assert numbers == list(range(40))
+        num_repetitions = report["frames"] - 1 if still else 0
+        assert report["repeated"] == num_repetitions
+        assert len(frames) == report["frames"]
 
 
 def test_a_source_that_dies_and_comes_back_goes_on(live, tmp_path, capsys):
-    port, output = free_port(), tmp_path / "out.mkv"
-    url, source = f"tcp://127.0.0.1:{port}", f"tcp://127.0.0.1:{port}?listen=1"
-    begun = time.monotonic()
+    port = free_port()
+    output = tmp_path / "out.mkv"
+    url = f"tcp://127.0.0.1:{port}"
+    source = f"tcp://127.0.0.1:{port}?listen=1"
+    start_time = time.monotonic()
     with Sender(url, count=15) as first:
         again = []
 
         def come_back() -> None:
             first.join(60)
+            # More than the half second that the gap must have, and nobody's time-out.
             time.sleep(0.7)
             again.append(Sender(url, first=500))
 
@@ -203,19 +224,26 @@ def test_a_source_that_dies_and_comes_back_goes_on(live, tmp_path, capsys):
         with again[0]:
             pass
     assert status == 0
-    assert (report["frames"], report["reconnections"], report["dropped"]) == (40, 1, 0)
+    assert report["frames"] == 40
+    assert report["reconnections"] == 1
+    assert report["dropped"] == 0
     result = numbers_in(str(output))
-    assert [number for number, _ in result] == [*range(15), *range(500, 525)]
-    gap = result[15][1] - result[14][1]
-    assert 0.5 < gap < time.monotonic() - begun
-    assert result[-1][1] - result[15][1] == pytest.approx(24 / 25, abs=2e-3)
+    numbers = [number for number, _ in result]
+    times = [seconds for _, seconds in result]
+    assert numbers == [*range(15), *range(500, 525)]
+    gap = times[15] - times[14]
+    assert 0.5 < gap < time.monotonic() - start_time
+    length = times[-1] - times[15]
+    # two roundings to a millisecond
+    assert length == pytest.approx(24 / 25, abs=2e-3)
     message = capsys.readouterr().err
     assert "is lost" in message
     assert "is back" in message
 
 
 def test_a_source_that_is_gone_for_good_leaves_what_there_was(live, tmp_path, capsys):
-    port, output = free_port(), tmp_path / "out.mkv"
+    port = free_port()
+    output = tmp_path / "out.mkv"
     with Sender(f"udp://127.0.0.1:{port}?pkt_size=1316", count=40):
         source = f"udp://127.0.0.1:{port}"
         status, _ = live(
@@ -232,41 +260,47 @@ def test_a_source_that_is_gone_for_good_leaves_what_there_was(live, tmp_path, ca
         )
     assert status == 1
     assert "nothing came in time" in capsys.readouterr().err.splitlines()[-1]
+    # Of 40; those before the model was ready are missed.
     assert len(numbers_in(str(output))) > 20
 
 
 def test_a_source_that_says_nothing_is_given_up(live, tmp_path, capsys):
+    output = tmp_path / "out.ts"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for scheme, port in (("tcp", silent.getsockname()[1]), ("udp", free_port())):
-            begun = time.monotonic()
+            start_time = time.monotonic()
             status, _ = live(
                 "--video",
                 f"{scheme}://127.0.0.1:{port}",
                 "-o",
-                tmp_path / "out.ts",
+                output,
                 "--timeout",
                 0.5,
             )
             assert status == 1
-            assert time.monotonic() - begun < 20
+            # Half a second of waiting, and the start of a session on a busy machine.
+            assert time.monotonic() - start_time < 20
             assert "cannot be opened (nothing came in time)" in capsys.readouterr().err
-    status, _ = live(
-        "--video", f"tcp://127.0.0.1:{free_port()}", "-o", tmp_path / "out.ts"
-    )
+    status, _ = live("--video", f"tcp://127.0.0.1:{free_port()}", "-o", output)
     assert status == 1
     assert "Connection refused" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_sent_at_its_own_pace(live, tmp_path):
-    source, port = record(str(tmp_path / "in.mp4"), 50), free_port()
+    source = record(str(tmp_path / "in.mp4"), 50)
+    port = free_port()
     with Receiver(f"tcp://127.0.0.1:{port}", count=50) as receiver:
         status, report = live(
             "--video", source, "-o", f"tcp://127.0.0.1:{port}?listen=1"
         )
         receiver.join(30)
-    assert (status, report["frames"], report["dropped"]) == (0, 50, 0)
-    assert [number for number, *_ in receiver.seen] == list(range(len(receiver.seen)))
+    assert status == 0
+    assert report["frames"] == 50
+    assert report["dropped"] == 0
+    numbers = [number for number, *_ in receiver.seen]
+    assert numbers == list(range(len(numbers)))
+    # Its decoder may keep the last one when the line is closed.
     assert len(receiver.seen) >= 49
     assert (
         report["seconds"] > 1.8
@@ -274,7 +308,8 @@ def test_a_file_is_sent_at_its_own_pace(live, tmp_path):
 
 
 def test_a_receiver_that_leaves_is_told(live, tmp_path, capsys):
-    source, port = record(str(tmp_path / "in.mp4"), 500), free_port()
+    source = record(str(tmp_path / "in.mp4"), 500)
+    port = free_port()
     with Receiver(f"tcp://127.0.0.1:{port}", count=5):
         status, _ = live("--video", source, "-o", f"tcp://127.0.0.1:{port}?listen=1")
     assert status == 1

@@ -16,6 +16,7 @@ from sdvsr_jax import save
 from sdvsr_jax.atomic import atomic_write
 from tests.tiny_models import random_params, tiny_published
 
+# The size of most tests: another one is another compilation.
 SIZE = (16, 16)
 PRECIOUS = b"precious"
 
@@ -27,17 +28,18 @@ def source(tmp_path: Path) -> Path:
 
 def things(folder: Path) -> dict[str, Path]:
     """One of everything that can have a name, none of it ours."""
-    named = {name: folder / name for name in ("file", "link", "dangling", "pipe")}
-    named["folder"] = folder / "full folder"
-    named["file"].write_bytes(PRECIOUS)
+    paths = {name: folder / name for name in ("file", "link", "dangling", "pipe")}
+    paths["folder"] = folder / "full folder"
+    paths["file"].write_bytes(PRECIOUS)
     victim = folder / "victim"
     victim.write_bytes(PRECIOUS)
-    named["link"].symlink_to(victim)
-    named["dangling"].symlink_to(folder / "nothing")
-    os.mkfifo(named["pipe"])
-    named["folder"].mkdir()
-    (named["folder"] / "thesis").write_bytes(PRECIOUS)
-    return named
+    paths["link"].symlink_to(victim)
+    paths["dangling"].symlink_to(folder / "nothing")
+    # It stands for devices and sockets, too, which not every user can make.
+    os.mkfifo(paths["pipe"])
+    paths["folder"].mkdir()
+    (paths["folder"] / "thesis").write_bytes(PRECIOUS)
+    return paths
 
 
 def picture_of(folder: Path) -> dict[str, tuple[int, bytes | str]]:
@@ -113,15 +115,18 @@ def test_a_report_replaces_a_report_and_other_files_only_when_asked(
     )
     assert report.read_bytes() == PRECIOUS
     assert not (tmp_path / "in_x4.mp4").exists()
-    assert upscale(*words, "--overwrite")[0] == 0
+    status, stderr = upscale(*words, "--overwrite")
+    assert status == 0, stderr
     assert is_report(report)
-    assert upscale(*words, "-o", tmp_path / "other.mkv")[0] == 0
+    status, stderr = upscale(*words, "-o", tmp_path / "other.mkv")
+    assert status == 0, stderr
     assert json.loads(report.read_text())["output"].endswith("other.mkv")
 
 
 def test_a_report_of_a_folder_of_frames_is_none_of_its_files(tmp_path):
     (tmp_path / "1.png").touch()
-    check_not_used(str(tmp_path / "r.json"), [str(tmp_path)], "--report")
+    report = str(tmp_path / "r.json")
+    check_not_used(report, [str(tmp_path)], "--report")
     with pytest.raises(ValueError, match="read or written by the same command"):
         check_not_used(str(tmp_path / "1.png"), [str(tmp_path)], "--report")
 
@@ -150,30 +155,39 @@ def test_frames_replace_no_link_in_their_folder(upscale, tmp_path):
     source = make_video(str(tmp_path / "in.mp4"), range(2), SIZE)
     frames = tmp_path / "frames"
     frames.mkdir()
-    (tmp_path / "victim").write_bytes(PRECIOUS)
-    (frames / "00000001.png").symlink_to(tmp_path / "victim")
+    victim = tmp_path / "victim"
+    victim.write_bytes(PRECIOUS)
+    (frames / "00000001.png").symlink_to(victim)
     status, _ = upscale("--video", source, "-o", frames, "--overwrite")
     assert status == 2
-    assert (tmp_path / "victim").read_bytes() == PRECIOUS
+    assert victim.read_bytes() == PRECIOUS
     assert os.listdir(frames) == ["00000001.png"]
 
 
 def test_live_segments_replace_no_file_of_the_user(upscale, source, tmp_path):
     playlist = tmp_path / "list.m3u8"
     words = "--video", source, "-o", playlist
-    (tmp_path / "list0.ts").write_bytes(PRECIOUS)
+    list0 = tmp_path / "list0.ts"
+    list0.write_bytes(PRECIOUS)
     for overwrite in ((), ("--overwrite",)):
         status, stderr = upscale(*words, *overwrite)
         assert status == 2
         assert "list0.ts: is there already" in stderr
-        assert (tmp_path / "list0.ts").read_bytes() == PRECIOUS
-    (tmp_path / "list0.ts").unlink()
-    assert upscale(*words)[0] == 0
-    assert upscale(*words)[0] == 2
-    assert upscale(*words, "--overwrite")[0] == 0  # its own from before
-    (tmp_path / "list7.ts").write_bytes(PRECIOUS)
-    assert upscale(*words, "--overwrite")[0] == 2
-    assert (tmp_path / "list7.ts").read_bytes() == PRECIOUS
+        assert list0.read_bytes() == PRECIOUS
+    list0.unlink()
+    status, stderr = upscale(*words)
+    assert status == 0, stderr
+    status, stderr = upscale(*words)
+    assert status == 2, stderr
+    # its own from before
+    status, stderr = upscale(*words, "--overwrite")
+    assert status == 0, stderr
+    # A segment that this stream does not reach, but the next one might.
+    list7 = tmp_path / "list7.ts"
+    list7.write_bytes(PRECIOUS)
+    status, stderr = upscale(*words, "--overwrite")
+    assert status == 2, stderr
+    assert list7.read_bytes() == PRECIOUS
 
 
 @pytest.fixture(scope="module")
@@ -186,12 +200,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("output", ["desk", "desk/sub/..", ".."])
 def test_converting_removes_no_folder(weights, tmp_path, monkeypatch, output, capsys):
     desk = tmp_path / "desk"
-    (desk / "sub").mkdir(parents=True)
+    sub = desk / "sub"
+    sub.mkdir(parents=True)
     (desk / "thesis.tex").write_bytes(PRECIOUS)
-    monkeypatch.chdir(desk / "sub" if output == ".." else tmp_path)
+    # From inside the folder it is "..".
+    monkeypatch.chdir(sub if output == ".." else tmp_path)
     before = picture_of(tmp_path)
     words = ["convert", "--model", str(weights), "-o", output, "--overwrite"]
-    assert main(words) == 2
+    status = main(words)
+    assert status == 2
     assert "holds files that are no converted weights" in capsys.readouterr().err
     assert picture_of(tmp_path) == before
 
@@ -199,11 +216,14 @@ def test_converting_removes_no_folder(weights, tmp_path, monkeypatch, output, ca
 def test_converting_again_leaves_other_files_in_the_folder(weights, tmp_path):
     folder = tmp_path / "published"
     words = ["convert", "--model", str(weights), "-o", str(folder)]
-    assert main(words) == 0
+    status = main(words)
+    assert status == 0
     picture = picture_of(folder)
     (folder / "notes.txt").write_bytes(PRECIOUS)
-    assert main(words) == 2
-    assert main([*words, "--overwrite"]) == 0
+    status = main(words)
+    assert status == 2
+    status = main([*words, "--overwrite"])
+    assert status == 0
     expected = {**picture, "notes.txt": (stat.S_IFREG, PRECIOUS)}
     assert picture_of(folder) == expected
     assert os.listdir(tmp_path) == ["published"]

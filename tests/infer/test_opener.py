@@ -36,8 +36,10 @@ WAYS = {
     "hls_folder_link.m3u8": HLS.format("out/secret.ts"),
     "hls_inner.m3u8": HLS.format("inner.m3u8"),
     "hls_concat.m3u8": HLS.format("concat:a.ts|{secret}"),
+    # FFmpeg's protocols that open a file behind their own name.
     "hls_subfile.m3u8": HLS.format("subfile,,start,0,end,0,,:{secret}"),
     "hls_crypto.m3u8": HLS.format("crypto:{secret}"),
+    # A packet in the list itself, which opens another protocol.
     "hls_data.m3u8": HLS.format("data:video/mp2t;base64,R0A="),
     "hls_http.m3u8": HLS.format("http://127.0.0.1:9/a.ts"),
     "hls_map.m3u8": HLS.format("a.ts").replace(
@@ -88,16 +90,19 @@ def test_a_list_stays_in_its_folder(folder: Path, name: str) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+# Letters of paths, of escapes, of addresses, and one beyond ASCII.
 @given(way=st.text("./\\ab\t\"'%#?&\u00e9", min_size=1, max_size=6))
 def test_no_name_leads_out_of_the_folder(folder: Path, way: str) -> None:
     """Names that somehow reach the secret are refused, all others find nothing."""
-    (folder / "fuzzed.m3u8").write_text(HLS.format(f"{way}/secret.ts"))
+    playlist = folder / "fuzzed.m3u8"
+    playlist.write_text(HLS.format(f"{way}/secret.ts"))
     with pytest.raises((ValueError, JobError)):
-        probe(str(folder / "fuzzed.m3u8"))
+        probe(str(playlist))
 
 
 def test_a_list_inside_its_folder_is_read(folder: Path, tmp_path: Path) -> None:
-    frames = len(list(read_frames(probe(str(folder / "a.ts")))))
+    info = probe(str(folder / "a.ts"))
+    frames = len(list(read_frames(info)))
     assert frames == 5
     for name, text in {
         "x.m3u8": HLS.format("a.ts"),
@@ -143,14 +148,16 @@ def test_names_mean_files_whatever_they_look_like(tmp_path: Path) -> None:
         picture = np.full((4, 4, 3), level, np.uint8)
         (tmp_path / name).write_bytes(encode_png(picture))
     for level, name in enumerate(names, 50):
-        (frame,) = read_frames(probe(str(tmp_path / name)))
+        info = probe(str(tmp_path / name))
+        (frame,) = read_frames(info)
         assert (frame.rgb == level).all(), name
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo.mp4")
+    fifo = tmp_path / "fifo.mp4"
+    os.mkfifo(fifo)
     with pytest.raises(ValueError, match="not a regular file"):
-        probe(str(tmp_path / "fifo.mp4"))
+        probe(str(fifo))
     with pytest.raises(ValueError, match="not a regular file"):
         probe(os.devnull)
     with pytest.raises(ValueError, match="an address, expected a file"):
@@ -168,6 +175,7 @@ def png_header(width: int, height: int) -> bytes:
             + struct.pack(">I", zlib.crc32(name + data))
         )
 
+    # Eight bits, RGB.
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     parts = [
         chunk(b"IHDR", header),
@@ -179,11 +187,13 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_pictures_beyond_the_limit_are_not_decoded(tmp_path: Path) -> None:
     picture = tmp_path / "huge.png"
+    # 256 million pixels, nearly four times the limit: most of a GiB when decoded.
     picture.write_bytes(png_header(16000, 16000))
     with pytest.raises(ValueError, match=r"16000x16000, expected at most 67108864"):
         probe(str(picture))
     clip = record(str(tmp_path / "a.mp4"), 2)
-    assert probe(clip, limits=Limits(max_pixels=64 * 48)).width == 64
+    info = probe(clip, limits=Limits(max_pixels=64 * 48))
+    assert info.width == 64
     with pytest.raises(ValueError, match="64x48, expected at most 3071 pixels"):
         probe(clip, limits=Limits(max_pixels=64 * 48 - 1))
 
@@ -194,5 +204,6 @@ def test_a_place_that_no_file_has_is_an_error_in_numbers(tmp_path: Path) -> None
     file = OwnFile(str(tmp_path / "a"))
     assert file.seek(3) == 3
     assert file.seek(-5) < 0
+    # More than a C program's 63 bits.
     assert file.seek(2**70) < 0
     assert file.read(2) == b"45"

@@ -21,7 +21,8 @@ class Numbers:
     """A source whose frames carry numbers as timestamps."""
 
     def __init__(self, numbers: Iterable[int], error: Exception | None = None) -> None:
-        self._numbers, self._error = numbers, error
+        self._numbers = numbers
+        self._error = error
         self.handed_out: list[int] = []
 
     def frames(self) -> Iterator[Frame]:
@@ -97,7 +98,8 @@ def test_a_frame_that_is_not_finite_stops_before_it_is_written():
     sink = Record()
     with pytest.raises(JobError, match=r"frame 3: .* NaN or infinity"):
         run(Numbers(range(6)), Counting(bad_frame=3), 0, sink, Policy(group=2))
-    assert sink.calls == [("write", 0), ("write", 1), ("mark", 2), ("write", 2)]
+    expected = [("write", 0), ("write", 1), ("mark", 2), ("write", 2)]
+    assert sink.calls == expected
 
 
 def test_reading_ahead_is_bounded_and_stops_with_the_reader():
@@ -105,6 +107,7 @@ def test_reading_ahead_is_bounded_and_stops_with_the_reader():
     threads_before = set(threading.enumerate())
     with Inbox(source, 3) as inbox:
         assert next(inbox.frames()).pts == 0
+        # Time enough to read all of them, if nothing held the reader back.
         time.sleep(0.1)
         # One was taken, three wait, one is in the reader's hand.
         assert len(source.handed_out) <= 5
@@ -128,6 +131,8 @@ def test_an_error_while_writing_reaches_the_producer():
         with Worker(1) as worker:
             for _ in range(100):
                 worker.put(fail)
+                # A hundred times: the error comes with one of the next calls, not with
+                # its own.
                 time.sleep(0.001)
 
     with pytest.raises(OSError, match="No space"):
@@ -138,6 +143,7 @@ def test_leaving_by_an_error_drops_all_that_waits():
     process = []
 
     def work():
+        # Slow, so that the error comes while others wait.
         time.sleep(0.05)
         process.append(1)
 

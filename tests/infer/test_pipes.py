@@ -16,6 +16,7 @@ from clips import ROOT, make_video, pictures
 
 from infer.__main__ import main
 
+# Sides that are no multiples of 8 or 16: a raw stream has no padding.
 SIZE, COUNT = (36, 20), 8
 
 
@@ -27,7 +28,8 @@ def y4m(tmp_path_factory) -> bytes:
         video = output.add_stream("rawvideo", rate=25)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
         for rgb in pictures(COUNT, *SIZE):
-            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
+            frame = av.VideoFrame.from_ndarray(rgb)
+            output.mux(video.encode(frame))
     return path.read_bytes()
 
 
@@ -55,16 +57,15 @@ def planes(source: str | io.BytesIO, **options: str) -> list[np.ndarray]:
 
 
 def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp_path):
-    source, target, job = (
-        tmp_path / "in.y4m",
-        tmp_path / "out.y4m",
-        tmp_path / "out.mkv",
-    )
+    source = tmp_path / "in.y4m"
+    target = tmp_path / "out.y4m"
+    job = tmp_path / "out.mkv"
     source.write_bytes(y4m)
-    pipe, copy = subprocess.PIPE, [sys.executable, "-c", COPY]
+    pipe = subprocess.PIPE
+    copy = [sys.executable, "-c", COPY]
     with (
         source.open("rb") as data,
-        target.open("wb") as used,
+        target.open("wb") as sink,
         subprocess.Popen(copy, stdin=data, stdout=pipe) as first,
         subprocess.Popen(
             command("--video", "-", "--output", "-"),
@@ -74,7 +75,7 @@ def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp
             stderr=pipe,
             text=True,
         ) as middle,
-        subprocess.Popen(copy, stdin=middle.stdout, stdout=used) as last,
+        subprocess.Popen(copy, stdin=middle.stdout, stdout=sink) as last,
     ):
         assert first.stdout is not None
         assert middle.stdout is not None
@@ -88,21 +89,19 @@ def test_three_programs_in_a_row_give_the_file_job(y4m, command, tiny_model, tmp
     assert target.read_bytes().startswith(b"YUV4MPEG2 W144 H80 F25:1")
     assert f"{COUNT} frames in, {COUNT} out, 0 dropped" in message
     assert "latency p50" in message
-    assert (
-        main(
-            [
-                "--video",
-                str(source),
-                "-o",
-                str(job),
-                "--codec",
-                "ffv1",
-                "--model",
-                tiny_model,
-            ]
-        )
-        == 0
+    status = main(
+        [
+            "--video",
+            str(source),
+            "-o",
+            str(job),
+            "--codec",
+            "ffv1",
+            "--model",
+            tiny_model,
+        ]
     )
+    assert status == 0
     np.testing.assert_array_equal(planes(str(target)), planes(str(job)))
 
 
@@ -110,31 +109,27 @@ def test_frames_that_do_not_fit_are_tiled_as_in_a_file_job(
     command, tiny_model, tmp_path
 ):
     source = make_video(str(tmp_path / "in.mkv"), range(2), (160, 24))
-    job, report, tile = (
-        tmp_path / "out.mkv",
-        tmp_path / "report.json",
-        ("--tile", "128"),
-    )
+    job = tmp_path / "out.mkv"
+    report = tmp_path / "report.json"
+    tile = ("--tile", "128")
     words = command("--video", source, "-o", "-", *tile, "--report", report)
     finished_process = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
     assert finished_process.returncode == 0, finished_process.stderr
     assert json.loads(report.read_text())["fit"] == "128x24"
-    assert (
-        main(
-            [
-                "--video",
-                source,
-                "-o",
-                str(job),
-                *tile,
-                "--codec",
-                "ffv1",
-                "--model",
-                tiny_model,
-            ]
-        )
-        == 0
+    status = main(
+        [
+            "--video",
+            source,
+            "-o",
+            str(job),
+            *tile,
+            "--codec",
+            "ffv1",
+            "--model",
+            tiny_model,
+        ]
     )
+    assert status == 0
     np.testing.assert_array_equal(
         planes(io.BytesIO(finished_process.stdout), format="yuv4mpegpipe"),
         planes(str(job)),
@@ -164,6 +159,7 @@ def test_raw_rgb_of_16_bits(pipe):
     deep = pipe((clip.astype("<u2") * 257).tobytes(), *RAW, "--raw-format", "rgb48le")
     assert deep.returncode == 0, deep.stderr
     wide = np.frombuffer(deep.stdout, "<u2")
+    # More levels than 8 bits have.
     assert len(np.unique(wide)) > 256
     np.testing.assert_allclose(
         wide / 257, np.frombuffer(finished_process.stdout, np.uint8), atol=0.51
@@ -172,25 +168,31 @@ def test_raw_rgb_of_16_bits(pipe):
 
 @pytest.mark.heavy
 def test_ten_bits_stay_ten(pipe, tmp_path):
+    source = tmp_path / "in.y4m"
     with av.open(
-        str(tmp_path / "in.y4m"), "w", format="yuv4mpegpipe", options={"strict": "-1"}
+        str(source), "w", format="yuv4mpegpipe", options={"strict": "-1"}
     ) as output:
         video = output.add_stream("rawvideo", rate=25)
         video.width, video.height, video.pix_fmt = *SIZE, "yuv422p10le"
         for rgb in pictures(3, *SIZE):
-            output.mux(video.encode(av.VideoFrame.from_ndarray(rgb)))
-    finished_process = pipe((tmp_path / "in.y4m").read_bytes())
+            frame = av.VideoFrame.from_ndarray(rgb)
+            output.mux(video.encode(frame))
+    finished_process = pipe(source.read_bytes())
     assert finished_process.returncode == 0, finished_process.stderr
     assert b"C422p10" in finished_process.stdout[:100]
     assert len(planes(io.BytesIO(finished_process.stdout), format="yuv4mpegpipe")) == 3
 
 
 def test_a_closed_pipe_ends_cleanly(command, tmp_path):
+    # Far more than a pipe's 64 KiB: the program must still be writing when it is
+    # closed.
     source = make_video(str(tmp_path / "in.mkv"), range(2000), (64, 48))
-    pipe, words = subprocess.PIPE, command("--video", source, "--output", "-")
+    pipe = subprocess.PIPE
+    words = command("--video", source, "--output", "-")
     with subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None
         assert process.stderr is not None
+        # Less than a frame.
         assert len(process.stdout.read(10_000)) == 10_000
         process.stdout.close()
         message = process.stderr.read().decode()
@@ -203,7 +205,8 @@ def test_a_closed_pipe_ends_cleanly(command, tmp_path):
     "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)]
 )
 def test_a_pipe_that_says_nothing_can_be_stopped(command, how):
-    pipe, words = subprocess.PIPE, command("--video", "-", "--output", "-")
+    pipe = subprocess.PIPE
+    words = command("--video", "-", "--output", "-")
     with subprocess.Popen(
         words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
     ) as process:
@@ -216,11 +219,13 @@ def test_a_pipe_that_says_nothing_can_be_stopped(command, how):
         assert process.stdout.read() == b""
 
 
+# Almost at once, and as a person does it.
 @pytest.mark.parametrize("pause", [0.03, 0.5])
 def test_a_second_signal_ends_a_session_whose_reader_has_stalled(
     command, tmp_path, pause
 ):
     """Both together or one after the other: status 130, and no traceback."""
+    # More than its queues and the pipe hold together.
     source = make_video(str(tmp_path / "in.mkv"), range(500), (64, 48))
     words = command("--video", source, "--output", "-")
     pipe = subprocess.PIPE
@@ -249,7 +254,8 @@ def test_a_second_signal_ends_a_session_whose_reader_has_stalled(
 )
 def test_wrong_input_is_one_line(pipe, data, arguments, words):
     finished_process = pipe(data, *arguments)
-    assert (finished_process.returncode, finished_process.stdout) == (1, b"")
+    assert finished_process.returncode == 1
+    assert finished_process.stdout == b""
     _, error = finished_process.stderr.decode().splitlines()
     assert error.startswith("error: -: ")
     assert words in error

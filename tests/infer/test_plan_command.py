@@ -1,5 +1,6 @@
 """`infer plan` and --prescale, on real clips."""
 
+import itertools
 import json
 
 import av
@@ -29,17 +30,18 @@ CLIP = ROOT / "examples" / "nasa_320x180.mp4"
 @pytest.fixture(scope="module")
 def enlarged(tmp_path_factory):
     """Six real frames and the same enlarged to double, as a lossless file."""
+    size = (640, 360)
+    native = []
+    large = []
     with av.open(str(CLIP)) as container:
-        frames = [f for f, _ in zip(container.decode(video=0), range(6))]
-    native = [frame.to_ndarray(format="rgb24") for frame in frames]
-    large = [
-        np.asarray(Image.fromarray(rgb).resize((640, 360), Image.Resampling.BICUBIC))
-        for rgb in native
-    ]
+        for frame in itertools.islice(container.decode(video=0), 6):
+            rgb = frame.to_ndarray(format="rgb24")
+            native.append(rgb)
+            picture = Image.fromarray(rgb)
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+            large.append(np.asarray(picture))
     path = str(tmp_path_factory.mktemp("enlarged") / "large.mkv")
-    make_video(
-        path, size=(640, 360), frames=large, codec="ffv1", pixel_format="yuv444p"
-    )
+    make_video(path, size=size, frames=large, codec="ffv1", pixel_format="yuv444p")
     return path, np.stack(native)
 
 
@@ -50,12 +52,14 @@ def options(path, **changes):
 def test_prescale_gives_the_model_the_frames_from_before_the_enlargement(enlarged):
     path, native = enlarged
     info = reduced(probe(path), 0.5)
-    assert (info.width, info.height) == (320, 180)
+    assert info.width == 320
+    assert info.height == 180
     frames = np.stack([frame.rgb for frame in read_frames(info)])
     error = np.square(frames.astype(float) - native).mean()
+    psnr = 10 * np.log10(255**2 / error)
     # bicubic up and down again softens a little: 32 dB; without an antialiased filter
     # or shifted by half a pixel it is below 28
-    assert 10 * np.log10(255**2 / error) > 30
+    assert psnr > 30
 
 
 def test_prescale_decides_size_name_and_identity_of_a_job(enlarged, tmp_path):
@@ -63,6 +67,7 @@ def test_prescale_decides_size_name_and_identity_of_a_job(enlarged, tmp_path):
     plain = make_plan(options(path), path)
     half = make_plan(options(path, prescale=0.5), path)
     assert plain.size == (2560, 1440)
+    # Four times the half of 640x360.
     assert half.size == (1280, 720)
     assert half.output.endswith("large_x2.mkv")
     assert half.info.matrix == plain.info.matrix
@@ -89,23 +94,29 @@ def test_a_job_with_prescale_writes_a_picture_of_that_size(
     output = str(tmp_path / "out.mkv")
     words = ["--video", path, "--model", str(tiny_model), "--output", output]
     words += ["--prescale", "0.1", "--frames", "2", "--report", str(tmp_path / "r")]
-    assert main(words) == 0
+    status = main(words)
+    assert status == 0
     info = probe(output)
-    assert (info.width, info.height, info.num_frames) == (256, 144, 2)
+    assert info.width == 256
+    assert info.height == 144
+    assert info.num_frames == 2
     report = json.loads((tmp_path / "r").read_text())
     assert report["input_size"] == [640, 360]
     assert report["model_input_size"] == [64, 36]
     assert report["damage"]["resized_frames"] == 0
 
 
+# Nothing, an enlargement, and no number.
 @pytest.mark.parametrize("value", ["0", "2", "nan"])
 def test_an_absurd_prescale_is_refused(value, capsys):
-    assert main(["--video", "a.mp4", "--prescale", value]) == 2
+    status = main(["--video", "a.mp4", "--prescale", value])
+    assert status == 2
     assert "expected 0.1 to 1" in capsys.readouterr().err
 
 
 def test_a_live_source_cannot_be_reduced(capsys):
-    assert main(["--video", "udp://127.0.0.1:9", "--prescale", "0.5"]) == 2
+    status = main(["--video", "udp://127.0.0.1:9", "--prescale", "0.5"])
+    assert status == 2
     assert "not for live" in capsys.readouterr().err
 
 
@@ -116,7 +127,8 @@ def test_the_plan_says_all_and_writes_nothing_but_its_report(
     output = tmp_path / "out.mkv"
     report = tmp_path / "plan.json"
     words = ["plan", "--video", path, "--model", str(tiny_model)]
-    assert main([*words, "--output", str(output), "--report", str(report)]) == 0
+    status = main([*words, "--output", str(output), "--report", str(report)])
+    assert status == 0
     text = capsys.readouterr().err
     assert "640x360, 6 frames, 25/s, ffv1" in text
     assert "enlarged before" in text
@@ -129,11 +141,13 @@ def test_the_plan_says_all_and_writes_nothing_but_its_report(
     assert facts["inspection"]["blown_up"]
     assert facts["prediction"]["seconds_per_frame"] > 0
     assert facts["prediction"]["memory"] > 0
-    assert [p["option"] for p in facts["proposals"]] == ["--prescale 0.5"]
+    proposals = [proposal["option"] for proposal in facts["proposals"]]
+    assert proposals == ["--prescale 0.5"]
 
 
 def test_a_stream_cannot_be_planned(capsys):
-    assert main(["plan", "--video", "udp://127.0.0.1:9"]) == 2
+    status = main(["plan", "--video", "udp://127.0.0.1:9"])
+    assert status == 2
     assert "not streams" in capsys.readouterr().err
 
 
@@ -151,18 +165,21 @@ def test_a_proposed_reduction_keeps_the_detail_of_both_axes(detail, factor):
 
 def test_proposals_follow_from_facts():
     info = probe(str(CLIP))
+    # a GiB of sixteen
     fits = Prediction("cpu:0", 0.4, 2**30, 2**34)
     assert propose(info, inspection(), fits) == []
     woven = propose(info, inspection(scan="interlaced"), fits)
     assert [p.option for p in woven] == ["--deinterlace"]
     film = propose(info, inspection(scan="telecined"), fits)
     assert "pulldown" in film[0].reason
-    tight = propose(info, inspection(), fits._replace(available=2**29))
+    does_not_fit = fits._replace(available=2**29)
+    tight = propose(info, inspection(), does_not_fit)
     assert [p.option for p in tight] == ["--tile auto"]
     line = command_line("a film.mp4", [*film, *woven])
     assert line == "python -m infer --video 'a film.mp4' --deinterlace"
 
 
 def test_durations_are_told_in_the_unit_that_fits():
+    # Forty seconds, ten minutes, three and a half hours.
     texts = [duration_in_words(seconds) for seconds in (40, 600, 12600)]
     assert texts == ["40 s", "10 min", "3.5 h"]

@@ -66,12 +66,14 @@ def test_a_lock_that_is_a_hard_link_is_not_cut(tmp_path, victim):
     output = tmp_path / "out.mp4"
     folder = folder_of(str(output))
     folder.mkdir(mode=0o700)
+    # Opened for writing it would be emptied, and the victim's file with it.
     os.link(victim / "lock", folder / "lock")
     with WorkFolder(str(output), {}):
         pass
     assert is_untouched(victim)
 
 
+# The group, everybody, both.
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
 def test_a_folder_in_which_others_can_write(tmp_path, mode):
     output = tmp_path / "out.mp4"
@@ -83,6 +85,7 @@ def test_a_folder_in_which_others_can_write(tmp_path, mode):
 def test_a_folder_of_another_user(tmp_path, monkeypatch):
     output = tmp_path / "out.mp4"
     folder_of(str(output)).mkdir(mode=0o700)
+    # Only root may give a folder away, so it is the user who changes.
     stranger = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: stranger)
     assert "belongs to another user" in refusal_of(output)
@@ -93,9 +96,10 @@ def test_a_folder_with_somebody_s_files_is_no_work_folder(tmp_path, restart):
     output = tmp_path / "out.mp4"
     folder = folder_of(str(output))
     folder.mkdir(mode=0o700)
-    (folder / "thesis.tex").write_bytes(PRECIOUS)
+    thesis = folder / "thesis.tex"
+    thesis.write_bytes(PRECIOUS)
     assert "thesis.tex: was not made by a job" in refusal_of(output, restart)
-    assert (folder / "thesis.tex").read_bytes() == PRECIOUS
+    assert thesis.read_bytes() == PRECIOUS
 
 
 def test_what_is_put_there_during_a_job_survives_its_end(tmp_path):
@@ -111,10 +115,13 @@ def test_a_job_is_refused_in_one_line_and_private_from_its_start(
     upscale, tmp_path, victim
 ):
     source = make_video(str(tmp_path / "in.mp4"), range(4), (16, 16))
-    words = "--video", source, "-o", tmp_path / "out.mkv", "--segment", 2
+    output = tmp_path / "out.mkv"
+    words = "--video", source, "-o", output, "--segment", 2
     with stopped_before("000001.json"):
-        assert upscale(*words)[0] == 130
-    folder = folder_of(str(tmp_path / "out.mkv"))
+        status, stderr = upscale(*words)
+        assert status == 130, stderr
+    folder = folder_of(str(output))
+    # Whatever the umask: nobody may put anything there later.
     assert folder.stat().st_mode & 0o777 == 0o700
     (folder / "video.unfinished").symlink_to(victim / "lock")
     status, stderr = upscale(*words)

@@ -18,6 +18,7 @@ from infer.command.bucket_lock import BucketLock
 from infer.errors import JobError
 
 fsspec = pytest.importorskip("fsspec")
+# The size of most tests: another one is another compilation.
 SIZE = (16, 16)
 
 
@@ -26,10 +27,11 @@ def bucket(tmp_path: Path) -> Iterator[str]:
     """A folder in memory with two videos, one of them further down."""
     system = fsspec.filesystem("memory")
     system.store.clear()
+    system.makedirs("/in/sub", exist_ok=True)
     for name, count in (("a.mp4", 3), ("sub/b.mkv", 5)):
-        path = make_video(str(tmp_path / Path(name).name), range(count), SIZE)
-        system.makedirs(f"/in/{Path(name).parent}", exist_ok=True)
-        system.put_file(path, f"/in/{name}")
+        path = tmp_path / Path(name).name
+        make_video(str(path), range(count), SIZE)
+        system.put_file(str(path), f"/in/{name}")
     yield "memory://in/"
     system.store.clear()
 
@@ -54,23 +56,26 @@ def crew(options):
 def test_a_bucket_is_done_once(workers, bucket, cache, upscale, monkeypatch, tmp_path):
     monkeypatch.setattr(film, "crew", crew)
     words = ("--video", bucket, "-o", "memory://out/", "--recursive", *workers)
-    status, told = upscale(*words)
-    assert status == 0, told
+    status, stderr = upscale(*words)
+    assert status == 0, stderr
     system = fsspec.filesystem("memory")
     assert system.find("/out") == ["/out/a_x4.mp4", "/out/sub/b_x4.mkv"]
-    alone = tmp_path / "a_x4.mp4"
-    assert upscale("--video", tmp_path / "a.mp4", "-o", alone)[0] == 0
-    assert system.cat("/out/a_x4.mp4") == alone.read_bytes()
-    assert not [path for name in ("in", "out") for path in cache.rglob(f"{name}/*")]
-    status, told = upscale(*words)
+    single = tmp_path / "a_x4.mp4"
+    status, stderr = upscale("--video", tmp_path / "a.mp4", "-o", single)
+    assert status == 0, stderr
+    assert system.cat("/out/a_x4.mp4") == single.read_bytes()
+    # neither copies nor outputs stay on this machine
+    for name in ("in", "out"):
+        assert not list(cache.rglob(f"{name}/*"))
+    status, stderr = upscale(*words)
     assert status == 0
-    assert "2 of 2 inputs" in told
+    assert "2 of 2 inputs" in stderr
     # another video under the name is another work, and another's output is not replaced
     system.pipe("/in/a.mp4", (tmp_path / "b.mkv").read_bytes())
-    status, told = upscale(*words)
+    status, stderr = upscale(*words)
     assert status == 1
-    assert "a_x4.mp4: already exists; give --overwrite" in told
-    assert system.cat("/out/a_x4.mp4") == alone.read_bytes()
+    assert "a_x4.mp4: already exists; give --overwrite" in stderr
+    assert system.cat("/out/a_x4.mp4") == single.read_bytes()
 
 
 def test_what_is_not_stored_yet_is_not_done_again(
@@ -84,13 +89,13 @@ def test_what_is_not_stored_yet_is_not_done_again(
     words = ("--video", f"{bucket}a.mp4", "-o", "memory://out/")
     with monkeypatch.context() as patch:
         patch.setattr(remote, "_put", full)
-        status, told = upscale(*words)
+        status, stderr = upscale(*words)
         assert status == 1
-        assert "the bucket is not there" in told
-    status, told = upscale(*words)
-    assert status == 0, told
-    assert "skipped" in told
-    assert "stored   memory:///out/a_x4.mp4" in told
+        assert "the bucket is not there" in stderr
+    status, stderr = upscale(*words)
+    assert status == 0, stderr
+    assert "skipped" in stderr
+    assert "stored   memory:///out/a_x4.mp4" in stderr
 
 
 def test_a_bad_file_stops_no_other_and_the_longest_is_first(
@@ -104,8 +109,8 @@ def test_a_bad_file_stops_no_other_and_the_longest_is_first(
     system.pipe("/in/bad.mp4", b"no video" * 5000)
     report = tmp_path / "r.json"
     words = ("--video", bucket, "-o", "memory://out/", "--recursive")
-    status, told = upscale(*words, "--report", report)
-    assert status == 1, told
+    status, stderr = upscale(*words, "--report", report)
+    assert status == 1, stderr
     assert system.find("/out") == ["/out/a_x4.mp4", "/out/sub/b_x4.mkv"]
     entries = json.loads(report.read_text("utf-8"))
     failures = [entry["input"] for entry in entries if "error" in entry]
@@ -118,10 +123,10 @@ def test_a_bad_file_stops_no_other_and_the_longest_is_first(
         "memory://out/sub/b_x4.mkv",
     }
     # what is stored is not done again, and the bad one is tried
-    status, told = upscale(*words)
+    status, stderr = upscale(*words)
     assert status == 1
-    assert "2 of 3 inputs" in told
-    assert told.count("fetch ") == 1
+    assert "2 of 3 inputs" in stderr
+    assert stderr.count("fetch ") == 1
 
 
 @pytest.mark.parametrize(
@@ -135,9 +140,9 @@ def test_a_bad_file_stops_no_other_and_the_longest_is_first(
     ],
 )
 def test_wrong_use_is_told(words, answer, bucket, upscale):
-    status, told = upscale(*words)
+    status, stderr = upscale(*words)
     assert status == 2
-    assert answer in told
+    assert answer in stderr
 
 
 WORDS = ("--video", "memory://in/a.mp4", "-o", "memory://out/")
@@ -154,22 +159,26 @@ def put_lock(host: str, process: int, age: float) -> str:
 
     name = remote._root_of(parse([*WORDS])).name
     path = f"/out/.sdvsr_{name}.lock"
-    owner = {"token": "x", "host": host, "process": process, "seen": time.time() - age}
-    fsspec.filesystem("memory").pipe(path, json.dumps(owner).encode())
+    moment = time.time() - age
+    owner = {"token": "x", "host": host, "process": process, "seen": moment}
+    content = json.dumps(owner).encode()
+    fsspec.filesystem("memory").pipe(path, content)
     return path
 
 
 @pytest.mark.parametrize(
     ("host", "process", "age"),
+    # another machine's processes are not known here, so it is its age that counts: two
+    # minutes; here the process itself is asked for
     [(ELSEWHERE, NOBODY, 100), (HERE, os.getpid(), 1)],
     # several test processes must give a test one name
     ids=["elsewhere", "here"],
 )
 def test_a_second_run_of_a_command_is_refused(host, process, age, bucket, upscale):
     path = put_lock(host, process, age)
-    status, told = upscale(*WORDS)
+    status, stderr = upscale(*WORDS)
     assert status == 1
-    (line,) = told.splitlines()
+    (line,) = stderr.splitlines()
     assert f"memory://{path}: the same command is at work on {host}" in line
     assert fsspec.filesystem("memory").find("/out") == [path]
 
@@ -181,9 +190,9 @@ def test_a_second_run_of_a_command_is_refused(host, process, age, bucket, upscal
 )
 def test_after_a_dead_run_the_same_command_goes_on(host, process, age, bucket, upscale):
     put_lock(host, process, age)
-    status, told = upscale(*WORDS)
-    assert status == 0, told
-    assert f"a run on {host} has died" in told
+    status, stderr = upscale(*WORDS)
+    assert status == 0, stderr
+    assert f"a run on {host} has died" in stderr
     # nor does its own lock stay
     assert fsspec.filesystem("memory").find("/out") == ["/out/a_x4.mp4"]
 
@@ -196,24 +205,29 @@ def test_a_run_is_seen_all_the_time_and_stores_nothing_once_another_has_its_lock
     system = fsspec.filesystem("memory")
     monkeypatch.setattr(bucket_lock, "BEAT", 0.05)
     run = remote.Errand.do
-    seen = []
+    moments = []
 
     def do(errand, portion):
         (path,) = system.find("/out")
         for _ in range(2):
-            seen.append(json.loads(system.cat(path))["seen"])
+            owner = json.loads(system.cat(path))
+            moments.append(owner["seen"])
+            # ten beats
             time.sleep(0.5)
-        assert upscale(*WORDS)[0] == 1  # another is refused meanwhile
+        other, _ = upscale(*WORDS)
+        assert other == 1  # another is refused meanwhile
         put_lock(ELSEWHERE, NOBODY, 0)
         run(errand, portion)
 
     monkeypatch.setattr(remote.Errand, "do", do)
-    status, told = upscale(*WORDS)
+    status, stderr = upscale(*WORDS)
     assert status == 1
-    assert seen[0] < seen[1]
-    assert f"at work on {ELSEWHERE}" in told
+    first, second = moments
+    assert first < second
+    assert f"at work on {ELSEWHERE}" in stderr
     # the other's lock is there still, and no output
-    assert [path.endswith(".lock") for path in system.find("/out")] == [True]
+    (path,) = system.find("/out")
+    assert path.endswith(".lock")
 
 
 @pytest.mark.heavy(60)
@@ -234,8 +248,8 @@ def test_a_real_s3_server(bucket, upscale, monkeypatch, tmp_path):
             system.mkdir(name)
         system.put_file(str(tmp_path / "a.mp4"), "films-in/a.mp4")
         words = ("--video", "s3://films-in/", "-o", "s3://films-out/")
-        status, told = upscale(*words)
-        assert status == 0, told
+        status, stderr = upscale(*words)
+        assert status == 0, stderr
         assert system.ls("films-out", refresh=True) == ["films-out/a_x4.mp4"]
         assert "skipped" in upscale(*words)[1]
         lock = BucketLock(system, "films-out", "law")

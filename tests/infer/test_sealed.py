@@ -30,12 +30,14 @@ def test_a_record_with_one_changed_bit_is_damaged(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("work") / "job.json"
     text = bytearray(sealed({"seed": 3, "layout": "off"}).encode())
     position = data.draw(st.integers(0, len(text) - 1))
+    # Any bit, in the record or in its checksum.
     text[position] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(text)
     with pytest.raises(JobError, match="--restart"):
         read_sealed(path)
 
 
+# Cut, without a checksum, with an empty or a wrong one, and what a lost block leaves.
 @pytest.mark.parametrize("text", ["", "{}", "{}\n\n", "[]\nabc\n", "\0"])
 def test_anything_else_is_damaged(tmp_path, text: str) -> None:
     path = tmp_path / "job.json"

@@ -1,5 +1,5 @@
 """Several videos by several workers: each has the bytes of its own job, one bad file
-stops no other, and what is finished is not done again.
+stops no other, and finished ones are not done again.
 """
 
 import json
@@ -15,16 +15,18 @@ from infer.cluster import film
 @pytest.fixture
 def crews(monkeypatch: pytest.MonkeyPatch) -> list[Crew]:
     """Crews that the commands of a test have used, newest last."""
-    used: list[Crew] = []
+    crews: list[Crew] = []
 
     @contextmanager
     def crew(options):
-        used.append(Crew(options.workers, seed=len(used), deaths=2))
-        yield used[-1]
-        used[-1].close()
+        # two deaths in a batch, and another order each time
+        hands = Crew(options.workers, seed=len(crews), deaths=2)
+        crews.append(hands)
+        yield hands
+        hands.close()
 
     monkeypatch.setattr(film, "crew", crew)
-    return used
+    return crews
 
 
 @pytest.fixture
@@ -32,33 +34,39 @@ def folder(tmp_path):
     """Three videos, and one that is none."""
     folder = tmp_path / "in"
     folder.mkdir()
+    # the last one is the longest
     for number, lengths in enumerate(([4, 3], [9], [3, 5, 2, 4])):
-        clip_of(folder / f"{number}.mkv", scenes(*lengths))
-    (folder / "bad.mkv").write_bytes(b"not a video at all" * 99)
+        frames = scenes(*lengths)
+        clip_of(folder / f"{number}.mkv", frames)
+    bad = folder / "bad.mkv"
+    bad.write_bytes(b"not a video at all" * 99)
     return folder
 
 
 def test_a_folder_is_done_but_for_its_bad_file(
     folder, crews, upscale, tmp_path, cutting_model
 ):
-    lone, shared = tmp_path / "alone", tmp_path / "shared"
+    lone = tmp_path / "alone"
+    shared = tmp_path / "shared"
     for place in (lone, shared):
         place.mkdir()
     results = tmp_path / "r.json"
     words = ("--video", folder, "--segment", 2)
-    single = upscale(*words, "-o", lone, model=cutting_model)
-    status, report = upscale(
-        *(*words, "-o", shared, "--workers", 2, "--report", results),
-        model=cutting_model,
-    )
-    assert (single[0], status) == (1, 1)
+    status, _ = upscale(*words, "-o", lone, model=cutting_model)
+    assert status == 1
+    words = (*words, "-o", shared, "--workers", 2)
+    status, report = upscale(*words, "--report", results, model=cutting_model)
+    assert status == 1
     assert "4 inputs: 3 done, 0 skipped, 1 failed" in report
-    assert report.index("begin    " + str(folder / "2.mkv")) < report.index("0.mkv\n")
+    # the longest first, so that no worker is left with it at the end
+    longest = report.index(f"begin    {folder / '2.mkv'}")
+    assert longest < report.index("0.mkv\n")
     for path in sorted(lone.iterdir()):
         assert (shared / path.name).read_bytes() == path.read_bytes()
     reports = json.loads(results.read_text("utf-8"))
-    assert [("error" in entry) for entry in reports] == [False] * 3 + [True]
-    status, report = upscale(*words, "-o", shared, "--workers", 2, model=cutting_model)
+    expected = [False] * 3 + [True]
+    assert [("error" in entry) for entry in reports] == expected
+    status, report = upscale(*words, model=cutting_model)
     assert status == 1
     assert "4 inputs: 0 done, 3 skipped, 1 failed" in report
     assert len(crews) == 1
@@ -74,6 +82,7 @@ def test_a_video_that_changes_meanwhile_fails_alone(
 
     def give(job, crew, hand, call):
         begin(job, crew, hand, call)
+        # After it was planned and loaded, and before its frames are read.
         if job.plan.info.path.endswith("1.mkv") and call.kind == "upscale":
             clip_of(folder / "1.mkv", scenes(2, 2))
 

@@ -1,5 +1,6 @@
 """How sound gets into a container, asked of the muxers alone."""
 
+import dataclasses
 from fractions import Fraction
 
 import av
@@ -20,21 +21,28 @@ def make_sound(path: str, muxer: str, codec: str, picture: str = "mpeg4") -> str
     """A short file with a tone in such a codec beside a few pictures."""
     with av.open(path, "w", format=muxer) as output:
         video = output.add_stream(picture, rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width = 64
+        video.height = 48
+        video.pix_fmt = "yuv420p"
         sound = output.add_stream(codec, rate=RATE, layout="stereo")
         # WMA has no bit rate of its own
         sound.bit_rate = 128_000
         for number in range(4):
-            pixels = np.full((48, 64, 3), 40 * number, np.uint8)
+            level = 40 * number
+            pixels = np.full((48, 64, 3), level, np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels)
             frame.pts = number
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
         for number in range(8):
-            wave = np.sin(np.arange(1024) * 0.05 * (number + 1))
-            samples = np.int16(8000 * np.repeat(wave, 2))[None]
+            # higher from packet to packet, so that no two have the same bytes
+            step = 0.05 * (number + 1)
+            wave = np.sin(np.arange(1024) * step)
+            stereo = np.repeat(wave, 2)
+            samples = np.int16(8000 * stereo)[None]
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
-            frame.rate, frame.pts = RATE, 1024 * number
+            frame.rate = RATE
+            frame.pts = 1024 * number
             output.mux(sound.encode(frame))
         output.mux(sound.encode(None))
     return path
@@ -53,7 +61,8 @@ WAYS = [
 
 @pytest.mark.parametrize(("muxer", "codec", "picture", "target", "way"), WAYS)
 def test_the_best_way_is_found(tmp_path, muxer, codec, picture, target, way):
-    path = make_sound(str(tmp_path / "in"), muxer, codec, picture)
+    source = str(tmp_path / "in")
+    path = make_sound(source, muxer, codec, picture)
     info = probe(path)
     (sound,) = info.others
     assert way_into(target, info, sound) == way
@@ -69,7 +78,8 @@ def test_aac_is_the_same_with_and_without_its_transport_header(tmp_path):
             if packet.size:
                 packet.stream = track
                 output.mux(packet)
-    payloads, sizes = [], []
+    payloads = []
+    sizes = []
     for path in (headed, bare):
         with av.open(path) as container:
             packets = [p for p in container.demux(audio=0) if p.size]
@@ -77,11 +87,13 @@ def test_aac_is_the_same_with_and_without_its_transport_header(tmp_path):
             sizes.append(sum(packet.size for packet in packets))
     assert payloads[0] == payloads[1]
     # seven bytes of header for every packet, or nothing was compared
-    assert sizes[0] - sizes[1] == 7 * len(payloads[0])
+    num_packets = len(payloads[0])
+    assert sizes[0] - sizes[1] == 7 * num_packets
 
 
 def test_packets_that_are_no_speech_stay_whole(tmp_path):
-    path = make_sound(str(tmp_path / "in.mkv"), "matroska", "aac")
+    source = str(tmp_path / "in.mkv")
+    path = make_sound(source, "matroska", "aac")
     with av.open(path) as container:
         packet = next(container.demux(audio=0))
         assert list(single_packets(packet)) == [packet]
@@ -89,23 +101,30 @@ def test_packets_that_are_no_speech_stay_whole(tmp_path):
 
 def test_packets_outside_a_part_are_left_out():
     tick = Fraction(1, 25)
+    # frames 50 and 51, from second 2 to second 3
     part = Timeline((50, 51), (1, 1), tick, Fraction(2), Fraction(3), begins_late=True)
-    inside = [part.is_outside(Fraction(n, 10)) for n in (19, 20, 29, 30)]
-    assert inside == [True, False, False, True]
+    assert part.is_outside(Fraction("1.9"))
+    assert not part.is_outside(Fraction("2.0"))
+    assert not part.is_outside(Fraction("2.9"))
+    assert part.is_outside(Fraction("3.0"))
     complete = Timeline((0, 1), (1, 1), tick)
+    # sound before the first picture stays
     assert not complete.is_outside(Fraction(-5))
     assert part.shifted() == [0, 1]
 
 
 def test_chapters_are_cut_to_a_part(tmp_path):
     base = Fraction(1, 1000)
-    info = probe(make_sound(str(tmp_path / "in.mkv"), "matroska", "aac"))
+    source = str(tmp_path / "in.mkv")
+    info = probe(make_sound(source, "matroska", "aac"))
+    # milliseconds: before the part, over its beginning, over its end, behind it
     spans = [(0, 1000), (1000, 2500), (2500, 9000), (9000, 9500)]
     chapters = tuple(
-        {"id": i, "start": a, "end": b, "time_base": base, "metadata": {}}
-        for i, (a, b) in enumerate(spans)
+        {"id": i, "start": start, "end": end, "time_base": base, "metadata": {}}
+        for i, (start, end) in enumerate(spans)
     )
-    object.__setattr__(info, "chapters", chapters)
-    part = Timeline((50,), (1,), Fraction(1, 25), Fraction(2), Fraction(3), True)
+    info = dataclasses.replace(info, chapters=chapters)
+    tick = Fraction(1, 25)
+    part = Timeline((50,), (1,), tick, Fraction(2), Fraction(3), begins_late=True)
     cuts = [(c["start"], c["end"]) for c in cut_chapters(info, part)]
     assert cuts == [(0, 500), (500, 1000)]

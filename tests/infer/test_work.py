@@ -17,6 +17,7 @@ from infer.errors import JobError
 from infer.jobs.work_folder import WorkFolder, folder_of
 from infer.sinks.segments import Segment
 
+# Two leaves of different types, as the state of a stream has them.
 STATE = {"000": np.arange(3.0), "001": np.array([7], np.uint32)}
 
 
@@ -35,8 +36,10 @@ def test_finished_groups_and_the_state_are_there_again(tmp_path):
         Path(work.part("video")).touch()  # a group in progress
         raise KeyboardInterrupt
     with WorkFolder(output, {"a": 1}) as work:
-        assert [s.pts for s in work.segments] == [(0, 1), (2, 3)]
-        assert [s.delay for s in work.segments] == [0, 1]
+        pts = [s.pts for s in work.segments]
+        assert pts == [(0, 1), (2, 3)]
+        delays = [s.delay for s in work.segments]
+        assert delays == [0, 1]
         assert Path(work.segments[1].path).read_text() == "video 1"
         assert {k: v.tolist() for k, v in work.state().items()} == {
             k: v.tolist() for k, v in STATE.items()
@@ -112,7 +115,8 @@ FILES = (
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_work_folder_with_any_byte_changed_cut_or_gone_is_refused(tmp_path, name):
-    output, rng = str(tmp_path / "out.mp4"), random.Random(name)
+    output = str(tmp_path / "out.mp4")
+    rng = random.Random(name)
     with pytest.raises(KeyboardInterrupt), WorkFolder(output, {"a": 1}) as work:  # noqa: PT012
         commit(work, 0)
         commit(work, 1)
@@ -126,6 +130,7 @@ def test_a_work_folder_with_any_byte_changed_cut_or_gone_is_refused(tmp_path, na
         return bytes(data)
 
     for bad in [
+        # Forty of some hundred bytes, from a seed that is the name of the file.
         *(flipped() for _ in range(40)),
         good[:-2],
         good[: len(good) // 2],
@@ -170,14 +175,16 @@ def test_a_bit_flipped_between_two_runs_never_reaches_an_output(
         tiny_model,
     ]
     with stopped_before("000001.json"):
-        assert main(words) == 130
+        status = main(words)
+        assert status == 130
     parts = folder_of(str(tmp_path / output))
     target = min([*parts.glob("*.mkv"), *parts.glob("frames/*.png")])
     data = bytearray(target.read_bytes())
     data[-9] ^= 1
     target.write_bytes(data)
     capsys.readouterr()
-    assert main(words) == 1
+    status = main(words)
+    assert status == 1
     errors = [
         line
         for line in capsys.readouterr().err.splitlines()
@@ -186,7 +193,8 @@ def test_a_bit_flipped_between_two_runs_never_reaches_an_output(
     assert len(errors) == 1
     assert "missing or damaged; give the same command with --restart" in errors[0]
     assert not (tmp_path / output).exists()
-    assert main([*words, "--restart"]) == 0
+    status = main([*words, "--restart"])
+    assert status == 0
     assert (tmp_path / output).exists()
     assert not parts.exists()
 
@@ -198,7 +206,9 @@ def test_a_job_that_begins_while_another_fails_gets_a_folder_of_its_own(
     """The failing one removes the folder, just before the new one opens the lock in it,
     or locks it.
     """
-    output, real, calls = str(tmp_path / "out.mp4"), fcntl.flock, []
+    output = str(tmp_path / "out.mp4")
+    real = fcntl.flock
+    calls = []
     make = Path.mkdir
 
     def remove(when: str) -> None:
@@ -227,19 +237,20 @@ def test_an_output_that_came_into_being_meanwhile_is_not_replaced(
     tmp_path, tiny_model, capsys, monkeypatch
 ):
     source = make_video(str(tmp_path / "in.mp4"), range(2), (16, 16))
-    words, real = (
-        ["--video", source, "-o", str(tmp_path / "o.mkv"), "--model", tiny_model],
-        WorkFolder.commit,
-    )
+    output = tmp_path / "o.mkv"
+    words = ["--video", source, "-o", str(output), "--model", tiny_model]
+    real = WorkFolder.commit
 
     def commit(work: WorkFolder, *given: object) -> None:
-        (tmp_path / "o.mkv").write_text("precious")
+        output.write_text("precious")
         real(work, *given)
 
     monkeypatch.setattr(WorkFolder, "commit", commit)
-    assert main(words) == 2
+    status = main(words)
+    assert status == 2
     assert "already exists; give --overwrite" in capsys.readouterr().err
-    assert (tmp_path / "o.mkv").read_text() == "precious"
-    (tmp_path / "o.mkv").unlink()
-    assert main(words) == 0
+    assert output.read_text() == "precious"
+    output.unlink()
+    status = main(words)
+    assert status == 0
     assert "going on after 2" in capsys.readouterr().err

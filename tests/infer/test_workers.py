@@ -2,7 +2,6 @@
 run without workers.
 """
 
-import hashlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -29,13 +28,17 @@ from infer.options import parse
 
 
 def fade(length: int) -> list[np.ndarray]:
-    first, last = (scenes(1, n)[0].astype(float) for n in (1, 2))
-    shares = np.linspace(0, 1, length)
-    return [((1 - s) * first + s * last).astype(np.uint8) for s in shares]
+    first, last = scenes(1, 1)
+    frames = []
+    for share in np.linspace(0, 1, length):
+        mixture = (1 - share) * first + share * last
+        frames.append(mixture.astype(np.uint8))
+    return frames
 
 
 def flash(length: int) -> list[np.ndarray]:
     frames = scenes(length)
+    # A white frame in the middle, which is no cut of two scenes.
     frames[length // 2] = np.full_like(frames[0], 255)
     return frames
 
@@ -46,6 +49,7 @@ CLIPS: dict[str, tuple[list[np.ndarray], tuple[str, ...]]] = {
     "no cut": (scenes(17), ()),
     "fade": (fade(16), ()),
     "flash": (flash(13), ()),
+    # Out of order, and one behind the end.
     "chosen cuts": (scenes(17), ("--cut-at", "7", "4", "300")),
     "part": (scenes(6, 6, 6), ("--start", "3", "--frames", "11")),
     "tiles": (scenes(4, 5, 4), ("--tile", "16")),
@@ -57,13 +61,16 @@ QUICK = ("cuts", "no cut", "chosen cuts")
 
 
 def heavy(*values: object) -> list[Any]:
-    return [pytest.param(value, marks=pytest.mark.heavy(10)) for value in values]
+    mark = pytest.mark.heavy(10)
+    return [pytest.param(value, marks=mark) for value in values]
 
 
 def cases() -> list[Any]:
-    return [*QUICK, *heavy(*(name for name in CLIPS if name not in QUICK))]
+    rest = [name for name in CLIPS if name not in QUICK]
+    return [*QUICK, *heavy(*rest)]
 
 
+# With B-frames and without, lossless, for editing, and AV1.
 CODECS = ("libx264", "libx265", "ffv1", "prores_ks", "libsvtav1")
 
 
@@ -78,10 +85,13 @@ def share(cutting_model: str, tmp_path: Path) -> Callable[..., Path]:
         model: str = cutting_model,
     ) -> Path:
         target = tmp_path / output
-        text = [*map(str, words), "-o", str(target), "--model", model]
-        options = parse(["--workers", str(len(crew.hands)), *text])
+        text = [str(word) for word in words]
+        text += ["-o", str(target), "--model", model]
+        text += ["--workers", str(len(crew.hands))]
+        options = parse(text)
         plan = make_plan(options, options.video[0], options.output)
-        job = Job(options, plan, lambda report: None, Clock(plan.expected_frames))
+        clock = Clock(plan.expected_frames)
+        job = Job(options, plan, lambda report: None, clock)
         try:
             drive(crew, [job])  # type: ignore[arg-type]
         finally:
@@ -93,13 +103,6 @@ def share(cutting_model: str, tmp_path: Path) -> Callable[..., Path]:
     return call
 
 
-def digest(path: Path) -> str:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    content = b"".join(file.name.encode() + file.read_bytes() for file in files)
-    name = path.name.encode()
-    return hashlib.sha256(content.replace(name, b"")).hexdigest()
-
-
 @pytest.mark.parametrize("name", cases())
 def test_shared_work_has_the_bytes_of_a_single_run(
     name, share, upscale, tmp_path, cutting_model
@@ -107,12 +110,13 @@ def test_shared_work_has_the_bytes_of_a_single_run(
     frames, words = CLIPS[name]
     source = clip_of(tmp_path / "in.mkv", frames)
     words = ("--video", source, "--segment", 3, *words)
-    alone = tmp_path / "alone.mkv"
-    status, told = upscale(*words, "-o", alone, model=cutting_model)
-    assert status == 0, told
+    single = tmp_path / "alone.mkv"
+    status, stderr = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, stderr
     for seed, count in enumerate((1, 3)):
-        shared = share(Crew(count, seed), *words, output=f"{count}.mkv")
-        assert shared.read_bytes() == alone.read_bytes()
+        crew = Crew(count, seed)
+        shared = share(crew, *words, output=f"{count}.mkv")
+        assert shared.read_bytes() == single.read_bytes()
         assert not folder_of(str(shared)).exists()
 
 
@@ -124,12 +128,13 @@ def test_workers_begin_at_cuts_of_repaired_frames(
 ):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 3, "--restore", degree, "--tile", tile)
-    alone = tmp_path / "alone.mkv"
-    status, told = upscale(*words, "-o", alone, model=repairing_model)
-    assert status == 0, told
+    single = tmp_path / "alone.mkv"
+    status, stderr = upscale(*words, "-o", single, model=repairing_model)
+    assert status == 0, stderr
     shared = share(Crew(3), *words, model=repairing_model)
-    assert shared.read_bytes() == alone.read_bytes()
-    assert [film.cuts for film in films] == [(0, 5, 14, 18)]
+    assert shared.read_bytes() == single.read_bytes()
+    cuts = [film.cuts for film in films]
+    assert cuts == [(0, 5, 14, 18)]
 
 
 @pytest.mark.parametrize("seed", [0, *heavy(1, 2, 3)])
@@ -140,33 +145,38 @@ def test_a_cut_that_was_none_costs_work_and_no_bytes(
     monkeypatch.setattr(worker, "CLEAR", 100.0)
     source = clip_of(tmp_path / "in.mkv", scenes(7, 8, 4))
     words = ("--video", source, "--segment", 2)
-    alone = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / "alone.mkv"
+    status, stderr = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, stderr
     crew = Crew(3, seed)
     shared = share(crew, *words)
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
     assert "done again: no cut was before them" in capsys.readouterr().err
+    # 19 frames are ten groups: some are done twice, and not all of them
     assert 10 < crew.num_groups < 20
 
 
 @pytest.fixture
 def films(monkeypatch: pytest.MonkeyPatch) -> list[Film]:
-    """What the driver said about the films that it has shared."""
-    seen: list[Film] = []
-    describe = driver.describe
-    monkeypatch.setattr(
-        driver,
-        "describe",
-        lambda film, *rest: seen.append(film) or describe(film, *rest),
-    )
-    return seen
+    """The films that the driver has described before it shared them."""
+    films: list[Film] = []
+    real = driver.describe
+
+    def describe(film: Film, *rest: Any) -> Any:
+        films.append(film)
+        return real(film, *rest)
+
+    monkeypatch.setattr(driver, "describe", describe)
+    return films
 
 
 def test_cuts_are_found_where_the_step_forgets(share, tmp_path, films):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    words = ("--video", source, "--segment", 3)
     for count in (1, 3):
-        share(Crew(count), "--video", source, "--segment", 3, output=f"{count}.mkv")
-    assert [film.cuts for film in films] == [(0, 5, 14, 18)] * 2
+        share(Crew(count), *words, output=f"{count}.mkv")
+    cuts = [film.cuts for film in films]
+    assert cuts == [(0, 5, 14, 18)] * 2
 
 
 def test_workers_load_a_video_at_the_same_time_and_fit_frames_as_the_first(
@@ -174,29 +184,35 @@ def test_workers_load_a_video_at_the_same_time_and_fit_frames_as_the_first(
 ):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 3)
-    alone = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
-    told: list[list[Layout | None]] = []
+    single = tmp_path / "alone.mkv"
+    status, _ = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0
+    layouts: list[list[Layout | None]] = []
 
     class Uneven(Crew):
         """The second worker would have tiles: it has less memory."""
 
         def answers(self, seconds):
             busy = [hand for hand in self.hands if hand.call is not None]
-            taking = [hand for hand in busy if hand.call.kind == "take"]
-            told.append([hand.call.subject for hand in taking])
-            is_first = len(told) == 1
-            yield from self.answer_of(busy[0] if is_first else busy[-1])
+            calls = [hand.call for hand in busy if hand.call.kind == "take"]
+            layouts.append([call.subject for call in calls])
+            is_first = len(layouts) == 1
+            hand = busy[0] if is_first else busy[-1]
+            yield from self.answer_of(hand)
 
         def _answer(self, hand, method, arguments):
             answer = super()._answer(hand, method, arguments)
-            if hand is self.hands[0] or method != "take" or arguments[-1] is not None:
+            if hand is self.hands[0] or method != "take":
+                return answer
+            layout = arguments[-1]
+            if layout is not None:
                 return answer
             return answer._replace(identity={**answer.identity, "fit": "16x16"})
 
     shared = share(Uneven(2), *words)
-    assert shared.read_bytes() == alone.read_bytes()
-    assert told[:3] == [[None, None], [None], [Whole()]]
+    assert shared.read_bytes() == single.read_bytes()
+    # both choose, then the second alone, and at last it is told the first one's
+    assert layouts[:3] == [[None, None], [None], [Whole()]]
 
 
 @pytest.mark.heavy(20)
@@ -205,10 +221,11 @@ def test_any_codec(codec, share, upscale, tmp_path, cutting_model):
     source = clip_of(tmp_path / "in.mkv", scenes(4, 4, 4))
     suffix = ".mov" if codec == "prores_ks" else ".mkv"
     words = ("--video", source, "--segment", 3, "--codec", codec)
-    alone = tmp_path / f"alone{suffix}"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / f"alone{suffix}"
+    status, stderr = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, stderr
     shared = share(Crew(3), *words, output=f"shared{suffix}")
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
 
 
 @pytest.mark.heavy(20)
@@ -226,12 +243,16 @@ def test_pictures_and_a_variable_rate(share, upscale, tmp_path, cutting_model):
     )
     words = ("--video", source, "--segment", 2)
     for output in ("frames", "film.mkv"):
-        alone = tmp_path / f"alone_{output}"
-        assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+        single = tmp_path / f"alone_{output}"
+        status, stderr = upscale(*words, "-o", single, model=cutting_model)
+        assert status == 0, stderr
         shared = share(Crew(2), *words, output=output)
-        names = ("",) if output == "film.mkv" else map("{:08d}.png".format, range(9))
-        for name in names:
-            assert (shared / name).read_bytes() == (alone / name).read_bytes()
+        if output == "film.mkv":
+            assert shared.read_bytes() == single.read_bytes()
+            continue
+        for number in range(len(pts)):
+            name = f"{number:08d}.png"
+            assert (shared / name).read_bytes() == (single / name).read_bytes()
 
 
 @pytest.mark.heavy(20)
@@ -240,7 +261,8 @@ def test_workers_that_see_no_file_get_it_sent(
 ):
     # As Ray does with references: here parts are bytes.
     monkeypatch.setattr(driver, "content_of", parts_of)
-    # A clip counts as a big file, whose time of change is part of its identity.
+    # A clip counts as a big file, whose time of change is part of its identity: it must
+    # be sent, too.
     monkeypatch.setattr(fingerprint, "WHOLE", 1000)
     monkeypatch.setattr(fingerprint, "SAMPLE", 100)
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
@@ -250,26 +272,33 @@ def test_workers_that_see_no_file_get_it_sent(
         write_png(folder / f"{number}.png", rgb)
     for path in (source, folder):
         words = ("--video", path, "--segment", 3)
-        alone = tmp_path / f"alone_{Path(path).stem}.mkv"
-        assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
-        name = f"{Path(path).stem}.mkv" if path == folder else "sent.mkv"
-        shared = share(Crew(2, blind=True), *words, output=name)
-        assert shared.read_bytes() == alone.read_bytes()
+        stem = Path(path).stem
+        single = tmp_path / f"alone_{stem}.mkv"
+        status, stderr = upscale(*words, "-o", single, model=cutting_model)
+        assert status == 0, stderr
+        # the video has the name in.mkv already
+        name = f"{stem}.mkv" if path == folder else "sent.mkv"
+        crew = Crew(2, blind=True)
+        shared = share(crew, *words, output=name)
+        assert shared.read_bytes() == single.read_bytes()
 
 
 def parts_of(paths: list[str]) -> Any:
-    for path in paths:
-        content = Path(path).read_bytes()
-        for start in range(0, len(content), 1000):
-            part = content[start : start + 1000]
-            yield Path(path).name, part, Path(path).stat().st_mtime_ns
+    # small, so that a clip has several
+    size = 1000
+    for path in map(Path, paths):
+        content = path.read_bytes()
+        for start in range(0, len(content), size):
+            part = content[start : start + size]
+            yield path.name, part, path.stat().st_mtime_ns
 
 
 def write_png(path: Path, rgb: np.ndarray) -> None:
     with av.open(str(path), "w", format="image2") as output:
         stream = output.add_stream("png", rate=25)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "rgb24"
-        output.mux(stream.encode(av.VideoFrame.from_ndarray(rgb)))
+        frame = av.VideoFrame.from_ndarray(rgb)
+        output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
 
 
@@ -277,10 +306,11 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
 def test_workers_may_die_at_any_moment(seed, share, upscale, tmp_path, cutting_model):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 2)
-    alone = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / "alone.mkv"
+    status, stderr = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, stderr
     shared = share(Crew(3, seed, deaths=5), *words)
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
 
 
 class Killed(BaseException):
@@ -294,8 +324,9 @@ def test_a_killed_driver_goes_on_without_doing_a_group_twice(
 ):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 2)
-    alone = tmp_path / "alone.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    single = tmp_path / "alone.mkv"
+    status, stderr = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, stderr
 
     class Mortal(Crew):
         def answers(self, seconds):
@@ -306,12 +337,14 @@ def test_a_killed_driver_goes_on_without_doing_a_group_twice(
     first = Mortal(count, seed=limit)
     with pytest.raises(Killed):
         share(first, *words)
-    kept = len(list(folder_of(str(tmp_path / "shared.mkv")).glob("[0-9]*.json")))
-    assert kept == limit
+    folder = folder_of(str(tmp_path / "shared.mkv"))
+    records = list(folder.glob("[0-9]*.json"))
+    assert len(records) == limit
     second = Crew(count, seed=limit)
     shared = share(second, *words)
+    # 21 frames, two in a group
     assert second.num_groups == 11 - limit
-    assert shared.read_bytes() == alone.read_bytes()
+    assert shared.read_bytes() == single.read_bytes()
 
 
 def test_a_single_run_and_workers_go_on_with_each_others_work(
@@ -319,9 +352,10 @@ def test_a_single_run_and_workers_go_on_with_each_others_work(
 ):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
     words = ("--video", source, "--segment", 2)
-    alone = tmp_path / "alone.mkv"
+    single = tmp_path / "alone.mkv"
     shared = tmp_path / "shared.mkv"
-    assert upscale(*words, "-o", alone, model=cutting_model)[0] == 0
+    status, stderr = upscale(*words, "-o", single, model=cutting_model)
+    assert status == 0, stderr
 
     class Mortal(Crew):
         def answers(self, seconds):
@@ -331,20 +365,21 @@ def test_a_single_run_and_workers_go_on_with_each_others_work(
 
     with pytest.raises(Killed):
         share(Mortal(1), *words)
-    status, told = upscale(*words, "-o", shared, model=cutting_model)
-    assert status == 0, told
-    assert "going on after 6 finished frames" in told
-    assert shared.read_bytes() == alone.read_bytes()
+    status, stderr = upscale(*words, "-o", shared, model=cutting_model)
+    assert status == 0, stderr
+    assert "going on after 6 finished frames" in stderr
+    assert shared.read_bytes() == single.read_bytes()
     shared.unlink()
     with pytest.raises(Killed):
         share(Mortal(3, seed=5), *words)
-    status, told = upscale(*words, "-o", shared, model=cutting_model)
+    status, stderr = upscale(*words, "-o", shared, model=cutting_model)
     assert status == 1
-    assert "--workers" in told
+    assert "--workers" in stderr
 
 
 def test_a_part_of_which_every_worker_dies_ends_the_job(share, tmp_path):
     source = clip_of(tmp_path / "in.mkv", CLIPS["cuts"][0])
+    # Every call kills its worker, for as long as anybody tries.
     crew = Crew(2, deaths=1000, mortality=1.0)
     with pytest.raises(JobError, match=r"workers died of the same part.*--tile"):
         share(crew, "--video", source, "--segment", 2)
