@@ -40,8 +40,9 @@ def _absent(source: LiveSource) -> list[str]:
     neither the time nor the place.
     """
     info = source.info
-    first = source.audio.index if source.audio is not None else None
-    names = [str(stream) for stream in info.others if stream.index != first]
+    copied = source.audio.index if source.audio is not None else None
+    others = [stream for stream in info.others if stream.index != copied]
+    names = [str(stream) for stream in others]
     names += info.left_out
     if info.chapters:
         names.append("chapters")
@@ -211,8 +212,10 @@ class LiveSink:
         """Without timestamps frames follow at a fixed rate: gaps are filled, frames too
         many left out.
         """
-        due = round(ticks * self._tick * self._spec.rate)
-        self._next = max(self._next, due - round(LONGEST_FILL * self._spec.rate))
+        rate = self._spec.rate
+        due = round(ticks * self._tick * rate)
+        earliest = due - round(LONGEST_FILL * rate)
+        self._next = max(self._next, earliest)
         while self._next < due:
             self._encode(frame, self._next)
             self.num_filled += 1
