@@ -84,7 +84,8 @@ def is_live(path: str, output: str | None) -> bool:
 def _is_live_input(path: str) -> bool:
     if path == PIPE or _is_camera(path):
         return True
-    is_playlist = path.partition("?")[0].lower().endswith(".m3u8")
+    place, _, _ = path.partition("?")
+    is_playlist = place.lower().endswith(".m3u8")
     is_file = scheme_of(path) in ("http", "https") and not is_playlist
     return is_network(path) and not is_file
 
@@ -106,8 +107,10 @@ def find_input(path: str, raw: RawPictures | None, low_delay: bool) -> InputAddr
     if path == PIPE:
         return _standard_input(raw)
     if _is_camera(path):
-        size = {"video_size": f"{raw.width}x{raw.height}"} if raw else {}
-        return InputAddress(path, path, "v4l2", size, lasts=True)
+        options = {}
+        if raw is not None:
+            options["video_size"] = f"{raw.width}x{raw.height}"
+        return InputAddress(path, path, "v4l2", options, lasts=True)
     if not is_network(path):
         return InputAddress(path, path, waits=True, is_file=True)
     scheme = scheme_of(path)
@@ -154,7 +157,8 @@ def find_target(output: str | None, raw: bool) -> Target:
         )
     muxer = RECORDINGS[suffix]
     # FFmpeg takes a relative name such as 12:30.ts for an address.
-    return Target(output, os.path.abspath(output), muxer, _recording_options(muxer))
+    url = os.path.abspath(output)
+    return Target(output, url, muxer, _recording_options(muxer))
 
 
 def _network_target(output: str) -> Target:

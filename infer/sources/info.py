@@ -161,7 +161,11 @@ class VideoInfo:
     def is_sideways(self) -> bool:
         """Whether players turn the picture by a quarter, so that its sides change."""
         matrix = self.display_matrix
-        return matrix is not None and abs(matrix[1]) > abs(matrix[0])
+        if matrix is None:
+            return False
+        # x' = ax + cy, y' = bx + dy: across goes mostly down if b is larger than a.
+        a, b = matrix[:2]
+        return abs(b) > abs(a)
 
     @property
     def matrix(self) -> int:
@@ -176,8 +180,8 @@ class VideoInfo:
     @property
     def frame_duration(self) -> int:
         """One frame at the average rate, in ticks of the time base, at least 1."""
-        ticks = round(1 / (self.rate * self.time_base))
-        return max(1, ticks)
+        num_ticks = 1 / (self.rate * self.time_base)
+        return max(1, round(num_ticks))
 
 
 def reduced(info: VideoInfo, factor: float) -> VideoInfo:
