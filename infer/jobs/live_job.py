@@ -214,8 +214,10 @@ def _describe(
     overflow: Overflow,
 ) -> None:
     info = source.info
-    size = f"{info.width}x{info.height}, {float(info.rate):.6g}/s"
-    say(f"input    {info.path}  {size}, {info.codec} {info.layout.name}")
+    size = f"{info.width}x{info.height}"
+    rate = float(info.rate)
+    codec = f"{info.codec} {info.layout.name}"
+    say(f"input    {info.path}  {size}, {rate:.6g}/s, {codec}")
     sound = "sound is copied" if sink.has_sound else "no sound"
     if source.audio is not None and not sink.has_sound:
         sound = "WITHOUT the source's sound, which it cannot hold"
@@ -253,7 +255,9 @@ def prepare_engine(
     info = source.info
     model = load(options, engines)
     deep = info.layout.is_deep
-    shape = Shape(info.width, info.height, deep, (spec.width, spec.height))
+    size = (spec.width, spec.height)
+    shape = Shape(info.width, info.height, deep, size)
+    # As in a file job, one frame more is in the hands of either thread.
     need = Need(shape, LIVE_DEPTH + 2, WRITE_BEHIND + 2, spec.live_memory)
     planner = Planner(engines, tell)
     engine = planner.fitting_engine(layout_of(options), need, model)
