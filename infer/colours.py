@@ -112,7 +112,8 @@ class ToRGB:
         if shape != self._shape:
             yield from self.flush()
             self._shape, self._graph = shape, self._build(frame)
-        self.num_resized += (frame.width, frame.height) != self._stored_size
+        if (frame.width, frame.height) != self._stored_size:
+            self.num_resized += 1
         assert self._graph is not None
         self._graph.push(frame)
         yield from self._pull()
@@ -155,7 +156,9 @@ class ToRGB:
         filters = [("scale", scale), ("format", f"pix_fmts={self._format}")]
         smaller_side = min(frame.width, frame.height)
         if self._deinterlace and smaller_side >= SMALLEST_INTERLACED:
-            filters.insert(0, ("bwdif", f"mode=send_frame:deint={self._which}"))
+            # Before scaling, which would mix the rows of both fields.
+            deinterlacer = f"mode=send_frame:deint={self._which}"
+            filters.insert(0, ("bwdif", deinterlacer))
         return _chain(source, *filters)
 
     def _matrix_of(self, frame: VideoFrame) -> str:
@@ -191,7 +194,8 @@ class FromRGB:
         scale = f"{FLAGS}:in_range=pc"
         if matrix != RGB_MATRIX:
             name = MATRIX_NAMES.get(matrix, OTHER_MATRIX)
-            scale = f"{scale}:out_color_matrix={name}:out_range={_range(full)}"
+            range_name = _range(full)
+            scale = f"{scale}:out_color_matrix={name}:out_range={range_name}"
         self._graph = _chain(
             _buffer(width, height, self._format, "gbr", "pc"),
             ("scale", f"{scale}:out_chroma_loc=left"),
@@ -222,7 +226,8 @@ def add_alpha(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """
     height, width, _ = rgb.shape
     if alpha is None:
-        opaque = np.full((height, width), np.iinfo(rgb.dtype).max, rgb.dtype)
+        full_scale = np.iinfo(rgb.dtype).max
+        opaque = np.full((height, width), full_scale, rgb.dtype)
         return np.dstack([rgb, opaque])
     name = "gray16le" if alpha.dtype == np.uint16 else "gray"
     small = VideoFrame.from_ndarray(np.ascontiguousarray(alpha), format=name)

@@ -309,6 +309,8 @@ def _publish_images(plan: Plan, work: WorkFolder, report: Report) -> None:
     for name in work.images:
         final = f"{target.name}/{os.path.basename(name)}"
         digests[final] = work.digest_of(name)
+    # Before the first is moved: a link among them stops the job with the output as it
+    # was.
     for name in digests:
         require_regular(target.parent / name)
     work.mark_published(digests, report)
@@ -361,6 +363,7 @@ def model_identity(model: Model) -> dict[str, Any]:
         **versions(),
     }
     if model.device.platform == "cpu":
+        # XLA divides sums among them: another number gives other last bits.
         facts["threads"] = num_threads()
     return facts
 

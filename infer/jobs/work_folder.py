@@ -222,6 +222,7 @@ class WorkFolder:
             video = self.path_of(number)
             move_into_place(segment.path, video)
             names.append(os.path.basename(video))
+        # Into an open file: to a name np.savez would append .npz.
         with (
             atomic_write(self.path / f"{number:06d}.npz") as part,
             part.open("wb") as file,
@@ -461,10 +462,12 @@ class WorkFolder:
         if failed:
             erase(self.path)
         if self._lock is not None:
+            # Last: no other job may begin in a folder that is being removed.
             os.close(self._lock)
             self._lock = None
 
     def _clear(self) -> None:
+        # Not the lock: another job would make a new one, and hold that.
         erase(self.path, keep=LOCK)
         self._drop_last_mark()
 

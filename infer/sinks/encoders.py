@@ -81,6 +81,7 @@ _VP9 = Encoder(
     quality="crf",
     crf=24,
     max_crf=63,
+    # b:v 0: quality alone decides, and no bit rate beside it.
     options=(("b:v", "0"), ("row-mt", "1"), ("cpu-used", "3")),
     alpha=True,
 )
@@ -103,7 +104,9 @@ _ALL = (
     _X265,
     _SVT_AV1,
     _VP9,
+    # Level 3 has checksums of its slices: a flipped bit is told, and costs one of them.
     Encoder("ffv1", options=(("level", "3"), ("slicecrc", "1")), alpha=True),
+    # The vendor is Apple's own mark.
     Encoder("prores_ks", options=(("vendor", "apl0"),), full_range=False, alpha=True),
     _nvenc("h264_nvenc", 19),
     _nvenc("hevc_nvenc", 21),

@@ -146,6 +146,7 @@ def find_target(output: str | None, raw: bool) -> Target:
         )
     if output == PIPE:
         muxer = "rawvideo" if raw else "yuv4mpegpipe"
+        # strict: y4m of more than 8 bits is unofficial, as FFmpeg says.
         return Target(PIPE, "pipe:1", muxer, {"strict": "-1"}, immediate=True)
     if is_network(output):
         return _network_target(output)
@@ -175,6 +176,7 @@ def _network_target(output: str) -> Target:
 
 def _recording_options(muxer: str) -> dict[str, str]:
     if muxer in ("mp4", "mov"):
+        # In fragments: an mp4 whose index comes at its end is lost with a kill.
         return {
             "movflags": "+frag_keyframe+delay_moov+default_base_moof",
             "flush_packets": "1",
@@ -185,6 +187,7 @@ def _recording_options(muxer: str) -> dict[str, str]:
         return {
             "hls_time": "2",
             "hls_list_size": "10",
+            # temp_file: a viewer sees no segment before it is whole.
             "hls_flags": "delete_segments+independent_segments+temp_file",
         }
     return {"flush_packets": "1"}

@@ -98,7 +98,8 @@ class Clock:
             return False
         ahead = (ticks - self._last) * self.base
         jumps = ahead < -1 or ahead > MAX_JUMP
-        self.num_jumps += jumps
+        if jumps:
+            self.num_jumps += 1
         return jumps
 
 

@@ -75,6 +75,7 @@ def look_at_fields(info: VideoInfo) -> Fields:
         return (frame.width, frame.height) == (info.width, info.height)
 
     first = itertools.islice(decode(info, Damage()), LOOK)
+    # The detector compares a frame with its neighbours, which must have its size.
     frames = itertools.takewhile(has_first_size, first)
     for frame in detected(frames, _detector):
         counts.add(frame.metadata)

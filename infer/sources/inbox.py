@@ -50,6 +50,7 @@ class Inbox:
         self.num_received = 0
         self.num_dropped = 0
         self.num_missed = 0
+        # A daemon: a source that says nothing must not keep the process alive.
         self._thread = threading.Thread(target=self._read, name="read", daemon=True)
         self._thread.start()
 

@@ -105,11 +105,13 @@ class Connection:
             format=address.format,
             options=address.options | limits,
             metadata_errors="replace",
+            # A pipe may be silent until somebody starts the program before it.
             timeout=timeout if is_network(address.url) else None,
         )
         try:
             limit_pixels(container, address.path, settings.limits)
         except BaseException:
+            # Or the camera or the port stays taken until Python collects it.
             container.close()
             raise
         return container
@@ -177,6 +179,7 @@ class Connection:
         if pts is None:
             return
         self._moments[pts] = moment
+        # Damaged packets never become a picture that takes its moment away.
         if len(self._moments) > REMEMBERED:
             oldest = next(iter(self._moments))
             del self._moments[oldest]
@@ -278,7 +281,9 @@ class LiveSource:
                 continue
             ticks = self.clock.ticks(connection.seconds(item.pts))
             if pace is not None:
-                due = pace.wait(float(ticks * self.clock.base), self._stop)
+                seconds = float(ticks * self.clock.base)
+                due = pace.wait(seconds, self._stop)
+                # Of a file, latency counts from when the frame was due.
                 moment = max(moment, due)
             pending.append((ticks, moment))
             for rgb in self._convert.convert(item):
