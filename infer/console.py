@@ -30,6 +30,7 @@ class Messages(Console):
         """Does nothing: rich would end the process, but a job needs no reader."""
 
 
+# Otherwise rich colours numbers, and breaks lines at the width of the terminal.
 console = Messages(stderr=True, highlight=False, soft_wrap=True)
 # Seconds per frame from which a rate in frames per second says little.
 SLOW = 10

@@ -380,6 +380,7 @@ def parse_degree(text: str) -> float:
         degree = float(text)
     except ValueError:
         degree = -1.0
+    # As one comparison, which is false for nan.
     if not 0 <= degree <= 1:
         raise ValueError(f"--restore {text}: expected auto, or a number from 0 to 1")
     return degree

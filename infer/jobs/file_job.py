@@ -166,6 +166,7 @@ def conclude(
             f"{plan.info.path}: no frame to upscale from frame {plan.start} on"
         )
     _require_same_input(plan, work)
+    # Once more: a bit that the disk has flipped since must not get into the output.
     work.verify()
     checks = _check(plan, work)
     _warn(plan, damage, work.num_frames)

@@ -136,6 +136,7 @@ class LiveSession:
                 run(inbox, meter.timed(model), state, sink, self._policy())
         finally:
             was_interrupted = stop.is_set()
+            # The reader may be waiting for room in the inbox.
             stop.set()
             inbox.join(GOODBYE)
             # In a thread: a reader that takes nothing must not keep a signal waiting.

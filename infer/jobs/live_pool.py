@@ -121,6 +121,7 @@ class Session:
                 self._do()
                 self.state = "ended"
             except KeyboardInterrupt:
+                # So a session ends that is told to, before its source has.
                 self.state = "stopped"
             except Refused as error:
                 self._fail("refused", error)

@@ -174,6 +174,7 @@ def make_plan(
     ways = _ways_into(info, muxer, options)
     size = stored_size(options, info)
     spec = _spec_for(info, size, options, muxer)
+    # Before the miniature, which has another size and would blame the container.
     _try_encoder(spec)
     sound = [(index, way) for index, way in ways.items() if way != COPY]
     matrix = _display_matrix(info, size)

@@ -311,6 +311,7 @@ class _Tracks:
                     break
                 yield from self._place(packet, timeline)
         yield from self._show(timeline)
+        # Each on its own: the damaged end of one sound must not cost another's.
         for index, encoder in self._encoders.items():
             with contextlib.suppress(av.FFmpegError):
                 yield from self._write(index, encoder.finish())

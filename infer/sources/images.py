@@ -132,6 +132,7 @@ def have_alpha(files: Sequence[str]) -> bool:
     for path in files:
         try:
             with Image.open(path) as image:
+                # A palette, or one colour, may be transparent without a channel.
                 if "A" in image.getbands() or "transparency" in image.info:
                     return True
         except (OSError, ValueError, Image.DecompressionBombError):

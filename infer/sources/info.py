@@ -155,6 +155,7 @@ class VideoInfo:
         """Whether the source is one picture and no film."""
         if self.path.lower().endswith(PICTURES_LIKE_FILMS):
             return self.num_frames == 1
+        # png_pipe, jpeg_pipe, ...: FFmpeg's readers of single pictures.
         return self.container.endswith("_pipe") or self.container == "image2"
 
     @property

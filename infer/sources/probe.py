@@ -140,6 +140,7 @@ def _stream_info(stream: Stream, above: dict[str, str] | None = None) -> StreamI
     kind = stream.type
     if isinstance(stream, VideoStream) and is_cover(stream):
         kind = "cover"
+        # Its name as an attachment of Matroska; in the output it gets another.
         words.pop("filename", None)
         words.pop("mimetype", None)
     disposition = int(stream.disposition)
@@ -215,6 +216,7 @@ def describe(
 ) -> VideoInfo:
     """Returns facts about an open source, given the first frame of its video stream."""
     rate = _true_rate(container, stream)
+    # H.264 with B-frames in AVI has no times of display.
     ticks = stream.time_base if frame.pts is not None else None
     others, left_out = _other_streams(container, stream)
     codec = stream.codec_context.codec.canonical_name
@@ -241,6 +243,7 @@ def describe(
         interlaced=frame.interlaced_frame,
         hdr=hdr_metadata(frame),
         others=tuple(others),
+        # Of the first frame; what only later ones have is not known yet.
         left_out=(*left_out, *inside_pictures(frame)),
         metadata=authored_tags(container.metadata),
         stream_metadata=words,
