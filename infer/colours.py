@@ -110,6 +110,7 @@ class ToRGB:
         """Returns no, one or more arrays [h, w, 3 or 4]: deinterlacers are late."""
         shape = self._describe(frame)
         if shape != self._shape:
+            # A deinterlacer still holds the last frame of the old shape.
             yield from self.flush()
             self._shape, self._graph = shape, self._build(frame)
         if (frame.width, frame.height) != self._stored_size:
@@ -131,6 +132,7 @@ class ToRGB:
             try:
                 frame = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):
+                # It wants another frame first, or was told that there is none.
                 return
             yield frame.to_ndarray()
 
@@ -230,7 +232,9 @@ def add_alpha(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
         opaque = np.full((height, width), full_scale, rgb.dtype)
         return np.dstack([rgb, opaque])
     name = "gray16le" if alpha.dtype == np.uint16 else "gray"
-    small = VideoFrame.from_ndarray(np.ascontiguousarray(alpha), format=name)
+    # In one piece: it may be a view into four channels.
+    plane = np.ascontiguousarray(alpha)
+    small = VideoFrame.from_ndarray(plane, format=name)
     large = small.reformat(width, height, interpolation="BICUBIC")
     return np.dstack([rgb, large.to_ndarray()])
 

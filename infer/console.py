@@ -124,6 +124,7 @@ class Clock(AbstractContextManager["Clock"]):
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=console,
+            # The summary takes its place.
             transient=True,
             disable=quiet or not console.is_terminal,
         )

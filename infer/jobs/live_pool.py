@@ -177,6 +177,7 @@ class LivePool:
             if by_name.get(name) == session.wish:
                 continue
             session.stop()
+            # Until then the old one may still write to the output of the new one.
             if session.is_over:
                 self._leave(session)
                 del self.sessions[name]

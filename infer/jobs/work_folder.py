@@ -443,9 +443,9 @@ class WorkFolder:
         try:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            own = os.fstat(lock)
+            status = os.fstat(lock)
             # Its last holder may have removed it since it was opened.
-            if not os.path.samestat(own, os.stat(name)):
+            if not os.path.samestat(status, os.stat(name)):
                 raise FileNotFoundError
         except BlockingIOError:
             os.close(lock)

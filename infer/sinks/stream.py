@@ -83,6 +83,7 @@ class LiveSink:
         try:
             self._video = add_live_encoder(self._container, spec, target)
         except (JobError, ValueError):
+            # An encoder that refuses leaves no empty file behind.
             self._files.discard()
             raise
         self.lost = _absent(source)
@@ -109,6 +110,7 @@ class LiveSink:
 
     def _open(self) -> OutputContainer:
         target = self._target
+        # Only HLS opens files by itself: its list and its segments.
         opener = self._files.open if target.muxer == "hls" else None
         try:
             return av.open(

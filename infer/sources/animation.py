@@ -27,8 +27,11 @@ def is_animation(path: str) -> bool:
     """Returns whether a file is a WebP with an animation, by its header."""
     with open(path, "rb") as file:
         head = file.read(21)
+    # RIFF, a size, WEBP, VP8X, a size, and the flags.
     is_webp = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X"
-    return is_webp and len(head) == 21 and bool(head[20] & ANIMATION_FLAG)
+    if not is_webp or len(head) < 21:
+        return False
+    return bool(head[20] & ANIMATION_FLAG)
 
 
 def size_by_header(path: str) -> tuple[int, int]:

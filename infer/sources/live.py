@@ -117,6 +117,7 @@ class Connection:
         return container
 
     def _first_picture(self) -> tuple[Arrival, VideoFrame]:
+        # Sound before it would lie before the output's beginning, and is left out.
         for arrival in self._arrivals:
             if isinstance(arrival.item, VideoFrame):
                 return arrival, arrival.item
@@ -310,6 +311,7 @@ class LiveSource:
         """Tries again and again; False if the source had simply ended."""
         address = self._address
         patience = self._settings.patience
+        # A list over HTTP that ends without an error was complete.
         if not address.lasts or (address.waits and not why):
             if why:
                 raise JobError(f"{address.path}: {why}")

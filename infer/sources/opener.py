@@ -139,6 +139,7 @@ class OwnFile:
         self._file.close()
 
     def __del__(self) -> None:
+        # There is none if opening it failed.
         if hasattr(self, "_file"):
             self._file.close()
 
@@ -230,6 +231,7 @@ def _open_guarded(
             opener.url,
             format=name,
             options=options | {"protocol_whitelist": NO_PROTOCOL},
+            # Old files have words in other encodings than UTF-8, which end no job.
             metadata_errors="replace",
             buffer_size=BUFFER,
             timeout=LIST_PATIENCE if is_list else None,
