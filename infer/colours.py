@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from infer.code_points import FULL, RGB_MATRIX, UNSPECIFIED
 
 FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+# The matrices swscale computes.
 MATRIX_NAMES = {
     0: "gbr",
     1: "bt709",
@@ -24,16 +25,13 @@ MATRIX_NAMES = {
     7: "smpte240m",
     9: "bt2020nc",
 }
-"""The matrices swscale computes."""
+# Others (ICtCp, YCgCo) are converted as BT.601 both ways, so that they come out as they
+# went in.
 OTHER_MATRIX = "smpte170m"
-"""Others (ICtCp, YCgCo) are converted as BT.601 both ways, so that they come out as
-they went in.
-"""
 
+# Pixels; smaller pictures have planes that the deinterlacer refuses, and stay as they
+# are.
 SMALLEST_INTERLACED = 16
-"""Pixels; smaller pictures have planes that the deinterlacer refuses, and stay as they
-are.
-"""
 
 
 def _chain(source: dict[str, str], *filters: tuple[str, str]) -> Graph:

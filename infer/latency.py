@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 
+# Seconds on the clock that every moment of a session is measured by.
 now = time.monotonic
-"""Seconds on the clock that every moment of a session is measured by."""
+# Seconds; finer than a frame of any camera, and a minute takes 5 MB.
 RESOLUTION = 0.1e-3
-"""Seconds; finer than a frame of any camera, and a minute takes 5 MB."""
 LONGEST = 60.0
 POINTS = (50, 95, 99)
 

@@ -22,12 +22,12 @@ from infer.similar import Similar
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
+# Frames that wait before the device, so that a slow picture does not stop it.
 READ_AHEAD = 4
-"""Frames that wait before the device, so that a slow picture does not stop it."""
+# Results that wait for the encoder: memory does not grow with the video's length.
 WRITE_BEHIND = 2
-"""Results that wait for the encoder: memory does not grow with the video's length."""
+# Seconds between two looks at a thread that may have ended.
 POLL = 0.1
-"""Seconds between two looks at a thread that may have ended."""
 
 
 class Stepper(Protocol):

@@ -5,8 +5,8 @@ import numpy as np
 from infer.frame import Frame
 
 BLOCK = 8
+# Two levels, and the rounding of their means.
 NEARLY = 2.001 / 255
-"""Two levels, and the rounding of their means."""
 
 
 class Similar:

@@ -48,10 +48,10 @@ from infer.sources.live import LiveSettings, LiveSource
 from infer.sources.network import is_network
 from sdvsr_jax.state import StreamState
 
+# Results that wait for the encoder: one is written while the next is computed.
 WRITE_BEHIND = 1
-"""Results that wait for the encoder: one is written while the next is computed."""
+# Seconds that the reader gets to close its connection.
 GOODBYE = 0.5
-"""Seconds that the reader gets to close its connection."""
 
 
 class LiveModel(Stepper, Protocol):
@@ -67,8 +67,8 @@ class LiveModel(Stepper, Protocol):
         ...
 
 
+# Makes a model ready for the frames of a source.
 Prepare = Callable[[LiveSource, VideoSpec], LiveModel]
-"""Returns a model that is ready for the frames of a source."""
 
 
 def run_live(

@@ -18,8 +18,8 @@ from infer.sinks.encoder_spec import VideoSpec
 from infer.sources.live import LiveSource
 
 STATES = ("starts", "runs", "ended", "stopped", "refused", "failed")
+# Frames/s: what is above is no rate but the clock of a container without one.
 FASTEST = 1000
-"""Frames/s: what is above is no rate but the clock of a container without one."""
 
 
 class Wanted(Protocol):

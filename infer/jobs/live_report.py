@@ -14,8 +14,8 @@ from infer.sources.live import LiveSource
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
+# Seconds between two lines.
 EVERY = 10.0
-"""Seconds between two lines."""
 
 
 class Meter:

@@ -9,10 +9,10 @@ from fractions import Fraction
 from infer.sources.network import is_network, network_options, scheme_of
 
 PIPE = "-"
+# A muxer's part in low delay: bytes leave with every packet, and no picture waits for
+# sound that does not come.
 AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
-"""A muxer's part in low delay: bytes leave with every packet, and no picture waits for
-sound that does not come.
-"""
+# Containers that are playable at every moment, also when the process is killed.
 RECORDINGS = {
     ".mp4": "mp4",
     ".m4v": "mp4",
@@ -21,7 +21,6 @@ RECORDINGS = {
     ".ts": "mpegts",
     ".m3u8": "hls",
 }
-"""Containers that are playable at every moment, also when the process is killed."""
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from infer.errors import JobError
 from infer.sources.info import ColorTags, Limits, PixelLayout, VideoInfo
 from infer.sources.opener import check_pixels
 
+# The container's name in `VideoInfo`.
 NAME = "animated webp"
-"""The container's name in `VideoInfo`."""
+# WebP's clock.
 TICK = Fraction(1, 1000)
-"""WebP's clock."""
+# Milliseconds; browsers show pictures of 0 ms longer than that, too.
 SHORTEST = 10
-"""Milliseconds; browsers show pictures of 0 ms longer than that, too."""
+# In the first byte of WebP's VP8X chunk.
 ANIMATION_FLAG = 0b10
-"""In the first byte of WebP's VP8X chunk."""
 
 
 def is_animation(path: str) -> bool:

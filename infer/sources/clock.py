@@ -10,18 +10,17 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+# Seconds that a source may leap forward; more is taken for a new clock. FFmpeg's own
+# number, so that copied files agree.
 MAX_JUMP = 10
-"""Seconds that a source may leap forward; more is taken for a new clock. FFmpeg's own
-number, so that copied files agree.
-"""
+# Formats that are joined although FFmpeg does not say so.
 JOINABLE = ("flv",)
-"""Formats that are joined although FFmpeg does not say so."""
+# Seconds by which packets of a stream may overlap where two files were joined.
 MAX_STEP_BACK = Fraction(1, 10)
-"""Seconds by which packets of a stream may overlap where two files were joined."""
+# Seconds between frames to which the source gives one time: Matroska has no less.
 SHORTEST = Fraction(1, 1000)
-"""Seconds between frames to which the source gives one time: Matroska has no less."""
+# Frames by which times of display run back in common streams.
 MAX_B_FRAMES = 4
-"""Frames by which times of display run back in common streams."""
 
 
 class Clock:

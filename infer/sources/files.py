@@ -30,8 +30,8 @@ from infer.sources.opener import open_input, reason
 from infer.sources.pictures import layout_of
 from infer.sources.probe import choose_stream
 
+# Decoders that hand out alpha, where FFmpeg's own leave it alone.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""Decoders that hand out alpha, where FFmpeg's own leave it alone."""
 
 
 @dataclass

@@ -36,6 +36,8 @@ SUFFIXES = (
     ".heic",
     ".heif",
 )
+# Signs of a display matrix (a, b, c, d: x' = ax + cy, y' = bx + dy) -> orientation as
+# EXIF numbers it.
 ORIENTATIONS: dict[tuple[int, ...], int] = {
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
@@ -46,9 +48,7 @@ ORIENTATIONS: dict[tuple[int, ...], int] = {
     (0, -1, -1, 0): 7,
     (0, -1, 1, 0): 8,
 }
-"""Signs of a display matrix (a, b, c, d: x' = ax + cy, y' = bx + dy) -> orientation as
-EXIF numbers it.
-"""
+# Filters that turn a picture of that orientation upright.
 TURNS = {
     2: [("hflip", "")],
     3: [("hflip", ""), ("vflip", "")],
@@ -58,18 +58,17 @@ TURNS = {
     7: [("transpose", "clock_flip")],
     8: [("transpose", "cclock")],
 }
-"""Filters that turn a picture of that orientation upright."""
 UPRIGHT = 1
 EXIF_ORIENTATION = 0x0112
+# FFmpeg's names, without the order of bytes, by channels and depth.
 PNG_FORMATS = {
     (3, False): "rgb24",
     (4, False): "rgba",
     (3, True): "rgb48",
     (4, True): "rgba64",
 }
-"""FFmpeg's names, without the order of bytes, by channels and depth."""
+# Bytes of a PNG file up to the end of its first chunk.
 IHDR_END = 33
-"""Bytes of a PNG file up to the end of its first chunk."""
 
 
 def list_images(folder: str) -> list[str]:

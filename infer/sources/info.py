@@ -6,12 +6,12 @@ from typing import Any
 
 from infer.code_points import BT601, BT709, RGB_MATRIX, UNSPECIFIED
 
+# Pixels of a picture: a header of 30 bytes can ask for memory without limit.
 DEFAULT_MAX_PIXELS = 8192 * 8192
-"""Pixels of a picture: a header of 30 bytes can ask for memory without limit."""
 
 
+# Formats of pictures in the container of films, with alpha as a second picture.
 PICTURES_LIKE_FILMS = (".avif", ".heic", ".heif")
-"""Formats of pictures in the container of films, with alpha as a second picture."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+# For files that this program made, whatever their size.
 OWN_OUTPUT = Limits(max_pixels=2**31 - 1)
-"""For files that this program made, whatever their size."""
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from infer.sources.info import VideoInfo
 Scan = Literal["progressive", "interlaced", "telecined"]
 
 NUM_BANDS = 32
+# Smaller pictures have too few frequencies for a judgement of their detail.
 MIN_SIDE = 96
-"""Smaller pictures have too few frequencies for a judgement of their detail."""
+# Frames from one spectrum to the next; neighbours say nearly the same.
 DETAIL_EVERY = 10
-"""Frames from one spectrum to the next; neighbours say nearly the same."""
+# Part of the width and height whose spectrum is taken: bars and logos lie outside.
 MIDDLE = 0.75
-"""Part of the width and height whose spectrum is taken: bars and logos lie outside."""
+# Part of the width below which a picture counts as enlarged.
 BLOWN_UP = 0.7
-"""Part of the width below which a picture counts as enlarged."""
 
 # Levels of the spectrum relative to the falling power of natural pictures, in dB.
 # Native clips, also at CRF 36, end between +2 and -8; clips enlarged 2x and 3x by

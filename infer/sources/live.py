@@ -29,12 +29,12 @@ from infer.sources.network import is_network
 from infer.sources.opener import check_pixels, limit_pixels, open_input, reason
 from infer.sources.probe import choose_stream, describe
 
+# Seconds between attempts to reconnect: doubled each time, up to the longest.
 FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
-"""Seconds between attempts to reconnect: doubled each time, up to the longest."""
+# Audio packets that wait for the picture at most.
 MAX_SOUND = 2000
-"""Audio packets that wait for the picture at most."""
+# Packets whose arrival is kept until their picture comes; no decoder holds as many.
 REMEMBERED = 256
-"""Packets whose arrival is kept until their picture comes; no decoder holds as many."""
 
 
 @dataclass(frozen=True)

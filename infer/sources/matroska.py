@@ -15,10 +15,10 @@ SEGMENT, TRACKS, TRACK, VIDEO, CLUSTER = (
     0x1F43B675,
 )
 SIDES = {0x54AA: "bottom", 0x54BB: "top", 0x54CC: "left", 0x54DD: "right"}
+# Bytes of a number in a file that players take.
 LONGEST = 8
-"""Bytes of a number in a file that players take."""
+# Bytes that are looked through for a crop.
 MOST_TRACKS = 2**24
-"""Bytes that are looked through for a crop."""
 
 
 class Element(NamedTuple):

@@ -13,10 +13,9 @@ NETWORK = (
     "http",
     "https",
 )
+# Protocols that a network input may open in turn (segments, keys, redirections); a
+# local file is never among them.
 PROTOCOLS = "udp,rtp,rtsp,rtmp,rtmps,tcp,tls,srt,http,https,httpproxy,hls,crypto,data"
-"""Protocols that a network input may open in turn (segments, keys, redirections); a
-local file is never among them.
-"""
 MAX_STREAMS = 32
 # Before the first frame; a stream can put off for ever what FFmpeg wants to know of it.
 PROBE_BYTES = 8_000_000

@@ -15,8 +15,9 @@ from av.video.stream import VideoStream
 from infer.code_points import FULL, UNSPECIFIED
 from infer.sources.info import ColorTags, HDRMetadata, PixelLayout
 
+# A code point that says as little as `UNSPECIFIED`.
 RESERVED = 3
-"""A code point that says as little as `UNSPECIFIED`."""
+# Side data that travels inside coded pictures and is not written again.
 LOST_IN_PIXELS = {
     "A53_CC": "closed captions",
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
@@ -27,7 +28,6 @@ LOST_IN_PIXELS = {
     "SPHERICAL": "the note of a spherical projection",
     "ICC_PROFILE": "the ICC profile",
 }
-"""Side data that travels inside coded pictures and is not written again."""
 
 
 def _name_unknown(cls: type, value: int) -> object:

@@ -53,23 +53,23 @@ __all__ = [
     "reason",
 ]
 
+# Formats whose timestamps start at an arbitrary value.
 FLOATING_CLOCKS = {"mpegts", "mpeg", "rtsp", "hls", "rtp", "flv"}
-"""Formats whose timestamps start at an arbitrary value."""
+# Seconds. A file of any format that starts later was cut out of a longer one; below,
+# the start is the author's delay.
 LATE_START = 1
-"""Seconds. A file of any format that starts later was cut out of a longer one; below,
-the start is the author's delay."""
+# Formats whose duration is the time of their end.
 ABSOLUTE_DURATIONS = {"matroska", "webm", "asf", "nut"}
-"""Formats whose duration is the time of their end."""
+# Matroska's tag for the end of one stream; the file's own is that of the longest.
 END = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-"""Matroska's tag for the end of one stream; the file's own is that of the longest."""
+# Bytes of a file that is read through to count its pictures, in half a second.
 COUNTED = 2**26
-"""Bytes of a file that is read through to count its pictures, in half a second."""
+# Frames per second; more is a time base that was taken for a rate.
 MAX_RATE = 1000
-"""Frames per second; more is a time base that was taken for a rate."""
+# FFmpeg's flag of a stream that is a part of a picture; PyAV has no name for it.
 DEPENDENT = 0x80000
-"""FFmpeg's flag of a stream that is a part of a picture; PyAV has no name for it."""
+# Handlers of text tracks that hold the titles of chapters.
 CHAPTER_TRACKS = ("SubtitleHandler", "Apple Text Media Handler")
-"""Handlers of text tracks that hold the titles of chapters."""
 
 
 def probe(

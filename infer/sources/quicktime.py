@@ -6,19 +6,19 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+# Boxes within each other, down to the list of descriptions.
 WAY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
-"""Boxes within each other, down to the list of descriptions."""
+# Bytes of the list before its first description.
 LIST_HEAD = 8
-"""Bytes of the list before its first description."""
+# Bytes of a description of pictures before the boxes in it, its own head included.
 DESCRIPTION = 86
-"""Bytes of a description of pictures before the boxes in it, its own head included."""
+# Where the width and the height stand in it.
 SIZE_AT = 32
-"""Where the width and the height stand in it."""
 APERTURE = b"clap"
+# Boxes beside each other that are looked at: forged files have millions.
 MOST_BOXES = 1000
-"""Boxes beside each other that are looked at: forged files have millions."""
+# Width, height and shift to the right and down from the middle, all as fractions.
 NUMBERS = struct.Struct(">8i")
-"""Width, height and shift to the right and down from the middle, all as fractions."""
 
 
 class Box(NamedTuple):
