@@ -112,7 +112,8 @@ def _flush(stream: TextIO) -> bool:
         stream.flush()
     except OSError:
         # Python would try again at its end, and change the exit status for it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
         return False
     return True
 

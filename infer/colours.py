@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from infer.code_points import FULL, RGB_MATRIX, UNSPECIFIED
 
 FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+# The matrices swscale computes.
 MATRIX_NAMES = {
     0: "gbr",
     1: "bt709",
@@ -24,16 +25,13 @@ MATRIX_NAMES = {
     7: "smpte240m",
     9: "bt2020nc",
 }
-"""The matrices swscale computes."""
+# Others (ICtCp, YCgCo) are converted as BT.601 both ways, so that they come out as they
+# went in.
 OTHER_MATRIX = "smpte170m"
-"""Others (ICtCp, YCgCo) are converted as BT.601 both ways, so that they come out as
-they went in.
-"""
 
+# Pixels; smaller pictures have planes that the deinterlacer refuses, and stay as they
+# are.
 SMALLEST_INTERLACED = 16
-"""Pixels; smaller pictures have planes that the deinterlacer refuses, and stay as they
-are.
-"""
 
 
 def _chain(source: dict[str, str], *filters: tuple[str, str]) -> Graph:
@@ -110,9 +108,11 @@ class ToRGB:
         """Returns no, one or more arrays [h, w, 3 or 4]: deinterlacers are late."""
         shape = self._describe(frame)
         if shape != self._shape:
+            # A deinterlacer still holds the last frame of the old shape.
             yield from self.flush()
             self._shape, self._graph = shape, self._build(frame)
-        self.num_resized += (frame.width, frame.height) != self._stored_size
+        if (frame.width, frame.height) != self._stored_size:
+            self.num_resized += 1
         assert self._graph is not None
         self._graph.push(frame)
         yield from self._pull()
@@ -130,6 +130,7 @@ class ToRGB:
             try:
                 frame = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):
+                # It wants another frame first, or was told that there is none.
                 return
             yield frame.to_ndarray()
 
@@ -155,7 +156,9 @@ class ToRGB:
         filters = [("scale", scale), ("format", f"pix_fmts={self._format}")]
         smaller_side = min(frame.width, frame.height)
         if self._deinterlace and smaller_side >= SMALLEST_INTERLACED:
-            filters.insert(0, ("bwdif", f"mode=send_frame:deint={self._which}"))
+            # Before scaling, which would mix the rows of both fields.
+            deinterlacer = f"mode=send_frame:deint={self._which}"
+            filters.insert(0, ("bwdif", deinterlacer))
         return _chain(source, *filters)
 
     def _matrix_of(self, frame: VideoFrame) -> str:
@@ -191,7 +194,8 @@ class FromRGB:
         scale = f"{FLAGS}:in_range=pc"
         if matrix != RGB_MATRIX:
             name = MATRIX_NAMES.get(matrix, OTHER_MATRIX)
-            scale = f"{scale}:out_color_matrix={name}:out_range={_range(full)}"
+            range_name = _range(full)
+            scale = f"{scale}:out_color_matrix={name}:out_range={range_name}"
         self._graph = _chain(
             _buffer(width, height, self._format, "gbr", "pc"),
             ("scale", f"{scale}:out_chroma_loc=left"),
@@ -222,10 +226,13 @@ def add_alpha(rgb: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """
     height, width, _ = rgb.shape
     if alpha is None:
-        opaque = np.full((height, width), np.iinfo(rgb.dtype).max, rgb.dtype)
+        full_scale = np.iinfo(rgb.dtype).max
+        opaque = np.full((height, width), full_scale, rgb.dtype)
         return np.dstack([rgb, opaque])
     name = "gray16le" if alpha.dtype == np.uint16 else "gray"
-    small = VideoFrame.from_ndarray(np.ascontiguousarray(alpha), format=name)
+    # In one piece: it may be a view into four channels.
+    plane = np.ascontiguousarray(alpha)
+    small = VideoFrame.from_ndarray(plane, format=name)
     large = small.reformat(width, height, interpolation="BICUBIC")
     return np.dstack([rgb, large.to_ndarray()])
 

@@ -30,6 +30,7 @@ class Messages(Console):
         """Does nothing: rich would end the process, but a job needs no reader."""
 
 
+# Otherwise rich colours numbers, and breaks lines at the width of the terminal.
 console = Messages(stderr=True, highlight=False, soft_wrap=True)
 # Seconds per frame from which a rate in frames per second says little.
 SLOW = 10
@@ -70,14 +71,17 @@ def printable(text: str) -> str:
 
     Names of files may hold anything: escape sequences, bytes that are no text.
     """
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
+    characters = [c if c.isprintable() else _escape(c) for c in text]
+    return "".join(characters)
 
 
 def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is no text
         code -= 0xDC00
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    if code < 256:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}"
 
 
 def in_words(size: int) -> str:
@@ -120,6 +124,7 @@ class Clock(AbstractContextManager["Clock"]):
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=console,
+            # The summary takes its place.
             transient=True,
             disable=quiet or not console.is_terminal,
         )
@@ -167,7 +172,8 @@ class Clock(AbstractContextManager["Clock"]):
         rate = rate_in_words(self.frames, self.seconds)
         speed = f"{rate}, first after {self.first_frame:.1f} s"
         self._bar.update(self._task, advance=1, speed=speed)
-        if self.frames == 1 or self.seconds - self._recorded > self.RECORD_EVERY:
+        age = self.seconds - self._recorded
+        if self.frames == 1 or age > self.RECORD_EVERY:
             self._record()
         if not console.is_terminal and not self._quiet:
             self._say_sometimes(speed)
@@ -186,7 +192,8 @@ class Clock(AbstractContextManager["Clock"]):
         if now - self._last_line > self.PLAIN_EVERY:
             self._last_line = now
             count = self._num_finished + self.frames
-            say(f"         {count} of {self._total or '?'} frames, {speed}")
+            total = self._total or "?"
+            say(f"         {count} of {total} frames, {speed}")
 
     def _record(self) -> None:
         """Puts the state into the file that SDVSR_PROGRESS names, as JSON.
@@ -201,7 +208,9 @@ class Clock(AbstractContextManager["Clock"]):
         rate = self.frames / max(self.seconds, 1e-9)
         seconds = None
         if self._total is not None:
-            seconds = round(max(0, self._total - count) / rate, 2)
+            # The container's number of frames may be too small.
+            remaining = max(0, self._total - count)
+            seconds = round(remaining / rate, 2)
         values = {
             "frames": count,
             "total": self._total,
@@ -209,6 +218,7 @@ class Clock(AbstractContextManager["Clock"]):
             "eta": seconds,
             "first_frame": self.first_frame,
         }
+        # Renamed when it is whole: others read it at any moment.
         part = f"{self._record_path}.unfinished"
         with contextlib.suppress(OSError):
             with open(part, "w", encoding="utf-8") as file:

@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 
+# Seconds on the clock that every moment of a session is measured by.
 now = time.monotonic
-"""Seconds on the clock that every moment of a session is measured by."""
+# Seconds; finer than a frame of any camera, and a minute takes 5 MB.
 RESOLUTION = 0.1e-3
-"""Seconds; finer than a frame of any camera, and a minute takes 5 MB."""
 LONGEST = 60.0
 POINTS = (50, 95, 99)
 
@@ -20,7 +20,9 @@ class Latency:
     """
 
     def __init__(self) -> None:
-        self._counts = np.zeros(round(LONGEST / RESOLUTION) + 1, np.int64)
+        # The last one counts all that took longer.
+        num_steps = round(LONGEST / RESOLUTION) + 1
+        self._counts = np.zeros(num_steps, np.int64)
 
     def __len__(self) -> int:
         return int(self._counts.sum())
@@ -29,7 +31,8 @@ class Latency:
         """Counts one more frame."""
         last = len(self._counts) - 1
         step = int(seconds / RESOLUTION)
-        self._counts[min(max(0, step), last)] += 1
+        step = min(max(0, step), last)
+        self._counts[step] += 1
 
     def percentiles(self) -> dict[str, float]:
         """Returns p50, p95 and p99 in milliseconds; empty without frames.
@@ -45,9 +48,14 @@ class Latency:
             # Rounded up: the p99 of 10 frames is the slowest.
             rank = -(-total * point // 100)
             step = int(np.searchsorted(below, rank))
-            result[f"p{point}"] = round((step + 1) * RESOLUTION * 1e3, 1)
+            # The upper end of the step, in which the true one lies.
+            seconds = (step + 1) * RESOLUTION
+            result[f"p{point}"] = round(seconds * 1e3, 1)
         return result
 
     def __str__(self) -> str:
-        words = [f"{name} {value:.1f}" for name, value in self.percentiles().items()]
-        return f"{' '.join(words)} ms" if words else "-"
+        percentiles = self.percentiles()
+        if not percentiles:
+            return "-"
+        words = [f"{name} {value:.1f}" for name, value in percentiles.items()]
+        return f"{' '.join(words)} ms"

@@ -346,7 +346,8 @@ def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
 
 def parse_tile(text: str) -> tuple[int, int]:
     """'256' -> (256, 256), '320x180' -> (320, 180)."""
-    size = _sides(text if "x" in text.lower() else f"{text}x{text}")
+    is_square = "x" not in text.lower()
+    size = _sides(f"{text}x{text}" if is_square else text)
     if size is None:
         raise ValueError(
             f"--tile {text}: expected auto, off, a number of pixels, or WIDTHxHEIGHT"
@@ -357,13 +358,18 @@ def parse_tile(text: str) -> tuple[int, int]:
 def _sides(text: str) -> tuple[int, int] | None:
     """The two numbers of a size, None if it is none."""
     sides = text.lower().split("x")
-    # isascii: int() would also take the digits of other scripts, and so many of them.
-    numbers = [int(s) for s in sides if s.isascii() and s.isdecimal() and len(s) < 10]
-    if len(sides) != 2 or len(numbers) != 2:
+    if len(sides) != 2:
         return None
-    if not all(0 < number <= LARGEST_SIDE for number in numbers):
-        return None
-    return numbers[0], numbers[1]
+    numbers = []
+    for side in sides:
+        # isascii: int() would also take the digits of other scripts, and so many of
+        # them.
+        is_number = side.isascii() and side.isdecimal() and len(side) < 10
+        if not is_number or not 0 < int(side) <= LARGEST_SIDE:
+            return None
+        numbers.append(int(side))
+    width, height = numbers
+    return width, height
 
 
 def parse_degree(text: str) -> float:
@@ -374,6 +380,7 @@ def parse_degree(text: str) -> float:
         degree = float(text)
     except ValueError:
         degree = -1.0
+    # As one comparison, which is false for nan.
     if not 0 <= degree <= 1:
         raise ValueError(f"--restore {text}: expected auto, or a number from 0 to 1")
     return degree
@@ -381,12 +388,21 @@ def parse_degree(text: str) -> float:
 
 def parse_fps(text: str) -> Fraction:
     """'25', '23.976' or '30000/1001' -> exact frames per second."""
-    match = RATE.fullmatch(text)
-    number, _, divisor = text.partition("/") if match else ("0", "", "")
-    is_divided_by_zero = bool(divisor) and int(divisor) == 0
-    rate = Fraction(0) if is_divided_by_zero else Fraction(number) / int(divisor or 1)
-    if not 0 < rate <= FASTEST:
+    rate = _rate(text)
+    if rate is None or not 0 < rate <= FASTEST:
         raise ValueError(
             f"--fps {text}: expected a positive rate, such as 25 or 30000/1001"
         )
     return rate
+
+
+def _rate(text: str) -> Fraction | None:
+    """The number or the quotient, None if it is none."""
+    if not RATE.fullmatch(text):
+        return None
+    number, _, divisor = text.partition("/")
+    if not divisor:
+        return Fraction(number)
+    if int(divisor) == 0:
+        return None
+    return Fraction(number) / int(divisor)

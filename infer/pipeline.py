@@ -22,12 +22,12 @@ from infer.similar import Similar
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
+# Frames that wait before the device, so that a slow picture does not stop it.
 READ_AHEAD = 4
-"""Frames that wait before the device, so that a slow picture does not stop it."""
+# Results that wait for the encoder: memory does not grow with the video's length.
 WRITE_BEHIND = 2
-"""Results that wait for the encoder: memory does not grow with the video's length."""
+# Seconds between two looks at a thread that may have ended.
 POLL = 0.1
-"""Seconds between two looks at a thread that may have ended."""
 
 
 class Stepper(Protocol):
@@ -82,6 +82,7 @@ def run(
                 if frame.is_fresh:
                     state = model.restart(state)
                 state, pixels = model.step(state, frame.rgb)
+                # Looked at in the sink's thread: here it would wait for the device.
                 picture = (pixels, model.is_finite(state))
             assert picture is not None
             worker.put(functools.partial(_write, sink, frame, *picture))
@@ -117,6 +118,7 @@ class Worker:
         self._actions: queue.Queue[Callable[[], None] | None] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._is_dropping = False
+        # A daemon: a write that never ends must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="write", daemon=True)
         self._thread.start()
 
@@ -144,7 +146,9 @@ class Worker:
     def _offer(
         self, action: Callable[[], None] | None, patience: float | None = None
     ) -> None:
-        deadline = time.monotonic() + (math.inf if patience is None else patience)
+        longest = math.inf if patience is None else patience
+        deadline = time.monotonic() + longest
+        # In short waits: a thread that has failed takes nothing out of a full queue.
         while self._thread.is_alive() and time.monotonic() < deadline:
             try:
                 self._actions.put(action, timeout=POLL)

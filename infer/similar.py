@@ -5,8 +5,8 @@ import numpy as np
 from infer.frame import Frame
 
 BLOCK = 8
+# Two levels, and the rounding of their means.
 NEARLY = 2.001 / 255
-"""Two levels, and the rounding of their means."""
 
 
 class Similar:
@@ -28,8 +28,8 @@ class Similar:
         """
         means = block_means(frame.rgb)
         if self._reference is not None and not frame.is_fresh:
-            difference = np.abs(means - self._reference).max()
-            if difference <= NEARLY:
+            differences = np.abs(means - self._reference)
+            if differences.max() <= NEARLY:
                 return True
         self._reference = means
         return False
@@ -48,4 +48,5 @@ def block_means(rgb: np.ndarray) -> np.ndarray:
     heights = np.diff([*tops, height])
     widths = np.diff([*lefts, width])
     sizes = heights[:, None, None] * widths[:, None]
-    return sums / sizes / np.iinfo(rgb.dtype).max
+    full_scale = np.iinfo(rgb.dtype).max
+    return sums / sizes / full_scale

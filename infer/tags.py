@@ -51,9 +51,10 @@ def authored_tags(
     creation = (file_tags or {}).get("creation_time")
     tags = {}
     for key, value in metadata.items():
-        base = key.lower().partition("-")[0]
+        name = key.lower()
+        base, _, _ = name.partition("-")
         # FFmpeg tells 'title-eng' as 'title', too.
-        is_translation = base != key.lower() and metadata.get(base) == value
+        is_translation = base != name and metadata.get(base) == value
         is_repeated = base == "creation_time" and creation == value
         if is_translation or is_repeated or _is_of_muxer(base, value):
             continue
@@ -76,7 +77,8 @@ def missing_tags(expected: Mapping[str, str], tags: Mapping[str, str]) -> list[s
     Keys are compared as FFmpeg does, without regard to case, and places on Earth as
     numbers.
     """
-    others = {_plain(key): value for key, value in authored_tags(tags).items()}
+    authored = authored_tags(tags)
+    others = {_plain(key): value for key, value in authored.items()}
     keys = []
     for key, value in expected.items():
         name = _plain(key)
@@ -90,10 +92,18 @@ def _plain(key: str) -> str:
 
 
 def _is_same(key: str, expected: str, value: str | None) -> bool:
-    if expected == value or value is None or not key.startswith("location"):
-        return expected == value
-    place = [float(number) for number in NUMBER.findall(expected)]
-    other = [float(number) for number in NUMBER.findall(value)]
+    if expected == value:
+        return True
+    if value is None or not key.startswith("location"):
+        return False
+    place = _numbers(expected)
+    other = _numbers(value)
     if len(place) != len(other):
         return False
-    return all(abs(a - b) <= NEARLY for a, b in zip(place, other, strict=True))
+    pairs = zip(place, other, strict=True)
+    return all(abs(number - another) <= NEARLY for number, another in pairs)
+
+
+def _numbers(place: str) -> list[float]:
+    """Latitude, longitude and perhaps height, as ISO 6709 strings them together."""
+    return [float(number) for number in NUMBER.findall(place)]

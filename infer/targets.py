@@ -51,7 +51,9 @@ def check_not_used(path: str, others: Iterable[str], option: str) -> None:
     for other in others:
         used = os.path.realpath(other)
         is_inside = os.path.isdir(used) and os.path.dirname(target) == used
-        if target == used or (is_inside and os.path.lexists(target)):
+        # A new name beside the frames of a folder is harmless.
+        is_in_use = is_inside and os.path.lexists(target)
+        if target == used or is_in_use:
             raise ValueError(
                 f"{option} {path}: is read or written by the same command ({other}); "
                 "choose another name"
@@ -74,9 +76,14 @@ def is_report(path: Path) -> bool:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
+    # Several jobs write a list; an empty one could be anybody's.
     reports = content if isinstance(content, list) else [content]
-    return bool(reports) and all(_has_mark(report) for report in reports)
+    if not reports:
+        return False
+    return all(_has_mark(report) for report in reports)
 
 
 def _has_mark(report: Any) -> bool:
-    return isinstance(report, dict) and report.get("written_by") == REPORT_MARK
+    if not isinstance(report, dict):
+        return False
+    return report.get("written_by") == REPORT_MARK

@@ -106,7 +106,8 @@ def run_job(
     command.
     """
     means = means_of(plan, engine)
-    describe_model(engine.model, means.memory, available(engine.model.device))
+    model = engine.model
+    describe_model(model, means.memory, available(model.device))
     with work_folder(options, plan, means) as work:
         if work.is_finished:
             result = finished_before(plan, work)
@@ -133,7 +134,8 @@ def _do(
     num_resumed = work.num_frames
     sink = _sink_of(plan, work)
     with closing(sink), Clock(plan.expected_frames, num_resumed) as clock:
-        _upscale(plan, options, engine, work, _Counted(sink, clock), damage)
+        counted = _Counted(sink, clock)
+        _upscale(plan, options, engine, work, counted, damage)
     return conclude(options, plan, work, means, damage, clock)
 
 
@@ -164,6 +166,7 @@ def conclude(
             f"{plan.info.path}: no frame to upscale from frame {plan.start} on"
         )
     _require_same_input(plan, work)
+    # Once more: a bit that the disk has flipped since must not get into the output.
     work.verify()
     checks = _check(plan, work)
     _warn(plan, damage, work.num_frames)
@@ -226,8 +229,9 @@ def _upscale(
         plan.keeps_alpha,
         plan.cut_at,
     )
+    policy = Policy(group=plan.group)
     with Inbox(source, READ_AHEAD) as inbox:
-        run(inbox, engine, state, sink, Policy(group=plan.group))
+        run(inbox, engine, state, sink, policy)
 
 
 def _require_same_input(plan: Plan, work: WorkFolder) -> None:
@@ -273,7 +277,8 @@ def _images_of(plan: Plan, work: WorkFolder) -> list[str]:
     images = []
     for name in work.images:
         final = target.name if is_picture else os.path.basename(name)
-        if (work.path / name).exists() or (folder / final).exists():
+        is_here = (work.path / name).exists()
+        if is_here or (folder / final).exists():
             images.append(name)
     return images
 
@@ -285,7 +290,9 @@ def _publish(plan: Plan, work: WorkFolder, report: Report) -> None:
         return
     part = work.part("joined")
     name = os.path.basename(plan.target)
-    work.mark_published({name: sha256(Path(part))}, report)
+    digest = sha256(Path(part))
+    # First, so that a job killed right behind the move is known to be finished.
+    work.mark_published({name: digest}, report)
     move_into_place(part, plan.target)
 
 
@@ -295,13 +302,16 @@ def _publish_images(plan: Plan, work: WorkFolder, report: Report) -> None:
     target = Path(plan.target)
     if is_picture_name(plan.target):
         (name,) = work.images
-        work.mark_published({target.name: work.digest_of(name)}, report)
+        digest = work.digest_of(name)
+        work.mark_published({target.name: digest}, report)
         move_into_place(work.path / name, target)
         return
-    digests = {
-        f"{target.name}/{os.path.basename(name)}": work.digest_of(name)
-        for name in work.images
-    }
+    digests = {}
+    for name in work.images:
+        final = f"{target.name}/{os.path.basename(name)}"
+        digests[final] = work.digest_of(name)
+    # Before the first is moved: a link among them stops the job with the output as it
+    # was.
     for name in digests:
         require_regular(target.parent / name)
     work.mark_published(digests, report)
@@ -314,19 +324,30 @@ def _publish_images(plan: Plan, work: WorkFolder, report: Report) -> None:
 
 
 def _timeline(plan: Plan, segments: Sequence[Segment]) -> Timeline:
-    pts = tuple(p for segment in segments for p in segment.pts)
-    durations = tuple(d for segment in segments for d in segment.durations)
+    all_pts: list[int] = []
+    all_durations: list[int] = []
+    for segment in segments:
+        all_pts += segment.pts
+        all_durations += segment.durations
+    pts = tuple(all_pts)
+    durations = tuple(all_durations)
     base = plan.info.time_base
     origin = pts[0] * base if plan.start else plan.info.start
-    end = (pts[-1] + durations[-1]) * base if _stops_early(plan) else None
-    return Timeline(pts, durations, base, origin, end, begins_late=plan.start > 0)
+    end = None
+    if _stops_early(plan):
+        # Sound behind the last frame is left out only where frames are left out, too.
+        end = (pts[-1] + durations[-1]) * base
+    begins_late = plan.start > 0
+    return Timeline(pts, durations, base, origin, end, begins_late)
 
 
 def _stops_early(plan: Plan) -> bool:
     if plan.count is None:
         return False
     total = plan.info.num_frames
-    return total is None or plan.start + plan.count < total
+    if total is None:
+        return True
+    return plan.start + plan.count < total
 
 
 def identity(options: Options, plan: Plan, model: Model) -> dict[str, Any]:
@@ -343,6 +364,7 @@ def model_identity(model: Model) -> dict[str, Any]:
         **versions(),
     }
     if model.device.platform == "cpu":
+        # XLA divides sums among them: another number gives other last bits.
         facts["threads"] = num_threads()
     return facts
 
@@ -408,8 +430,9 @@ def _summarise(
     verdict = f"{len(checks)} checks passed"
     if failures:
         verdict = f"{len(failures)} of {len(checks)} checks failed"
-    is_file = os.path.isfile(plan.target)
-    volume = f", {in_words(os.path.getsize(plan.target))}" if is_file else ""
+    volume = ""
+    if os.path.isfile(plan.target):
+        volume = f", {in_words(os.path.getsize(plan.target))}"
     rate = rate_in_words(clock.frames, clock.seconds)
     speed = f"{rate}, first after {clock.first_frame or 0:.1f} s"
     effort = f"{num_frames} frames in {clock.seconds:.1f} s ({speed})"

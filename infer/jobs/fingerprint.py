@@ -25,7 +25,9 @@ def file_identity(info: VideoInfo) -> str:
     if info.files and info.files != (info.path,):
         digest = hashlib.sha256()
         for path in info.files:
-            digest.update(f"{os.path.basename(path)} {_digest(path)}\n".encode())
+            name = os.path.basename(path)
+            line = f"{name} {_digest(path)}\n"
+            digest.update(line.encode())
         return digest.hexdigest()
     return _digest(info.path)
 
@@ -36,15 +38,18 @@ def _digest(path: str) -> str:
     Of big ones: of samples all over it, its size and its time of change.
     """
     status = os.stat(path)
-    if status.st_size <= WHOLE:
+    size = status.st_size
+    if size <= WHOLE:
         return sha256(Path(path))
+    facts = f"{size} {status.st_mtime_ns}"
+    digest = hashlib.sha256(facts.encode())
+    last = size - SAMPLE
     with open(path, "rb") as file:
-        digest = hashlib.sha256(f"{status.st_size} {status.st_mtime_ns}".encode())
         for number in range(NUM_SAMPLES):
-            last = status.st_size - SAMPLE
-            file.seek(number * last // (NUM_SAMPLES - 1))
+            place = number * last // (NUM_SAMPLES - 1)
+            file.seek(place)
             digest.update(file.read(SAMPLE))
-        return digest.hexdigest()
+    return digest.hexdigest()
 
 
 def params_digest(params: PyTree) -> str:
@@ -52,6 +57,6 @@ def params_digest(params: PyTree) -> str:
     import jax  # takes a second, and finding finished outputs needs none of it
 
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return sha256_of_arrays(
-        (jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves
-    )
+    # Lazy: one array at a time is fetched from the device.
+    arrays = ((jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves)
+    return sha256_of_arrays(arrays)

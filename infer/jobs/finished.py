@@ -36,21 +36,27 @@ def is_output(path: str) -> bool:
 def is_output_of(output: str, info: VideoInfo) -> bool:
     """Whether ``output`` was made from this source, and neither has changed since."""
     record = _record(output)
-    return record is not None and record["input"] == file_identity(info)
+    if record is None:
+        return False
+    return record["input"] == file_identity(info)
 
 
 def _record(output: str) -> dict[str, Any] | None:
     try:
-        record = json.loads(_record_of(output).read_text("utf-8"))
+        text = _record_of(output).read_text("utf-8")
+        record = json.loads(text)
         state = _state_of(output)
         is_same = all(record[key] == value for key, value in state.items())
     except (OSError, RuntimeError, ValueError, TypeError, KeyError):
         return None
-    return record if is_same and "input" in record else None
+    is_ours = is_same and "input" in record
+    return record if is_ours else None
 
 
 def _record_of(output: str) -> Path:
-    name = hashlib.sha256(os.fsencode(os.path.realpath(output))).hexdigest()[:32]
+    # A digest: a path may be longer than a name in a folder can be.
+    place = os.fsencode(os.path.realpath(output))
+    name = hashlib.sha256(place).hexdigest()[:32]
     return cache_folder() / "sdvsr_jax" / "finished" / f"{name}.json"
 
 

@@ -48,10 +48,10 @@ from infer.sources.live import LiveSettings, LiveSource
 from infer.sources.network import is_network
 from sdvsr_jax.state import StreamState
 
+# Results that wait for the encoder: one is written while the next is computed.
 WRITE_BEHIND = 1
-"""Results that wait for the encoder: one is written while the next is computed."""
+# Seconds that the reader gets to close its connection.
 GOODBYE = 0.5
-"""Seconds that the reader gets to close its connection."""
 
 
 class LiveModel(Stepper, Protocol):
@@ -67,8 +67,8 @@ class LiveModel(Stepper, Protocol):
         ...
 
 
+# Makes a model ready for the frames of a source.
 Prepare = Callable[[LiveSource, VideoSpec], LiveModel]
-"""Returns a model that is ready for the frames of a source."""
 
 
 def run_live(
@@ -136,6 +136,7 @@ class LiveSession:
                 run(inbox, meter.timed(model), state, sink, self._policy())
         finally:
             was_interrupted = stop.is_set()
+            # The reader may be waiting for room in the inbox.
             stop.set()
             inbox.join(GOODBYE)
             # In a thread: a reader that takes nothing must not keep a signal waiting.
@@ -214,8 +215,10 @@ def _describe(
     overflow: Overflow,
 ) -> None:
     info = source.info
-    size = f"{info.width}x{info.height}, {float(info.rate):.6g}/s"
-    say(f"input    {info.path}  {size}, {info.codec} {info.layout.name}")
+    size = f"{info.width}x{info.height}"
+    rate = float(info.rate)
+    codec = f"{info.codec} {info.layout.name}"
+    say(f"input    {info.path}  {size}, {rate:.6g}/s, {codec}")
     sound = "sound is copied" if sink.has_sound else "no sound"
     if source.audio is not None and not sink.has_sound:
         sound = "WITHOUT the source's sound, which it cannot hold"
@@ -253,7 +256,9 @@ def prepare_engine(
     info = source.info
     model = load(options, engines)
     deep = info.layout.is_deep
-    shape = Shape(info.width, info.height, deep, (spec.width, spec.height))
+    size = (spec.width, spec.height)
+    shape = Shape(info.width, info.height, deep, size)
+    # As in a file job, one frame more is in the hands of either thread.
     need = Need(shape, LIVE_DEPTH + 2, WRITE_BEHIND + 2, spec.live_memory)
     planner = Planner(engines, tell)
     engine = planner.fitting_engine(layout_of(options), need, model)

@@ -18,8 +18,8 @@ from infer.sinks.encoder_spec import VideoSpec
 from infer.sources.live import LiveSource
 
 STATES = ("starts", "runs", "ended", "stopped", "refused", "failed")
+# Frames/s: what is above is no rate but the clock of a container without one.
 FASTEST = 1000
-"""Frames/s: what is above is no rate but the clock of a container without one."""
 
 
 class Wanted(Protocol):
@@ -121,6 +121,7 @@ class Session:
                 self._do()
                 self.state = "ended"
             except KeyboardInterrupt:
+                # So a session ends that is told to, before its source has.
                 self.state = "stopped"
             except Refused as error:
                 self._fail("refused", error)
@@ -134,7 +135,9 @@ class Session:
         self._live.run(partial(self._enter, self))
 
     def _fail(self, state: str, error: Exception) -> None:
-        self.reason = " ".join(str(error).split()) or type(error).__name__
+        # Before the state: who sees that it failed sees why.
+        words = str(error).split()
+        self.reason = " ".join(words) or type(error).__name__
         self.state = state
         say(f"{state:8} {self.reason}")
 
@@ -149,14 +152,18 @@ class LivePool:
 
     def streams(self) -> dict[str, StreamFacts]:
         """How each stream is, by its name."""
-        return {name: one.facts() for name, one in list(self.sessions.items())}
+        # A copy: numbers are asked for from other threads, while `want` changes it.
+        sessions = list(self.sessions.items())
+        return {name: session.facts() for name, session in sessions}
 
     def devices(self) -> list[DeviceFacts]:
         """How the device is."""
         pools = []
         for pool in self.turns.pools:
-            height, width, _ = pool.engine.blank().shape
-            pools.append((pool.engine.model.name, f"{width}x{height}", pool.seconds))
+            engine = pool.engine
+            height, width, _ = engine.blank().shape
+            size = f"{width}x{height}"
+            pools.append((engine.model.name, size, pool.seconds))
         return [DeviceFacts("", self.turns.load, tuple(pools))]
 
     def want(self, wishes: Sequence[Wanted]) -> None:
@@ -170,6 +177,7 @@ class LivePool:
             if by_name.get(name) == session.wish:
                 continue
             session.stop()
+            # Until then the old one may still write to the output of the new one.
             if session.is_over:
                 self._leave(session)
                 del self.sessions[name]
@@ -196,7 +204,8 @@ class LivePool:
         deadline = now() + patience
         for session in self.sessions.values():
             session.join(max(0.0, deadline - now()))
-        return all(session.is_over for session in self.sessions.values())
+        sessions = self.sessions.values()
+        return all(session.is_over for session in sessions)
 
     def _leave(self, session: Session) -> None:
         if session.member is not None:

@@ -14,8 +14,8 @@ from infer.sources.live import LiveSource
 from sdvsr_jax.state import StreamState
 from sdvsr_jax.types import Array
 
+# Seconds between two lines.
 EVERY = 10.0
-"""Seconds between two lines."""
 
 
 class Meter:
@@ -67,10 +67,13 @@ class Meter:
         frames = f"{inbox.num_received} frames in, {sink.num_frames} out"
         losses = f"{inbox.num_dropped} dropped{repeated}"
         seconds = max(1e-9, now() - self._start)
-        rate = f"{sink.num_frames / seconds:.2f}/s"
+        rate = sink.num_frames / seconds
         times = f"model {self.steps}; latency {sink.latency}"
-        say(f"{title} {frames}, {losses}, {rate}; {times}")
-        troubles = [f"{count} {name}" for name, count in self._troubles() if count]
+        say(f"{title} {frames}, {losses}, {rate:.2f}/s; {times}")
+        troubles = []
+        for name, count in self._troubles():
+            if count:
+                troubles.append(f"{count} {name}")
         if troubles:
             say(f"         {', '.join(troubles)}")
 

@@ -36,9 +36,11 @@ def source_notes(
             "the source is interlaced and stays so, which looks combed when upscaled: "
             "try --deinterlace"
         )
-    is_wider = size[0] > MODEL_SCALE * info.width
-    if is_wider or size[1] > MODEL_SCALE * info.height:
-        notes.append(f"{size[0]}x{size[1]} is more than 4x: the rest is interpolated")
+    width, height = size
+    is_wider = width > MODEL_SCALE * info.width
+    is_higher = height > MODEL_SCALE * info.height
+    if is_wider or is_higher:
+        notes.append(f"{width}x{height} is more than 4x: the rest is interpolated")
     matrix = info.color.matrix
     if matrix > BT2020 or matrix == YCGCO:
         notes.append(f"colour matrix {matrix} is converted as BT.601 both ways")
@@ -75,11 +77,11 @@ def sound_notes(info: VideoInfo, ways: Mapping[int, str], muxer: str) -> list[st
             notes.append(f"{stream} is encoded to AAC")
         elif way not in (COPY, COPY_AS_ACM):
             notes.append(f"{stream} is written as {way}, sample for sample")
-    absent = [str(stream) for stream in info.others if stream.index not in ways]
+    absent = [stream for stream in info.others if stream.index not in ways]
     if absent:
-        notes.append(
-            f"left out, because {SUFFIXES[muxer]} cannot hold it: {', '.join(absent)}"
-        )
+        names = ", ".join(map(str, absent))
+        suffix = SUFFIXES[muxer]
+        notes.append(f"left out, because {suffix} cannot hold it: {names}")
     return notes
 
 

@@ -3,7 +3,7 @@ or says why not.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -74,7 +74,9 @@ class Plan:
         if total is None:
             return self.count
         remaining = max(0, total - self.start)
-        return remaining if self.count is None else min(remaining, self.count)
+        if self.count is None:
+            return remaining
+        return min(remaining, self.count)
 
     @property
     def keeps_alpha(self) -> bool:
@@ -94,9 +96,11 @@ class Plan:
         """
         facts: dict[str, Any] = {}
         if self.spec is not None:
-            facts = {name: str(value) for name, value in asdict(self.spec).items()}
+            spec = asdict(self.spec)
+            facts = {name: str(value) for name, value in spec.items()}
+        width, height = self.size
         facts |= {
-            "size": f"{self.size[0]}x{self.size[1]}",
+            "size": f"{width}x{height}",
             "start": self.start,
             "frames": self.count,
             "deinterlace": self.deinterlace,
@@ -130,14 +134,17 @@ def make_plan(
     ValueError for mistakes on the command line, JobError for bad files.
     """
     is_run = info is not None
-    info = info or probe(path, options.stream, rate_of(options), limits_of(options))
+    if info is None:
+        info = probe(path, options.stream, rate_of(options), limits_of(options))
     _check_part(options, info)
     field_notes: list[str] = []
     if options.deinterlace:
         info, field_notes = with_fields(info)
     if options.start:
         info = _without_time_code(info)
-    output = output or default_output(reduced(info, options.prescale), options)
+    if not output:
+        output = default_output(reduced(info, options.prescale), options)
+    # Not for a run of equal size, whose facts are its own: they are asked of all files.
     if _holds_images(output) and not is_run:
         info = for_pictures(info)
     info = reduced(info, options.prescale)
@@ -167,10 +174,11 @@ def make_plan(
     ways = _ways_into(info, muxer, options)
     size = stored_size(options, info)
     spec = _spec_for(info, size, options, muxer)
+    # Before the miniature, which has another size and would blame the container.
     _try_encoder(spec)
-    sound = tuple((index, way) for index, way in ways.items() if way != COPY)
+    sound = [(index, way) for index, way in ways.items() if way != COPY]
     matrix = _display_matrix(info, size)
-    packaging = Packaging(muxer, tuple(ways), matrix, sound=sound)
+    packaging = Packaging(muxer, tuple(ways), matrix, sound=tuple(sound))
     packaging, losses = choose_packaging(info, spec, packaging)
     notes = (
         *field_notes,
@@ -228,7 +236,9 @@ def default_output(info: VideoInfo, options: Options, folder: str | None = None)
     frames_x4, a picture -> picture_x4.png.
     """
     path = info.path.rstrip("/\\")
-    stem = path if info.files else os.path.splitext(path)[0]
+    stem = path
+    if not info.files:
+        stem, _ = os.path.splitext(path)
     if folder is not None:
         stem = os.path.join(folder, os.path.basename(stem))
     size = f"x{options.scale * options.prescale:g}"
@@ -256,12 +266,14 @@ def _as_pictures(options: Options, info: VideoInfo) -> VideoInfo:
     """A picture as a folder of one, so that it comes out upright."""
     if not info.is_picture:
         return info
-    upright = probe_images(info.path, [info.path], rate_of(options), info.limits)
+    path = info.path
+    upright = probe_images(path, [path], rate_of(options), info.limits)
     return reduced(for_pictures(upright), options.prescale)
 
 
 def _require_one_frame(output: str, info: VideoInfo, options: Options) -> None:
-    if not info.is_picture and 1 not in (options.frames, info.num_frames):
+    counts = (options.frames, info.num_frames)
+    if not info.is_picture and 1 not in counts:
         raise ValueError(
             f"{output}: holds one picture, and {info.path} may have more: give a "
             "folder name for PNG frames, or --frames 1"
@@ -269,9 +281,11 @@ def _require_one_frame(output: str, info: VideoInfo, options: Options) -> None:
 
 
 def _check_image(output: str, size: tuple[int, int]) -> None:
-    if size[0] * size[1] * PIXEL_BYTES > LARGEST_IMAGE:
+    width, height = size
+    num_bytes = width * height * PIXEL_BYTES
+    if num_bytes > LARGEST_IMAGE:
         raise ValueError(
-            f"{output}: PNG files of {size[0]}x{size[1]} pixels cannot be written; "
+            f"{output}: PNG files of {width}x{height} pixels cannot be written; "
             "try a smaller --scale or --size"
         )
 
@@ -314,14 +328,16 @@ def _is_same(output: str, path: str) -> bool:
 
 
 def _is_folder(output: str) -> bool:
-    return os.path.splitext(output.rstrip("/\\"))[1] == ""
+    _, suffix = os.path.splitext(output.rstrip("/\\"))
+    return suffix == ""
 
 
 def output_size(options: Options, info: VideoInfo) -> tuple[int, int]:
     """(width, height) as asked, of a picture that nothing turns any more."""
     if options.size:
         return parse_size(options.size)
-    return info.width * options.scale, info.height * options.scale
+    scale = options.scale
+    return info.width * scale, info.height * scale
 
 
 def stored_size(options: Options, info: VideoInfo) -> tuple[int, int]:
@@ -350,16 +366,26 @@ def _ways_into(info: VideoInfo, muxer: str, options: Options) -> dict[int, str]:
         else:
             ways[stream.index] = way
     if unsupported and not options.drop_streams:
-        able = [m for m in SUFFIXES if m != muxer and not unsupported_streams(info, m)]
-        advice = [f"use {' or '.join(SUFFIXES[m] for m in able)}, or "] if able else []
-        if any(_can_be_aac(info, muxer, stream) for stream in unsupported):
-            advice.append("--encode-audio (its sound becomes AAC), or ")
         names = ", ".join(map(str, unsupported))
+        advice = _ways_out(info, muxer, unsupported)
         raise ValueError(
-            f"{info.path}: {SUFFIXES[muxer]} cannot hold {names}: {''.join(advice)}"
-            "--drop-streams to leave it out"
+            f"{info.path}: {SUFFIXES[muxer]} cannot hold {names}: {advice}"
         )
     return ways
+
+
+def _ways_out(info: VideoInfo, muxer: str, unsupported: Sequence[StreamInfo]) -> str:
+    """Advice, the least loss first: another container, AAC, or without the streams."""
+    advice = []
+    others = [other for other in SUFFIXES if other != muxer]
+    able = [other for other in others if not unsupported_streams(info, other)]
+    if able:
+        suffixes = [SUFFIXES[other] for other in able]
+        advice.append(f"use {' or '.join(suffixes)}")
+    if any(_can_be_aac(info, muxer, stream) for stream in unsupported):
+        advice.append("--encode-audio (its sound becomes AAC)")
+    advice.append("--drop-streams to leave it out")
+    return ", or ".join(advice)
 
 
 def _can_be_aac(info: VideoInfo, muxer: str, stream: StreamInfo) -> bool:
@@ -374,13 +400,16 @@ def _display_matrix(info: VideoInfo, size: tuple[int, int]) -> tuple[int, ...] |
     if matrix is None:
         return None
     width, height = info.stored_size
-    across, down = size[0] / width, size[1] / height
-    shift = _as_int32(matrix[6] * across), _as_int32(matrix[7] * down)
-    return (*matrix[:6], *shift, matrix[8])
+    new_width, new_height = size
+    across = matrix[6] * (new_width / width)
+    down = matrix[7] * (new_height / height)
+    return (*matrix[:6], _as_int32(across), _as_int32(down), matrix[8])
 
 
 def _as_int32(value: float) -> int:
-    return min(max(round(value), -(2**31)), 2**31 - 1)
+    # Damaged files shift by any number, and four times that has no place in the matrix.
+    least, most = -(2**31), 2**31 - 1
+    return min(max(round(value), least), most)
 
 
 def _without_time_code(info: VideoInfo) -> VideoInfo:
@@ -399,4 +428,9 @@ def _without_time_code(info: VideoInfo) -> VideoInfo:
 
 
 def _without(words: Mapping[str, str], key: str) -> dict[str, str]:
-    return {name: value for name, value in words.items() if name.lower() != key}
+    others = dict(words)
+    for name in words:
+        # QuickTime spells it in small letters, Matroska in capital ones.
+        if name.lower() == key:
+            del others[name]
+    return others

@@ -14,7 +14,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         # no splitlines, for which other characters end a line, too
         body, digest, rest = path.read_bytes().decode().split("\n")
-        is_whole = hashlib.sha256(body.encode()).hexdigest() == digest
+        is_whole = _digest(body) == digest
         if is_whole and not rest:
             return dict(json.loads(body))
     except (OSError, ValueError, TypeError):
@@ -25,7 +25,11 @@ def read_sealed(path: Path) -> dict[str, Any]:
 def sealed(content: Mapping[str, Any]) -> str:
     """Returns the text that `read_sealed` accepts."""
     body = json.dumps(content)
-    return f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n"
+    return f"{body}\n{_digest(body)}\n"
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
 
 
 def damage_of(path: Path) -> JobError:

@@ -36,12 +36,14 @@ def plan_parts(options: Options, path: str, output: str | None) -> list[Plan]:
     runs = size_runs(info, options.start, options.frames)
     if len(runs) < 2:
         return []
-    name = (output or default_output(runs[0].info, options)).rstrip("/")
+    name = output or default_output(runs[0].info, options)
+    name = name.rstrip("/")
     plans = []
     for number, run in enumerate(runs, 1):
         part_options = replace(options, start=run.start, frames=run.count)
         part_output = name if number == 1 else _numbered(name, number)
-        plans.append(make_plan(part_options, path, part_output, run.info, name))
+        plan = make_plan(part_options, path, part_output, run.info, name)
+        plans.append(plan)
     return plans
 
 
@@ -99,8 +101,8 @@ def _do_parts(
     for number, plan in enumerate(plans, 1):
         size = f"{plan.info.width}x{plan.info.height}"
         last = plan.start + (plan.count or 0) - 1
-        title = f"part {number} of {len(plans)}: frames {plan.start}-{last}, {size}"
-        say(f"--- {title}")
+        place = f"part {number} of {len(plans)}"
+        say(f"--- {place}: frames {plan.start}-{last}, {size}")
         if number <= len(work.segments):
             say("         finished before")
             continue
@@ -135,7 +137,8 @@ def _do_part(
     def commit(report: "Report") -> None:
         files = [place] if place.is_file() else sorted(place.iterdir())
         names = [str(file.relative_to(work.path)) for file in files]
-        work.commit(Segment("", (), (), 0), {}, names, report)
+        nothing = Segment("", (), (), 0)
+        work.commit(nothing, {}, names, report)
 
     # Committed before its own work folder goes, so that a kill never leaves a part that
     # nobody knows of.
@@ -153,7 +156,11 @@ def _publish(options: Options, plans: Sequence[Plan], work: WorkFolder) -> "Repo
             "give the same command with --restart"
         )
     folder = work.path / "parts"
-    remaining = [p for p in reversed(plans) if (folder / _name_of(p)).exists()]
+    # The first part last: its name is the one that was asked for.
+    remaining = []
+    for plan in reversed(plans):
+        if (folder / _name_of(plan)).exists():
+            remaining.append(plan)
     for plan in remaining:
         check_target(plan.output, plan.info.path, options.overwrite, first.output)
     work.verify()

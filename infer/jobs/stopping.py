@@ -11,10 +11,10 @@ from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
+# Exit status.
 INTERRUPTED = 130
-"""Exit status."""
+# Seconds between two looks at the event while C code runs, which hears no signal.
 POLL = 0.05
-"""Seconds between two looks at the event while C code runs, which hears no signal."""
 
 
 @contextmanager

@@ -29,19 +29,20 @@ def check_trusted(folder: Path) -> None:
     FileNotFoundError if the folder disappears meanwhile.
     """
     status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise _distrust(folder, f"is {kind_of(status.st_mode)}, expected a work folder")
-    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+    mode = status.st_mode
+    if not stat.S_ISDIR(mode):
+        raise _distrust(folder, f"is {kind_of(mode)}, expected a work folder")
+    if not _is_of_user(status):
         raise _distrust(folder, "belongs to another user")
-    if status.st_mode & OTHERS_MAY_WRITE:
-        mode = f"{stat.S_IMODE(status.st_mode):03o}"
-        raise _distrust(folder, f"others can write there (mode {mode})")
+    if mode & OTHERS_MAY_WRITE:
+        permissions = f"{stat.S_IMODE(mode):03o}"
+        raise _distrust(folder, f"others can write there (mode {permissions})")
     for path in _entries(folder):
         if path.is_symlink():
             raise _distrust(path, "is a symbolic link, which no job makes")
-    strangers = [p for p in folder.iterdir() if not OWN_NAMES.fullmatch(p.name)]
-    if strangers:
-        raise _distrust(strangers[0], "was not made by a job")
+    for path in folder.iterdir():
+        if not OWN_NAMES.fullmatch(path.name):
+            raise _distrust(path, "was not made by a job")
 
 
 def is_own_file(path: Path) -> bool:
@@ -50,9 +51,15 @@ def is_own_file(path: Path) -> bool:
         status = path.lstat()
     except OSError:
         return False
-    is_own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
     is_closed = not status.st_mode & OTHERS_MAY_WRITE
-    return stat.S_ISREG(status.st_mode) and is_own and is_closed
+    return stat.S_ISREG(status.st_mode) and _is_of_user(status) and is_closed
+
+
+def _is_of_user(status: os.stat_result) -> bool:
+    # Windows has no numbers of users.
+    if not hasattr(os, "geteuid"):
+        return True
+    return status.st_uid == os.geteuid()
 
 
 def erase(folder: Path, keep: str = "") -> None:

@@ -58,10 +58,9 @@ def is_published(output: str) -> bool:
     published = _published_beside(folder_of(output))
     if published is None:
         return False
-    target = Path(os.path.abspath(output))
+    folder = Path(os.path.abspath(output)).parent
     files = published["files"]
-    places = {target.parent / name: digest for name, digest in files.items()}
-    return any(_holds(path, digest) for path, digest in places.items())
+    return any(_holds(folder / name, digest) for name, digest in files.items())
 
 
 def _published_beside(folder: Path) -> dict[str, Any] | None:
@@ -92,6 +91,11 @@ def _read_last_mark(folder: Path) -> dict[str, Any] | None:
 
 def _holds(path: Path, digest: str) -> bool:
     return path.is_file() and sha256(path) == digest
+
+
+def _is_in_subfolder(name: str) -> bool:
+    """Whether a file here is one of the output's, which move as they are."""
+    return Path(name).parent != Path()
 
 
 class WorkFolder:
@@ -167,17 +171,19 @@ class WorkFolder:
     @property
     def num_frames_ahead(self) -> int:
         """Frames in finished groups behind one that is not finished."""
-        return sum(len(record["pts"]) for record in self.ahead.values())
+        records = self.ahead.values()
+        return sum(len(record["pts"]) for record in records)
 
     @property
     def finished(self) -> set[int]:
         """Numbers of all finished groups."""
-        return {*range(len(self.segments)), *self.ahead}
+        numbers = range(len(self.segments))
+        return {*numbers, *self.ahead}
 
     @property
     def images(self) -> list[str]:
         """Files of finished groups that are no videos of theirs, relative to here."""
-        return [name for name in self._digests if Path(name).parent != Path()]
+        return [name for name in self._digests if _is_in_subfolder(name)]
 
     def fact(self, name: str) -> Any:
         """An entry of the job's fingerprint."""
@@ -216,6 +222,7 @@ class WorkFolder:
             video = self.path_of(number)
             move_into_place(segment.path, video)
             names.append(os.path.basename(video))
+        # Into an open file: to a name np.savez would append .npz.
         with (
             atomic_write(self.path / f"{number:06d}.npz") as part,
             part.open("wb") as file,
@@ -254,7 +261,9 @@ class WorkFolder:
     def _continues(self, record: Mapping[str, Any], number: int) -> bool:
         """Whether a group may have been begun with the state after group ``number``."""
         before = record.get("begins_with")
-        return before in (None, "") or before == self._ends.get(number)
+        if before in (None, ""):
+            return True
+        return before == self._ends.get(number)
 
     def state(self) -> dict[str, np.ndarray]:
         """The arrays saved with the last group before the first unfinished one."""
@@ -293,6 +302,8 @@ class WorkFolder:
         (self.path / f"{number:06d}.json").unlink()
         sync(self.path)
         self._state_of(number).unlink(missing_ok=True)
+        # The record went first: a kill from here on leaves files without a group, never
+        # a group without its files.
         for name in record["files"]:
             (self.path / name).unlink()
 
@@ -340,8 +351,11 @@ class WorkFolder:
         return self._is_complete(published["files"])
 
     def _is_complete(self, files: Mapping[str, str]) -> bool:
-        places = {self.output.parent / name: digest for name, digest in files.items()}
-        return bool(places) and all(_holds(p, d) for p, d in places.items())
+        folder = self.output.parent
+        # The mark of earlier versions names no files, which says nothing.
+        if not files:
+            return False
+        return all(_holds(folder / name, digest) for name, digest in files.items())
 
     def remove(self) -> None:
         """The job is done."""
@@ -360,11 +374,12 @@ class WorkFolder:
 
     @property
     def _state_name(self) -> str:
-        return f"{len(self.segments) - 1:06d}.npz"
+        last = len(self.segments) - 1
+        return f"{last:06d}.npz"
 
     def _verify(self, name: str) -> None:
         path = self.path / name
-        is_movable = Path(name).parent != Path()
+        is_movable = _is_in_subfolder(name)
         if self.published is not None and is_movable and not path.exists():
             return  # it is at its final place
         if not _holds(path, self._digests[name]):
@@ -428,7 +443,9 @@ class WorkFolder:
         try:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(lock), os.stat(name)):
+            status = os.fstat(lock)
+            # Its last holder may have removed it since it was opened.
+            if not os.path.samestat(status, os.stat(name)):
                 raise FileNotFoundError
         except BlockingIOError:
             os.close(lock)
@@ -445,10 +462,12 @@ class WorkFolder:
         if failed:
             erase(self.path)
         if self._lock is not None:
+            # Last: no other job may begin in a folder that is being removed.
             os.close(self._lock)
             self._lock = None
 
     def _clear(self) -> None:
+        # Not the lock: another job would make a new one, and hold that.
         erase(self.path, keep=LOCK)
         self._drop_last_mark()
 
@@ -475,18 +494,17 @@ class WorkFolder:
             self._write(JOB, self._fingerprint)
             return
         before = read_sealed(self.path / JOB)
-        keys = sorted(before.keys() | self._fingerprint.keys())
-        changes = [k for k in keys if before.get(k) != self._fingerprint.get(k)]
-        if not changes:
-            return
-        words = ", ".join(
-            f"{key} was {before.get(key)!r}, is {self._fingerprint.get(key)!r}"
-            for key in changes
-        )
-        raise ValueError(
-            f"{self.path}: unfinished work of another job ({words}): "
-            "give the same options again, or --restart to throw it away"
-        )
+        changes = []
+        for key in sorted(before.keys() | self._fingerprint.keys()):
+            old = before.get(key)
+            new = self._fingerprint.get(key)
+            if old != new:
+                changes.append(f"{key} was {old!r}, is {new!r}")
+        if changes:
+            raise ValueError(
+                f"{self.path}: unfinished work of another job ({', '.join(changes)}): "
+                "give the same options again, or --restart to throw it away"
+            )
 
     def _drop_unfinished(self) -> None:
         for pattern in ("*.unfinished", ".*.part"):
@@ -503,8 +521,9 @@ class WorkFolder:
         for path in self._records():
             record = read_sealed(path)
             try:
-                self.ahead[int(path.stem)] = record
-                self._ends[int(path.stem)] = record.get("ends_with")
+                number = int(path.stem)
+                self.ahead[number] = record
+                self._ends[number] = record.get("ends_with")
                 self._close_gaps()
             except (KeyError, TypeError, ValueError):  # of another version
                 raise damage_of(path) from None

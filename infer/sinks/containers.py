@@ -89,8 +89,11 @@ def natural_muxer(info: VideoInfo, spec: VideoSpec) -> str:
     The source's own if we write it, else the first that holds everything.
     """
     suffix = os.path.splitext(info.path)[1].lower()
-    first = MUXERS.get(suffix, "matroska" if suffix == ".webm" else "mp4")
-    muxers = [first, *(muxer for muxer in SUFFIXES if muxer != first)]
+    # .webm is Matroska limited to a few codecs, and what is written may be another.
+    fallback = "matroska" if suffix == ".webm" else "mp4"
+    first = MUXERS.get(suffix, fallback)
+    others = [muxer for muxer in SUFFIXES if muxer != first]
+    muxers = [first, *others]
     able = [muxer for muxer in muxers if _takes_video(spec, muxer)]
     for muxer in able:
         if not unsupported_streams(info, muxer):
@@ -100,7 +103,8 @@ def natural_muxer(info: VideoInfo, spec: VideoSpec) -> str:
 
 def unsupported_streams(info: VideoInfo, muxer: str) -> list[StreamInfo]:
     """The source's other streams that this container cannot hold without loss."""
-    return [s for s in info.others if way_into(muxer, info, s) is None]
+    streams = info.others
+    return [stream for stream in streams if way_into(muxer, info, stream) is None]
 
 
 def way_into(muxer: str, info: VideoInfo, stream: StreamInfo) -> str | None:
@@ -181,7 +185,10 @@ def takes_encoded(
             stream = source.streams[info.index]
             sound = SoundEncoder(output, stream, encoder)
             for packet in source.demux(stream):
-                if ready := sound.encode(packet):
+                ready = sound.encode(packet)
+                if ready:
+                    # Encoders wait for a frame's worth of samples, and some muxers
+                    # refuse only here.
                     output.mux(ready)
                     return True
     except REFUSALS:
@@ -227,7 +234,8 @@ def _cover(path: str, index: int, limits: Limits) -> bytes:
 
 def other_muxers(spec: VideoSpec, muxer: str) -> list[str]:
     """The other containers that hold such video."""
-    return [m for m in SUFFIXES if m != muxer and _takes_video(spec, m)]
+    others = [other for other in SUFFIXES if other != muxer]
+    return [other for other in others if _takes_video(spec, other)]
 
 
 def _takes_video(spec: VideoSpec, muxer: str) -> bool:

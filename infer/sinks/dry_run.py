@@ -6,6 +6,7 @@ So whatever a container cannot hold is known in time, and which other one can.
 
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 
 import av
@@ -32,29 +33,37 @@ def rehearse(info: VideoInfo, spec: VideoSpec, package: Packaging) -> list[Check
 
     ValueError if the container refuses such video altogether.
     """
-    small = replace(spec, width=SIZE[0], height=SIZE[1])
+    width, height = SIZE
+    small = replace(spec, width=width, height=height)
+    suffix = SUFFIXES[package.muxer]
     with tempfile.TemporaryDirectory() as folder:
-        segment = _one_frame(os.path.join(folder, "frame.mkv"), small, info)
+        frame_path = os.path.join(folder, "frame.mkv")
+        segment = _one_frame(frame_path, small, info)
         timeline = Timeline(segment.pts, segment.durations, info.time_base, info.start)
-        path = os.path.join(folder, "output" + SUFFIXES[package.muxer])
+        path = os.path.join(folder, f"output{suffix}")
         try:
             copies = join(path, package, small, [segment], info, timeline, sample=True)
             return check_output(path, package, small, info, timeline, copies)
         except (av.FFmpegError, ValueError, JobError) as error:
             # What FFmpeg says of a file would name the temporary one.
             why = reason(error).replace(path, "the file")
-            others = " or ".join(SUFFIXES[m] for m in other_muxers(spec, package.muxer))
+            others = _alternatives(other_muxers(spec, package.muxer))
             raise ValueError(
-                f"{SUFFIXES[package.muxer]} cannot hold {spec.encoder} "
-                f"{spec.pixel_format} ({why}): use {others or 'another --codec'}"
+                f"{suffix} cannot hold {spec.encoder} {spec.pixel_format} ({why}): "
+                f"use {others or 'another --codec'}"
             ) from None
+
+
+def _alternatives(muxers: Iterable[str]) -> str:
+    return " or ".join(SUFFIXES[muxer] for muxer in muxers)
 
 
 def _one_frame(path: str, spec: VideoSpec, info: VideoInfo) -> Segment:
     samples = np.uint16 if spec.deep else np.uint8
     black = np.zeros((spec.height, spec.width, 3), samples)
+    first = round(info.start / info.time_base)
     writer = SegmentWriter(path, spec, 1)
-    writer.write(black, round(info.start / info.time_base), info.frame_duration)
+    writer.write(black, first, info.frame_duration)
     return writer.close()
 
 
@@ -68,21 +77,26 @@ def choose_packaging(
     """
     losses = _losses(info, spec, package)
     if losses and package.muxer in ("mp4", "mov"):
+        # Only then: some players find a title only in the usual form.
         variant = replace(package, any_key=True)
         fewer = _losses(info, spec, variant)
         if len(fewer) < len(losses):
             package, losses = variant, fewer
+    # Every other container is tried with a miniature of its own, so only where needed.
     others = _others(info, spec, package) if losses else {}
-    notes: dict[str, list[str]] = {}
+    losses_by_advice: dict[str, list[str]] = {}
     for name, loss in losses.items():
-        able = [SUFFIXES[m] for m, theirs in others.items() if name not in theirs]
-        advice = f": {' or '.join(able)} can"
+        able = [muxer for muxer, theirs in others.items() if name not in theirs]
+        advice = f": {_alternatives(able)} can"
         if not able:
             advice = f", nor can any other here with {spec.encoder}"
-        notes.setdefault(advice, []).append(loss)
+        losses_by_advice.setdefault(advice, []).append(loss)
     suffix = SUFFIXES[package.muxer]
-    texts = [f"{suffix} cannot hold {'; '.join(v)}{k}" for k, v in notes.items()]
-    return package, texts
+    notes = []
+    for advice, group in losses_by_advice.items():
+        words = "; ".join(group)
+        notes.append(f"{suffix} cannot hold {words}{advice}")
+    return package, notes
 
 
 def _others(
@@ -90,11 +104,9 @@ def _others(
 ) -> dict[str, dict[str, str]]:
     """Losses of the other containers, where they can be used at all."""
     losses = {}
-    streams = [other for other in info.others if other.index in package.streams]
     for muxer in other_muxers(spec, package.muxer):
-        ways = {other.index: way_into(muxer, info, other) for other in streams}
-        sound = tuple((index, way) for index, way in ways.items() if way is not None)
-        if len(sound) < len(ways):
+        sound = _sound_ways(muxer, info, package)
+        if sound is None:
             continue
         any_key = muxer != "matroska"
         variant = replace(package, muxer=muxer, any_key=any_key, sound=sound)
@@ -106,11 +118,28 @@ def _others(
     return losses
 
 
+def _sound_ways(
+    muxer: str, info: VideoInfo, package: Packaging
+) -> tuple[tuple[int, str], ...] | None:
+    """Index and way of every other stream, None if one does not fit into ``muxer``."""
+    ways = []
+    for other in info.others:
+        if other.index not in package.streams:
+            continue
+        way = way_into(muxer, info, other)
+        if way is None:
+            return None
+        ways.append((other.index, way))
+    return tuple(ways)
+
+
 def _losses(info: VideoInfo, spec: VideoSpec, package: Packaging) -> dict[str, str]:
     """Failed checks of the miniature by name, in words."""
     # Packets were refused earlier or not at all, and one packet of sound may lie before
     # the picture; the bit depth is the encoder's, not the container's.
-    ignored = {"bit depth", *(f"{o.kind} {o.index}" for o in info.others)}
+    ignored = {"bit depth"}
+    for other in info.others:
+        ignored.add(f"{other.kind} {other.index}")
     losses = {}
     for check in rehearse(info, spec, package):
         if not check.ok and check.name not in ignored:

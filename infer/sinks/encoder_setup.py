@@ -13,6 +13,11 @@ from infer.sinks.encoders import ENCODERS, Encoder
 from infer.sources.info import HDRMetadata
 from infer.sources.probe import reason
 
+# Steps per 1 of a chromaticity and per cd/m2, as the messages in H.264 and H.265 count
+# them.
+CHROMATICITY_STEPS = 50_000
+LUMINANCE_STEPS = 10_000
+
 
 def configure(context: VideoCodecContext, spec: VideoSpec, group: int) -> None:
     """Sets up an encoder for closed groups of at most ``group`` frames.
@@ -27,6 +32,7 @@ def configure(context: VideoCodecContext, spec: VideoSpec, group: int) -> None:
     context.framerate = spec.rate
     context.gop_size = max(group, 1)
     context.thread_count = spec.threads
+    # mp4, mov and Matroska want the parameter sets in their header.
     context.flags |= Flags.global_header
     context.options = encoder_options(ENCODERS[spec.encoder], spec)
     set_tags(context, spec)
@@ -67,9 +73,9 @@ def _require_size(spec: VideoSpec) -> None:
 
 
 def _refusal(spec: VideoSpec, why: str) -> ValueError:
-    size = f"{spec.width}x{spec.height} {spec.pixel_format}"
+    picture = f"{spec.width}x{spec.height} {spec.pixel_format}"
     return ValueError(
-        f"{spec.encoder} cannot encode {size} ({why}): try another --codec or size"
+        f"{spec.encoder} cannot encode {picture} ({why}): try another --codec or size"
     )
 
 
@@ -83,8 +89,9 @@ def encoder_options(encoder: Encoder, spec: VideoSpec) -> dict[str, str]:
         options["preset"] = preset
     if encoder.name == "prores_ks":
         options["profile"] = "4444" if "444" in spec.pixel_format else "hq"
-    if encoder.params and (params := _own_settings(encoder, spec)):
-        options[encoder.params] = ":".join(params)
+    settings = _own_settings(encoder, spec)
+    if settings:
+        options[encoder.params] = ":".join(settings)
     if encoder.name == "libsvtav1" and spec.hdr:
         options["svtav1-params"] = ":".join(_svt_hdr(spec.hdr))
     return options
@@ -92,8 +99,11 @@ def encoder_options(encoder: Encoder, spec: VideoSpec) -> dict[str, str]:
 
 def _own_settings(encoder: Encoder, spec: VideoSpec) -> list[str]:
     """Settings in the language of x264 and x265."""
+    if not encoder.params:
+        return []
     settings = []
     if encoder.name == "libx265":
+        # Segments are joined by copying packets, and x265 opens groups by default.
         settings += ["log-level=error", "open-gop=0"]
     settings += _x26x_hdr(spec)
     if spec.is_huge:
@@ -108,29 +118,33 @@ def _x26x_hdr(spec: VideoSpec) -> list[str]:
     is_x265 = spec.encoder == "libx265"
     settings = []
     if hdr.primaries and hdr.white and hdr.luminance:
-        points = "".join(
-            f"{name}({round(x * 50000)},{round(y * 50000)})"
-            for name, (x, y) in _points(hdr)
-        )
-        low, high = (round(v * 10000) for v in hdr.luminance)
+        display = ""
+        for point, (x, y) in _points(hdr):
+            across = round(x * CHROMATICITY_STEPS)
+            up = round(y * CHROMATICITY_STEPS)
+            display += f"{point}({across},{up})"
+        low, high = (round(level * LUMINANCE_STEPS) for level in hdr.luminance)
         name = "master-display" if is_x265 else "mastering-display"
-        settings.append(f"{name}={points}L({high},{low})")
+        settings.append(f"{name}={display}L({high},{low})")
     if hdr.max_cll or hdr.max_fall:
         name = "max-cll" if is_x265 else "cll"
-        settings.append(f"{name}={hdr.max_cll},{hdr.max_fall}")
+        levels = f"{hdr.max_cll},{hdr.max_fall}"
+        settings.append(f"{name}={levels}")
     return settings
 
 
 def _svt_hdr(hdr: HDRMetadata) -> list[str]:
     settings = []
     if hdr.primaries and hdr.white and hdr.luminance:
-        points = "".join(
-            f"{name}({float(x):.5f},{float(y):.5f})" for name, (x, y) in _points(hdr)
-        )
-        low, high = (float(v) for v in hdr.luminance)
-        settings.append(f"mastering-display={points}L({high:.4f},{low:.4f})")
+        display = ""
+        for point, (x, y) in _points(hdr):
+            display += f"{point}({float(x):.5f},{float(y):.5f})"
+        low, high = (float(level) for level in hdr.luminance)
+        luminance = f"L({high:.4f},{low:.4f})"
+        settings.append(f"mastering-display={display}{luminance}")
     if hdr.max_cll or hdr.max_fall:
-        settings.append(f"content-light={hdr.max_cll},{hdr.max_fall}")
+        levels = f"{hdr.max_cll},{hdr.max_fall}"
+        settings.append(f"content-light={levels}")
     return settings
 
 

@@ -65,7 +65,8 @@ class VideoSpec:
         encoder = ENCODERS[self.encoder]
         is_lean = self.is_huge and encoder.lean_memory
         per_pixel = encoder.lean_memory if is_lean else encoder.memory
-        return per_pixel * self.width * self.height
+        num_pixels = self.width * self.height
+        return per_pixel * num_pixels
 
     @property
     def live_memory(self) -> int:
@@ -74,8 +75,11 @@ class VideoSpec:
         """
         encoder = ENCODERS.get(self.encoder)
         if encoder is None:
+            # Uncompressed frames: nothing looks ahead at them.
             return 0
-        return (encoder.lean_memory or encoder.memory) * self.width * self.height
+        per_pixel = encoder.lean_memory or encoder.memory
+        num_pixels = self.width * self.height
+        return per_pixel * num_pixels
 
 
 @dataclass(frozen=True)
@@ -100,46 +104,50 @@ def encoder_spec(
     """
     encoder = find_encoder(wish.codec, info.layout)
     _check_wish(encoder, wish)
-    guess = guessed_matrix(size[1])
+    width, height = size
+    guess = guessed_matrix(height)
     matrix = guess if info.color.matrix == RGB_MATRIX else info.matrix
+    presets = presets or {}
     return VideoSpec(
         encoder=encoder.name,
         pixel_format=choose_pixel_format(encoder, info.layout, size),
-        width=size[0],
-        height=size[1],
+        width=width,
+        height=height,
         time_base=info.time_base,
         rate=info.rate,
         color=written_tags(info.color, matrix, guess, encoder),
         matrix=matrix,
         sar=pixel_aspect(info, size),
         crf=wish.crf,
-        preset=wish.preset or (presets or {}).get(encoder.name),
+        preset=wish.preset or presets.get(encoder.name),
         hdr=info.hdr,
         threads=min(MAX_THREADS, os.cpu_count() or 1),
     )
 
 
 def _check_wish(encoder: Encoder, wish: Wish) -> None:
-    if wish.crf is not None and not encoder.quality:
-        raise ValueError(f"--crf {wish.crf}: {encoder.name} has no such setting")
-    if wish.crf is not None and wish.crf > encoder.max_crf:
-        raise ValueError(
-            f"--crf {wish.crf}: {encoder.name} goes from 0 to {encoder.max_crf}"
-        )
-    if wish.preset == "":
+    name = encoder.name
+    crf, preset = wish.crf, wish.preset
+    if crf is not None and not encoder.quality:
+        raise ValueError(f"--crf {crf}: {name} has no such setting")
+    if crf is not None and crf > encoder.max_crf:
+        raise ValueError(f"--crf {crf}: {name} goes from 0 to {encoder.max_crf}")
+    if preset == "":
         raise ValueError("--preset: expected a name")
-    if wish.preset is not None and not encoder.preset:
-        raise ValueError(f"--preset {wish.preset}: {encoder.name} has no presets")
+    if preset is not None and not encoder.preset:
+        raise ValueError(f"--preset {preset}: {name} has no presets")
 
 
 def pixel_aspect(info: VideoInfo, size: tuple[int, int]) -> Fraction | None:
     """The pixel aspect ratio that keeps the shape of the picture on screen."""
     width, height = info.stored_size
-    stretch = Fraction(width * size[1], height * size[0])
+    new_width, new_height = size
+    stretch = Fraction(width * new_height, height * new_width)
     if stretch == 1:
         return info.sar
     aspect = (info.sar or Fraction(1)) * stretch
     aspect = aspect.limit_denominator(LARGEST_ASPECT)
+    # FFmpeg counts in 32 bits, and a very small ratio is rounded to 0.
     return aspect if 0 < aspect.numerator < 2**31 else None
 
 

@@ -81,6 +81,7 @@ _VP9 = Encoder(
     quality="crf",
     crf=24,
     max_crf=63,
+    # b:v 0: quality alone decides, and no bit rate beside it.
     options=(("b:v", "0"), ("row-mt", "1"), ("cpu-used", "3")),
     alpha=True,
 )
@@ -103,7 +104,9 @@ _ALL = (
     _X265,
     _SVT_AV1,
     _VP9,
+    # Level 3 has checksums of its slices: a flipped bit is told, and costs one of them.
     Encoder("ffv1", options=(("level", "3"), ("slicecrc", "1")), alpha=True),
+    # The vendor is Apple's own mark.
     Encoder("prores_ks", options=(("vendor", "apl0"),), full_range=False, alpha=True),
     _nvenc("h264_nvenc", 19),
     _nvenc("hevc_nvenc", 21),
@@ -158,16 +161,20 @@ def choose_pixel_format(
 
     RGB sources become 4:2:0.
     """
-    chroma = {"rgb": "420", "gray": "420"}.get(layout.chroma, layout.chroma)
-    is_odd = bool(size[0] % 2 or size[1] % 2)
+    chroma = layout.chroma
+    if chroma in ("rgb", "gray"):
+        chroma = "420"
+    width, height = size
+    is_odd = bool(width % 2 or height % 2)
     if encoder.even_sizes and is_odd:
         chroma = "444"
-    known = {f.name for f in Codec(encoder.name, "w").video_formats or []}
+    formats = Codec(encoder.name, "w").video_formats or []
+    known = {pixel_format.name for pixel_format in formats}
     is_alpha_kept = layout.has_alpha and encoder.alpha
-    for with_alpha in (True, False) if is_alpha_kept else (False,):
-        for depth, candidate in itertools.product(
-            _depths(layout.bits), CHROMAS[chroma]
-        ):
+    ways = (True, False) if is_alpha_kept else (False,)
+    depths = _depths(layout.bits)
+    for with_alpha in ways:
+        for depth, candidate in itertools.product(depths, CHROMAS[chroma]):
             name = yuv_format(candidate, depth, with_alpha)
             for spelling in (name, SEMI_PLANAR.get(name)):
                 if spelling in known:
@@ -181,7 +188,8 @@ def choose_pixel_format(
 def yuv_format(chroma: str, depth: int, with_alpha: bool = False) -> str:
     """FFmpeg's name of a planar YUV format, such as yuv420p10le."""
     planes = "yuva" if with_alpha else "yuv"
-    return f"{planes}{chroma}p{depth}le" if depth > 8 else f"{planes}{chroma}p"
+    name = f"{planes}{chroma}p"
+    return f"{name}{depth}le" if depth > 8 else name
 
 
 def _depths(bits: int) -> list[int]:

@@ -54,6 +54,8 @@ class SegmentSink:
         if self._writer is None:
             part = self._work.part("video")
             self._writer = SegmentWriter(part, self._spec, self._group)
+        # Waits here, in the writer's thread, for a picture still on its way from the
+        # device.
         rgb = np.asarray(pixels)
         self._writer.write(rgb, frame.pts, frame.duration, frame.alpha)
 
@@ -80,7 +82,8 @@ class PNGSink:
         self.folder = work.path / "frames"
         self.folder.mkdir(exist_ok=True)
         self._names = [Path(file).stem for file in info.files]
-        if len(set(self._names)) != len(self._names):
+        num_different = len(set(self._names))
+        if num_different != len(self._names):
             # a.jpg and a.png would be one file.
             self._names = []
         self._pts: list[int] = []
@@ -89,7 +92,9 @@ class PNGSink:
 
     def write(self, frame: Frame, pixels: Array) -> None:
         """Writes one file, onto the disk."""
-        name = self._names[frame.index] if self._names else f"{frame.index:08d}"
+        name = f"{frame.index:08d}"
+        if self._names:
+            name = self._names[frame.index]
         path = self.folder / f"{name}.png"
         picture = np.asarray(pixels)
         if frame.alpha is not None:

@@ -26,6 +26,7 @@ _NVENC = {"tune": "ull", "zerolatency": "1", "delay": "0"}
 LOW_DELAY = {
     "libx264": {"tune": "zerolatency"},
     "libx265": {"tune": "zerolatency"},
+    # 1: low delay, where no picture waits for later ones.
     "libsvtav1": {"svtav1-params": "pred-struct=1"},
     "libvpx-vp9": {"deadline": "realtime", "lag-in-frames": "0", "cpu-used": "8"},
     "h264_nvenc": _NVENC,
@@ -113,6 +114,7 @@ def _add_uncompressed(output: OutputContainer, spec: VideoSpec) -> VideoStream:
     context.time_base = spec.time_base
     context.color_range = spec.color.range
     context.sample_aspect_ratio = spec.sar or Fraction(0)
+    # Where `FromRGB` puts chroma; unsaid, the header of y4m would name the middle.
     context.options = {"chroma_sample_location": "left"}
     return stream
 

@@ -72,6 +72,8 @@ def join(
         output = stack.enter_context(
             open_output(path, package.muxer, header, package.has_acm)
         )
+        # Without it Matroska gets a random number and every file FFmpeg's version; the
+        # same job makes the same bytes.
         output.flags |= Flags.bitexact.value
         output.metadata.update(info.metadata)
         video = _video_stream(output, segments[0], package.muxer, spec, info)
@@ -82,9 +84,11 @@ def join(
         if source is not None:
             tracks = _Tracks(output, source, package, others, copies)
             packets.append(_copied_packets(tracks, timeline, sample))
-        output.set_chapters(cut_chapters(info, timeline))
+        chapters = cut_chapters(info, timeline)
+        output.set_chapters(chapters)
         in_order = heapq.merge(*packets, key=lambda item: item[0])
         refusal = _mux(output, in_order, bool(others), sample)
+    # Counting reads the whole file again, so only where something was refused.
     if refusal is not None and _num_packets(path, number) != len(timeline.pts):
         if sample:
             raise refusal
@@ -110,6 +114,7 @@ def _mux(
     in the muxer's queue.
     """
     refusal = None
+    # Lazy: a packet is read when its turn comes, so no stream is in memory as a whole.
     writes = (functools.partial(output.mux, packet) for _, packet in packets)
     for write in itertools.chain(writes, [output.close]):
         try:
@@ -142,13 +147,16 @@ def _header(
     if package.muxer not in ("mp4", "mov"):
         return {}
     options = {}
-    bases: list[Fraction | None] = []
+    ticks = 1000
     if source is not None:
-        timed = [other for other in others if not other.is_attached]
-        bases = [spec.time_base, *(source.streams[o.index].time_base for o in timed)]
-    # The clock of the header counts milliseconds by default: too coarse for where each
-    # track begins.
-    ticks = math.lcm(1000, *(base.denominator for base in bases if base))
+        bases: list[Fraction | None] = [spec.time_base]
+        for other in others:
+            if not other.is_attached:
+                bases.append(source.streams[other.index].time_base)
+        denominators = [base.denominator for base in bases if base]
+        # The clock of the header counts milliseconds by default: too coarse for where
+        # each track begins.
+        ticks = math.lcm(ticks, *denominators)
     if ticks < 2**31:
         options["movie_timescale"] = str(ticks)
     if package.any_key:
@@ -201,7 +209,8 @@ def _video_packets(
     """Packets of all segments on the output's clock, with their decoding times."""
     pts = timeline.shifted()
     delay = max(segment.delay for segment in segments)
-    step = max(1, round(1 / (spec.rate * spec.time_base)))
+    frame_ticks = 1 / (spec.rate * spec.time_base)
+    step = max(1, round(frame_ticks))
     header: bytes | None = None
     first = position = 0
     for segment in segments:
@@ -217,7 +226,9 @@ def _video_packets(
             for packet in container.demux(video):
                 if packet.pts is None:
                     continue
-                number = first + round(packet.pts * packet.time_base / NUMBER_BASE)
+                # Packets come in the order of decoding; their time tells the frame.
+                seconds = packet.pts * packet.time_base
+                number = first + round(seconds / NUMBER_BASE)
                 # Before the first frame is shown, decoding is ahead by ``delay``.
                 num_early = delay - position
                 dts = pts[0] - num_early * step
@@ -300,6 +311,7 @@ class _Tracks:
                     break
                 yield from self._place(packet, timeline)
         yield from self._show(timeline)
+        # Each on its own: the damaged end of one sound must not cost another's.
         for index, encoder in self._encoders.items():
             with contextlib.suppress(av.FFmpegError):
                 yield from self._write(index, encoder.finish())
@@ -312,7 +324,8 @@ class _Tracks:
         return demux_unbroken(self._source, streams)
 
     def _has_all(self) -> bool:
-        return all(self._copies[index].packets for index in self._tracks)
+        copies = [self._copies[index] for index in self._tracks]
+        return all(copy.packets for copy in copies)
 
     def _place(
         self, packet: Packet, timeline: Timeline
@@ -320,6 +333,7 @@ class _Tracks:
         index, base = packet.stream_index, packet.time_base
         ticks = packet.dts if packet.dts is not None else packet.pts
         if packet.size == 0 and ticks is None:
+            # PyAV's packet that ends a stream.
             return
         seconds = self._latest if ticks is None else ticks * base
         kind = self._copies[index].kind
@@ -350,9 +364,11 @@ class _Tracks:
         packet.pts = None if packet.pts is None else packet.pts - shift
         packet.dts = None if packet.dts is None else packet.dts - shift
         self._latest = max(self._latest, seconds - timeline.origin)
-        if index in self._encoders:
-            yield from self._write(index, self._encoders[index].encode(packet))
+        encoder = self._encoders.get(index)
+        if encoder is not None:
+            yield from self._write(index, encoder.encode(packet))
             return
+        # While it is the source's: the packet's codec tells which bytes count.
         self._copies[index].add(packet)
         for single in single_packets(packet):
             single.stream = self._tracks[index]
@@ -374,6 +390,7 @@ class _Tracks:
             copy = self._copies[index]
             if copy.kind != "subtitle" or copy.packets:
                 continue
+            # A text of no letters, as mp4 writes it: two bytes of length.
             packet = Packet(b"\0\0")
             packet.pts = packet.dts = 0
             packet.duration = 1

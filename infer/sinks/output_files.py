@@ -104,11 +104,14 @@ class OutputFile:
 
 def segments_of(playlist: str) -> list[Path]:
     """Files beside an HLS list whose names its muxer will give to segments."""
-    path = Path(playlist)
-    name = re.compile(re.escape(path.stem) + r"[0-9]+\.ts(\.tmp)?")
-    if not path.parent.is_dir():
+    playlist_path = Path(playlist)
+    folder = playlist_path.parent
+    stem = re.escape(playlist_path.stem)
+    # `.tmp` while it is written: the muxer is told to rename finished segments.
+    name = re.compile(stem + r"[0-9]+\.ts(\.tmp)?")
+    if not folder.is_dir():
         return []
-    return sorted(p for p in path.parent.iterdir() if name.fullmatch(p.name))
+    return sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
 
 
 def check_segments(playlist: str, overwrite: bool) -> None:
@@ -118,10 +121,10 @@ def check_segments(playlist: str, overwrite: bool) -> None:
     to its last one are its own.
     """
     last = _last_segment(Path(playlist)) if overwrite else -1
+    stem = Path(playlist).stem
     for path in segments_of(playlist):
-        number = int(
-            re.findall(r"[0-9]+", path.name.removeprefix(Path(playlist).stem))[0]
-        )
+        rest = path.name.removeprefix(stem)
+        number = int(re.findall(r"[0-9]+", rest)[0])
         if path.is_symlink() or not path.is_file() or number > last:
             raise ValueError(
                 f"{path}: is there already, and {playlist} would replace it: "
@@ -136,5 +139,6 @@ def _last_segment(playlist: Path) -> int:
         return -1
     if not text.startswith("#EXTM3U"):
         return -1
-    numbers = re.findall(re.escape(playlist.stem) + r"([0-9]+)\.ts", text)
+    stem = re.escape(playlist.stem)
+    numbers = re.findall(stem + r"([0-9]+)\.ts", text)
     return max(map(int, numbers), default=-1)

@@ -58,11 +58,17 @@ def payload(packet: Packet) -> bytes:
     context = packet.stream.codec_context
     if context is None or context.name != "aac" or len(data) <= ADTS_HEADER:
         return data
-    is_headed = data[0] == 0xFF and data[1] & 0xF6 == 0xF0
+    first, second = data[:2]
+    # Twelve bits set and a layer of 0 begin a header; the bit between them tells MPEG-2
+    # from MPEG-4.
+    is_headed = first == 0xFF and second & 0xF6 == 0xF0
     if not is_headed:
         return data
-    has_checksum = not data[1] & 1
-    return data[ADTS_HEADER + ADTS_CHECKSUM * has_checksum :]
+    has_checksum = not second & 1
+    size = ADTS_HEADER
+    if has_checksum:
+        size += ADTS_CHECKSUM
+    return data[size:]
 
 
 def single_packets(packet: Packet) -> Iterator[Packet]:
@@ -71,23 +77,33 @@ def single_packets(packet: Packet) -> Iterator[Packet]:
     """
     context = packet.stream.codec_context
     sizes = AMR_SIZES.get(context.codec.canonical_name) if context is not None else None
-    data = bytes(packet) if sizes else b""
-    if not sizes or len(data) <= sizes[(data[0] >> 3) & 15]:
+    if not sizes:
         yield packet
         return
+    data = bytes(packet)
+    if len(data) <= _speech_size(data[0], sizes):
+        yield packet
+        return
+    start = packet.pts or 0
     step = round(AMR_FRAME / packet.time_base)
     for number, frame in enumerate(_speech_frames(data, sizes)):
         single = Packet(frame)
         single.time_base = packet.time_base
         single.duration = step
         single.is_keyframe = True
-        single.pts = single.dts = (packet.pts or 0) + number * step
+        single.pts = single.dts = start + number * step
         yield single
 
 
 def _speech_frames(data: bytes, sizes: tuple[int, ...]) -> Iterator[bytes]:
     position = 0
     while position < len(data):
-        size = sizes[(data[position] >> 3) & 15]
+        size = _speech_size(data[position], sizes)
         yield data[position : position + size]
         position += size
+
+
+def _speech_size(head: int, sizes: tuple[int, ...]) -> int:
+    """Bytes of a frame whose first byte is ``head``: four of its bits are the type."""
+    frame_type = (head >> 3) & 0b1111
+    return sizes[frame_type]

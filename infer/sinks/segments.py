@@ -86,9 +86,9 @@ class SegmentWriter:
         self._mux(self._stream.encode(None))
         self._container.close()
         sync(self._path)
-        return Segment(
-            self._path, tuple(self._pts), tuple(self._durations), self._delay
-        )
+        pts = tuple(self._pts)
+        durations = tuple(self._durations)
+        return Segment(self._path, pts, durations, self._delay)
 
     def abandon(self) -> None:
         """Close without finishing; the file is not usable."""
@@ -98,7 +98,9 @@ class SegmentWriter:
         for packet in packets:
             assert packet.pts is not None
             number = self._number[packet.pts]
-            self._delay = max(self._delay, self._written - number)
+            # A picture may leave the encoder after others that are shown later.
+            lateness = self._written - number
+            self._delay = max(self._delay, lateness)
             packet.time_base = NUMBER_BASE
             packet.pts = number
             packet.dts = self._written - EARLY

@@ -28,8 +28,9 @@ class SocketFile:
     def __init__(self, url: str, timeout: float, stop: threading.Event) -> None:
         host, port = _place(url)
         parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
         self._is_udp = parts.scheme.lower() == "udp"
-        listens = dict(parse_qsl(parts.query)).get("listen", "0") != "0"
+        listens = options.get("listen", "0") != "0"
         try:
             if self._is_udp:
                 self._socket = _datagrams(host, port)
@@ -38,9 +39,8 @@ class SocketFile:
             else:
                 self._socket = _connection(host, port, timeout)
         except OSError as error:
-            raise JobError(
-                f"{url}: cannot be written ({error.strerror or error})"
-            ) from None
+            why = error.strerror or error
+            raise JobError(f"{url}: cannot be written ({why})") from None
         self._socket.settimeout(timeout)
         # now, because the report asks when the socket is closed
         self.end_of_latency = self._describe_end()
@@ -65,8 +65,9 @@ class SocketFile:
 
     def _send_datagrams(self, data: bytes) -> None:
         for start in range(0, len(data), DATAGRAM):
+            datagram = data[start : start + DATAGRAM]
             try:
-                self._socket.sendall(data[start : start + DATAGRAM])
+                self._socket.sendall(datagram)
             except ConnectionRefusedError:
                 # The answer to a datagram that nobody wanted: a viewer may come later.
                 return
@@ -89,7 +90,8 @@ def _place(url: str) -> tuple[str, int]:
 
 
 def _open(host: str, port: int, kind: socket.SocketKind) -> tuple[socket.socket, tuple]:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=kind)[0]
+    places = socket.getaddrinfo(host, port, type=kind)
+    family, kind, protocol, _, address = places[0]
     return socket.socket(family, kind, protocol), address
 
 
@@ -117,7 +119,8 @@ def _first_caller(host: str, port: int, stop: threading.Event) -> socket.socket:
         server.settimeout(POLL)
         while not stop.is_set():
             try:
-                return server.accept()[0]
+                caller, _ = server.accept()
+                return caller
             except TimeoutError:
                 continue
     raise OSError("stopped while waiting for a receiver")

@@ -19,7 +19,9 @@ SELF_CONTAINED = {"mpegts", "hls"}
 
 def holds_sound(muxer: str, source: AudioStream) -> bool:
     """Whether this container takes packets of that codec, found by asking its muxer."""
-    output = av.open(io.BytesIO(), "w", format="mpegts" if muxer == "hls" else muxer)
+    # The muxer of HLS writes files; its segments are MPEG-TS.
+    name = "mpegts" if muxer == "hls" else muxer
+    output = av.open(io.BytesIO(), "w", format=name)
     try:
         output.add_stream_from_template(source)
         output.start_encoding()
@@ -48,7 +50,8 @@ class SoundCopy:
         context = source.codec_context
         has_headers = context.name == "aac" and not context.extradata
         self._unhead: BitStreamFilterContext | None = None
-        if has_headers and output.format.name not in SELF_CONTAINED:
+        wants_none = output.format.name not in SELF_CONTAINED
+        if has_headers and wants_none:
             self._unhead = BitStreamFilterContext("aac_adtstoasc", source)
         self._last = -1
 
@@ -61,6 +64,8 @@ class SoundCopy:
             arrival, packet = self._arrivals.popleft()
             ticks = arrival - origin
             if ticks <= self._last:
+                # Before the first picture, or not after the last packet, which muxers
+                # refuse.
                 continue
             self._last = ticks
             # A damaged packet is left out.
@@ -75,4 +80,6 @@ class SoundCopy:
             self._output.mux(ready)
 
     def _filtered(self, packet: Packet) -> Iterable[Packet]:
-        return [packet] if self._unhead is None else self._unhead.filter(packet)
+        if self._unhead is None:
+            return [packet]
+        return self._unhead.filter(packet)

@@ -40,8 +40,9 @@ def _absent(source: LiveSource) -> list[str]:
     neither the time nor the place.
     """
     info = source.info
-    first = source.audio.index if source.audio is not None else None
-    names = [str(stream) for stream in info.others if stream.index != first]
+    copied = source.audio.index if source.audio is not None else None
+    others = [stream for stream in info.others if stream.index != copied]
+    names = [str(stream) for stream in others]
     names += info.left_out
     if info.chapters:
         names.append("chapters")
@@ -82,6 +83,7 @@ class LiveSink:
         try:
             self._video = add_live_encoder(self._container, spec, target)
         except (JobError, ValueError):
+            # An encoder that refuses leaves no empty file behind.
             self._files.discard()
             raise
         self.lost = _absent(source)
@@ -108,6 +110,7 @@ class LiveSink:
 
     def _open(self) -> OutputContainer:
         target = self._target
+        # Only HLS opens files by itself: its list and its segments.
         opener = self._files.open if target.muxer == "hls" else None
         try:
             return av.open(
@@ -211,8 +214,10 @@ class LiveSink:
         """Without timestamps frames follow at a fixed rate: gaps are filled, frames too
         many left out.
         """
-        due = round(ticks * self._tick * self._spec.rate)
-        self._next = max(self._next, due - round(LONGEST_FILL * self._spec.rate))
+        rate = self._spec.rate
+        due = round(ticks * self._tick * rate)
+        earliest = due - round(LONGEST_FILL * rate)
+        self._next = max(self._next, earliest)
         while self._next < due:
             self._encode(frame, self._next)
             self.num_filled += 1

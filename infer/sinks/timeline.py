@@ -44,12 +44,15 @@ def cut_chapters(info: VideoInfo, timeline: Timeline) -> list["Chapter"]:
     for chapter in info.chapters:
         base = chapter["time_base"]
         shift = round(timeline.origin / base)
-        start, end = chapter["start"] - shift, chapter["end"] - shift
+        start = chapter["start"] - shift
+        end = chapter["end"] - shift
         if timeline.end is not None:
-            limit = round((timeline.end - timeline.origin) / base)
+            length = timeline.end - timeline.origin
+            limit = round(length / base)
             if start >= limit:
                 continue
             end = min(end, limit)
         if end > 0:
-            chapters.append({**chapter, "start": max(start, 0), "end": end})
+            start = max(start, 0)
+            chapters.append({**chapter, "start": start, "end": end})
     return chapters

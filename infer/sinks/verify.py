@@ -7,6 +7,7 @@ from dataclasses import asdict, astuple, dataclass
 from fractions import Fraction
 from typing import Any
 
+from av.container import InputContainer
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -57,12 +58,16 @@ class Check:
         text = self.name
         if not self.ok:
             text = f"{self.name} {self.found} instead of {self.expected}"
-        return f"{text} ({self.note})" if self.note else text
+        if self.note:
+            text = f"{text} ({self.note})"
+        return text
 
     @property
     def loss(self) -> str:
         """The loss in words."""
-        return f"{self.name} ({self.what})" if self.what else self.name
+        if not self.what:
+            return self.name
+        return f"{self.name} ({self.what})"
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
@@ -81,21 +86,25 @@ def check_output(
     times, tick, streams = _read_packets(path)
     late = Fraction(0)
     if times:
-        late = times[0] * tick - timeline.shifted()[0] * spec.time_base
+        first = timeline.shifted()[0]
+        late = times[0] * tick - first * spec.time_base
     with open_input(path, OWN_OUTPUT) as container:
         video = choose_stream(container, path, None)
         frame = next(container.decode(video))
-        size = f"{spec.width}x{spec.height}"
+        expected_size = f"{spec.width}x{spec.height}"
+        size = f"{frame.width}x{frame.height}"
+        expected_aspect = spec.sar or Fraction(1)
         aspect = video.sample_aspect_ratio or Fraction(1)
         turn = _rotation(display_matrix(frame))
+        bits = pixel_layout(frame.format).bits
         chapters = cut_chapters(info, timeline)
         slack = late + MILLISECOND
         checks = [
-            _same("size", size, f"{frame.width}x{frame.height}"),
-            _same("sample aspect ratio", spec.sar or Fraction(1), aspect),
+            _same("size", expected_size, size),
+            _same("sample aspect ratio", expected_aspect, aspect),
             _same("rotation", _rotation(package.matrix), turn),
             _check_colors(info, spec, color_tags(frame, video)),
-            _check_bit_depth(info, pixel_layout(frame.format).bits),
+            _check_bit_depth(info, bits),
             *_check_alpha(spec, frame, video),
             _check_hdr(info.hdr, hdr_metadata(frame)),
             _check_chapters(chapters, container.chapters(), slack),
@@ -119,13 +128,17 @@ def check_output(
 
 
 def _same(name: str, expected: object, value: object, note: str = "") -> Check:
-    return Check(name, expected == value, str(expected), str(value), note)
+    is_same = expected == value
+    return Check(name, is_same, str(expected), str(value), note)
 
 
 def _rotation(matrix: tuple[int, ...] | None) -> str:
     """The turning and mirroring part of a display matrix, in words."""
-    turn = [round((matrix or ())[i] / MATRIX_ONE, 3) for i in TURNING if matrix]
-    return "none" if turn in ([], [1, 0, 0, 1]) else str(turn)
+    if not matrix:
+        return "none"
+    turn = [round(matrix[place] / MATRIX_ONE, 3) for place in TURNING]
+    is_upright = turn == [1, 0, 0, 1]
+    return "none" if is_upright else str(turn)
 
 
 def _check_colors(info: VideoInfo, spec: VideoSpec, tags: ColorTags) -> Check:
@@ -135,16 +148,20 @@ def _check_colors(info: VideoInfo, spec: VideoSpec, tags: ColorTags) -> Check:
             f"matrix {info.color.matrix} written as {spec.color.matrix}, or players "
             "would guess another"
         )
-    expected, values = astuple(spec.color), astuple(tags)
+    expected = astuple(spec.color)
+    values = astuple(tags)
     # A range that is not said means limited, and some codecs cannot say it.
     is_same_range = (spec.color.range or LIMITED) == (tags.range or LIMITED)
-    is_same = expected[:3] == values[:3] and is_same_range
+    has_same_codes = expected[:3] == values[:3]
+    is_same = has_same_codes and is_same_range
     return Check("colour tags", is_same, str(expected), str(values), note)
 
 
 def _check_hdr(expected: HDRMetadata | None, value: HDRMetadata | None) -> Check:
-    texts = str(expected or "none"), str(value or "none")
-    return Check("HDR metadata", _is_same_hdr(expected, value), *texts)
+    is_same = _is_same_hdr(expected, value)
+    expected_text = str(expected or "none")
+    text = str(value or "none")
+    return Check("HDR metadata", is_same, expected_text, text)
 
 
 def _is_same_hdr(expected: HDRMetadata | None, value: HDRMetadata | None) -> bool:
@@ -154,11 +171,15 @@ def _is_same_hdr(expected: HDRMetadata | None, value: HDRMetadata | None) -> boo
     levels = expected.max_cll, expected.max_fall
     if levels != (value.max_cll, value.max_fall):
         return False
-    numbers, others = _numbers(expected), _numbers(value)
+    numbers = _numbers(expected)
+    others = _numbers(value)
     if len(numbers) != len(others):
         return False
-    pairs = zip(numbers, others, strict=True)
-    return all(abs(a - b) <= HDR_STEP * max(1, a) for a, b in pairs)
+    for number, other in zip(numbers, others, strict=True):
+        slack = HDR_STEP * max(1, number)
+        if abs(number - other) > slack:
+            return False
+    return True
 
 
 def _numbers(hdr: HDRMetadata) -> list[Fraction]:
@@ -171,8 +192,10 @@ def _numbers(hdr: HDRMetadata) -> list[Fraction]:
 
 
 def _check_bit_depth(info: VideoInfo, bits: int) -> Check:
+    # More is no loss, and no encoder here has less than 8.
     expected = max(8, info.layout.bits)
-    return Check("bit depth", bits >= expected, str(expected), str(bits))
+    is_enough = bits >= expected
+    return Check("bit depth", is_enough, str(expected), str(bits))
 
 
 def _check_alpha(
@@ -181,17 +204,23 @@ def _check_alpha(
     """Whether players will see the alpha channel, if there is to be one."""
     if not spec.has_alpha:
         return []
+    # VP9 has alpha in a second picture, which FFmpeg's own decoder leaves alone.
     is_beside = stream.metadata.get("alpha_mode") == "1"
     has_alpha = is_beside or pixel_layout(frame.format).has_alpha
-    return [_same("alpha channel", "kept", "kept" if has_alpha else "absent")]
+    value = "kept" if has_alpha else "absent"
+    return [_same("alpha channel", "kept", value)]
 
 
 def _check_tags(
     name: str, expected: Mapping[str, str], tags: Mapping[str, str]
 ) -> Check:
     missing = ", ".join(missing_tags(expected, tags))
-    value = f"all but {missing}" if missing else "all"
-    return Check(name, not missing, f"{len(expected)} entries", value, what=missing)
+    count = f"{len(expected)} entries"
+    return Check(name, not missing, count, _all_but(missing), what=missing)
+
+
+def _all_but(missing: str) -> str:
+    return f"all but {missing}" if missing else "all"
 
 
 def _check_words(
@@ -200,18 +229,24 @@ def _check_words(
     """Metadata and roles of one stream, if it has any."""
     checks = []
     if metadata:
-        checks.append(_check_tags(f"{name} metadata", metadata, stream.metadata))
+        title = f"{name} metadata"
+        checks.append(_check_tags(title, metadata, stream.metadata))
     if disposition:
         checks.append(_check_roles(name, disposition, stream.disposition))
     return checks
 
 
 def _check_roles(name: str, expected: int, roles: Disposition) -> Check:
-    names = [d.name or "" for d in Disposition if expected & d]
-    missing = ", ".join(d.name or "" for d in Disposition if expected & ~roles & d)
-    value = f"all but {missing}" if missing else "all"
+    names = _role_names(expected)
+    # Further roles are no loss: mp4 makes the first track of a kind the default.
+    missing = _role_names(expected & ~roles)
     title = f"{name} roles"
-    return Check(title, not missing, ", ".join(names), value, what=missing)
+    return Check(title, not missing, names, _all_but(missing), what=missing)
+
+
+def _role_names(roles: int) -> str:
+    names = [role.name or "" for role in Disposition if roles & role]
+    return ", ".join(names)
 
 
 def _check_chapters(
@@ -221,15 +256,18 @@ def _check_chapters(
     if len(expected) != len(chapters):
         return _same("chapters", len(expected), len(chapters))
     differences: set[str] = set()
-    for a, b in zip(expected, chapters, strict=True):
+    for before, after in zip(expected, chapters, strict=True):
         for key in ("start", "end"):
-            distance = a[key] * a["time_base"] - b[key] * b["time_base"]
-            if abs(distance) > slack:
+            planned = before[key] * before["time_base"]
+            actual = after[key] * after["time_base"]
+            if abs(planned - actual) > slack:
                 differences.add(key)
-        differences |= set(missing_tags(authored_tags(a["metadata"]), b["metadata"]))
+        words = authored_tags(before["metadata"])
+        differences.update(missing_tags(words, after["metadata"]))
     what = ", ".join(sorted(differences))
     value = f"others, by {what}" if what else "equal"
-    return Check("chapters", not what, str(len(expected)), value, what=what)
+    count = str(len(expected))
+    return Check("chapters", not what, count, value, what=what)
 
 
 def _check_times(
@@ -239,7 +277,8 @@ def _check_times(
     checks = [_same("frame count", len(expected), len(times))]
     if len(expected) != len(times):
         return checks
-    is_exact = (spec.time_base / tick).denominator == 1
+    num_ticks = spec.time_base / tick
+    is_exact = num_ticks.denominator == 1
     allowed = Fraction(0) if is_exact else tick
     inputs = [time * spec.time_base for time in expected]
     outputs = [time * tick for time in times]
@@ -256,7 +295,9 @@ def _check_times(
     worst = max(abs(after - before - late) for before, after in pairs)
     value = f"off by at most {float(worst):.6f} s"
     is_equal = worst <= allowed
-    checks.append(Check("timestamps", is_equal, "equal", value, "; ".join(notes)))
+    note = "; ".join(notes)
+    checks.append(Check("timestamps", is_equal, "equal", value, note))
+    # Both ends may be rounded.
     checks.append(_check_duration(inputs, outputs, 2 * allowed))
     return checks
 
@@ -264,10 +305,12 @@ def _check_times(
 def _check_duration(
     inputs: list[Fraction], outputs: list[Fraction], slack: Fraction
 ) -> Check:
-    expected, value = inputs[-1] - inputs[0], outputs[-1] - outputs[0]
+    expected = inputs[-1] - inputs[0]
+    value = outputs[-1] - outputs[0]
     is_same = abs(expected - value) <= slack
-    texts = f"{float(expected):.6f} s", f"{float(value):.6f} s"
-    return Check("duration", is_same, *texts)
+    expected_text = f"{float(expected):.6f} s"
+    text = f"{float(value):.6f} s"
+    return Check("duration", is_same, expected_text, text)
 
 
 def _read_packets(path: str) -> tuple[list[int], Fraction, list[Copied]]:
@@ -278,22 +321,38 @@ def _read_packets(path: str) -> tuple[list[int], Fraction, list[Copied]]:
     times: list[int] = []
     with open_input(path, OWN_OUTPUT) as container:
         video = choose_stream(container, path, None).index
-        others = [s for s in container.streams if s.index != video and s.type != "data"]
-        others.sort(key=_is_attached)
-        copies = {stream.index: Copied(stream.index, stream.type) for stream in others}
-        for stream in others:
-            copies[stream.index].add_attachment(stream)
+        copies = _empty_copies(container, video)
         tick = container.streams[video].time_base or Fraction(1)
         for packet in container.demux():
-            if packet.size == 0 and packet.dts is None and packet.pts is None:
+            has_time = packet.dts is not None or packet.pts is not None
+            if packet.size == 0 and not has_time:
+                # PyAV's packet that ends a stream.
                 continue
-            if packet.stream_index in copies:
-                copies[packet.stream_index].add(packet)
+            copy = copies.get(packet.stream_index)
+            if copy is not None:
+                copy.add(packet)
             elif packet.stream_index != video or packet.is_discard:
                 continue
             elif packet.pts is not None:
                 times.append(packet.pts)
     return sorted(times), tick, list(copies.values())
+
+
+def _empty_copies(container: InputContainer, video: int) -> dict[int, Copied]:
+    """The other streams by index, with the files in the header counted already."""
+    others = []
+    for stream in container.streams:
+        # Data tracks are none of the copied streams: mp4 and mov have their time code
+        # and the titles of chapters in them.
+        if stream.index != video and stream.type != "data":
+            others.append(stream)
+    others.sort(key=_is_attached)
+    copies = {}
+    for stream in others:
+        copy = Copied(stream.index, stream.type)
+        copy.add_attachment(stream)
+        copies[stream.index] = copy
+    return copies
 
 
 def _is_attached(stream: Stream) -> bool:
@@ -322,4 +381,5 @@ def _check_copy(
 
 
 def _in_words(copy: Copied) -> str:
-    return f"{copy.packets} packets {copy.digest.hexdigest()[:12]}"
+    digest = copy.digest.hexdigest()
+    return f"{copy.packets} packets {digest[:12]}"

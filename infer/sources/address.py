@@ -9,10 +9,10 @@ from fractions import Fraction
 from infer.sources.network import is_network, network_options, scheme_of
 
 PIPE = "-"
+# A muxer's part in low delay: bytes leave with every packet, and no picture waits for
+# sound that does not come.
 AT_ONCE = {"flush_packets": "1", "max_interleave_delta": "1"}
-"""A muxer's part in low delay: bytes leave with every packet, and no picture waits for
-sound that does not come.
-"""
+# Containers that are playable at every moment, also when the process is killed.
 RECORDINGS = {
     ".mp4": "mp4",
     ".m4v": "mp4",
@@ -21,7 +21,6 @@ RECORDINGS = {
     ".ts": "mpegts",
     ".m3u8": "hls",
 }
-"""Containers that are playable at every moment, also when the process is killed."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def is_live(path: str, output: str | None) -> bool:
 def _is_live_input(path: str) -> bool:
     if path == PIPE or _is_camera(path):
         return True
-    is_playlist = path.partition("?")[0].lower().endswith(".m3u8")
+    place, _, _ = path.partition("?")
+    is_playlist = place.lower().endswith(".m3u8")
     is_file = scheme_of(path) in ("http", "https") and not is_playlist
     return is_network(path) and not is_file
 
@@ -106,8 +106,10 @@ def find_input(path: str, raw: RawPictures | None, low_delay: bool) -> InputAddr
     if path == PIPE:
         return _standard_input(raw)
     if _is_camera(path):
-        size = {"video_size": f"{raw.width}x{raw.height}"} if raw else {}
-        return InputAddress(path, path, "v4l2", size, lasts=True)
+        options = {}
+        if raw is not None:
+            options["video_size"] = f"{raw.width}x{raw.height}"
+        return InputAddress(path, path, "v4l2", options, lasts=True)
     if not is_network(path):
         return InputAddress(path, path, waits=True, is_file=True)
     scheme = scheme_of(path)
@@ -143,6 +145,7 @@ def find_target(output: str | None, raw: bool) -> Target:
         )
     if output == PIPE:
         muxer = "rawvideo" if raw else "yuv4mpegpipe"
+        # strict: y4m of more than 8 bits is unofficial, as FFmpeg says.
         return Target(PIPE, "pipe:1", muxer, {"strict": "-1"}, immediate=True)
     if is_network(output):
         return _network_target(output)
@@ -154,7 +157,8 @@ def find_target(output: str | None, raw: bool) -> Target:
         )
     muxer = RECORDINGS[suffix]
     # FFmpeg takes a relative name such as 12:30.ts for an address.
-    return Target(output, os.path.abspath(output), muxer, _recording_options(muxer))
+    url = os.path.abspath(output)
+    return Target(output, url, muxer, _recording_options(muxer))
 
 
 def _network_target(output: str) -> Target:
@@ -171,6 +175,7 @@ def _network_target(output: str) -> Target:
 
 def _recording_options(muxer: str) -> dict[str, str]:
     if muxer in ("mp4", "mov"):
+        # In fragments: an mp4 whose index comes at its end is lost with a kill.
         return {
             "movflags": "+frag_keyframe+delay_moov+default_base_moof",
             "flush_packets": "1",
@@ -181,6 +186,7 @@ def _recording_options(muxer: str) -> dict[str, str]:
         return {
             "hls_time": "2",
             "hls_list_size": "10",
+            # temp_file: a viewer sees no segment before it is whole.
             "hls_flags": "delete_segments+independent_segments+temp_file",
         }
     return {"flush_packets": "1"}

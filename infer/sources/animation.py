@@ -13,22 +13,25 @@ from infer.errors import JobError
 from infer.sources.info import ColorTags, Limits, PixelLayout, VideoInfo
 from infer.sources.opener import check_pixels
 
+# The container's name in `VideoInfo`.
 NAME = "animated webp"
-"""The container's name in `VideoInfo`."""
+# WebP's clock.
 TICK = Fraction(1, 1000)
-"""WebP's clock."""
+# Milliseconds; browsers show pictures of 0 ms longer than that, too.
 SHORTEST = 10
-"""Milliseconds; browsers show pictures of 0 ms longer than that, too."""
+# In the first byte of WebP's VP8X chunk.
 ANIMATION_FLAG = 0b10
-"""In the first byte of WebP's VP8X chunk."""
 
 
 def is_animation(path: str) -> bool:
     """Returns whether a file is a WebP with an animation, by its header."""
     with open(path, "rb") as file:
         head = file.read(21)
+    # RIFF, a size, WEBP, VP8X, a size, and the flags.
     is_webp = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X"
-    return is_webp and len(head) == 21 and bool(head[20] & ANIMATION_FLAG)
+    if not is_webp or len(head) < 21:
+        return False
+    return bool(head[20] & ANIMATION_FLAG)
 
 
 def size_by_header(path: str) -> tuple[int, int]:

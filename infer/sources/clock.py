@@ -10,18 +10,17 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+# Seconds that a source may leap forward; more is taken for a new clock. FFmpeg's own
+# number, so that copied files agree.
 MAX_JUMP = 10
-"""Seconds that a source may leap forward; more is taken for a new clock. FFmpeg's own
-number, so that copied files agree.
-"""
+# Formats that are joined although FFmpeg does not say so.
 JOINABLE = ("flv",)
-"""Formats that are joined although FFmpeg does not say so."""
+# Seconds by which packets of a stream may overlap where two files were joined.
 MAX_STEP_BACK = Fraction(1, 10)
-"""Seconds by which packets of a stream may overlap where two files were joined."""
+# Seconds between frames to which the source gives one time: Matroska has no less.
 SHORTEST = Fraction(1, 1000)
-"""Seconds between frames to which the source gives one time: Matroska has no less."""
+# Frames by which times of display run back in common streams.
 MAX_B_FRAMES = 4
-"""Frames by which times of display run back in common streams."""
 
 
 class Clock:
@@ -57,8 +56,11 @@ class Clock:
 
         time: in the source's seconds, None where it has none.
         """
-        ticks = self._next() if time is None else self._continued(time)
-        self.num_repaired += time is None
+        if time is None:
+            ticks = self._next()
+            self.num_repaired += 1
+        else:
+            ticks = self._continued(time)
         if self._last is not None and ticks <= self._last:
             ticks = self._last + self._shortest
             self.num_repaired += 1
@@ -66,13 +68,18 @@ class Clock:
         return ticks
 
     def _next(self) -> int:
-        return 0 if self._last is None else self._last + self._frame_ticks
+        if self._last is None:
+            return 0
+        return self._last + self._frame_ticks
 
     def _continued(self, time: Fraction) -> int:
         raw = round(time / self.base)
         if self._offset is None or self._jumps(raw + self._offset):
-            start = 0 if self._last is None else self._last + self._gap
+            start = 0
+            if self._last is not None:
+                start = self._last + self._gap
             self._offset = start - raw
+            # The time that a connection was away counts once.
             self._gap = self._frame_ticks
         return raw + self._offset
 
@@ -81,14 +88,17 @@ class Clock:
 
         None before the connection's first frame.
         """
-        return None if self._offset is None else round(time / self.base) + self._offset
+        if self._offset is None:
+            return None
+        return round(time / self.base) + self._offset
 
     def _jumps(self, ticks: int) -> bool:
         if self._last is None:
             return False
         ahead = (ticks - self._last) * self.base
         jumps = ahead < -1 or ahead > MAX_JUMP
-        self.num_jumps += jumps
+        if jumps:
+            self.num_jumps += 1
         return jumps
 
 
@@ -144,6 +154,7 @@ class JoinedClock:
         base = packet.time_base
         shift = self._shift
         ticks = packet.pts if packet.dts is None else packet.dts
+        # Subtitles may be far from their neighbours, and show no clock.
         if ticks is not None and stream.type in ("video", "audio"):
             time = ticks * base
             overlap = MAX_STEP_BACK
@@ -151,9 +162,10 @@ class JoinedClock:
                 # Times of display run back by the length of a group of B-frames.
                 overlap += MAX_B_FRAMES * _duration(packet)
             shift = self._shift_of(stream.index, time, overlap)
-            self._newest = time + shift
-            self._last[stream.index] = time + shift
-            self._due[stream.index] = time + shift + _duration(packet)
+            moment = time + shift
+            self._newest = moment
+            self._last[stream.index] = moment
+            self._due[stream.index] = moment + _duration(packet)
         ticks = round(shift / base) if shift else 0
         if packet.dts is not None:
             packet.dts += ticks
@@ -178,14 +190,15 @@ class JoinedClock:
         due = self._due.get(index, self._newest)
         if due is None:
             return self._shift
-        distance = time + self._shift - due
+        current = time + self._shift
+        distance = current - due
         # Packets of the old clock still come when another stream has the new one.
-        late_distance = time + self._previous_shift - due
+        late = time + self._previous_shift
+        late_distance = late - due
         if abs(late_distance) < abs(distance):
-            late = time + self._previous_shift
             if not self._jumps(index, late, late_distance, overlap):
                 return self._previous_shift
-        elif not self._jumps(index, time + self._shift, distance, overlap):
+        elif not self._jumps(index, current, distance, overlap):
             return self._shift
         self.num_jumps += 1
         self._previous_shift = self._shift
@@ -198,7 +211,9 @@ class JoinedClock:
         if abs(distance) > MAX_JUMP:
             return True
         last = self._last.get(index)
-        return last is not None and time + overlap < last
+        if last is None:
+            return False
+        return time + overlap < last
 
 
 def _duration(packet: Packet) -> Fraction:

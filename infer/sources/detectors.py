@@ -54,6 +54,7 @@ def _pulled(graph: Graph) -> Iterator[VideoFrame]:
         try:
             frame = graph.pull()
         except (av.BlockingIOError, av.EOFError):
+            # It wants another frame first, or was told that there is none.
             return
         assert isinstance(frame, VideoFrame)
         yield frame

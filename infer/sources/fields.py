@@ -12,14 +12,13 @@ from infer.sources.detectors import add_source, detected
 from infer.sources.files import Damage, decode
 from infer.sources.info import VideoInfo
 
+# Frames from the beginning: four seconds hold movement in almost every film.
 LOOK = 100
-"""Frames from the beginning: four seconds hold movement in almost every film."""
+# Pixels; the filter sees nothing in smaller pictures.
 SMALLEST = 16
-"""Pixels; the filter sees nothing in smaller pictures."""
+# Share of frames that repeat a field: 2 of 5 where 24 frames were made 30, none or few
+# by chance elsewhere.
 MANY_REPEATED = 0.25
-"""Share of frames that repeat a field: 2 of 5 where 24 frames were made 30, none or few
-by chance elsewhere.
-"""
 
 
 class Fields(NamedTuple):
@@ -75,6 +74,7 @@ def look_at_fields(info: VideoInfo) -> Fields:
         return (frame.width, frame.height) == (info.width, info.height)
 
     first = itertools.islice(decode(info, Damage()), LOOK)
+    # The detector compares a frame with its neighbours, which must have its size.
     frames = itertools.takewhile(has_first_size, first)
     for frame in detected(frames, _detector):
         counts.add(frame.metadata)

@@ -30,8 +30,8 @@ from infer.sources.opener import open_input, reason
 from infer.sources.pictures import layout_of
 from infer.sources.probe import choose_stream
 
+# Decoders that hand out alpha, where FFmpeg's own leave it alone.
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""Decoders that hand out alpha, where FFmpeg's own leave it alone."""
 
 
 @dataclass
@@ -120,7 +120,8 @@ class FileSource:
                 orientation=orientation,
             )
             pending.append(frame)
-            damage.cleared_frames += self._loses_alpha(picture)
+            if self._loses_alpha(picture):
+                damage.cleared_frames += 1
             for pixels in converter.convert(picture):
                 yield _with_pixels(pending.popleft(), pixels)
             damage.resized_frames = converter.num_resized
@@ -204,7 +205,9 @@ def decode_stream(
         fitting = VideoCodecContext.create(decoder, "r")
         assert isinstance(fitting, VideoCodecContext)
         context = fitting
+        # The limit on pixels is among them.
         context.options = stream.codec_context.options
+    # Its own, to count jumps while the packets come.
     clock = JoinedClock()
     packets = demux_unbroken(container, [stream], clock)
     shape: Fraction | None = None
@@ -266,6 +269,7 @@ def _decode_image(path: str, info: VideoInfo, with_alpha: bool) -> VideoFrame:
             frame = next(container.decode(stream))
             beside = alpha_beside(container, path) if with_alpha else None
             if beside is not None:
+                # Reading the picture may have passed the packet of its alpha.
                 container.seek(0)
                 alpha = next(container.decode(beside))
                 assert isinstance(alpha, VideoFrame)

@@ -36,6 +36,8 @@ SUFFIXES = (
     ".heic",
     ".heif",
 )
+# Signs of a display matrix (a, b, c, d: x' = ax + cy, y' = bx + dy) -> orientation as
+# EXIF numbers it.
 ORIENTATIONS: dict[tuple[int, ...], int] = {
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
@@ -46,9 +48,7 @@ ORIENTATIONS: dict[tuple[int, ...], int] = {
     (0, -1, -1, 0): 7,
     (0, -1, 1, 0): 8,
 }
-"""Signs of a display matrix (a, b, c, d: x' = ax + cy, y' = bx + dy) -> orientation as
-EXIF numbers it.
-"""
+# Filters that turn a picture of that orientation upright.
 TURNS = {
     2: [("hflip", "")],
     3: [("hflip", ""), ("vflip", "")],
@@ -58,18 +58,17 @@ TURNS = {
     7: [("transpose", "clock_flip")],
     8: [("transpose", "cclock")],
 }
-"""Filters that turn a picture of that orientation upright."""
 UPRIGHT = 1
 EXIF_ORIENTATION = 0x0112
+# FFmpeg's names, without the order of bytes, by channels and depth.
 PNG_FORMATS = {
     (3, False): "rgb24",
     (4, False): "rgba",
     (3, True): "rgb48",
     (4, True): "rgba64",
 }
-"""FFmpeg's names, without the order of bytes, by channels and depth."""
+# Bytes of a PNG file up to the end of its first chunk.
 IHDR_END = 33
-"""Bytes of a PNG file up to the end of its first chunk."""
 
 
 def list_images(folder: str) -> list[str]:
@@ -79,7 +78,8 @@ def list_images(folder: str) -> list[str]:
     """
     names = []
     for name in os.listdir(folder):
-        if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+        is_image = name.lower().endswith(SUFFIXES)
+        if is_image and not name.startswith("."):
             names.append(name)
     names.sort(key=_counting_order)
     return [os.path.join(folder, name) for name in names]
@@ -87,7 +87,12 @@ def list_images(folder: str) -> list[str]:
 
 def _counting_order(name: str) -> list[tuple[int, int | str]]:
     parts = re.split(r"(\d+)", name.lower())
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+    order: list[tuple[int, int | str]] = []
+    for part in parts:
+        # Not isdigit: int() takes no superscript two.
+        is_number = part.isdecimal()
+        order.append((0, int(part)) if is_number else (1, part))
+    return order
 
 
 def turn_upright(frame: VideoFrame) -> VideoFrame:
@@ -102,7 +107,7 @@ def orientation_of(frame: VideoFrame) -> int:
     if matrix is None:
         return UPRIGHT
     # The third column shifts the picture, which says nothing of its orientation.
-    turn = (*matrix[0:2], *matrix[3:5])
+    turn = matrix[0:2] + matrix[3:5]
     signs = tuple(int(np.sign(value)) for value in turn)
     return ORIENTATIONS.get(signs, UPRIGHT)
 
@@ -126,6 +131,7 @@ def have_alpha(files: Sequence[str]) -> bool:
     for path in files:
         try:
             with Image.open(path) as image:
+                # A palette, or one colour, may be transparent without a channel.
                 if "A" in image.getbands() or "transparency" in image.info:
                     return True
         except (OSError, ValueError, Image.DecompressionBombError):
@@ -136,7 +142,8 @@ def have_alpha(files: Sequence[str]) -> bool:
 def alpha_beside(container: InputContainer, path: str) -> VideoStream | None:
     """Returns the stream with the alpha channel of an AVIF or HEIC picture."""
     streams = container.streams.video
-    if not path.lower().endswith(PICTURES_LIKE_FILMS) or len(streams) != 2:
+    is_like_film = path.lower().endswith(PICTURES_LIKE_FILMS)
+    if not is_like_film or len(streams) != 2:
         return None
     picture, alpha = streams
     is_same_size = (picture.width, picture.height) == (alpha.width, alpha.height)
@@ -156,22 +163,30 @@ def encode_png(rgb: np.ndarray, orientation: int = UPRIGHT) -> bytes:
     encoder.height = height
     encoder.pix_fmt = f"{name}be" if is_deep else name
     encoder.time_base = Fraction(1)
-    frame = av.VideoFrame.from_ndarray(rgb, format=f"{name}le" if is_deep else name)
     if is_deep:
+        # Numbers in PNG begin with their high byte, in memory with the low one.
+        frame = av.VideoFrame.from_ndarray(rgb, format=f"{name}le")
         frame = frame.reformat(format=f"{name}be")
+    else:
+        frame = av.VideoFrame.from_ndarray(rgb, format=name)
     frame.pts = 0
-    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    packets = encoder.encode(frame) + encoder.encode(None)
     data = b"".join(bytes(packet) for packet in packets)
     if orientation == UPRIGHT:
         return data
-    return data[:IHDR_END] + _exif_chunk(orientation) + data[IHDR_END:]
+    # Before the pixels: a viewer finds it without reading them.
+    head, rest = data[:IHDR_END], data[IHDR_END:]
+    return head + _exif_chunk(orientation) + rest
 
 
 def _exif_chunk(orientation: int) -> bytes:
     """A PNG chunk with an EXIF directory of one entry, a 16-bit number."""
+    # A TIFF with the high bytes first, whose one directory begins at byte 8: its number
+    # of entries, the entry, and four zeros for no other directory.
     entry = struct.pack(">HHIHH", EXIF_ORIENTATION, 3, 1, orientation, 0)
     directory = struct.pack(">H", 1) + entry + bytes(4)
     content = b"MM\0*\0\0\0\x08" + directory
-    check = zlib.crc32(b"eXIf" + content)
+    body = b"eXIf" + content
     length = struct.pack(">I", len(content))
-    return length + b"eXIf" + content + struct.pack(">I", check)
+    check = struct.pack(">I", zlib.crc32(body))
+    return length + body + check

@@ -10,14 +10,13 @@ from typing import Literal, Self
 from infer.frame import Frame, Source
 
 Overflow = Literal["drop", "block", "skip-similar"]
+# Frames that wait in a live session: enough for a network's jitter, short enough to
+# stay live.
 LIVE_DEPTH = 3
-"""Frames that wait in a live session: enough for a network's jitter, short enough to
-stay live.
-"""
+# Seconds between two looks at the event that stops everything.
 POLL = 0.1
-"""Seconds between two looks at the event that stops everything."""
+# Seconds that a reader gets to end; one that waits for a dead pipe never would.
 LONGEST_GOODBYE = 10.0
-"""Seconds that a reader gets to end; one that waits for a dead pipe never would."""
 
 
 class Inbox:
@@ -50,6 +49,7 @@ class Inbox:
         self.num_received = 0
         self.num_dropped = 0
         self.num_missed = 0
+        # A daemon: a source that says nothing must not keep the process alive.
         self._thread = threading.Thread(target=self._read, name="read", daemon=True)
         self._thread.start()
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from infer.code_points import BT601, BT709, RGB_MATRIX, UNSPECIFIED
 
+# Pixels of a picture: a header of 30 bytes can ask for memory without limit.
 DEFAULT_MAX_PIXELS = 8192 * 8192
-"""Pixels of a picture: a header of 30 bytes can ask for memory without limit."""
 
 
+# Formats of pictures in the container of films, with alpha as a second picture.
 PICTURES_LIKE_FILMS = (".avif", ".heic", ".heif")
-"""Formats of pictures in the container of films, with alpha as a second picture."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+# For files that this program made, whatever their size.
 OWN_OUTPUT = Limits(max_pixels=2**31 - 1)
-"""For files that this program made, whatever their size."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +155,18 @@ class VideoInfo:
         """Whether the source is one picture and no film."""
         if self.path.lower().endswith(PICTURES_LIKE_FILMS):
             return self.num_frames == 1
+        # png_pipe, jpeg_pipe, ...: FFmpeg's readers of single pictures.
         return self.container.endswith("_pipe") or self.container == "image2"
 
     @property
     def is_sideways(self) -> bool:
         """Whether players turn the picture by a quarter, so that its sides change."""
         matrix = self.display_matrix
-        return matrix is not None and abs(matrix[1]) > abs(matrix[0])
+        if matrix is None:
+            return False
+        # x' = ax + cy, y' = bx + dy: across goes mostly down if b is larger than a.
+        a, b = matrix[:2]
+        return abs(b) > abs(a)
 
     @property
     def matrix(self) -> int:
@@ -176,8 +181,8 @@ class VideoInfo:
     @property
     def frame_duration(self) -> int:
         """One frame at the average rate, in ticks of the time base, at least 1."""
-        ticks = round(1 / (self.rate * self.time_base))
-        return max(1, ticks)
+        num_ticks = 1 / (self.rate * self.time_base)
+        return max(1, round(num_ticks))
 
 
 def reduced(info: VideoInfo, factor: float) -> VideoInfo:

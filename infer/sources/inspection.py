@@ -19,14 +19,14 @@ from infer.sources.info import VideoInfo
 Scan = Literal["progressive", "interlaced", "telecined"]
 
 NUM_BANDS = 32
+# Smaller pictures have too few frequencies for a judgement of their detail.
 MIN_SIDE = 96
-"""Smaller pictures have too few frequencies for a judgement of their detail."""
+# Frames from one spectrum to the next; neighbours say nearly the same.
 DETAIL_EVERY = 10
-"""Frames from one spectrum to the next; neighbours say nearly the same."""
+# Part of the width and height whose spectrum is taken: bars and logos lie outside.
 MIDDLE = 0.75
-"""Part of the width and height whose spectrum is taken: bars and logos lie outside."""
+# Part of the width below which a picture counts as enlarged.
 BLOWN_UP = 0.7
-"""Part of the width below which a picture counts as enlarged."""
 
 # Levels of the spectrum relative to the falling power of natural pictures, in dB.
 # Native clips, also at CRF 36, end between +2 and -8; clips enlarged 2x and 3x by
@@ -51,7 +51,9 @@ class Inspection(NamedTuple):
     @property
     def is_blown_up(self) -> bool:
         """Whether the picture was enlarged before, or is as soft as if it had been."""
-        return self.detail is not None and max(self.detail) <= BLOWN_UP
+        if self.detail is None:
+            return False
+        return max(self.detail) <= BLOWN_UP
 
 
 def inspect_source(info: VideoInfo, num_frames: int | None = None) -> Inspection:
@@ -90,7 +92,9 @@ def _detectors(frame: VideoFrame) -> Graph:
     """FFmpeg's field and scene detectors on a gray picture."""
     graph = Graph()
     source = add_source(graph, frame)
-    nodes = [graph.add(name) for name in ("idet", "scdet", "buffersink")]
+    names = ("idet", "scdet", "buffersink")
+    nodes = [graph.add(name) for name in names]
+    # The spectra are taken of the same frames, of one plane each.
     gray = graph.add("format", "pix_fmts=gray")
     graph.link_nodes(source, gray, *nodes)
     graph.configure()
@@ -115,8 +119,11 @@ class _Spectra:
 
     def detail(self) -> tuple[float, float] | None:
         """Parts of width and height that hold detail."""
+        if not self._count:
+            return None
         # power of one level: below it a picture is flat up to its rounding
-        if not self._count or self._sums[:, 1:4].max() < self._count:
+        slow = self._sums[:, 1:4]
+        if slow.max() < self._count:
             return None
         horizontal, vertical = self._sums / self._count
         return detail_of(horizontal), detail_of(vertical)
@@ -126,16 +133,21 @@ def _middle(gray: np.ndarray) -> np.ndarray:
     height, width = gray.shape
     top = round(height * (1 - MIDDLE) / 2)
     left = round(width * (1 - MIDDLE) / 2)
-    return gray[top : height - top, left : width - left]
+    bottom = height - top
+    right = width - left
+    return gray[top:bottom, left:right]
 
 
 def band_powers(rows: np.ndarray) -> np.ndarray:
     """Mean power of rows [n, w] in NUM_BANDS equal bands from 0 to half a cycle."""
     width = rows.shape[1]
+    # Without it the edges of the picture count as a step, which has all frequencies.
     window = np.hanning(width).astype(np.float32)
-    centred = (rows - rows.mean(1, keepdims=True)) * window
-    power = np.square(np.abs(np.fft.rfft(centred, axis=1))).mean(0)
-    band = np.arange(len(power)) * NUM_BANDS * 2 // width
+    means = rows.mean(1, keepdims=True)
+    spectrum = np.fft.rfft((rows - means) * window, axis=1)
+    power = np.square(np.abs(spectrum)).mean(0)
+    numbers = np.arange(len(power))
+    band = numbers * NUM_BANDS * 2 // width
     band = np.minimum(band, NUM_BANDS - 1)
     sums = np.bincount(band, power, NUM_BANDS)
     sizes = np.bincount(band, minlength=NUM_BANDS)
@@ -152,9 +164,12 @@ def detail_of(powers: np.ndarray) -> float:
     level = 10 * np.log10(powers * frequency**2 + 1e-9)
     # band 0 holds the slow change of brightness, bands 1 to 7 the shapes of all sources
     level = level - np.median(level[1:8])
-    smooth = np.convolve(np.pad(level, 1, mode="edge"), np.ones(3) / 3, "valid")
+    mean_of_three = np.ones(3) / 3
+    padded = np.pad(level, 1, mode="edge")
+    smooth = np.convolve(padded, mean_of_three, "valid")
     end = smooth[-NUM_BANDS // 4 :].mean()
     if end > EMPTY_END:
         return 1.0
-    filled = np.flatnonzero(smooth >= max(EDGE, end / 2))
-    return float((filled[-1] + 1) / NUM_BANDS)
+    least = max(EDGE, end / 2)
+    full = np.flatnonzero(smooth >= least)
+    return float((full[-1] + 1) / NUM_BANDS)

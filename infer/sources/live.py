@@ -29,12 +29,12 @@ from infer.sources.network import is_network
 from infer.sources.opener import check_pixels, limit_pixels, open_input, reason
 from infer.sources.probe import choose_stream, describe
 
+# Seconds between attempts to reconnect: doubled each time, up to the longest.
 FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
-"""Seconds between attempts to reconnect: doubled each time, up to the longest."""
+# Audio packets that wait for the picture at most.
 MAX_SOUND = 2000
-"""Audio packets that wait for the picture at most."""
+# Packets whose arrival is kept until their picture comes; no decoder holds as many.
 REMEMBERED = 256
-"""Packets whose arrival is kept until their picture comes; no decoder holds as many."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,19 @@ class Connection:
             format=address.format,
             options=address.options | limits,
             metadata_errors="replace",
+            # A pipe may be silent until somebody starts the program before it.
             timeout=timeout if is_network(address.url) else None,
         )
         try:
             limit_pixels(container, address.path, settings.limits)
         except BaseException:
+            # Or the camera or the port stays taken until Python collects it.
             container.close()
             raise
         return container
 
     def _first_picture(self) -> tuple[Arrival, VideoFrame]:
+        # Sound before it would lie before the output's beginning, and is left out.
         for arrival in self._arrivals:
             if isinstance(arrival.item, VideoFrame):
                 return arrival, arrival.item
@@ -177,6 +180,7 @@ class Connection:
         if pts is None:
             return
         self._moments[pts] = moment
+        # Damaged packets never become a picture that takes its moment away.
         if len(self._moments) > REMEMBERED:
             oldest = next(iter(self._moments))
             del self._moments[oldest]
@@ -278,7 +282,9 @@ class LiveSource:
                 continue
             ticks = self.clock.ticks(connection.seconds(item.pts))
             if pace is not None:
-                due = pace.wait(float(ticks * self.clock.base), self._stop)
+                seconds = float(ticks * self.clock.base)
+                due = pace.wait(seconds, self._stop)
+                # Of a file, latency counts from when the frame was due.
                 moment = max(moment, due)
             pending.append((ticks, moment))
             for rgb in self._convert.convert(item):
@@ -305,6 +311,7 @@ class LiveSource:
         """Tries again and again; False if the source had simply ended."""
         address = self._address
         patience = self._settings.patience
+        # A list over HTTP that ends without an error was complete.
         if not address.lasts or (address.waits and not why):
             if why:
                 raise JobError(f"{address.path}: {why}")

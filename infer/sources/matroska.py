@@ -5,6 +5,7 @@ show.
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+# Numbers of EBML and Matroska elements (RFC 8794 and 9559), with their width in them.
 HEAD = b"\x1a\x45\xdf\xa3"
 SEGMENT, TRACKS, TRACK, VIDEO, CLUSTER = (
     0x18538067,
@@ -14,10 +15,10 @@ SEGMENT, TRACKS, TRACK, VIDEO, CLUSTER = (
     0x1F43B675,
 )
 SIDES = {0x54AA: "bottom", 0x54BB: "top", 0x54CC: "left", 0x54DD: "right"}
+# Bytes of a number in a file that players take.
 LONGEST = 8
-"""Bytes of a number in a file that players take."""
+# Bytes that are looked through for a crop.
 MOST_TRACKS = 2**24
-"""Bytes that are looked through for a crop."""
 
 
 class Element(NamedTuple):
@@ -59,12 +60,15 @@ def _first_crop(file: BinaryIO, size: int) -> dict[str, int]:
 def _crop(file: BinaryIO, video: Element) -> dict[str, int]:
     crop = {}
     for element in _elements(file, video.start, video.end):
-        if element.number in SIDES:
-            file.seek(element.start)
-            content = file.read(min(LONGEST, element.end - element.start))
-            pixels = int.from_bytes(content, "big")
-            if pixels:
-                crop[SIDES[element.number]] = pixels
+        side = SIDES.get(element.number)
+        if side is None:
+            continue
+        file.seek(element.start)
+        size = min(LONGEST, element.end - element.start)
+        content = file.read(size)
+        pixels = int.from_bytes(content, "big")
+        if pixels:
+            crop[side] = pixels
     return crop
 
 
@@ -78,6 +82,7 @@ def _elements(
     place = start
     while place < end:
         file.seek(place)
+        # The longest size behind the longest number.
         head = file.read(LONGEST + 4)
         width = _width(head[0])
         kind = int.from_bytes(head[:width], "big")

@@ -20,34 +20,33 @@ from infer.errors import JobError
 from infer.sources.info import DEFAULT_LIMITS, Limits
 from infer.sources.network import is_network
 
+# FFmpeg opens nothing by itself: some formats do not ask the opener for the files
+# within.
 NO_PROTOCOL = "none"
-"""FFmpeg opens nothing by itself: some formats do not ask the opener for the files
-within."""
+# Bytes of one read: every read waits for Python's lock.
 BUFFER = 2**18
-"""Bytes of one read: every read waits for Python's lock."""
+# Bytes of a packet of MPEG-TS, and the first of them.
 TS_PACKET, TS_START = 188, 0x47
-"""Bytes of a packet of MPEG-TS, and the first of them."""
 MIN_PACKETS = 3
+# Bytes that are looked at to choose a way of opening.
 HEAD = 4 * TS_PACKET
-"""Bytes that are looked at to choose a way of opening."""
+# Seconds in which a list must open and each read of it must end: FFmpeg waits for the
+# next segment of a list that has no end, as long as the list says.
 LIST_PATIENCE = 20.0
-"""Seconds in which a list must open and each read of it must end: FFmpeg waits for the
-next segment of a list that has no end, as long as the list says.
-"""
 CONCAT_HEAD = b"ffconcat version 1.0"
 HLS_HEADS = (b"#EXTM3U", b"\xef\xbb\xbf#EXTM3U")
+# First bytes of lists that may go on while they are read: HLS and DASH.
 LIST_HEADS = (*HLS_HEADS, b"<", b"\xef\xbb\xbf<")
-"""Of formats whose lists may go on while they are read: HLS and DASH."""
+# Formats of the files that a concat list may name: none of them names files itself, but
+# for concat, to which the same rules apply.
 CONCAT_FORMATS = (
     "concat,mov,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,mxf,h264,hevc,av1,"
     "obu,ivf,m4v,mp3,aac,wav,flac"
 )
-"""Formats of the files that a concat list may name: none of them names files itself,
-but for concat, to which the same rules apply."""
+# Formats that count pictures in the order of decoding, which is no time.
 WITHOUT_TIMES = ("avi",)
-"""Formats that count pictures in the order of decoding, which is no time."""
+# Entries of a folder that are looked at for links; more would take seconds.
 MAX_CONCAT_FOLDER = 10_000
-"""Entries of a folder that are looked at for links; more would take seconds."""
 
 
 class OutsideFolder(ValueError):
@@ -139,6 +138,7 @@ class OwnFile:
         self._file.close()
 
     def __del__(self) -> None:
+        # There is none if opening it failed.
         if hasattr(self, "_file"):
             self._file.close()
 
@@ -230,6 +230,7 @@ def _open_guarded(
             opener.url,
             format=name,
             options=options | {"protocol_whitelist": NO_PROTOCOL},
+            # Old files have words in other encodings than UTF-8, which end no job.
             metadata_errors="replace",
             buffer_size=BUFFER,
             timeout=LIST_PATIENCE if is_list else None,

@@ -12,11 +12,12 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from infer.code_points import UNSPECIFIED
+from infer.code_points import FULL, UNSPECIFIED
 from infer.sources.info import ColorTags, HDRMetadata, PixelLayout
 
+# A code point that says as little as `UNSPECIFIED`.
 RESERVED = 3
-"""A code point that says as little as `UNSPECIFIED`."""
+# Side data that travels inside coded pictures and is not written again.
 LOST_IN_PIXELS = {
     "A53_CC": "closed captions",
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
@@ -27,7 +28,6 @@ LOST_IN_PIXELS = {
     "SPHERICAL": "the note of a spherical projection",
     "ICC_PROFILE": "the ICC profile",
 }
-"""Side data that travels inside coded pictures and is not written again."""
 
 
 def _name_unknown(cls: type, value: int) -> object:
@@ -77,7 +77,9 @@ def _palette_has_alpha(frame: VideoFrame) -> bool:
     # PyAV's stubs do not say that planes are buffers.
     plane: Any = frame.planes[0]
     colours: Any = frame.planes[1]
-    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+    padded = np.frombuffer(plane, np.uint8)
+    # FFmpeg pads rows: they may be longer than the picture is wide.
+    rows = padded.reshape(frame.height, plane.line_size)
     numbers = np.unique(rows[:, : frame.width])
     palette = np.frombuffer(colours, np.uint32)[:256]
     alphas = palette[numbers] >> 24
@@ -87,22 +89,24 @@ def _palette_has_alpha(frame: VideoFrame) -> bool:
 def color_tags(frame: VideoFrame, stream: VideoStream | None = None) -> ColorTags:
     """Returns the tags of a frame, completed by its stream's where it has none."""
     context = stream.codec_context if stream is not None else frame
-    names = ("color_primaries", "color_trc", "colorspace")
     codes = []
-    for name in names:
+    for name in ("color_primaries", "color_trc", "colorspace"):
         code = int(getattr(frame, name))
         if code in (UNSPECIFIED, RESERVED):
             code = int(getattr(context, name))
         codes.append(code)
-    full = 2 if frame.format.name.startswith("yuvj") else 0
-    range_code = int(frame.color_range) or int(context.color_range) or full
+    # JPEG's own pixel formats mean the full range without a tag.
+    is_jpeg = frame.format.name.startswith("yuvj")
+    default = FULL if is_jpeg else 0
+    range_code = int(frame.color_range) or int(context.color_range) or default
     return ColorTags(*codes, range=range_code)
 
 
 def _all_side_data(frame: VideoFrame) -> list[SideData]:
     # Iterating over PyAV's container stops at the first kind it has no name for.
     data = cast(Any, frame.side_data)
-    return [cast(SideData, data[number]) for number in range(len(data))]
+    numbers = range(len(data))
+    return [cast(SideData, data[number]) for number in numbers]
 
 
 def _side_data(frame: VideoFrame, name: str) -> bytes | None:
@@ -114,10 +118,12 @@ def _side_data(frame: VideoFrame, name: str) -> bytes | None:
 
 def inside_pictures(frame: VideoFrame) -> list[str]:
     """Returns side data that is lost with the coded pictures, in words."""
+    # Each of them once, in order: Dolby Vision comes as two kinds.
     words: dict[str, None] = {}
     for data in _all_side_data(frame):
-        if data.type.name in LOST_IN_PIXELS:
-            words[f"{LOST_IN_PIXELS[data.type.name]} inside the pictures"] = None
+        name = LOST_IN_PIXELS.get(data.type.name)
+        if name is not None:
+            words[f"{name} inside the pictures"] = None
     return list(words)
 
 
@@ -140,17 +146,24 @@ def hdr_metadata(frame: VideoFrame) -> HDRMetadata | None:
     white = None
     luminance = None
     if mastering:
+        # Ten fractions: x and y of red, green, blue and white, the least and the most
+        # luminance. Then two flags. Newer versions of FFmpeg may append to the struct.
         *numbers, has_primaries, has_luminance = struct.unpack("=20i2i", mastering[:88])
         values = _fractions(numbers)
         if has_primaries:
-            red, green, blue, white = zip(values[:8:2], values[1:8:2], strict=True)
+            points = zip(values[:8:2], values[1:8:2], strict=True)
+            red, green, blue, white = points
             primaries = (red, green, blue)
         if has_luminance:
             luminance = (values[8], values[9])
-    max_cll, max_fall = struct.unpack("=2I", light[:8]) if light else (0, 0)
+    max_cll, max_fall = 0, 0
+    if light:
+        max_cll, max_fall = struct.unpack("=2I", light[:8])
     return HDRMetadata(primaries, white, luminance, max_cll, max_fall)
 
 
 def _fractions(numbers: Sequence[int]) -> list[Fraction]:
-    pairs = zip(numbers[::2], numbers[1::2], strict=True)
-    return [Fraction(n, d or 1) for n, d in pairs]
+    numerators, divisors = numbers[::2], numbers[1::2]
+    pairs = zip(numerators, divisors, strict=True)
+    # 0/0 stands for a value that nobody wrote.
+    return [Fraction(number, divisor or 1) for number, divisor in pairs]

@@ -53,23 +53,23 @@ __all__ = [
     "reason",
 ]
 
+# Formats whose timestamps start at an arbitrary value.
 FLOATING_CLOCKS = {"mpegts", "mpeg", "rtsp", "hls", "rtp", "flv"}
-"""Formats whose timestamps start at an arbitrary value."""
+# Seconds. A file of any format that starts later was cut out of a longer one; below,
+# the start is the author's delay.
 LATE_START = 1
-"""Seconds. A file of any format that starts later was cut out of a longer one; below,
-the start is the author's delay."""
+# Formats whose duration is the time of their end.
 ABSOLUTE_DURATIONS = {"matroska", "webm", "asf", "nut"}
-"""Formats whose duration is the time of their end."""
+# Matroska's tag for the end of one stream; the file's own is that of the longest.
 END = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-"""Matroska's tag for the end of one stream; the file's own is that of the longest."""
+# Bytes of a file that is read through to count its pictures, in half a second.
 COUNTED = 2**26
-"""Bytes of a file that is read through to count its pictures, in half a second."""
+# Frames per second; more is a time base that was taken for a rate.
 MAX_RATE = 1000
-"""Frames per second; more is a time base that was taken for a rate."""
+# FFmpeg's flag of a stream that is a part of a picture; PyAV has no name for it.
 DEPENDENT = 0x80000
-"""FFmpeg's flag of a stream that is a part of a picture; PyAV has no name for it."""
+# Handlers of text tracks that hold the titles of chapters.
 CHAPTER_TRACKS = ("SubtitleHandler", "Apple Text Media Handler")
-"""Handlers of text tracks that hold the titles of chapters."""
 
 
 def probe(
@@ -104,13 +104,15 @@ def choose_stream(
 
     ValueError or JobError if there is none.
     """
-    videos = [s for s in container.streams.video if not is_cover(s)]
+    videos = [video for video in container.streams.video if not is_cover(video)]
     if not videos:
-        names = ", ".join(str(_stream_info(s)) for s in container.streams)
+        infos = [_stream_info(other) for other in container.streams]
+        names = ", ".join(map(str, infos))
         raise JobError(
             f"{path}: no video stream (found: {names or 'no stream at all'})"
         )
-    tiles = [s for s in videos if int(s.disposition) & DEPENDENT]
+    # A grid of HEIC or AVIF: each of its tiles is a stream.
+    tiles = [video for video in videos if int(video.disposition) & DEPENDENT]
     if len(tiles) > 1:
         raise JobError(
             f"{path}: a picture stored as {len(tiles)} tiles, which cannot be joined "
@@ -119,11 +121,11 @@ def choose_stream(
     if stream is None:
         video = videos[0]
     else:
-        matches = [s for s in videos if s.index == stream]
+        matches = [video for video in videos if video.index == stream]
         if not matches:
+            indices = [video.index for video in videos]
             raise ValueError(
-                f"{path}: stream {stream} is no video, expected one of "
-                f"{[s.index for s in videos]}"
+                f"{path}: stream {stream} is no video, expected one of {indices}"
             )
         video = matches[0]
     if video.codec_context is None:
@@ -138,6 +140,7 @@ def _stream_info(stream: Stream, above: dict[str, str] | None = None) -> StreamI
     kind = stream.type
     if isinstance(stream, VideoStream) and is_cover(stream):
         kind = "cover"
+        # Its name as an attachment of Matroska; in the output it gets another.
         words.pop("filename", None)
         words.pop("mimetype", None)
     disposition = int(stream.disposition)
@@ -178,13 +181,14 @@ def _probe_container(
     stream = choose_stream(container, path, index)
     frame = _first_frame(container, stream, path, limits)
     info = describe(container, stream, frame, path, limits)
+    # Where the clock leaps its length is no number of frames.
     if is_joinable(container) and os.path.getsize(path) <= COUNTED:
         info = replace(info, num_frames=_count_packets(path, stream.index, limits))
     crop = matroska.crop_of(path) or quicktime.crop_of(path)
     if not crop:
         return info
-    sides = ", ".join(f"{pixels} {side}" for side, pixels in crop.items())
-    text = f"the crop (pixels: {sides}); the whole picture is upscaled"
+    sides = [f"{pixels} {side}" for side, pixels in crop.items()]
+    text = f"the crop (pixels: {', '.join(sides)}); the whole picture is upscaled"
     return replace(info, left_out=(*info.left_out, text))
 
 
@@ -212,6 +216,7 @@ def describe(
 ) -> VideoInfo:
     """Returns facts about an open source, given the first frame of its video stream."""
     rate = _true_rate(container, stream)
+    # H.264 with B-frames in AVI has no times of display.
     ticks = stream.time_base if frame.pts is not None else None
     others, left_out = _other_streams(container, stream)
     codec = stream.codec_context.codec.canonical_name
@@ -238,6 +243,7 @@ def describe(
         interlaced=frame.interlaced_frame,
         hdr=hdr_metadata(frame),
         others=tuple(others),
+        # Of the first frame; what only later ones have is not known yet.
         left_out=(*left_out, *inside_pictures(frame)),
         metadata=authored_tags(container.metadata),
         stream_metadata=words,
@@ -256,7 +262,8 @@ def _pop_alpha_mode(words: dict[str, str]) -> str | None:
     letters.
     """
     keys = [key for key in words if key.lower() == "alpha_mode"]
-    return max((words.pop(key) for key in keys), default=None)
+    values = [words.pop(key) for key in keys]
+    return max(values, default=None)
 
 
 def _true_rate(container: InputContainer, stream: VideoStream) -> Fraction:
@@ -313,7 +320,8 @@ def _frames_by_duration(
     end = END.match(stream.metadata.get("DURATION", ""))
     if end:
         hours, minutes, rest = end.groups()
-        seconds = 3600 * int(hours) + 60 * int(minutes) + Fraction(rest)
+        num_minutes = 60 * int(hours) + int(minutes)
+        seconds = 60 * num_minutes + Fraction(rest)
     elif stream.duration and stream.time_base:
         seconds = stream.duration * stream.time_base
     elif container.duration:
@@ -362,8 +370,9 @@ def for_pictures(info: VideoInfo) -> VideoInfo:
 def _probe_folder(path: str, fps: Fraction, limits: Limits) -> VideoInfo:
     files = list_images(path)
     if not files:
-        kinds = ", ".join(suffix.removeprefix(".") for suffix in SUFFIXES)
-        raise JobError(f"{path}: no images in this folder (looked for {kinds})")
+        kinds = [suffix.removeprefix(".") for suffix in SUFFIXES]
+        names = ", ".join(kinds)
+        raise JobError(f"{path}: no images in this folder (looked for {names})")
     return probe_images(path, files, fps, limits)
 
 

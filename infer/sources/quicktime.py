@@ -6,19 +6,19 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+# Boxes within each other, down to the list of descriptions.
 WAY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
-"""Boxes within each other, down to the list of descriptions."""
+# Bytes of the list before its first description.
 LIST_HEAD = 8
-"""Bytes of the list before its first description."""
+# Bytes of a description of pictures before the boxes in it, its own head included.
 DESCRIPTION = 86
-"""Bytes of a description of pictures before the boxes in it, its own head included."""
+# Where the width and the height stand in it.
 SIZE_AT = 32
-"""Where the width and the height stand in it."""
 APERTURE = b"clap"
+# Boxes beside each other that are looked at: forged files have millions.
 MOST_BOXES = 1000
-"""Boxes beside each other that are looked at: forged files have millions."""
+# Width, height and shift to the right and down from the middle, all as fractions.
 NUMBERS = struct.Struct(">8i")
-"""Width, height and shift to the right and down from the middle, all as fractions."""
 
 
 class Box(NamedTuple):
@@ -74,8 +74,10 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[Box]:
         if size == 1:  # a long one
             (size,) = struct.unpack(">Q", file.read(8))
             head = 16
+        # 0: up to the end of what it is in.
         size = size or end - place
         if size < head:
+            # A damaged one, which would never move on.
             return
         stop = min(end, place + size)
         yield Box(name, place, place + head, stop)
@@ -91,13 +93,16 @@ def _crop(file: BinaryIO, description: Box) -> dict[str, int]:
             continue
         file.seek(box.content)
         numbers = NUMBERS.unpack(file.read(NUMBERS.size))
-        clean_width, clean_height, across, down = (
-            n / d for n, d in zip(numbers[::2], numbers[1::2], strict=True)
-        )
-        left = round((width - clean_width) / 2 + across)
-        top = round((height - clean_height) / 2 + down)
-        right = round(width - clean_width) - left
-        bottom = round(height - clean_height) - top
+        numerators, divisors = numbers[::2], numbers[1::2]
+        pairs = zip(numerators, divisors, strict=True)
+        clean_width, clean_height, across, down = (n / d for n, d in pairs)
+        extra_width = width - clean_width
+        extra_height = height - clean_height
+        left = round(extra_width / 2 + across)
+        top = round(extra_height / 2 + down)
+        right = round(extra_width) - left
+        bottom = round(extra_height) - top
         sides = {"left": left, "top": top, "right": right, "bottom": bottom}
+        # A clean aperture beyond the picture hides nothing.
         return {side: pixels for side, pixels in sides.items() if pixels > 0}
     return {}

@@ -30,7 +30,9 @@ class Run:
         size = (frame.width, frame.height)
         if size != (self.info.width, self.info.height):
             return False
-        return aspect is None or aspect == (self.info.sar or aspect)
+        if aspect is None or self.info.sar is None:
+            return True
+        return aspect == self.info.sar
 
 
 def size_runs(info: VideoInfo, start: int = 0, count: int | None = None) -> list[Run]:
@@ -49,14 +51,19 @@ def size_runs(info: VideoInfo, start: int = 0, count: int | None = None) -> list
             if number < start:
                 continue
             aspect = _aspect(info, container)
-            if runs and runs[-1].goes_on_with(frame, aspect):
-                runs[-1] = replace(runs[-1], count=runs[-1].count + 1)
+            last = runs[-1] if runs else None
+            if last is not None and last.goes_on_with(frame, aspect):
+                runs[-1] = replace(last, count=last.count + 1)
             else:
                 facts = _describe(frame, info, container, is_first=not runs)
                 runs.append(Run(number, 1, facts))
     # The container may not say how many frames there are, or not truly; a break leaves
     # at least one beyond the end.
-    return [replace(run, info=replace(run.info, num_frames=num_frames)) for run in runs]
+    counted = []
+    for run in runs:
+        info = replace(run.info, num_frames=num_frames)
+        counted.append(replace(run, info=info))
+    return counted
 
 
 @contextmanager
@@ -90,7 +97,8 @@ def _describe(
     facts = describe(container, stream, frame, info.path, info.limits)
     # The container's word on the pixel aspect ratio is about its beginning; the
     # decoder's is about now.
-    is_same_size = (facts.width, facts.height) == (info.width, info.height)
+    size = (facts.width, facts.height)
+    is_same_size = size == (info.width, info.height)
     sar = info.sar
     if not (is_first and is_same_size):
         sar = _aspect(info, container) or info.sar
