@@ -89,14 +89,18 @@ def phase_pattern(x: SRFrame, y: SRFrame, period: int = 4) -> Array:
     Sub-pixel layers leave a fixed pattern of that period behind. It is zero in the mean
     of a cell, so no loss at LR size sees it.
     """
-    b, height, width, c = x.shape
+    pattern = phase_means(x - y, period)
+    return jnp.mean(pattern**2)
+
+
+def phase_means(image: SRFrame, period: int) -> Float[Array, "p q 3"]:
+    """Mean over the batch and over all cells of each phase, less the mean of all."""
+    b, height, width, c = image.shape
     rows = height // period
     columns = width // period
-    difference = x - y
-    cells = difference.reshape(b, rows, period, columns, period, c)
+    cells = image.reshape(b, rows, period, columns, period, c)
     means = cells.mean((0, 1, 3))
-    pattern = means - means.mean((0, 1))
-    return jnp.mean(pattern**2)
+    return means - means.mean((0, 1))
 
 
 def occlusion_mask(flow: Flow, backward: Flow) -> Mask:
