@@ -50,7 +50,8 @@ def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
     state, frozen = jax.tree.map(_with_sharding, weights, shardings)
     context = Context(run, config, None)
     function = functools.partial(train_step, context=context, with_gan=False)
-    return function, (state, frozen, *_abstract_batch(run, mesh))
+    hr, lr = _abstract_batch(run, mesh)
+    return function, (state, frozen, hr, lr)
 
 
 def _with_sharding(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
@@ -64,7 +65,8 @@ def _abstract_batch(run: RunConfig, mesh: Mesh) -> list[jax.ShapeDtypeStruct]:
     windows = []
     for side in (SCALE * crop, crop):
         shape = (run.data.batch_size, run.window, side, side, 3)
-        windows.append(jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding))
+        window = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding)
+        windows.append(window)
     return windows
 
 
@@ -76,11 +78,13 @@ def measure(
     """
     function, arguments = abstract_step(run)
     state, frozen, *_ = arguments
-    size = sum(map(_bytes_per_device, jax.tree.leaves((state, frozen))))
+    leaves = jax.tree.leaves((state, frozen))
+    num_bytes = sum(map(_bytes_per_device, leaves))
+    flop = count(function, *arguments)
     numbers = {
         "devices": jax.device_count(),
-        "TFLOP": count(function, *arguments) / 1e12,
-        "state GB": size / 1e9,
+        "TFLOP": flop / 1e12,
+        "state GB": num_bytes / 1e9,
     }
     if not (compile_step or run_step):
         return numbers
@@ -114,9 +118,12 @@ def seconds(compiled: Any, arguments: tuple, repeats: int) -> float:
     state, *rest = jax.tree.map(_zeros, arguments)
     times = []
     for _ in range(repeats):
-        started = time.perf_counter()
-        state, _ = jax.block_until_ready(compiled(state, *rest))
-        times.append(time.perf_counter() - started)
+        start = time.perf_counter()
+        # the old state is given away (donated), so the new one goes in next
+        results = compiled(state, *rest)
+        state, _ = jax.block_until_ready(results)
+        end = time.perf_counter()
+        times.append(end - start)
     return min(times)
 
 
@@ -128,10 +135,11 @@ def loader_seconds(run: RunConfig, repeats: int = 20) -> float:
         # the first ones wait for the threads to start
         for _ in range(5):
             next(batches)
-        started = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(repeats):
             next(batches)
-        return (time.perf_counter() - started) / repeats
+        end = time.perf_counter()
+        return (end - start) / repeats
     finally:
         batches.close()
 
@@ -142,8 +150,10 @@ def main(arguments: list[str]) -> None:
 
     own_flags = {"--compile", "--run", "--loader"}
     others = [argument for argument in arguments if argument not in own_flags]
+    compile_step = "--compile" in arguments
+    run_step = "--run" in arguments
     for name, run in parse(others):
-        numbers = measure(run, "--compile" in arguments, "--run" in arguments)
+        numbers = measure(run, compile_step, run_step)
         if "--loader" in arguments:
             numbers["s/batch loaded"] = loader_seconds(run)
         columns = [f"{key} {value:.4g}" for key, value in numbers.items()]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
 from configs import GANConfig
 from sdvsr_jax.types import Array, Mask, PyTree, SRFrame
@@ -143,7 +144,7 @@ def texture(hr: SRFrame) -> Mask:
     strength = total / 25
     # half of the weight at a mean step of six levels of 255
     importance = strength / (strength + 0.05)
-    return jax.lax.stop_gradient(importance)
+    return stop_gradient(importance)
 
 
 def critic_gradient(
@@ -154,7 +155,7 @@ def critic_gradient(
     """
     net = make_critic(settings)
     real_key, fake_key = jax.random.split(key)
-    images = jax.lax.stop_gradient((result.sr, result.up, result.hr))
+    images = stop_gradient((result.sr, result.up, result.hr))
     crop_key = jax.random.fold_in(key, 1)
     fake, up, hr = cropped(crop_key, images, settings)
     noise = 0.05 * jax.random.normal(real_key, fake.shape)

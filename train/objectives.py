@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
 from configs import LossConfig, RunConfig
 from sdvsr_jax import diffusion
@@ -179,7 +180,7 @@ def denoise(params: Params, video: Video, key: RandomKey, context: Context) -> R
     lr = video.lr[0]
     hr = video.hr[0]
     z = encode(nets, hr, lr)
-    z = jax.lax.stop_gradient(z)
+    z = stop_gradient(z)
     batch = len(z)
     time_key, noise_key = jax.random.split(key)
     num_timesteps = config.diffusion.num_train_timesteps
@@ -198,10 +199,10 @@ def denoise(params: Params, video: Video, key: RandomKey, context: Context) -> R
     terms = {"latent": latent}
     loss = weighted(terms, context.run.loss)
     # the picture is only looked at: the loss is of the latents
-    x0 = jax.lax.stop_gradient(alpha * x - sigma * v)
+    x0 = stop_gradient(alpha * x - sigma * v)
     up = upsample_bicubic(lr, config.scale)
     sr = decode_plainly(nets, x0, up, lr)
-    sr = jax.lax.stop_gradient(sr)
+    sr = stop_gradient(sr)
     return Result(loss, terms, sr, hr, up)
 
 
@@ -223,7 +224,7 @@ def decode(
     prev_up = upsample_bicubic(prev_lr, config.scale)
     prev_z = encode(nets, prev_hr, prev_lr)
     prev_plain = decode_plainly(nets, prev_z, prev_up, prev_lr)
-    prev_plain = jax.lax.stop_gradient(prev_plain)
+    prev_plain = stop_gradient(prev_plain)
     # the released stage takes its flow from the ground truth, ours from the frames that
     # inference will have
     from_truth = settings.decode_from == "hr"
@@ -241,7 +242,7 @@ def decode(
         has_prev=jnp.ones(batch, bool),
     )
     history = align(nets, state, lr, image, config)
-    history = jax.lax.stop_gradient(history)
+    history = stop_gradient(history)
     z = encode(nets, hr, lr)
     z = disturb(key, z, settings.latent_noise)
     sr = decode_latents(nets, z, lr, up, history, config)
@@ -272,7 +273,7 @@ def flow_match(
     sr, prev, hr, prev_hr = images
     flow_sr = find_flow(nets, sr, prev)
     flow_hr = find_flow(nets, hr, prev_hr)
-    flow_hr = jax.lax.stop_gradient(flow_hr)
+    flow_hr = stop_gradient(flow_hr)
     return losses.smooth_l1(flow_sr, flow_hr)
 
 
@@ -342,7 +343,7 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
     for lr, truth in zip(video.lr, clean):
         has = state.has_prev
         motion = estimate_motion(nets, state, lr, up, config)
-        motion = jax.lax.stop_gradient(motion)
+        motion = stop_gradient(motion)
         restored = repair_frame(nets, motion, state, lr, has)
         residual = restored.repair.residual
         auto = lr + restored.repair.amount * residual
@@ -357,7 +358,7 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
             terms["change"] += flicker / (frames - 1)
         before = (auto, truth)
         image = nets.flow.choose_frame(restored.lr, up)
-        features = jax.lax.stop_gradient(nets.flow.features(image))
+        features = stop_gradient(nets.flow.features(image))
         state = state._replace(
             prev_lr=restored.lr,
             memory=restored.repair.memory,

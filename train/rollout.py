@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
 from configs import RolloutConfig
 from sdvsr_jax.config import ModelConfig
@@ -86,7 +87,7 @@ def burn_in(
     config = context.config
     total = context.run.rollout.burn_in
     # once, not in every frame: the parameters do not change on the way
-    prepared = jax.lax.stop_gradient(prepare(params, config))
+    prepared = stop_gradient(prepare(params, config))
 
     def body(index: Array, hop: Hop) -> Hop:
         frame = video.lr[index]
@@ -150,7 +151,7 @@ def hop_loss(
     nets = bind(prepared.params, config)
     clean = _clean_frame(frame, config)
     z = encode(nets, frame.hr, clean)
-    z = jax.lax.stop_gradient(z)
+    z = stop_gradient(z)
     _, rows, columns, _ = z.shape
     normal = frame_noise(state, (rows, columns), config)
     noise = _start(normal, z, context)
@@ -215,7 +216,7 @@ def temporal_term(
     count nothing.
     """
     config = context.config
-    frozen = jax.lax.stop_gradient(prepared.params)
+    frozen = stop_gradient(prepared.params)
     nets = bind(frozen, config)
     hr = frame.hr
     prev_hr = hop.prev_hr
@@ -234,8 +235,8 @@ def temporal_term(
     difference = (hr - warp(prev_hr, flow)) / 2
     error = jnp.square(difference).sum(-1, keepdims=True)
     confidence = jnp.exp(-50 * error)
-    mask = jax.lax.stop_gradient(mask * confidence)
-    flow = jax.lax.stop_gradient(flow)
+    mask = stop_gradient(mask * confidence)
+    flow = stop_gradient(flow)
     return losses.temporal_residual(sr, hop.prev_sr, hr, prev_hr, flow, mask)
 
 
@@ -260,7 +261,7 @@ def flicker_term(
         shift_key = jax.random.fold_in(key, 3)
         images = shifted(shift_key, images, settings.shift)
     now, before, true_now, true_before = images
-    before = jax.lax.stop_gradient(before)
+    before = stop_gradient(before)
     net = settings.perceptual_net
     change = lpips(context.metric, now, before, net)
     true_change = lpips(context.metric, true_now, true_before, net)
@@ -338,7 +339,7 @@ def _segment_gradient(
     context: Context,
 ) -> tuple[Hop, Gradient]:
     grads, result, metrics = grad_fn(state, frozen, (hop, *xs), context)
-    carry = jax.lax.stop_gradient(result.carry)
+    carry = stop_gradient(result.carry)
     result = result._replace(carry=())
     return carry, (grads, result, metrics)
 

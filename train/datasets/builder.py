@@ -74,9 +74,10 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
+        splits = self.split_items()
         return {
             split: self._generate_examples(split, items)
-            for split, items in self.split_items().items()
+            for split, items in splits.items()
         }
 
     def _generate_examples(self, split: str, items: list[Any]):
