@@ -1,6 +1,6 @@
 """Speed and memory on this machine.
 
-frame     compile time, first and steady frames, arithmetic, memory; forms in turns
+frame     compile time, steady frames, arithmetic, memory; forms in turns
 against   what else computes it, or would be picked instead, in turns
 startup   a fresh process to its first frame
 media     a frame in a real file job, by codec

@@ -59,9 +59,3 @@ def noise_frame(lr: Size, batch: int = 1, seed: int = 0) -> jax.Array:
     shape = (batch, lr.height, lr.width, 3)
     key = jax.random.key(seed)
     return jax.random.uniform(key, shape, jnp.float32, -1)
-
-
-def num_bytes(tree: Any) -> int:
-    """Returns the bytes of all arrays in a pytree."""
-    leaves = jax.tree.leaves(tree)
-    return sum(leaf.nbytes for leaf in leaves)

@@ -50,9 +50,12 @@ class Stream:
 
     def error(self, reference: "Stream") -> float:
         """Returns the largest relative difference of a frame from the reference's."""
-        pairs = zip(self.outputs, reference.outputs)
         norm = np.linalg.norm
-        return max(float(norm(a - b) / norm(b)) for a, b in pairs)
+        errors = []
+        for ours, theirs in zip(self.outputs, reference.outputs):
+            difference = norm(ours - theirs)
+            errors.append(float(difference / norm(theirs)))
+        return max(errors)
 
 
 def ours(config: ModelConfig, raw: Params, lr: Size, *, graphs: bool = False) -> Stream:
@@ -71,9 +74,11 @@ def step_inputs(config: ModelConfig, lr: Size) -> list[tuple[jax.Array, jax.Arra
     grid = padded_size(lr.height, lr.width, config)
     pairs = []
     for index in range(NUM_INPUTS):
+        frame = noise_frame(lr, seed=index)
+        # The noise of a frame depends on its number in the stream.
         counted = state._replace(frame_index=jnp.full(1, index))
         noise = frame_noise(counted, grid, config)
-        pairs.append((noise_frame(lr, seed=index), noise))
+        pairs.append((frame, noise))
     return pairs
 
 
@@ -103,7 +108,9 @@ def export(config: ModelConfig, raw: Params, lr: Size) -> bytes:
     The noise is an input, because graphs have no random numbers like JAX's.
     """
     to_onnx = importlib.import_module("jax2onnx").to_onnx
-    state, leaves, tree = _flat_state(config, lr)
+    state = init_state(config, 1, lr.height, lr.width)
+    # A graph takes no key.
+    leaves, tree = jax.tree.flatten(state._replace(key=None))
     params = prepared_params(config, raw)
 
     def flat_step(*arrays: jax.Array) -> tuple[jax.Array, ...]:
@@ -111,33 +118,31 @@ def export(config: ModelConfig, raw: Params, lr: Size) -> bytes:
         before: StreamState = jax.tree.unflatten(tree, old)
         before = before._replace(key=state.key)
         after, sr = step(params, before, frame, config=config, noise=noise)
-        return (*jax.tree.leaves(after._replace(key=None)), sr)
+        new = jax.tree.leaves(after._replace(key=None))
+        return (*new, sr)
 
-    arrays = [*leaves, *step_inputs(config, lr)[0]]
+    first, *_ = step_inputs(config, lr)
+    arrays = [*leaves, *first]
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
     graph = to_onnx(flat_step, inputs=shapes, model_name="step")
     return graph.SerializeToString()
 
 
-def _flat_state(config: ModelConfig, lr: Size) -> tuple[StreamState, list, Any]:
-    """The state with its key, which a graph does not take; the arrays of the rest, and
-    how they hang together.
-    """
-    state = init_state(config, 1, lr.height, lr.width)
-    leaves, tree = jax.tree.flatten(state._replace(key=None))
-    return state, leaves, tree
-
-
 def run_graph(
-    load: Callable[[Path], Graph], graph: bytes, config: ModelConfig, lr: Size
+    load: Callable[[Path], Graph],
+    graph: Callable[[], bytes],
+    config: ModelConfig,
+    lr: Size,
 ) -> Stream:
     """Returns the step of `export` in the runtime that ``load`` reads it with."""
+    data = graph()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "step.onnx"
-        path.write_bytes(graph)
+        path.write_bytes(data)
         run = load(path)
     inputs = step_inputs(config, lr)
-    _, leaves, _ = _flat_state(config, lr)
+    state = init_state(config, 1, lr.height, lr.width)
+    leaves = jax.tree.leaves(state._replace(key=None))
     carried = [np.asarray(leaf) for leaf in leaves]
 
     def advance(index: int) -> np.ndarray:
@@ -158,7 +163,12 @@ def onnxruntime_graph(path: Path) -> Graph:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
-    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+    def run(arrays: Arrays) -> Arrays:
+        feed = dict(zip(names, arrays, strict=True))
+        return session.run(None, feed)
+
+    return run
 
 
 def openvino_graph(path: Path) -> Graph:
@@ -166,8 +176,15 @@ def openvino_graph(path: Path) -> Graph:
     openvino = importlib.import_module("openvino")
     # bfloat16 would be its choice on some CPUs.
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    graph = openvino.Core().compile_model(path, "CPU", options)
-    return lambda arrays: [np.array(out) for out in graph(arrays).values()]
+    core = openvino.Core()
+    graph = core.compile_model(path, "CPU", options)
+
+    def run(arrays: Arrays) -> Arrays:
+        outputs = graph(arrays)
+        # Copied, because the next call writes over them.
+        return [np.array(output) for output in outputs.values()]
+
+    return run
 
 
 def compact_torch(lr: Size) -> Stream:
@@ -199,7 +216,8 @@ def compact_ncnn(lr: Size) -> Stream:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "compact.param"
         weights = Path(folder) / "compact.bin"
-        _write_ncnn(graph, weights)
+        graph.write_text(_ncnn_layers(), "ascii")
+        weights.write_bytes(_ncnn_weights())
         net.load_param(str(graph))
         net.load_model(str(weights))
     frames = _planes(lr)
@@ -216,38 +234,51 @@ def compact_ncnn(lr: Size) -> Stream:
 
 def _planes(lr: Size) -> list[np.ndarray]:
     """The LR frames, channels first."""
-    frames = [noise_frame(lr, seed=seed) for seed in range(NUM_INPUTS)]
-    planes = [np.asarray(frame).transpose(0, 3, 1, 2) for frame in frames]
-    return [np.ascontiguousarray(array) for array in planes]
+    planes = []
+    for seed in range(NUM_INPUTS):
+        frame = np.asarray(noise_frame(lr, seed=seed))
+        channels_first = frame.transpose(0, 3, 1, 2)
+        planes.append(np.ascontiguousarray(channels_first))
+    return planes
 
 
-def _write_ncnn(graph: Path, weights: Path) -> None:
-    """Writes ncnn's text of the layers, and random weights in the same order."""
-    rng = np.random.default_rng(0)
-    layers = ["Input in 0 1 in", "Split split 1 2 in x0 kept"]
-    blobs: list[np.ndarray] = []
-    widths = [3, *[COMPACT_CHANNELS] * (COMPACT_CONVS + 1), 48]
-    for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
-        size = 9 * inputs * outputs
-        layers.append(
-            f"Convolution conv{i} 1 1 x{i} y{i} 0={outputs} 1=3 4=1 5=1 6={size}"
-        )
-        kernel = rng.standard_normal(size, np.float32) / math.sqrt(9 * inputs)
-        # A tag of zero says that float32 follows.
-        blobs += [np.zeros(1, np.float32), kernel, np.zeros(outputs, np.float32)]
+COMPACT_WIDTHS = (3, *[COMPACT_CHANNELS] * (COMPACT_CONVS + 1), 3 * 4**2)
+
+
+def _ncnn_layers() -> str:
+    """The compact network in ncnn's text form: type, name, inputs, outputs, options."""
+    layers = ["Input in 0 1 in", "Split split 1 2 in x0 low"]
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(COMPACT_WIDTHS)):
+        options = f"0={outputs} 1=3 4=1 5=1 6={9 * inputs * outputs}"
+        layers.append(f"Convolution conv{i} 1 1 x{i} y{i} {options}")
         if outputs == COMPACT_CHANNELS:
             layers.append(f"PReLU act{i} 1 1 y{i} x{i + 1} 0={outputs}")
-            blobs.append(np.full(outputs, 0.25, np.float32))
-    last = len(widths) - 2
     layers += [
-        f"PixelShuffle shuffle 1 1 y{last} shuffled 0=4",
-        "Interp enlarge 1 1 kept enlarged 0=1 1=4.0 2=4.0",
-        "BinaryOp add 2 1 shuffled enlarged out 0=0",
+        f"PixelShuffle shuffle 1 1 y{COMPACT_CONVS + 1} high 0=4",
+        "Interp enlarge 1 1 low enlarged 0=1 1=4.0 2=4.0",
+        "BinaryOp add 2 1 high enlarged out 0=0",
     ]
     # A number that says which format this is; layers, and blobs between them.
-    lines = ["7767517", f"{len(layers)} {len(layers) + 1}", *layers]
-    graph.write_text("\n".join(lines) + "\n", "ascii")
-    weights.write_bytes(b"".join(blob.tobytes() for blob in blobs))
+    lines = ["7767517", f"{len(layers)} {len(layers) + 1}", *layers, ""]
+    return "\n".join(lines)
+
+
+def _ncnn_weights() -> bytes:
+    """Random weights in the order of the layers, biases of zero."""
+    rng = np.random.default_rng(0)
+    data = b""
+    for inputs, outputs in itertools.pairwise(COMPACT_WIDTHS):
+        fan_in = 9 * inputs
+        noise = rng.standard_normal(fan_in * outputs, np.float32)
+        # A tag of zero says that float32 follows.
+        tag = bytes(4)
+        kernel = noise / np.float32(math.sqrt(fan_in))
+        bias = np.zeros(outputs, np.float32)
+        data += tag + kernel.tobytes() + bias.tobytes()
+        if outputs == COMPACT_CHANNELS:
+            slopes = np.full(outputs, 0.25, np.float32)
+            data += slopes.tobytes()
+    return data
 
 
 GRAPHS = {"ONNX Runtime": onnxruntime_graph, "OpenVINO": openvino_graph}
