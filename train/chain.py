@@ -43,6 +43,7 @@ def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
         weights = outcome.weights
         if outcome.status == "interrupted":
             print(f"interrupted; the same command continues from {folder}")
+            # 128 and the number of Ctrl-C's signal, as shells count
             return 130
     if len(rows) > 1:
         text = table(rows)

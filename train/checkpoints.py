@@ -50,7 +50,9 @@ class OrbaxCheckpoints:
         from orbax.checkpoint import checkpoint_managers as policies
 
         self._ocp = ocp
+        # a run goes on from the latest
         latest = policies.LatestN(1)
+        # sorted downwards, and the last ones stay: those of the lowest loss
         best = policies.BestN(
             get_metric_fn=lambda metrics: metrics["loss"],
             reverse=True,
@@ -58,6 +60,7 @@ class OrbaxCheckpoints:
         )
         keep = policies.AnyPreservationPolicy([latest, best])
         options = ocp.CheckpointManagerOptions(preservation_policy=keep)
+        # Orbax takes absolute paths alone
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def latest(self) -> int | None:
@@ -84,6 +87,7 @@ class OrbaxCheckpoints:
         return state, saved["notes"]
 
     def close(self) -> None:
+        # the last save may still be written in the background
         self._manager.wait_until_finished()
         self._manager.close()
 
@@ -130,6 +134,7 @@ class PlainCheckpoints:
         ranking = []
         for step, path in steps.items():
             metric = _read_notes(path)["metric"]
+            # a NaN would be sorted anywhere
             if np.isfinite(metric):
                 ranking.append((metric, step))
         best = sorted(ranking)[:NUM_BEST]

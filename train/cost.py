@@ -39,6 +39,7 @@ def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
     """(the step without perceptual loss, its abstract arguments as they lie on the
     mesh): nothing is allocated.
     """
+    # LPIPS has weights of its own, which would have to be loaded
     loss = dataclasses.replace(run.loss, perceptual=0.0)
     run = dataclasses.replace(run, loss=loss)
     config = training_config(PRESETS[run.model](), run)
@@ -88,14 +89,16 @@ def measure(
     }
     if not (compile_step or run_step):
         return numbers
-    out = jax.tree.map(lambda x: x.sharding, state), None
+    # as the loop compiles it
+    shardings = jax.tree.map(lambda x: x.sharding, state)
     step = jax.jit(
         function,
         donate_argnums=0,
-        out_shardings=out,
+        out_shardings=(shardings, None),
         compiler_options=compiler_options(),
     )
-    compiled = step.lower(*arguments).compile()
+    lowered = step.lower(*arguments)
+    compiled = lowered.compile()
     plan: Any = compiled.memory_analysis()
     numbers["temporary GB"] = plan.temp_size_in_bytes / 1e9
     if run_step:
@@ -124,6 +127,7 @@ def seconds(compiled: Any, arguments: tuple, repeats: int) -> float:
         state, _ = jax.block_until_ready(results)
         end = time.perf_counter()
         times.append(end - start)
+    # another process can only add to it
     return min(times)
 
 
@@ -157,7 +161,8 @@ def main(arguments: list[str]) -> None:
         if "--loader" in arguments:
             numbers["s/batch loaded"] = loader_seconds(run)
         columns = [f"{key} {value:.4g}" for key, value in numbers.items()]
-        print(name, "  ".join(columns), flush=True)
+        line = "  ".join(columns)
+        print(name, line, flush=True)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class PatchGAN(nn.Module):
         return conv_out(x)
 
     def _normalise(self, x: Array, index: int, train: bool) -> Array:
+        # starts as pix2pix's, as the convolutions do
         noise = nn.initializers.truncated_normal(0.02)
 
         def around_one(*arguments: Any) -> Array:
@@ -52,11 +53,8 @@ class PatchGAN(nn.Module):
         }
         if self.norm == "group":
             return nn.GroupNorm(num_groups=16, **settings)(x)
-        norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            **settings,
-        )
+        # PyTorch counts its momentum of 0.1 the other way round
+        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, **settings)
         return norm(x)
 
 
@@ -102,7 +100,8 @@ def _conv_leaky(x: Array, width: int, name: str, stride: int = 1) -> Array:
 def _up(x: Array, skip: Array, width: int, name: str) -> Array:
     """A convolution, then nearest to the size of the skip, which is added."""
     conv = _same(width, name)
-    x = resize_nearest(conv(x), *skip.shape[1:3])
+    _, rows, columns, _ = skip.shape
+    x = resize_nearest(conv(x), rows, columns)
     return nn.leaky_relu(x + skip, 0.2)
 
 

@@ -31,6 +31,7 @@ def to_video(hr: HRWindows, lr: LRWindows | None) -> Video:
     Video.
     """
     high = _to_frames(hr)
+    # a packed file of HR windows alone: the device reduces them
     low = reduce_frames(high) if lr is None else _to_frames(lr)
     num_frames, batch, *_ = high.shape
     is_start = jnp.zeros((num_frames, batch), bool)

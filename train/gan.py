@@ -104,6 +104,7 @@ def adversarial_terms(
     image = critic_input(result.sr, result.up, settings)
     image, hr = cropped(key, (image, result.hr), settings)
     net = make_critic(settings)
+    # without `train`: the statistics of batches stay as they are
     logits = jnp.asarray(net.apply(critic, image))
     importance = texture(hr) if settings.texture else None
     adv = losses.generator_adversarial(logits, importance)
@@ -132,11 +133,15 @@ def cropped(
 
 def texture(hr: SRFrame) -> Mask:
     """[b,H,W,1] in [0, 1): near 1 where the truth has gradients, 0 where it is flat."""
-    down = jnp.diff(hr, axis=1, append=hr[:, -1:])
-    right = jnp.diff(hr, axis=2, append=hr[:, :, -1:])
-    steps_down = jnp.abs(down).mean(-1, keepdims=True)
-    steps_right = jnp.abs(right).mean(-1, keepdims=True)
-    steps = steps_down + steps_right
+    last_row = hr[:, -1:]
+    last_column = hr[:, :, -1:]
+    # the last ones have no neighbour: no step
+    down = jnp.diff(hr, axis=1, append=last_row)
+    right = jnp.diff(hr, axis=2, append=last_column)
+    steps_down = jnp.abs(down)
+    steps_right = jnp.abs(right)
+    of_all_channels = functools.partial(jnp.mean, axis=-1, keepdims=True)
+    steps = of_all_channels(steps_down) + of_all_channels(steps_right)
     window = (1, 5, 5, 1)
     strides = (1, 1, 1, 1)
     # over 5x5 pixels, so that the space between two lines of a texture counts as well

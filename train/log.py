@@ -43,7 +43,9 @@ class Log:
             return
         record: dict[str, str | float | None] = {"kind": kind, "step": step}
         for name, value in metrics.items():
-            record[name] = float(value) if np.isfinite(value) else None
+            is_number = np.isfinite(value)
+            # JSON has no NaN
+            record[name] = float(value) if is_number else None
         line = json.dumps(record)
         self._file.write(f"{line}\n")
         # a run may be killed at any time
@@ -54,7 +56,8 @@ class Log:
         cells = [f"{name} {value:.4g}" for name, value in metrics.items()]
         numbers = "  ".join(cells)
         speed = self._speed(step) if kind == "train" else ""
-        print(f"{kind} {step}/{self._total}  {numbers}{speed}", flush=True)
+        place = f"{step}/{self._total}"
+        print(f"{kind} {place}  {numbers}{speed}", flush=True)
 
     def picture(self, step: int, name: str, image: Picture) -> None:
         """uint8[h,w,3] to TensorBoard."""

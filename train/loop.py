@@ -295,6 +295,7 @@ def train(run: RunConfig, folder: Path) -> Outcome:
     trainer = Trainer(run, folder)
 
     def stop(number: int, _: Any) -> None:
+        # the step that runs is finished, and saved
         trainer.stop_signal = number
 
     # the caller's own are put back in the end
@@ -336,7 +337,8 @@ def _steps(trainer: Trainer, step: int, numbers: dict[str, float]) -> dict[str, 
     first = step
     while step < run.steps and not trainer.stop_signal:
         batch = next(trainer.batches)
-        hr, lr = meshes.place_batch((batch.hr, batch.lr), trainer.mesh)
+        windows = (batch.hr, batch.lr)
+        hr, lr = meshes.place_batch(windows, trainer.mesh)
         gan = run.loss.gan
         with_gan = gan.weight > 0 and step % gan.every == 0
         compute = trainer.compiled(with_gan)

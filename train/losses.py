@@ -37,10 +37,12 @@ def latent_v(
             "latent_form=x0"
         )
     coefficients = step_coefficients(config)
-    last = jax.tree.map(lambda x: x[-1], coefficients)
-    alpha = last.alpha
-    sigma = last.sigma
-    eps = (sample - last.next_alpha * x0) / last.next_sigma
+    # the last step's, whose prediction this is
+    alpha = coefficients.alpha[-1]
+    sigma = coefficients.sigma[-1]
+    next_alpha = coefficients.next_alpha[-1]
+    next_sigma = coefficients.next_sigma[-1]
+    eps = (sample - next_alpha * x0) / next_sigma
     v = alpha * eps - sigma * x0
     return velocity(v, z, noise, alpha, sigma)
 
@@ -224,5 +226,7 @@ def adaptive_weight(rec_gradient: list[Array], adv_gradient: list[Array]) -> Arr
 
     pull_rec = norm(rec_gradient)
     pull_adv = norm(adv_gradient)
-    ratio = jnp.clip(pull_rec / (pull_adv + 1e-4), 0, 1e4)
+    ratio = pull_rec / (pull_adv + 1e-4)
+    # both bounds are VQGAN's (Esser et al. 2021)
+    ratio = jnp.clip(ratio, 0, 1e4)
     return jax.lax.stop_gradient(ratio)

@@ -29,6 +29,7 @@ def make_mesh(fsdp: int = 1) -> Mesh:
     if count % fsdp:
         raise ValueError(f"fsdp={fsdp} does not divide the {count} devices")
     shape = (count // fsdp, fsdp)
+    # the compiler finds out how everything between in- and outputs is divided
     automatic = (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh(shape, ("data", "fsdp"), axis_types=automatic)
 

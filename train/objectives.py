@@ -102,7 +102,9 @@ def shifted(key: RandomKey, images: tuple[Crop, ...], limit: int) -> tuple[Array
     for image in images:
         batch, height, width, channels = image.shape
         size = (batch, height - limit, width - limit, channels)
-        crops.append(jax.lax.dynamic_slice(image, start, size))
+        # the start is traced, the size is not
+        crop = jax.lax.dynamic_slice(image, start, size)
+        crops.append(crop)
     return tuple(crops)
 
 
@@ -122,9 +124,16 @@ def _value_of_sample(values: Array) -> Float[Array, "b 1 1 1"]:
 
 def encode(nets: Networks, hr: SRFrame, lr: LRFrame) -> Latents:
     """Latents of the ground truth."""
-    scale = hr.shape[1] // lr.shape[1]
-    up = upsample_bicubic(lr, scale)
+    _, hr_height, *_ = hr.shape
+    _, height, *_ = lr.shape
+    up = upsample_bicubic(lr, hr_height // height)
     return nets.vae.encode(hr, up, lr)
+
+
+def _bound(params: Params, config: ModelConfig) -> Networks:
+    """The networks of the parameters, prepared as for a stream."""
+    prepared = prepare(params, config)
+    return bind(prepared.params, config)
 
 
 def decode_plainly(nets: Networks, z: Latents, up: SRFrame, lr: LRFrame) -> SRFrame:
@@ -143,17 +152,18 @@ def autoencode(
     config = context.config
     weights = context.run.loss
     settings = context.run.rollout
-    nets = bind(prepare(params, config).params, config)
+    nets = _bound(params, config)
     lr = video.lr[0]
     hr = video.hr[0]
     up = upsample_bicubic(lr, config.scale)
     z = nets.vae.encode(hr, up, lr)
     noise_key, drop_key = jax.random.split(key)
-    share = 1 - settings.latent_drop
     batch = len(z)
+    share = 1 - settings.latent_drop
     keep = jax.random.bernoulli(drop_key, share, (batch, 1, 1, 1))
     disturbed = disturb(noise_key, z, settings.latent_noise)
-    sr = decode_plainly(nets, disturbed * keep, up, lr)
+    disturbed = disturbed * keep
+    sr = decode_plainly(nets, disturbed, up, lr)
     terms = image_terms(context, sr, hr)
     if weights.moments:
         terms["moments"] = losses.moments(z)
@@ -217,13 +227,14 @@ def decode(
     config = context.config
     weights = context.run.loss
     settings = context.run.rollout
-    nets = bind(prepare(params, config).params, config)
+    nets = _bound(params, config)
     prev_lr, lr = video.lr
     prev_hr, hr = video.hr
     up = upsample_bicubic(lr, config.scale)
     prev_up = upsample_bicubic(prev_lr, config.scale)
     prev_z = encode(nets, prev_hr, prev_lr)
     prev_plain = decode_plainly(nets, prev_z, prev_up, prev_lr)
+    # a past is given: no frame is changed for the sake of the next one
     prev_plain = stop_gradient(prev_plain)
     # the released stage takes its flow from the ground truth, ours from the frames that
     # inference will have
@@ -324,8 +335,7 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
     first, the second or an amount in between.
     """
     config = context.config
-    scale = config.scale
-    nets = bind(prepare(params, config).params, config)
+    nets = _bound(params, config)
     clean = reduce_frames(video.hr)
     frames, batch, height, width, _ = video.lr.shape
     difference = jnp.abs(video.lr - clean)
@@ -338,11 +348,14 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
     nothing = jnp.zeros(())
     terms = {"repair": nothing, "whole": nothing, "change": nothing}
     # not looked at: the flow network that is trained here works on LR frames
-    up = jnp.zeros((batch, height * scale, width * scale, 3))
+    hr_height = config.scale * height
+    hr_width = config.scale * width
+    up = jnp.zeros((batch, hr_height, hr_width, 3))
     before = None
     for lr, truth in zip(video.lr, clean):
         has = state.has_prev
         motion = estimate_motion(nets, state, lr, up, config)
+        # the restorer learns with the flow that there is
         motion = stop_gradient(motion)
         restored = repair_frame(nets, motion, state, lr, has)
         residual = restored.repair.residual
@@ -350,7 +363,9 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
         error = losses.charbonnier(auto, truth)
         terms["repair"] += error / frames
         full_error = _magnitude(lr + residual - truth)
-        terms["whole"] += jnp.mean(mask * full_error) / frames
+        whole = jnp.mean(mask * full_error)
+        terms["whole"] += whole / frames
+        # there is no change at the first frame
         if before is not None:
             prev_auto, prev_truth = before
             change = (auto - prev_auto) - (truth - prev_truth)
@@ -370,7 +385,8 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
     weights = context.run.loss
     # half: on a dirty window both outputs are judged
     both = terms["repair"] + 0.5 * terms["whole"]
-    loss = weights.repair * both + weights.change * terms["change"]
+    change = terms["change"]
+    loss = weights.repair * both + weights.change * change
     return Result(loss, terms, sr, hr, up=video.lr[-1])
 
 
@@ -405,6 +421,7 @@ def true_flow(
     image = nets.flow.choose_frame(lr, hr)
     prev_image = nets.flow.choose_frame(prev_lr, prev_hr)
     flow = find_flow(nets, image, prev_image)
+    # RAFT looks at the HR frames, the small network at the LR ones
     is_enlarged = flow.shape[:3] == hr.shape[:3]
     return flow if is_enlarged else _enlarged(flow, hr, config)
 

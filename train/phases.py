@@ -50,7 +50,7 @@ def mean_pattern(
     """The pattern of output less bicubic input, over a window of several streams."""
     prepared = prepare(params, config)
     run = jax.jit(functools.partial(_frame_pattern, config=config))
-    _, batch, height, width = video.lr.shape[:4]
+    _, batch, height, width, _ = video.lr.shape
     state = init_state(config, batch, height, width)
     patterns = []
     for lr in video.lr:
@@ -91,8 +91,9 @@ def _write(settings: Settings) -> None:
     config, params = checkpoint.load(settings.weights)
     data = dataclasses.replace(settings.data, batch_size=settings.windows, frames=8)
     batches = open_batches(data)
-    video = video_of(next(batches))
+    batch = next(batches)
     batches.close()
+    video = video_of(batch)
     for _ in range(PASSES):
         pattern = mean_pattern(params, video, config)
         _print_deviation(pattern)

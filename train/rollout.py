@@ -74,6 +74,7 @@ def first_hop(video: Video, key: RandomKey, context: Context) -> Hop:
     """A fresh state; its noise depends on `key` and the sample's place in the batch."""
     _, batch, height, width, _ = video.lr.shape
     state = init_state(context.config, batch, height, width)
+    # by its place alone: the size of the batch must not change a sample's noise
     fold = functools.partial(jax.random.fold_in, key)
     keys = jax.vmap(fold)(jnp.arange(batch))
     blank = jnp.zeros_like(video.hr[0])
@@ -91,11 +92,14 @@ def burn_in(
 
     def body(index: Array, hop: Hop) -> Hop:
         frame = video.lr[index]
-        state = at_cut(hop.state, video.is_start[index], context)
+        is_start = video.is_start[index]
+        state = at_cut(hop.state, is_start, context)
         state, sr, _ = advance(prepared, state, frame, config=config)
         return Hop(state, video.hr[index], sr)
 
-    return jax.lax.fori_loop(total - count, total, body, hop)
+    first = total - count
+    # a traced number of turns: no gradient can pass such a loop, and none needs to
+    return jax.lax.fori_loop(first, total, body, hop)
 
 
 def at_cut(state: StreamState, is_start: HasPrev, context: Context) -> StreamState:
@@ -119,6 +123,7 @@ def corrupt(
     shape = (batch, 1, 1, 1)
     sr = state.prev_sr
     if settings.feedback_truth:
+        # teacher forcing: of a poor history a model learns to expect nothing
         truth_key = jax.random.fold_in(key, 1)
         is_true = jax.random.bernoulli(truth_key, settings.feedback_truth, shape)
         sr = jnp.where(is_true, prev_hr, sr)
@@ -150,6 +155,7 @@ def hop_loss(
     prepared = prepare(params, config)
     nets = bind(prepared.params, config)
     clean = _clean_frame(frame, config)
+    # a target: the encoder is not to make it easy
     z = encode(nets, frame.hr, clean)
     z = stop_gradient(z)
     _, rows, columns, _ = z.shape
@@ -175,6 +181,7 @@ def hop_loss(
     if weights.flicker:
         terms["flicker"] = flicker_term(sr, hop, frame, has_prev, key, context)
     loss = weighted(terms, weights)
+    # the critic's condition
     up = upsample_bicubic(frame.lr, config.scale)
     carry = Hop(new_state, frame.hr, sr)
     return Result(loss, terms, sr, frame.hr, up, carry)
@@ -216,6 +223,7 @@ def temporal_term(
     count nothing.
     """
     config = context.config
+    # the flow is a measure here, and not trained by what it measures
     frozen = stop_gradient(prepared.params)
     nets = bind(frozen, config)
     hr = frame.hr
@@ -232,8 +240,10 @@ def temporal_term(
     mask = losses.occlusion_mask(flow, back) * has_past
     # where the flow does not explain the truth itself, it says nothing about the output
     # (Lai et al. 2018; [0, 1])
-    difference = (hr - warp(prev_hr, flow)) / 2
-    error = jnp.square(difference).sum(-1, keepdims=True)
+    warped = warp(prev_hr, flow)
+    difference = (hr - warped) / 2
+    square = jnp.square(difference)
+    error = square.sum(-1, keepdims=True)
     confidence = jnp.exp(-50 * error)
     mask = stop_gradient(mask * confidence)
     flow = stop_gradient(flow)
@@ -265,8 +275,10 @@ def flicker_term(
     net = settings.perceptual_net
     change = lpips(context.metric, now, before, net)
     true_change = lpips(context.metric, true_now, true_before, net)
+    # less change than the truth's is a fault as well: a frozen texture
+    difference = jnp.abs(change - true_change)
     weight = has_prev.astype(jnp.float32)
-    return jnp.mean(weight * jnp.abs(change - true_change))
+    return jnp.mean(weight * difference)
 
 
 def _start(normal: Latents, z: Latents, context: Context) -> Latents:
@@ -299,8 +311,9 @@ def unroll(
     count_key, first_key, hop_key = jax.random.split(key, 3)
     hop = first_hop(video, first_key, context)
     if settings.burn_in:
-        most = settings.burn_in + 1
-        count = jax.random.randint(count_key, (), 0, most)
+        # none at times, so that a stream's first frames are trained as well
+        end = settings.burn_in + 1
+        count = jax.random.randint(count_key, (), 0, end)
         params = merge(state.trained, frozen)
         hop = burn_in(params, hop, video, count, context)
     segments = settings.hops // settings.segment
@@ -392,8 +405,9 @@ def _accumulate(
 
     first = _element(xs, 0)
     _, zeros = zeros_like_result(body, hop, first)
-    carry, _ = jax.lax.scan(scan_body, (hop, zeros), xs, unroll=unroll)
-    _, total = carry
+    start = (hop, zeros)
+    # a CPU is several times as fast without the loop
+    (_, total), _ = jax.lax.scan(scan_body, start, xs, unroll=unroll)
     return total
 
 

@@ -33,7 +33,9 @@ def select(params: Params, patterns: Iterable[str]) -> tuple[Flat, Flat]:
                 f"{sorted(params)}"
             )
         trained |= {path: flat[path] for path in matches}
-    frozen = {path: value for path, value in flat.items() if path not in trained}
+    frozen = dict(flat)
+    for path in trained:
+        del frozen[path]
     return trained, frozen
 
 

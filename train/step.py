@@ -151,6 +151,7 @@ def batch_gradient(
         context,
         with_gan=with_gan,
     )
+    # nothing is handed on from one batch to the next
     return grads, result._replace(carry=()), metrics
 
 
@@ -177,8 +178,9 @@ def gradient(
         is_moving = state.step >= settings.start
         full_weight = settings.weight**settings.power
         weight = jnp.where(is_moving, full_weight, 0.0)
-        # the last argument of every loss function is its key
-        first_key = arguments[-1].reshape(-1)[0]
+        # the last argument of every loss function is its key, or one for each hop
+        *_, loss_key = arguments
+        first_key = loss_key.reshape(-1)[0]
         key = jax.random.fold_in(first_key, 2)
         grads, result, metrics = generator_gradient(
             loss,

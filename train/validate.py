@@ -104,7 +104,7 @@ def _last_hop(params: Params, video: Video, key: RandomKey, context: Context) ->
     settled = context._replace(run=run)
     hop = first_hop(video, key, context)
     hop = burn_in(params, hop, video, jnp.asarray(before), settled)
-    last = jax.tree.map(lambda x: x[-1], video)
+    last = Video(video.lr[-1], video.hr[-1], video.is_start[-1])
     return hop_loss(params, hop, last, key, context)
 
 
@@ -147,6 +147,7 @@ def _stream_frame(
 ) -> tuple:
     state, sr = step(prepared, state, lr, config=config)
     up = upsample_bicubic(lr, config.scale)
+    # as they would be written
     up = jnp.clip(up, -1, 1)
     sr = jnp.clip(sr, -1, 1)
     distance = lpips(metric, sr, hr).mean()
@@ -163,7 +164,7 @@ def drift(params: Params, video: Video, context: Context, metric: Params) -> Dri
     """
     config = context.config
     prepared = prepare(params, config)
-    _, batch, height, width = video.lr.shape[:4]
+    _, batch, height, width, _ = video.lr.shape
     state = init_state(config, batch, height, width)
     rows = []
     pictures = None
@@ -171,8 +172,10 @@ def drift(params: Params, video: Video, context: Context, metric: Params) -> Dri
         state, row, pictures = _stream_frame(prepared, metric, state, lr, hr, config)
         rows.append(np.asarray(row))
     psnr, distance, bicubic = np.array(rows).T
-    side_by_side = np.concatenate(list(np.asarray(pictures)), 1)
-    sample = to_uint8((side_by_side + 1) * 127.5)
+    up, sr, hr = np.asarray(pictures)
+    side_by_side = np.concatenate([up, sr, hr], 1)
+    levels = (side_by_side + 1) * 127.5
+    sample = to_uint8(levels)
     return Drift(psnr, distance, bicubic, sample)
 
 
@@ -213,7 +216,8 @@ def windows(run: RunConfig) -> Iterator[tuple[str, Video]]:
         packed = np.load(data.path, mmap_mode="r")
         available = packed.shape[1]
     # four streams are enough for a curve, and drift costs a step per frame
-    few = replace(data, batch_size=min(4, data.batch_size))
+    num_streams = min(4, data.batch_size)
+    few = replace(data, batch_size=num_streams)
     length = min(available, run.drift_frames)
     video = first_video(few, length)
     yield "drift", ping_pong(video, run.drift_frames)

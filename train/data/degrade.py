@@ -44,6 +44,7 @@ class PassStrength:
     poisson: tuple[float, float]
 
 
+# Both passes have Real-ESRGAN's ranges.
 FIRST = PassStrength(
     blur=1.0,
     sigma=(0.2, 3.0),
@@ -174,6 +175,7 @@ def add_noise(frames: Clip, rng: np.random.Generator, strength: PassStrength) ->
         # 255 grey levels as photon counts: deviation sqrt(value), times the strength
         deviation = np.sqrt(source)
         noise = normal * deviation * of_frame
+    # a single channel is added to all three
     return to_uint8(values + noise)
 
 

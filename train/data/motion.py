@@ -8,6 +8,7 @@ from PIL import Image
 
 from train.data.batch import Clip, Picture
 
+# The largest zoom and roll touch 1.1 (cos 0.1 + sin 0.1) = 1.20.
 REACH = 1.22
 """Side of the square that a rolled and zoomed view can touch, in view sides."""
 
@@ -66,11 +67,13 @@ def moving_crops(
     """
     path = camera_path(num_frames, rng)
     offsets = path[:, :2]
-    sides = np.array(photo.shape[1::-1])
+    photo_height, photo_width, _ = photo.shape
+    sides = np.array([photo_width, photo_height])
     needed = REACH * size + 2
     # more scene per crop, and the antialiased reduction hides JPEG noise; a small
     # picture is enlarged instead
-    reduction = max(rng.uniform(0.5, 1.0), needed / sides.min())
+    smallest = needed / sides.min()
+    reduction = max(rng.uniform(0.5, 1.0), smallest)
     reduced_sides = sides * reduction
     room = (reduced_sides - needed) / 2
     # the path may wander only as far as the picture goes: scale it down rather than
@@ -83,8 +86,9 @@ def moving_crops(
     last = np.maximum(reduced_sides - reach, reach)
     centre = rng.uniform(reach, last)
     # only the part that the path can see is resized
-    reduced_box = np.concatenate([centre - reach, centre + reach])
-    box = reduced_box / reduction
+    first = centre - reach
+    end = centre + reach
+    box = np.concatenate([first, end]) / reduction
     # rounding may lead a little outside, which Pillow refuses
     box = np.clip(box, 0, np.tile(sides, 2))
     left, top, right, bottom = box.tolist()

@@ -99,12 +99,17 @@ class PackedBatches:
         self._next += 1
         # every process takes its own of the windows, which are numbered for all
         numbers = range(begin + self._offset, end, self._stride)
-        windows = [self._window(number) for number in numbers]
-        hr = np.stack([hr for hr, _ in windows])
-        if self._lr is None:
+        hr_windows = []
+        lr_windows = []
+        for number in numbers:
+            hr, lr = self._window(number)
+            hr_windows.append(hr)
+            if lr is not None:
+                lr_windows.append(lr)
+        hr = np.stack(hr_windows)
+        if not lr_windows:
             return Batch(hr)
-        lr = np.stack([lr for _, lr in windows if lr is not None])
-        return Batch(hr, lr)
+        return Batch(hr, np.stack(lr_windows))
 
     def _window(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         config = self._config
@@ -143,6 +148,7 @@ class PackedBatches:
         count = len(self._array)
         epoch, place = divmod(index, count)
         current, order = self._order
+        # kept for the epoch: a permutation for every window would cost more than it
         if current != epoch:
             rng = np.random.default_rng([self._seed, 1, epoch])
             order = rng.permutation(count)
@@ -173,6 +179,7 @@ def _open(config: DataConfig) -> np.ndarray:
             f"data.path={path}: no such file; make it: python -m train.prepare --pack "
             f"{path}"
         )
+    # a pack may be larger than the memory
     array = np.load(path, mmap_mode="r")
     has_windows = array.ndim == 5 and array.shape[-1] == 3
     if not has_windows or array.dtype != np.uint8:

@@ -52,7 +52,8 @@ def blur(frames: Clip, rng: np.random.Generator) -> Clip:
     """Gaussian blur of deviation 0.5-4 HR pixels (small ones more often), in half of
     the cases not round.
     """
-    first = 0.5 + 3.5 * rng.beta(1.2, 2)
+    share = rng.beta(1.2, 2)
+    first = 0.5 + 3.5 * share
     second = first
     if rng.random() < 0.5:
         second = first * rng.uniform(0.4, 1)
@@ -104,7 +105,9 @@ def add_camera_noise(frames: Clip, rng: np.random.Generator) -> Clip:
     it coarser than a pixel.
     """
     values = frames.astype(np.float32)
-    strength = 1 + 15 * rng.beta(1.2, 2.2)
+    # small ones more often
+    share = rng.beta(1.2, 2.2)
+    strength = 1 + 15 * share
     photon_share = rng.uniform(0, 1)
     chroma = rng.uniform(0, 2)
     is_coarse = rng.random() < 0.3
@@ -162,10 +165,11 @@ def _scratch(values: np.ndarray, rng: np.random.Generator) -> None:
     count, _, width, _ = values.shape
     column = int(rng.integers(0, width))
     first = int(rng.integers(0, count))
-    last = first + int(rng.integers(1, 8))
+    duration = int(rng.integers(1, 8))
+    end = first + duration
     sign = rng.choice([-1, 1])
     contrast = rng.uniform(20, 90)
-    values[first:last, :, column] += sign * contrast
+    values[first:end, :, column] += sign * contrast
 
 
 def _put_dust(frame: np.ndarray, rng: np.random.Generator) -> None:
@@ -174,13 +178,14 @@ def _put_dust(frame: np.ndarray, rng: np.random.Generator) -> None:
     top = int(rng.integers(0, height))
     left = int(rng.integers(0, width))
     level = rng.choice([10, 240])
-    bottom = top + int(rng.integers(1, 4))
-    right = left + int(rng.integers(1, 4))
-    frame[top:bottom, left:right] = level
+    rows = int(rng.integers(1, 4))
+    columns = int(rng.integers(1, 4))
+    frame[top : top + rows, left : left + columns] = level
 
 
 def add_banding(frames: Clip, rng: np.random.Generator) -> Clip:
     """Five or six bits a channel."""
+    # 256 levels are 64 or 32 steps
     step = float(rng.choice([4, 8]))
     number = np.rint(frames / step)
     return to_uint8(number * step)

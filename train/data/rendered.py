@@ -20,6 +20,7 @@ FONT_FOLDERS = (
     "/usr/share/fonts/TTF",
 )
 LETTERS = string.ascii_letters + string.digits + ".,:;!?()[]{}<>=+-*/%&#@$"
+AXES = ((1, 0), (-1, 0), (0, 1), (0, -1))
 MARGIN = 48
 """Pixels drawn around the visible area, so that it can move."""
 
@@ -83,12 +84,13 @@ def _velocity(rng: np.random.Generator) -> np.ndarray:
         # browsers and terminals scroll by whole pixels
         speed = float(round(speed) + 1)
     if kind < 0.8:
-        axes = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)], float)
-        direction = axes[rng.integers(4)]
+        number = rng.integers(len(AXES))
+        x, y = AXES[number]
     else:
         angle = rng.uniform(0, 2 * np.pi)
-        direction = np.array([np.cos(angle), np.sin(angle)])
-    return speed * direction
+        x = np.cos(angle)
+        y = np.sin(angle)
+    return speed * np.array([x, y], float)
 
 
 def _moved(layer: Image.Image, offset: np.ndarray, side: int) -> Image.Image:
@@ -180,7 +182,8 @@ def _overlay(size: int, rng: np.random.Generator) -> Image.Image:
     layer = Image.new("RGBA", (size, size), (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
     # in the upper left half of what can be seen, so that it is seen in part at least
-    top, left = (int(v) for v in rng.integers(MARGIN, size // 2, 2))
+    corner = rng.integers(MARGIN, size // 2, 2)
+    top, left = map(int, corner)
     if rng.random() < 0.5:
         right = left + size // 3
         bottom = top + size // 4
@@ -191,7 +194,9 @@ def _overlay(size: int, rng: np.random.Generator) -> Image.Image:
     font = ImageFont.truetype(file, height)
     caption = _words(rng, 14)
     ink = (*_colour(rng), 255)
-    draw.text((left + 6, top + 6), caption, font=font, fill=ink)
+    # a little away from the edge of the window
+    place = (left + 6, top + 6)
+    draw.text(place, caption, font=font, fill=ink)
     return layer
 
 

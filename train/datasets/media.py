@@ -68,8 +68,9 @@ def shrink_frame(frame: Picture, factor: float, trim: float = 0.0) -> Picture:
     if factor == 1:
         return trimmed
     image = Image.fromarray(trimmed)
-    width, height = (max(1, round(side / factor)) for side in image.size)
-    small = image.resize((width, height), Image.Resampling.BICUBIC)
+    small_width = max(1, round(image.width / factor))
+    small_height = max(1, round(image.height / factor))
+    small = image.resize((small_width, small_height), Image.Resampling.BICUBIC)
     return np.asarray(small)
 
 

@@ -44,4 +44,5 @@ class Reds(ShotBuilder, skip_registration=True):
 
 def _is_clip(path: Path) -> bool:
     is_numbered = path.name.isdigit()
-    return is_numbered and path.is_dir() and any(path.glob("*.png"))
+    pictures = path.glob("*.png")
+    return is_numbered and path.is_dir() and any(pictures)
