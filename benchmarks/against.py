@@ -77,9 +77,10 @@ def compare(
         # Another network's frames are other frames.
         if name not in runtimes.COMPACT:
             error = stream.error(reference)
-            is_wrong = config.compute_dtype == "float32" and not error <= TOLERANCE
+            # Not `>`, which a frame of NaN would pass.
+            is_right = error <= TOLERANCE or config.compute_dtype != "float32"
             row["error"] = error
-            row["note"] = "other frames than ours" if is_wrong else None
+            row["note"] = None if is_right else "other frames than ours"
         print(f"         {name}", flush=True)
         yield row
 
@@ -89,7 +90,8 @@ def _makers(
 ) -> dict[str, Callable[[], Stream]]:
     makers: dict[str, Callable[[], Stream]] = {}
     make = functools.partial
-    if device_kind()[0] == "cuda":
+    platform, *_ = device_kind()
+    if platform == "cuda":
         # Behind the plain program, which has loaded its kernels.
         makers["sdvsr_jax graphs"] = make(runtimes.ours, config, raw, lr, graphs=True)
     for mode in modes:

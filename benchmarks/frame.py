@@ -6,6 +6,7 @@ Several forms of a model (sizes of a batch, precisions, CUDA graphs) take turns.
 import argparse
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -82,16 +83,16 @@ def _measure_all(
     """Adds the rows to the results, which are on disk after every size."""
     peaks = machine.product_rates(options.precision)
     results["peaks"] = peaks
-    on_gpu = device_kind()[0] == "cuda"
-    graphs = [False, True] if options.graphs and on_gpu else [False]
+    platform, *_ = device_kind()
+    has_graphs = options.graphs and platform == "cuda"
+    graphs = [False, True] if has_graphs else [False]
     new: list[Row] = []
     for model, size in itertools.product(options.models, sizes):
         config = PRESETS[model]()
         lr = report.size_of(size)
         forms = []
-        for precision, batch, graph in itertools.product(
-            options.precision, batches, graphs
-        ):
+        settings = itertools.product(options.precision, batches, graphs)
+        for precision, batch, graph in settings:
             form_config = report.in_precision(config, precision)
             forms.append(Form(form_config, batch, graph))
         rows = measure(forms, lr, options.frames, peaks, profile_frames=options.profile)
@@ -113,9 +114,9 @@ def exponent(points: list[Row]) -> float:
     if len(timed) < 2:
         return float("nan")
     # A power is a straight line between logarithms.
-    pixels = np.log([np.prod(point["lr"]) for point in timed])
-    times = np.log([point["median_ms"] for point in timed])
-    slope, _ = np.polyfit(pixels, times, 1)
+    pixels = [math.prod(point["lr"]) for point in timed]
+    times = [point["median_ms"] for point in timed]
+    slope, _ = np.polyfit(np.log(pixels), np.log(times), 1)
     return float(slope)
 
 
@@ -200,10 +201,10 @@ def form_row(
     flop = form.batch * frame_flops(form.config, lr.width, lr.height)
     rate = flop / times.median
     pixels = np.asarray(program())
-    analysis: Any = program.run.memory_analysis()
+    plan: Any = program.run.memory_analysis()
+    arrays = plan.argument_size_in_bytes + plan.output_size_in_bytes
     # The new state takes the place of the old one, which is counted twice.
-    arguments = analysis.argument_size_in_bytes - analysis.alias_size_in_bytes
-    arrays = arguments + analysis.output_size_in_bytes
+    arrays -= plan.alias_size_in_bytes
     return {
         **form.labels,
         "lr": lr,
@@ -213,7 +214,7 @@ def form_row(
         "finite": bool(np.isfinite(pixels).all()),
         "gflop": flop / 1e9,
         "share_of_peak": rate / peaks[form.config.compute_dtype],
-        "step_bytes": arrays + analysis.temp_size_in_bytes,
+        "step_bytes": arrays + plan.temp_size_in_bytes,
         "peak_device_bytes": machine.peak_device_bytes(),
     }
 

@@ -32,7 +32,8 @@ def random_params(config: ModelConfig) -> Params:
         entry = rng.integers(POOL)
         shifted = np.roll(pool, entry)
         noise = np.resize(shifted, array.shape)
-        leaf = scaled(path[-1], noise)
+        *_, name = path
+        leaf = scaled(name, noise)
         leaves[path] = leaf.astype(np.float32)
     return unflatten_dict(leaves)
 

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,16 +118,17 @@ def table(rows: list[Operation], frame_ms: float) -> str:
     busy_ms = 1e3 * sum(row.seconds for row in rows)
     parts = [f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"]
     for key in ("network", "primitive", "source"):
-        calls: Counter[str] = Counter()
-        ms: Counter[str] = Counter()
+        calls: dict[str, float] = defaultdict(float)
+        ms: dict[str, float] = defaultdict(float)
         for row in rows:
             name = getattr(row, key)
             calls[name] += row.calls
             ms[name] += 1e3 * row.seconds
+        order = sorted(ms, key=lambda name: -ms[name])
         shares = []
-        for name, total in ms.most_common(LONGEST):
-            share = 100 * total / busy_ms
-            figures = {"calls": calls[name], "ms": total, "share %": share}
+        for name in order[:LONGEST]:
+            share = 100 * ms[name] / busy_ms
+            figures = {"calls": calls[name], "ms": ms[name], "share %": share}
             shares.append({key: name} | figures)
         parts.append(report.table(shares))
     return "\n\n".join(parts)

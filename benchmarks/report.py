@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,14 +52,14 @@ class Size(NamedTuple):
 
 def size_of(text: str) -> Size:
     """Returns the size of '320x180'."""
-    width, _, height = text.partition("x")
-    # isdecimal, because int() takes signs, spaces and underscores as well.
-    is_size = width.isdecimal() and height.isdecimal()
-    if not is_size or int(width) == 0 or int(height) == 0:
+    # Not int() alone, which takes signs, spaces and underscores as well.
+    match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", text)
+    if match is None:
         raise ValueError(
             f"size {text}: expected WIDTHxHEIGHT of the LR frame, such as 320x180"
         )
-    return Size(int(width), int(height))
+    width, height = map(int, match.groups())
+    return Size(width, height)
 
 
 def in_precision(config: ModelConfig, precision: str) -> ModelConfig:
@@ -88,18 +89,19 @@ def table(rows: list[dict[str, Any]]) -> str:
     Columns that no row fills are left out: they would only push the others apart.
     """
     keys = dict.fromkeys(COLUMNS)
+    filled = set()
     for row in rows:
         keys |= dict.fromkeys(row)
-    full = []
-    for key in keys:
-        values = [row.get(key) for row in rows]
-        if key not in UNSEEN and any(value is not None for value in values):
-            full.append(key)
-    headings = [COLUMNS[key][0] if key in COLUMNS else key for key in full]
-    rule = "---|" * len(full)
+        filled |= {key for key, value in row.items() if value is not None}
+    shown = [key for key in keys if key in filled and key not in UNSEEN]
+    headings = []
+    for key in shown:
+        heading, _ = COLUMNS.get(key, (key, str))
+        headings.append(heading)
+    rule = "---|" * len(shown)
     lines = [_line(headings), f"|{rule}"]
     for row in rows:
-        cells = [_cell(key, row.get(key)) for key in full]
+        cells = [_cell(key, row.get(key)) for key in shown]
         lines.append(_line(cells))
     return "\n".join(lines)
 
@@ -131,11 +133,13 @@ def finish(out: Path, results: Results) -> None:
     rows = results.get("rows", [])
     text = table(rows) if rows else ""
     machine = results.get("machine", {})
+    peaks = results.get("peaks", {})
     # A setting that is empty says nothing.
     facts = [f"{name} {value}" for name, value in machine.items() if value]
-    for precision, rate in results.get("peaks", {}).items():
+    for precision, rate in peaks.items():
         facts.append(f"products in {precision} {rate / 1e9:.4g} GFLOP/s")
-    page = f"{text}\n\n{', '.join(facts)}\n"
+    below = ", ".join(facts)
+    page = f"{text}\n\n{below}\n"
     print(f"\n{page}")
     write_json(out / "results.json", results)
     path = out / "results.md"

@@ -26,11 +26,11 @@ Arrays = list[np.ndarray]
 Graph = Callable[[Arrays], Arrays]
 """Inputs in the order of the graph -> its outputs."""
 Advance = Callable[[int], Any]
-"""Number of a frame -> the frame, upscaled and finished."""
+"""Number of an LR frame, below `NUM_INPUTS` -> the frame, upscaled and finished."""
 
 COMPACT_CHANNELS = 64
-COMPACT_CONVS = 32
-"""Layer sizes of Real-ESRGAN's general x4 video network (SRVGGNetCompact)."""
+COMPACT_WIDTHS = (3, *[COMPACT_CHANNELS] * 33, 3 * 4**2)
+"""Of Real-ESRGAN's general x4 video network (SRVGGNetCompact): 34 convolutions."""
 
 
 class Stream:
@@ -45,8 +45,9 @@ class Stream:
         self.outputs = [to_numpy(self()) for _ in range(NUM_INPUTS)]
 
     def __call__(self) -> Any:
+        number = self._index % NUM_INPUTS
         self._index += 1
-        return self._advance(self._index - 1)
+        return self._advance(number)
 
     def error(self, reference: "Stream") -> float:
         """Returns the largest relative difference of a frame from the reference's."""
@@ -62,7 +63,7 @@ def ours(config: ModelConfig, raw: Params, lr: Size, *, graphs: bool = False) ->
     """Returns our step."""
     params: Any = prepared_params(config, raw)
     program = Program(Form(config, graphs=graphs), lr, params)
-    return Stream(lambda index: program())
+    return Stream(lambda number: program())
 
 
 def step_inputs(config: ModelConfig, lr: Size) -> list[tuple[jax.Array, jax.Array]]:
@@ -99,7 +100,7 @@ def torch_step(config: ModelConfig, raw: Params, lr: Size, mode: str) -> Stream:
         weights = prepared_params(in_precision(config, "float32"), raw)
     run, to_numpy = torch_stream.runner(config, weights, mode)
     inputs = step_inputs(config, lr)
-    return Stream(lambda index: run(*inputs[index % NUM_INPUTS]), to_numpy)
+    return Stream(lambda number: run(*inputs[number]), to_numpy)
 
 
 def export(config: ModelConfig, raw: Params, lr: Size) -> bytes:
@@ -145,9 +146,10 @@ def run_graph(
     leaves = jax.tree.leaves(state._replace(key=None))
     carried = [np.asarray(leaf) for leaf in leaves]
 
-    def advance(index: int) -> np.ndarray:
-        arrays = [np.asarray(array) for array in inputs[index % NUM_INPUTS]]
-        *carried[:], sr = run([*carried, *arrays])
+    def advance(number: int) -> np.ndarray:
+        arrays = [np.asarray(array) for array in inputs[number]]
+        *new, sr = run([*carried, *arrays])
+        carried[:] = new
         return sr
 
     return Stream(advance)
@@ -191,20 +193,23 @@ def compact_torch(lr: Size) -> Stream:
     """Returns the compact network with random weights in PyTorch."""
     torch = importlib.import_module("torch")
     nn = torch.nn
-    width = COMPACT_CHANNELS
-    layers = [nn.Conv2d(3, width, 3, 1, 1), nn.PReLU(width)]
-    for _ in range(COMPACT_CONVS):
-        layers += [nn.Conv2d(width, width, 3, 1, 1), nn.PReLU(width)]
-    layers += [nn.Conv2d(width, 48, 3, 1, 1), nn.PixelShuffle(4)]
-    body = nn.Sequential(*layers).eval().to(memory_format=torch.channels_last)
+    layers = []
+    for inputs, outputs in itertools.pairwise(COMPACT_WIDTHS):
+        layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
+        if outputs == COMPACT_CHANNELS:
+            layers.append(nn.PReLU(outputs))
+    body = nn.Sequential(*layers, nn.PixelShuffle(4))
+    # The layout in which convolutions are fastest on a CPU.
+    body = body.eval().to(memory_format=torch.channels_last)
     frames = _planes(lr)
 
-    def advance(index: int) -> np.ndarray:
+    def advance(number: int) -> np.ndarray:
         with torch.no_grad():
-            x = torch.from_numpy(frames[index % NUM_INPUTS])
+            x = torch.from_numpy(frames[number])
             x = x.contiguous(memory_format=torch.channels_last)
             enlarged = nn.functional.interpolate(x, scale_factor=4, mode="nearest")
-            return (body(x) + enlarged).numpy()
+            sr = body(x) + enlarged
+            return sr.numpy()
 
     return Stream(advance)
 
@@ -222,9 +227,9 @@ def compact_ncnn(lr: Size) -> Stream:
         net.load_model(str(weights))
     frames = _planes(lr)
 
-    def advance(index: int) -> np.ndarray:
+    def advance(number: int) -> np.ndarray:
         with net.create_extractor() as extractor:
-            (planes,) = frames[index % NUM_INPUTS]
+            (planes,) = frames[number]
             extractor.input("in", ncnn.Mat(planes))
             _, sr = extractor.extract("out")
             return np.array(sr)
@@ -242,24 +247,24 @@ def _planes(lr: Size) -> list[np.ndarray]:
     return planes
 
 
-COMPACT_WIDTHS = (3, *[COMPACT_CHANNELS] * (COMPACT_CONVS + 1), 3 * 4**2)
-
-
 def _ncnn_layers() -> str:
     """The compact network in ncnn's text form: type, name, inputs, outputs, options."""
     layers = ["Input in 0 1 in", "Split split 1 2 in x0 low"]
     for i, (inputs, outputs) in enumerate(itertools.pairwise(COMPACT_WIDTHS)):
-        options = f"0={outputs} 1=3 4=1 5=1 6={9 * inputs * outputs}"
+        num_weights = 9 * inputs * outputs
+        options = f"0={outputs} 1=3 4=1 5=1 6={num_weights}"
         layers.append(f"Convolution conv{i} 1 1 x{i} y{i} {options}")
         if outputs == COMPACT_CHANNELS:
             layers.append(f"PReLU act{i} 1 1 y{i} x{i + 1} 0={outputs}")
+    last = len(COMPACT_WIDTHS) - 2
     layers += [
-        f"PixelShuffle shuffle 1 1 y{COMPACT_CONVS + 1} high 0=4",
+        f"PixelShuffle shuffle 1 1 y{last} high 0=4",
         "Interp enlarge 1 1 low enlarged 0=1 1=4.0 2=4.0",
         "BinaryOp add 2 1 high enlarged out 0=0",
     ]
     # A number that says which format this is; layers, and blobs between them.
-    lines = ["7767517", f"{len(layers)} {len(layers) + 1}", *layers, ""]
+    num_layers = len(layers)
+    lines = ["7767517", f"{num_layers} {num_layers + 1}", *layers, ""]
     return "\n".join(lines)
 
 

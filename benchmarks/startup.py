@@ -33,8 +33,9 @@ def run(options: argparse.Namespace, results: report.Results) -> None:
         cold = _start(folder)
         warm = [_start(folder) for _ in range(WARM_RUNS)]
     best = min(warm, key=lambda parts: parts["total"])
-    results["startup"] = [{"start": "cold", **cold}, {"start": "warm", **best}]
-    print(report.table(results["startup"]), flush=True)
+    rows = [{"start": "cold", **cold}, {"start": "warm", **best}]
+    results["startup"] = rows
+    print(report.table(rows), flush=True)
 
 
 def run_media(options: argparse.Namespace, results: report.Results) -> None:
@@ -63,10 +64,11 @@ def run_media(options: argparse.Namespace, results: report.Results) -> None:
 
 
 def _has_media(piece: str) -> bool:
-    lacking = machine.absent_packages("av", "tyro", "rich", "safetensors")
-    if lacking:
-        print(f"{piece} not measured: {', '.join(lacking)} not installed")
-    return not lacking
+    absent = machine.absent_packages("av", "tyro", "rich", "safetensors")
+    if absent:
+        names = ", ".join(absent)
+        print(f"{piece} not measured: {names} not installed")
+    return not absent
 
 
 def _start(folder: str) -> dict[str, float]:
@@ -104,7 +106,7 @@ def _output_of(words: list[str], surroundings: dict[str, str] | None = None) -> 
     )
     if process.returncode:
         # Commands end with one line that says why.
-        reason = process.stderr.strip().splitlines()[-1]
+        *_, reason = process.stderr.strip().splitlines()
         raise RuntimeError(f"{' '.join(command)}: {reason}")
     return process.stdout
 
@@ -113,9 +115,11 @@ def _job_seconds(frames: int, codec: str) -> float:
     """A whole file job, by its own report."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.json"
-        words = f"-m infer --video {CLIP} --output {folder}/out.mp4 --frames {frames}"
-        _output_of([*words.split(), "--codec", codec, "--report", str(path)])
-        return json.loads(path.read_text("utf-8"))["seconds"]
+        files = ["--video", str(CLIP), "--output", f"{folder}/out.mp4"]
+        job = ["--frames", str(frames), "--codec", codec, "--report", str(path)]
+        _output_of(["-m", "infer", *files, *job])
+        facts = json.loads(path.read_text("utf-8"))
+        return facts["seconds"]
 
 
 def first_frame(video: str, output: str) -> None:

@@ -81,10 +81,12 @@ def measure(options: argparse.Namespace) -> None:
         plain, content = seconds_of(path, options.segment, 0)
         print(f"one core                {plain:8.1f} s")
         total = options.scenes * options.frames
-        film = Film(total, options.segment, tuple(range(0, total, options.frames)))
+        cuts = range(0, total, options.frames)
+        film = Film(total, options.segment, tuple(cuts))
         for count in dict.fromkeys((1, *options.workers)):
             seconds, shared = seconds_of(path, options.segment, count)
-            expected = plain * forecast(film, count).longest / total
+            plan = forecast(film, count)
+            expected = plain * plan.longest / total
             print(
                 f"{count} workers, {count} cores    {seconds:8.1f} s"
                 f"  {seconds / plain:5.2f} of one core, the plan's part of it "
@@ -105,8 +107,10 @@ def write_film(path: Path, width: int, num_scenes: int, frames: int) -> None:
         for scene, number in itertools.product(range(num_scenes), range(frames)):
             picture = clip[number % len(clip)]
             # Scenes next to each other always differ in the first of these.
-            picture = picture[:, ::-1] if scene & 1 else picture
-            picture = 255 - picture if scene & 2 else picture
+            if scene & 1:
+                picture = picture[:, ::-1]
+            if scene & 2:
+                picture = 255 - picture
             pixels = np.ascontiguousarray(picture)
             frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
             output.mux(stream.encode(frame))
@@ -126,7 +130,8 @@ def seconds_of(film: Path, segment: int, num_workers: int) -> tuple[float, bytes
     if num_workers:
         words += ["--workers", str(num_workers)]
     files = ["--video", str(film), "-o", str(output)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    path = os.pathsep.join(sys.path)
+    environment = os.environ | {"PYTHONPATH": path}
     command = [sys.executable, "-c", code, *files, *words]
     run = partial(subprocess.run, command, env=environment, check=True)
     _, seconds = timed(run)
