@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -97,8 +97,7 @@ def numbered(folder: Path, index: int) -> Path:
 def lose(clip: Path, condition: str, target: Path) -> None:
     """Writes the first frames of a clip of a quarter of the size, damaged."""
     target.mkdir()
-    # An example is a script, which no import finds.
-    read_frame = runpy.run_path(str(SIDE_BY_SIDE))["frame"]
+    read_frame = side_by_side("frame")
     pictures = [read_frame(str(clip), index) for index in range(FRAME + 1)]
     frames = np.stack(pictures)
     _, full_height, full_width, _ = frames.shape
@@ -122,16 +121,23 @@ def make(picture: Picture, clips: Path, target: Path) -> None:
             clip = folder / "text"
             draw_text(clip)
         source = clip
+        original = ""
         if picture.condition:
             source = folder / "reduced"
+            original = str(clip)
             lose(clip, picture.condition, source)
         name_of_result = "x4" if source.is_dir() else "x4.mkv"
         result = folder / name_of_result
         upscale(source, result)
-        draw_strip = runpy.run_path(str(SIDE_BY_SIDE))["main"]
-        original = str(clip) if picture.condition else ""
         paths = map(str, (source, result, target))
+        draw_strip = side_by_side("main")
         draw_strip(*paths, str(FRAME), picture.box, original)
+
+
+def side_by_side(name: str) -> Any:
+    """Returns a function of the example, a script that no import finds."""
+    functions = runpy.run_path(str(SIDE_BY_SIDE))
+    return functions[name]
 
 
 def upscale(source: Path, result: Path) -> None:

@@ -19,7 +19,8 @@ def read(path: str, count: int) -> jax.Array:
     with av.open(path) as video:
         frames = itertools.islice(video.decode(video=0), count)
         pictures = [frame.to_ndarray(format="rgb24") for frame in frames]
-    clip = jnp.asarray(np.stack(pictures), jnp.float32)
+    levels = np.stack(pictures)
+    clip = jnp.asarray(levels, jnp.float32)
     # A batch of one stream.
     batch = clip[:, None]
     return batch / 127.5 - 1
