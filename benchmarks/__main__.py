@@ -1,6 +1,6 @@
 """Speed and memory on this machine.
 
-frame     compile time, first and steady frames, arithmetic, memory; forms in turns
+frame     compile time, steady frames, arithmetic, memory; forms in turns
 against   what else computes it, or would be picked instead, in turns
 startup   a fresh process to its first frame
 media     a frame in a real file job, by codec
@@ -39,17 +39,21 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; wrong use ends with status 2."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    # These two print and write in their own way, so they stand alone.
-    if options.pieces and options.pieces[0] in COMMANDS:
-        return COMMANDS[options.pieces[0]](options)
     pieces = options.pieces or EVERYTHING
+    first, *_ = pieces
+    # These two print and write in their own way, so they stand alone.
+    if first in COMMANDS:
+        command = COMMANDS[first]
+        return command(options)
     unknown = [name for name in pieces if name not in PIECES]
     if unknown:
+        names = ", ".join(unknown)
         known = ", ".join([*PIECES, *COMMANDS])
-        parser.error(f"unknown {', '.join(unknown)}: expected some of {known}")
+        parser.error(f"unknown {names}: expected some of {known}")
     results: report.Results = {"machine": machine.describe(), "rows": []}
     for name in pieces:
-        PIECES[name](options, results)
+        measure = PIECES[name]
+        measure(options, results)
         # A run may be stopped: what was measured is on disk by then.
         report.write_json(options.out / "results.json", results)
     report.finish(options.out, results)

@@ -17,12 +17,12 @@ import jax
 
 from benchmarks import clock, report
 from benchmarks.frame import Form, Row
+from benchmarks.inputs import noise_frame
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.networks import init_params
 from sdvsr_jax.ops.xla import compiler_options
 from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
-from sdvsr_jax.types import Params
 
 # XLA asks this of a device before it decides how to tile and fuse; the figures are from
 # the vendor's data sheets.
@@ -70,11 +70,10 @@ def run(options: argparse.Namespace) -> int:
         print(f"error: no CUDA compiler here ({reason}): pip install 'jax[cuda12]'")
         return 1
     rows = []
-    for config in report.configs(options):
-        for size in options.sizes:
-            row = measure(config, report.size_of(size), device)
-            rows.append(row)
-            print(report.table([row]), flush=True)
+    for config, lr in report.cases(options):
+        row = measure(config, lr, device)
+        rows.append(row)
+        print(report.table([row]), flush=True)
     print(f"\n{report.table(rows)}\n\n{device.device_kind}")
     return int(any("note" in row for row in rows))
 
@@ -124,11 +123,10 @@ def measure(config: ModelConfig, lr: report.Size, device: Any) -> Row:
     the compiler's reason as ``note``.
     """
     row = Form(config).labels | {"lr": lr}
-    compile_once = functools.partial(_compiled, config, lr, device)
     # Programs are traced for the device: attention and barriers depend on it.
     with jax.default_device(device):
         try:
-            program, seconds = clock.timed(compile_once)
+            program, seconds = clock.timed(lambda: _compiled(config, lr, device))
         except jax.errors.JaxRuntimeError as error:
             return row | {"note": report.one_line(error)}
     memory: Any = program.memory_analysis()
@@ -146,11 +144,15 @@ def measure(config: ModelConfig, lr: report.Size, device: Any) -> Row:
 
 
 def _compiled(config: ModelConfig, lr: report.Size, device: Any) -> Any:
+    def arguments() -> tuple:
+        raw = init_params(jax.random.key(0), config)
+        params = prepare(raw, config)
+        state = init_state(config, 1, lr.height, lr.width)
+        return params, state, noise_frame(lr)
+
     # Shapes alone: nothing runs on a device that is not there, and the published
     # model's weights need not exist.
-    params = jax.eval_shape(lambda: prepare(_new_params(config), config))
-    state = jax.eval_shape(lambda: init_state(config, 1, lr.height, lr.width))
-    frame = jax.ShapeDtypeStruct((1, lr.height, lr.width, 3), "float32")
+    shapes = jax.eval_shape(arguments)
     place = jax.sharding.SingleDeviceSharding(device)
     run = jax.jit(
         functools.partial(step, config=config),
@@ -159,11 +161,7 @@ def _compiled(config: ModelConfig, lr: report.Size, device: Any) -> Any:
         out_shardings=place,
         compiler_options=compiler_options(),
     )
-    return run.lower(params, state, frame).compile()
-
-
-def _new_params(config: ModelConfig) -> Params:
-    return init_params(jax.random.key(0), config)
+    return run.lower(*shapes).compile()
 
 
 def kernels(program: str) -> Counts:
@@ -191,7 +189,8 @@ def _count(name: str, bodies: dict[str, list[str]]) -> Counts:
             length = LENGTH.search(line)
             # XLA writes the length where it knows it; a frame has no other loops.
             turns = int(length[1]) if length else 1
-            for kind, count in _count(loop[1], bodies).items():
+            in_body = _count(loop[1], bodies)
+            for kind, count in in_body.items():
                 total[kind] += turns * count
         elif kernel is not None:
             total[kernel[1]] += 1

@@ -1,17 +1,20 @@
-"""A frame: time to compile, first and steady frames, arithmetic, memory, energy.
+"""A frame: time to compile, steady frames, arithmetic, memory, energy.
 
 Several forms of a model (sizes of a batch, precisions, CUDA graphs) take turns.
 """
 
 import argparse
 import functools
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from benchmarks import clock, machine, profile, report
-from benchmarks.inputs import noise_frame, num_bytes, prepared_params
+from benchmarks.inputs import noise_frame, prepared_params
 from sdvsr_jax.config import PRESETS, ModelConfig
 from sdvsr_jax.flops import frame_flops
 from sdvsr_jax.ops.attention import device_kind
@@ -74,41 +77,34 @@ def run_streams(options: argparse.Namespace, results: report.Results) -> None:
 def _measure_all(
     options: argparse.Namespace,
     results: report.Results,
-    sizes: list[str] | tuple[str, ...],
-    batches: list[int] | tuple[int, ...],
+    sizes: Sequence[str],
+    batches: Sequence[int],
 ) -> list[Row]:
     """Adds the rows to the results, which are on disk after every size."""
     peaks = machine.product_rates(options.precision)
     results["peaks"] = peaks
-    on_gpu = device_kind()[0] == "cuda"
-    graphs = [False, True] if options.graphs and on_gpu else [False]
+    platform, *_ = device_kind()
+    has_graphs = options.graphs and platform == "cuda"
+    graphs = [False, True] if has_graphs else [False]
     new: list[Row] = []
-    for model in options.models:
+    for model, size in itertools.product(options.models, sizes):
         config = PRESETS[model]()
-        forms = [
-            Form(report.in_precision(config, precision), batch, graph)
-            for precision in options.precision
-            for batch in batches
-            for graph in graphs
-        ]
-        for size in sizes:
-            lr = report.size_of(size)
-            rows = measure(
-                forms, lr, options.frames, peaks, profile_frames=options.profile
-            )
-            new += rows
-            results["rows"] += rows
-            report.write_json(options.out / "results.json", results)
-            _show(rows)
+        lr = report.size_of(size)
+        forms = []
+        settings = itertools.product(options.precision, batches, graphs)
+        for precision, batch, graph in settings:
+            form_config = report.in_precision(config, precision)
+            forms.append(Form(form_config, batch, graph))
+        rows = measure(forms, lr, options.frames, peaks, profile_frames=options.profile)
+        new += rows
+        results["rows"] += rows
+        report.write_json(options.out / "results.json", results)
+        print(report.table(rows), flush=True)
+        for row in rows:
+            if row.get("operations"):
+                table = profile.table(row["operations"], row["median_ms"])
+                print(f"\n{row['what']} x{row['batch']}:\n{table}")
     return new
-
-
-def _show(rows: list[Row]) -> None:
-    print(report.table(rows), flush=True)
-    for row in rows:
-        if row.get("operations"):
-            table = profile.table(row["operations"], row["median_ms"])
-            print(f"\n{row['what']} x{row['batch']}:\n{table}")
 
 
 def exponent(points: list[Row]) -> float:
@@ -118,9 +114,9 @@ def exponent(points: list[Row]) -> float:
     if len(timed) < 2:
         return float("nan")
     # A power is a straight line between logarithms.
-    pixels = np.log([np.prod(point["lr"]) for point in timed])
-    times = np.log([point["median_ms"] for point in timed])
-    slope, _ = np.polyfit(pixels, times, 1)
+    pixels = [math.prod(point["lr"]) for point in timed]
+    times = [point["median_ms"] for point in timed]
+    slope, _ = np.polyfit(np.log(pixels), np.log(times), 1)
     return float(slope)
 
 
@@ -130,30 +126,29 @@ class Program:
     def __init__(self, form: Form, lr: report.Size, params: Prepared) -> None:
         self.form = form
         self.params = params
-        self.frames = [
-            noise_frame(lr, form.batch, seed) for seed in range(clock.NUM_INPUTS)
-        ]
+        seeds = range(clock.NUM_INPUTS)
+        self.frames = [noise_frame(lr, form.batch, seed) for seed in seeds]
         self.index = 0
         self.state = init_state(form.config, form.batch, lr.height, lr.width)
-        arguments = (params, self.state, self.frames[0])
+        first, *_ = self.frames
         # The new state takes the old one's memory, as in every driver of a stream.
-        traced = jax.jit(
+        jitted = jax.jit(
             functools.partial(step, config=form.config),
             donate_argnums=1,
             compiler_options=compiler_options(graphs=form.graphs),
         )
-        compile_once = functools.partial(_compiled, traced, arguments)
-        self.run, self.compile_seconds = clock.timed(compile_once)
+
+        def compile_step() -> Any:
+            lowered = jitted.lower(params, self.state, first)
+            return lowered.compile()
+
+        self.run, self.compile_seconds = clock.timed(compile_step)
 
     def __call__(self) -> jax.Array:
         frame = self.frames[self.index % len(self.frames)]
         self.index += 1
         self.state, sr = self.run(self.params, self.state, frame)
         return jax.block_until_ready(sr)
-
-
-def _compiled(traced: Any, arguments: tuple) -> Any:
-    return traced.lower(*arguments).compile()
 
 
 def measure(
@@ -170,21 +165,22 @@ def measure(
     ``profile_frames`` more frames run under the profiler for ``operations``. A form
     that the device refuses has a row with ``note``.
     """
-    programs: dict[str, Program] = {}
+    programs: list[Program] = []
     rows: list[Row] = []
-    for number, form in enumerate(forms):
+    for form in forms:
         weights = _weights(form.config) if params is None else params
         try:
             program = Program(form, lr, weights)
             # Kernels are loaded and graphs recorded by the first call.
             program()
         except jax.errors.JaxRuntimeError as error:
-            rows.append(form.labels | {"lr": lr, "note": report.one_line(error)})
+            reason = report.one_line(error)
+            rows.append(form.labels | {"lr": lr, "note": reason})
             continue
-        programs[str(number)] = program
-    times = clock.in_turns(programs, frames)
-    for name, program in programs.items():
-        row = form_row(program, times[name], lr, peaks)
+        programs.append(program)
+    all_times = clock.in_turns(programs, frames)
+    for program, times in zip(programs, all_times):
+        row = form_row(program, times, lr, peaks)
         # Frames of their own: in turns the counter could not tell the forms apart.
         row["joules_per_frame"] = _joules_per_frame(program)
         if profile_frames:
@@ -204,27 +200,22 @@ def form_row(
     form = program.form
     flop = form.batch * frame_flops(form.config, lr.width, lr.height)
     rate = flop / times.median
-    frames_per_s = form.batch / times.median
     pixels = np.asarray(program())
-    analysis: Any = program.run.memory_analysis()
+    plan: Any = program.run.memory_analysis()
+    arrays = plan.argument_size_in_bytes + plan.output_size_in_bytes
     # The new state takes the place of the old one, which is counted twice.
-    arguments = analysis.argument_size_in_bytes - analysis.alias_size_in_bytes
-    arrays = arguments + analysis.output_size_in_bytes
+    arrays -= plan.alias_size_in_bytes
     return {
         **form.labels,
         "lr": lr,
         "compile_s": program.compile_seconds,
-        "first_frame_s": times.first,
         **times.figures(form.batch),
-        "live_streams": int(frames_per_s / clock.LIVE_RATE),
         # A fast frame of NaN would be no frame.
         "finite": bool(np.isfinite(pixels).all()),
         "gflop": flop / 1e9,
         "share_of_peak": rate / peaks[form.config.compute_dtype],
-        "params_bytes": num_bytes(program.params),
-        "step_bytes": arrays + analysis.temp_size_in_bytes,
+        "step_bytes": arrays + plan.temp_size_in_bytes,
         "peak_device_bytes": machine.peak_device_bytes(),
-        "peak_host_bytes": machine.peak_host_bytes(),
     }
 
 
@@ -234,5 +225,6 @@ def _joules_per_frame(program: Program) -> float | None:
         return None
     for _ in range(CALLS_OF_ENERGY):
         program()
-    used = (machine.joules() or before) - before
-    return used / (CALLS_OF_ENERGY * program.form.batch)
+    after = machine.joules() or before
+    num_frames = CALLS_OF_ENERGY * program.form.batch
+    return (after - before) / num_frames

@@ -39,17 +39,17 @@ class Piece(NamedTuple):
 
 def plan(options: argparse.Namespace) -> list[Piece]:
     """Returns the pieces, the most important first."""
-    size = f"--sizes {options.sizes[0]} --precision bfloat16"
-    nano = f"--models nano {size}"
-    published = f"--models {options.published} {size}"
+    size, *_ = options.sizes
+    in_16_bits = "--precision bfloat16"
+    nano = f"--models nano --sizes {size} {in_16_bits}"
+    published = f"--models {options.published} --sizes {size} {in_16_bits}"
     batches = " ".join(map(str, options.batches or BATCHES))
-    sweep = (
-        f"--precision bfloat16 --frames 6 --sweep {' '.join(options.sweep or SWEEP)}"
-    )
+    sweep = " ".join(options.sweep or SWEEP)
     timed = "--graphs --profile 3"
+    first = f"frame {nano} --batches {batches} {timed} --frames 50"
     frame = f"frame {published} {timed} --frames 30"
     pieces = [
-        Piece("nano", f"frame {nano} --batches {batches} {timed} --frames 50", 110, 30),
+        Piece("nano", first, 110, 30),
         Piece("published", frame, 150, 60),
     ]
     # Beside the program that it is compared with, while the device is as warm.
@@ -59,11 +59,14 @@ def plan(options: argparse.Namespace) -> list[Piece]:
     # torch.compile makes every network twice: for the first frame, and for frames with
     # a history.
     torch = f"against {published} --torch graphs --frames 8"
+    nano_torch = f"against {nano} --torch graphs --frames 20"
+    models = f"--models nano {options.published}"
+    sizes = f"sizes {models} {in_16_bits} --frames 6 --sweep {sweep}"
     return [
         *pieces,
         Piece("media", "media --frames 48 --codecs libx264 h264_nvenc", 90, 30),
-        Piece("nano_torch", f"against {nano} --torch graphs --frames 20", 120, 60),
-        Piece("sizes", f"sizes --models nano {options.published} {sweep}", 200, 60),
+        Piece("nano_torch", nano_torch, 120, 60),
+        Piece("sizes", sizes, 200, 60),
         Piece("published_torch", torch, 300, 200),
         Piece("startup", "startup", 90, 40),
     ]
@@ -125,9 +128,11 @@ def _merge(merged: report.Results, path: Path, piece: Piece) -> None:
     """Adds the results that a piece has written so far, its rows with its name."""
     if not path.is_file():
         return
-    results = json.loads(path.read_text("utf-8"))
+    text = path.read_text("utf-8")
+    results = json.loads(text)
     rows = merged.get("rows", [])
     for row in results.pop("rows", []):
         rows.append({"piece": piece.name, **row})
     merged |= results
+    # Not the last piece's alone, which the line above has put there.
     merged["rows"] = rows

@@ -32,7 +32,8 @@ def random_params(config: ModelConfig) -> Params:
         entry = rng.integers(POOL)
         shifted = np.roll(pool, entry)
         noise = np.resize(shifted, array.shape)
-        leaf = scaled(path[-1], noise)
+        *_, name = path
+        leaf = scaled(name, noise)
         leaves[path] = leaf.astype(np.float32)
     return unflatten_dict(leaves)
 
@@ -59,9 +60,3 @@ def noise_frame(lr: Size, batch: int = 1, seed: int = 0) -> jax.Array:
     shape = (batch, lr.height, lr.width, 3)
     key = jax.random.key(seed)
     return jax.random.uniform(key, shape, jnp.float32, -1)
-
-
-def num_bytes(tree: Any) -> int:
-    """Returns the bytes of all arrays in a pytree."""
-    leaves = jax.tree.leaves(tree)
-    return sum(leaf.nbytes for leaf in leaves)

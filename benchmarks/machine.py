@@ -5,7 +5,6 @@ import functools
 import importlib
 import importlib.util
 import os
-import resource
 import sys
 import types
 from collections.abc import Callable
@@ -49,8 +48,11 @@ def describe() -> dict[str, Any]:
     """Returns device, versions, cores and load; they belong to every number."""
     import flax
 
-    device = jax.devices()[0]
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    device, *_ = jax.devices()
+    load = None
+    # Not on every system.
+    if hasattr(os, "getloadavg"):
+        load, _, _ = os.getloadavg()
     return {
         "device": device.device_kind,
         "platform": device.platform,
@@ -70,28 +72,24 @@ def product_rates(precisions: list[str]) -> Rates:
     rates = {}
     for precision in precisions:
         dtype = jnp.dtype(precision)
-        matrix = jax.random.normal(jax.random.key(0), (size, size), dtype)
+        key = jax.random.key(0)
+        matrix = jax.random.normal(key, (size, size), dtype)
         call = functools.partial(_finish, product, matrix)
-        times = clock.in_turns({"product": call}, rounds=12)
-        rates[precision] = 2 * size**3 / min(times["product"].rest)
+        (times,) = clock.in_turns([call], rounds=12)
+        rates[precision] = 2 * size**3 / min(times.wall)
     return rates
 
 
 def _finish(product: Callable[..., jax.Array], matrix: jax.Array) -> jax.Array:
-    return jax.block_until_ready(product(matrix, matrix))
+    result = product(matrix, matrix)
+    return jax.block_until_ready(result)
 
 
 def peak_device_bytes() -> int | None:
     """Returns the most that was in use at once so far; None on a CPU."""
-    statistics = jax.devices()[0].memory_stats() or {}
+    device, *_ = jax.devices()
+    statistics = device.memory_stats() or {}
     return statistics.get("peak_bytes_in_use")
-
-
-def peak_host_bytes() -> int:
-    """Returns the peak resident memory of this process."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    # Linux counts in KiB.
-    return usage.ru_maxrss * 1024
 
 
 def joules() -> float | None:

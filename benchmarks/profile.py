@@ -40,9 +40,10 @@ class Operation(NamedTuple):
 
     @property
     def network(self) -> str:
-        words = re.findall(r"\w+", self.source)
-        names = [NETWORKS[word] for word in words if word in NETWORKS]
-        return names[0] if names else "between the networks"
+        for word in re.findall(r"\w+", self.source):
+            if word in NETWORKS:
+                return NETWORKS[word]
+        return "between the networks"
 
     @property
     def primitive(self) -> str:
@@ -59,7 +60,8 @@ def operations(
     device cannot be profiled.
     """
     instructions = SOURCE.findall(program.as_text())
-    sources = {_kernel_name(name): source for name, source in instructions}
+    # Kernels are called as their instructions, but without dots.
+    sources = {name.replace(".", "_"): source for name, source in instructions}
     try:
         trace = _trace(frame, frames)
     except (RuntimeError, ValueError) as error:
@@ -70,9 +72,10 @@ def operations(
         spans[name].append(seconds)
     rows = []
     for name, times in spans.items():
-        source = sources.get(_kernel_name(name), name)
-        row = Operation(name, source, len(times) / frames, sum(times) / frames)
-        rows.append(row)
+        source = sources.get(name.replace(".", "_"), name)
+        calls = len(times) / frames
+        seconds = sum(times) / frames
+        rows.append(Operation(name, source, calls, seconds))
     return sorted(rows, key=lambda row: -row.seconds)
 
 
@@ -110,26 +113,22 @@ def _instruction(event: Any, on_gpu: bool) -> str | None:
     return event.name if in_graph else str(name)
 
 
-def _kernel_name(instruction: str) -> str:
-    """Kernels are called as their instructions, but without dots."""
-    return instruction.replace(".", "_")
-
-
 def table(rows: list[Operation], frame_ms: float) -> str:
     """Returns shares by network, by primitive and by operation, the longest first."""
     busy_ms = 1e3 * sum(row.seconds for row in rows)
     parts = [f"{busy_ms:.4g} ms of device time in a frame of {frame_ms:.4g} ms"]
     for key in ("network", "primitive", "source"):
-        totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        calls: dict[str, float] = defaultdict(float)
+        ms: dict[str, float] = defaultdict(float)
         for row in rows:
-            total = totals[getattr(row, key)]
-            total[0] += row.calls
-            total[1] += 1e3 * row.seconds
-        order = sorted(totals, key=lambda name: -totals[name][1])
+            name = getattr(row, key)
+            calls[name] += row.calls
+            ms[name] += 1e3 * row.seconds
+        order = sorted(ms, key=lambda name: -ms[name])
         shares = []
         for name in order[:LONGEST]:
-            calls, ms = totals[name]
-            share = 100 * ms / busy_ms
-            shares.append({key: name, "calls": calls, "ms": ms, "share %": share})
+            share = 100 * ms[name] / busy_ms
+            figures = {"calls": calls[name], "ms": ms[name], "share %": share}
+            shares.append({key: name} | figures)
         parts.append(report.table(shares))
     return "\n\n".join(parts)

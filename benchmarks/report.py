@@ -3,7 +3,8 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,16 +26,12 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "batch": ("streams", str),
     "precision": ("precision", str),
     "compile_s": ("compile s", lambda v: f"{v:.1f}"),
-    "first_frame_s": ("first ms", lambda v: f"{1e3 * v:.4g}"),
     "median_ms": ("median ms", lambda v: f"{v:.4g}"),
-    "p95_ms": ("p95 ms", lambda v: f"{v:.4g}"),
     "frames_per_s": ("frames/s", lambda v: f"{v:.3g}"),
-    "live_streams": ("at 25 fps", str),
     "gflop": ("GFLOP", lambda v: f"{v:.4g}"),
     "share_of_peak": ("of peak", lambda v: f"{100 * v:.0f} %"),
     "step_bytes": ("step MB", lambda v: f"{v / 1e6:.0f}"),
     "peak_device_bytes": ("peak device MB", lambda v: f"{v / 1e6:.0f}"),
-    "peak_host_bytes": ("peak host MB", lambda v: f"{v / 1e6:.0f}"),
     "joules_per_frame": ("J/frame", lambda v: f"{v:.3g}"),
     "of_ours": ("of ours", lambda v: f"{v:.2f}"),
     "cpu_ms": ("CPU ms", lambda v: f"{v:.4g}"),
@@ -43,7 +40,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "note": ("note", str),
 }
 # In the file alone: long, or of interest only where they are wrong.
-UNSEEN = ("operations", "finite", "params_bytes")
+UNSEEN = ("operations", "finite")
 
 
 class Size(NamedTuple):
@@ -55,14 +52,14 @@ class Size(NamedTuple):
 
 def size_of(text: str) -> Size:
     """Returns the size of '320x180'."""
-    width, _, height = text.partition("x")
-    # isdecimal, because int() takes signs, spaces and underscores as well.
-    is_size = width.isdecimal() and height.isdecimal()
-    if not is_size or int(width) == 0 or int(height) == 0:
+    # Not int() alone, which takes signs, spaces and underscores as well.
+    match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", text)
+    if match is None:
         raise ValueError(
             f"size {text}: expected WIDTHxHEIGHT of the LR frame, such as 320x180"
         )
-    return Size(int(width), int(height))
+    width, height = map(int, match.groups())
+    return Size(width, height)
 
 
 def in_precision(config: ModelConfig, precision: str) -> ModelConfig:
@@ -70,13 +67,14 @@ def in_precision(config: ModelConfig, precision: str) -> ModelConfig:
     return dataclasses.replace(config, compute_dtype=precision)
 
 
-def configs(options: argparse.Namespace) -> list[ModelConfig]:
-    """Returns every model in every precision that was asked for."""
-    return [
-        in_precision(PRESETS[model](), precision)
-        for model in options.models
-        for precision in options.precision
-    ]
+def cases(options: argparse.Namespace) -> Iterator[tuple[ModelConfig, Size]]:
+    """Yields every model at every size in every precision that was asked for."""
+    for model in options.models:
+        config = PRESETS[model]()
+        for size in options.sizes:
+            lr = size_of(size)
+            for precision in options.precision:
+                yield in_precision(config, precision), lr
 
 
 def one_line(error: Exception) -> str:
@@ -91,30 +89,34 @@ def table(rows: list[dict[str, Any]]) -> str:
     Columns that no row fills are left out: they would only push the others apart.
     """
     keys = dict.fromkeys(COLUMNS)
+    filled = set()
     for row in rows:
         keys |= dict.fromkeys(row)
-    full = []
-    for key in keys:
-        values = [row.get(key) for row in rows]
-        if key not in UNSEEN and any(value is not None for value in values):
-            full.append(key)
-    headings = [COLUMNS[key][0] if key in COLUMNS else key for key in full]
-    lines = [_line(headings), "|" + "---|" * len(full)]
+        filled |= {key for key, value in row.items() if value is not None}
+    shown = [key for key in keys if key in filled and key not in UNSEEN]
+    headings = []
+    for key in shown:
+        heading, _ = COLUMNS.get(key, (key, str))
+        headings.append(heading)
+    rule = "---|" * len(shown)
+    lines = [_line(headings), f"|{rule}"]
     for row in rows:
-        cells = [_cell(key, row.get(key)) for key in full]
+        cells = [_cell(key, row.get(key)) for key in shown]
         lines.append(_line(cells))
     return "\n".join(lines)
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    text = " | ".join(cells)
+    return f"| {text} |"
 
 
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return ""
     if key in COLUMNS:
-        return COLUMNS[key][1](value)
+        _, write = COLUMNS[key]
+        return write(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -131,11 +133,13 @@ def finish(out: Path, results: Results) -> None:
     rows = results.get("rows", [])
     text = table(rows) if rows else ""
     machine = results.get("machine", {})
+    peaks = results.get("peaks", {})
     # A setting that is empty says nothing.
     facts = [f"{name} {value}" for name, value in machine.items() if value]
-    for precision, rate in results.get("peaks", {}).items():
+    for precision, rate in peaks.items():
         facts.append(f"products in {precision} {rate / 1e9:.4g} GFLOP/s")
-    page = f"{text}\n\n{', '.join(facts)}\n"
+    below = ", ".join(facts)
+    page = f"{text}\n\n{below}\n"
     print(f"\n{page}")
     write_json(out / "results.json", results)
     path = out / "results.md"

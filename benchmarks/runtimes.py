@@ -26,11 +26,11 @@ Arrays = list[np.ndarray]
 Graph = Callable[[Arrays], Arrays]
 """Inputs in the order of the graph -> its outputs."""
 Advance = Callable[[int], Any]
-"""Number of a frame -> the frame, upscaled and finished."""
+"""Number of an LR frame, below `NUM_INPUTS` -> the frame, upscaled and finished."""
 
 COMPACT_CHANNELS = 64
-COMPACT_CONVS = 32
-"""Layer sizes of Real-ESRGAN's general x4 video network (SRVGGNetCompact)."""
+COMPACT_WIDTHS = (3, *[COMPACT_CHANNELS] * 33, 3 * 4**2)
+"""Of Real-ESRGAN's general x4 video network (SRVGGNetCompact): 34 convolutions."""
 
 
 class Stream:
@@ -45,21 +45,25 @@ class Stream:
         self.outputs = [to_numpy(self()) for _ in range(NUM_INPUTS)]
 
     def __call__(self) -> Any:
+        number = self._index % NUM_INPUTS
         self._index += 1
-        return self._advance(self._index - 1)
+        return self._advance(number)
 
     def error(self, reference: "Stream") -> float:
         """Returns the largest relative difference of a frame from the reference's."""
-        pairs = zip(self.outputs, reference.outputs)
         norm = np.linalg.norm
-        return max(float(norm(a - b) / norm(b)) for a, b in pairs)
+        errors = []
+        for ours, theirs in zip(self.outputs, reference.outputs):
+            difference = norm(ours - theirs)
+            errors.append(float(difference / norm(theirs)))
+        return max(errors)
 
 
 def ours(config: ModelConfig, raw: Params, lr: Size, *, graphs: bool = False) -> Stream:
     """Returns our step."""
     params: Any = prepared_params(config, raw)
     program = Program(Form(config, graphs=graphs), lr, params)
-    return Stream(lambda index: program())
+    return Stream(lambda number: program())
 
 
 def step_inputs(config: ModelConfig, lr: Size) -> list[tuple[jax.Array, jax.Array]]:
@@ -71,9 +75,11 @@ def step_inputs(config: ModelConfig, lr: Size) -> list[tuple[jax.Array, jax.Arra
     grid = padded_size(lr.height, lr.width, config)
     pairs = []
     for index in range(NUM_INPUTS):
+        frame = noise_frame(lr, seed=index)
+        # The noise of a frame depends on its number in the stream.
         counted = state._replace(frame_index=jnp.full(1, index))
         noise = frame_noise(counted, grid, config)
-        pairs.append((noise_frame(lr, seed=index), noise))
+        pairs.append((frame, noise))
     return pairs
 
 
@@ -94,7 +100,7 @@ def torch_step(config: ModelConfig, raw: Params, lr: Size, mode: str) -> Stream:
         weights = prepared_params(in_precision(config, "float32"), raw)
     run, to_numpy = torch_stream.runner(config, weights, mode)
     inputs = step_inputs(config, lr)
-    return Stream(lambda index: run(*inputs[index % NUM_INPUTS]), to_numpy)
+    return Stream(lambda number: run(*inputs[number]), to_numpy)
 
 
 def export(config: ModelConfig, raw: Params, lr: Size) -> bytes:
@@ -103,7 +109,9 @@ def export(config: ModelConfig, raw: Params, lr: Size) -> bytes:
     The noise is an input, because graphs have no random numbers like JAX's.
     """
     to_onnx = importlib.import_module("jax2onnx").to_onnx
-    state, leaves, tree = _flat_state(config, lr)
+    state = init_state(config, 1, lr.height, lr.width)
+    # A graph takes no key.
+    leaves, tree = jax.tree.flatten(state._replace(key=None))
     params = prepared_params(config, raw)
 
     def flat_step(*arrays: jax.Array) -> tuple[jax.Array, ...]:
@@ -111,38 +119,37 @@ def export(config: ModelConfig, raw: Params, lr: Size) -> bytes:
         before: StreamState = jax.tree.unflatten(tree, old)
         before = before._replace(key=state.key)
         after, sr = step(params, before, frame, config=config, noise=noise)
-        return (*jax.tree.leaves(after._replace(key=None)), sr)
+        new = jax.tree.leaves(after._replace(key=None))
+        return (*new, sr)
 
-    arrays = [*leaves, *step_inputs(config, lr)[0]]
+    first, *_ = step_inputs(config, lr)
+    arrays = [*leaves, *first]
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
     graph = to_onnx(flat_step, inputs=shapes, model_name="step")
     return graph.SerializeToString()
 
 
-def _flat_state(config: ModelConfig, lr: Size) -> tuple[StreamState, list, Any]:
-    """The state with its key, which a graph does not take; the arrays of the rest, and
-    how they hang together.
-    """
-    state = init_state(config, 1, lr.height, lr.width)
-    leaves, tree = jax.tree.flatten(state._replace(key=None))
-    return state, leaves, tree
-
-
 def run_graph(
-    load: Callable[[Path], Graph], graph: bytes, config: ModelConfig, lr: Size
+    load: Callable[[Path], Graph],
+    graph: Callable[[], bytes],
+    config: ModelConfig,
+    lr: Size,
 ) -> Stream:
     """Returns the step of `export` in the runtime that ``load`` reads it with."""
+    data = graph()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "step.onnx"
-        path.write_bytes(graph)
+        path.write_bytes(data)
         run = load(path)
     inputs = step_inputs(config, lr)
-    _, leaves, _ = _flat_state(config, lr)
+    state = init_state(config, 1, lr.height, lr.width)
+    leaves = jax.tree.leaves(state._replace(key=None))
     carried = [np.asarray(leaf) for leaf in leaves]
 
-    def advance(index: int) -> np.ndarray:
-        arrays = [np.asarray(array) for array in inputs[index % NUM_INPUTS]]
-        *carried[:], sr = run([*carried, *arrays])
+    def advance(number: int) -> np.ndarray:
+        arrays = [np.asarray(array) for array in inputs[number]]
+        *new, sr = run([*carried, *arrays])
+        carried[:] = new
         return sr
 
     return Stream(advance)
@@ -158,7 +165,12 @@ def onnxruntime_graph(path: Path) -> Graph:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
-    return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+    def run(arrays: Arrays) -> Arrays:
+        feed = dict(zip(names, arrays, strict=True))
+        return session.run(None, feed)
+
+    return run
 
 
 def openvino_graph(path: Path) -> Graph:
@@ -166,28 +178,38 @@ def openvino_graph(path: Path) -> Graph:
     openvino = importlib.import_module("openvino")
     # bfloat16 would be its choice on some CPUs.
     options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    graph = openvino.Core().compile_model(path, "CPU", options)
-    return lambda arrays: [np.array(out) for out in graph(arrays).values()]
+    core = openvino.Core()
+    graph = core.compile_model(path, "CPU", options)
+
+    def run(arrays: Arrays) -> Arrays:
+        outputs = graph(arrays)
+        # Copied, because the next call writes over them.
+        return [np.array(output) for output in outputs.values()]
+
+    return run
 
 
 def compact_torch(lr: Size) -> Stream:
     """Returns the compact network with random weights in PyTorch."""
     torch = importlib.import_module("torch")
     nn = torch.nn
-    width = COMPACT_CHANNELS
-    layers = [nn.Conv2d(3, width, 3, 1, 1), nn.PReLU(width)]
-    for _ in range(COMPACT_CONVS):
-        layers += [nn.Conv2d(width, width, 3, 1, 1), nn.PReLU(width)]
-    layers += [nn.Conv2d(width, 48, 3, 1, 1), nn.PixelShuffle(4)]
-    body = nn.Sequential(*layers).eval().to(memory_format=torch.channels_last)
+    layers = []
+    for inputs, outputs in itertools.pairwise(COMPACT_WIDTHS):
+        layers.append(nn.Conv2d(inputs, outputs, 3, padding=1))
+        if outputs == COMPACT_CHANNELS:
+            layers.append(nn.PReLU(outputs))
+    body = nn.Sequential(*layers, nn.PixelShuffle(4))
+    # The layout in which convolutions are fastest on a CPU.
+    body = body.eval().to(memory_format=torch.channels_last)
     frames = _planes(lr)
 
-    def advance(index: int) -> np.ndarray:
+    def advance(number: int) -> np.ndarray:
         with torch.no_grad():
-            x = torch.from_numpy(frames[index % NUM_INPUTS])
+            x = torch.from_numpy(frames[number])
             x = x.contiguous(memory_format=torch.channels_last)
             enlarged = nn.functional.interpolate(x, scale_factor=4, mode="nearest")
-            return (body(x) + enlarged).numpy()
+            sr = body(x) + enlarged
+            return sr.numpy()
 
     return Stream(advance)
 
@@ -199,14 +221,15 @@ def compact_ncnn(lr: Size) -> Stream:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "compact.param"
         weights = Path(folder) / "compact.bin"
-        _write_ncnn(graph, weights)
+        graph.write_text(_ncnn_layers(), "ascii")
+        weights.write_bytes(_ncnn_weights())
         net.load_param(str(graph))
         net.load_model(str(weights))
     frames = _planes(lr)
 
-    def advance(index: int) -> np.ndarray:
+    def advance(number: int) -> np.ndarray:
         with net.create_extractor() as extractor:
-            (planes,) = frames[index % NUM_INPUTS]
+            (planes,) = frames[number]
             extractor.input("in", ncnn.Mat(planes))
             _, sr = extractor.extract("out")
             return np.array(sr)
@@ -216,38 +239,51 @@ def compact_ncnn(lr: Size) -> Stream:
 
 def _planes(lr: Size) -> list[np.ndarray]:
     """The LR frames, channels first."""
-    frames = [noise_frame(lr, seed=seed) for seed in range(NUM_INPUTS)]
-    planes = [np.asarray(frame).transpose(0, 3, 1, 2) for frame in frames]
-    return [np.ascontiguousarray(array) for array in planes]
+    planes = []
+    for seed in range(NUM_INPUTS):
+        frame = np.asarray(noise_frame(lr, seed=seed))
+        channels_first = frame.transpose(0, 3, 1, 2)
+        planes.append(np.ascontiguousarray(channels_first))
+    return planes
 
 
-def _write_ncnn(graph: Path, weights: Path) -> None:
-    """Writes ncnn's text of the layers, and random weights in the same order."""
-    rng = np.random.default_rng(0)
-    layers = ["Input in 0 1 in", "Split split 1 2 in x0 kept"]
-    blobs: list[np.ndarray] = []
-    widths = [3, *[COMPACT_CHANNELS] * (COMPACT_CONVS + 1), 48]
-    for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
-        size = 9 * inputs * outputs
-        layers.append(
-            f"Convolution conv{i} 1 1 x{i} y{i} 0={outputs} 1=3 4=1 5=1 6={size}"
-        )
-        kernel = rng.standard_normal(size, np.float32) / math.sqrt(9 * inputs)
-        # A tag of zero says that float32 follows.
-        blobs += [np.zeros(1, np.float32), kernel, np.zeros(outputs, np.float32)]
+def _ncnn_layers() -> str:
+    """The compact network in ncnn's text form: type, name, inputs, outputs, options."""
+    layers = ["Input in 0 1 in", "Split split 1 2 in x0 low"]
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(COMPACT_WIDTHS)):
+        num_weights = 9 * inputs * outputs
+        options = f"0={outputs} 1=3 4=1 5=1 6={num_weights}"
+        layers.append(f"Convolution conv{i} 1 1 x{i} y{i} {options}")
         if outputs == COMPACT_CHANNELS:
             layers.append(f"PReLU act{i} 1 1 y{i} x{i + 1} 0={outputs}")
-            blobs.append(np.full(outputs, 0.25, np.float32))
-    last = len(widths) - 2
+    last = len(COMPACT_WIDTHS) - 2
     layers += [
-        f"PixelShuffle shuffle 1 1 y{last} shuffled 0=4",
-        "Interp enlarge 1 1 kept enlarged 0=1 1=4.0 2=4.0",
-        "BinaryOp add 2 1 shuffled enlarged out 0=0",
+        f"PixelShuffle shuffle 1 1 y{last} high 0=4",
+        "Interp enlarge 1 1 low enlarged 0=1 1=4.0 2=4.0",
+        "BinaryOp add 2 1 high enlarged out 0=0",
     ]
     # A number that says which format this is; layers, and blobs between them.
-    lines = ["7767517", f"{len(layers)} {len(layers) + 1}", *layers]
-    graph.write_text("\n".join(lines) + "\n", "ascii")
-    weights.write_bytes(b"".join(blob.tobytes() for blob in blobs))
+    num_layers = len(layers)
+    lines = ["7767517", f"{num_layers} {num_layers + 1}", *layers, ""]
+    return "\n".join(lines)
+
+
+def _ncnn_weights() -> bytes:
+    """Random weights in the order of the layers, biases of zero."""
+    rng = np.random.default_rng(0)
+    data = b""
+    for inputs, outputs in itertools.pairwise(COMPACT_WIDTHS):
+        fan_in = 9 * inputs
+        noise = rng.standard_normal(fan_in * outputs, np.float32)
+        # A tag of zero says that float32 follows.
+        tag = bytes(4)
+        kernel = noise / np.float32(math.sqrt(fan_in))
+        bias = np.zeros(outputs, np.float32)
+        data += tag + kernel.tobytes() + bias.tobytes()
+        if outputs == COMPACT_CHANNELS:
+            slopes = np.full(outputs, 0.25, np.float32)
+            data += slopes.tobytes()
+    return data
 
 
 GRAPHS = {"ONNX Runtime": onnxruntime_graph, "OpenVINO": openvino_graph}

@@ -15,7 +15,6 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from benchmarks import machine, report
 
@@ -25,66 +24,72 @@ CLIP = Path(__file__).parents[1] / "examples" / "nasa_320x180.mp4"
 WARM_RUNS = 3
 TIMEOUT = 600
 
-Parts = dict[str, float]
-"""Part of the start -> seconds; 'total' is from the start of the process to its first
-frame, 'cpu' the seconds on all cores.
-"""
-
 
 def run(options: argparse.Namespace, results: report.Results) -> None:
-    """The piece 'startup'."""
-    if _has_media("startup"):
-        rows = measure()
-        results["startup"] = rows
-        print(report.table(rows), flush=True)
+    """The piece 'startup': a row with an empty cache and one with a full one."""
+    if not _has_media("startup"):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        cold = _start(folder)
+        warm = [_start(folder) for _ in range(WARM_RUNS)]
+    best = min(warm, key=lambda parts: parts["total"])
+    rows = [{"start": "cold", **cold}, {"start": "warm", **best}]
+    results["startup"] = rows
+    print(report.table(rows), flush=True)
 
 
 def run_media(options: argparse.Namespace, results: report.Results) -> None:
-    """The piece 'media'; an encoder that is not there has a row with the reason."""
+    """The piece 'media': milliseconds of a frame in the middle of a real file job, by
+    encoder; one that is not there has a row with the reason.
+
+    They are the difference of a job and one of a third of its frames: start and end,
+    which are long beside a few frames, cancel out.
+    """
     if not _has_media("media"):
         return
+    frames = max(3, options.frames)
+    fewer = frames // 3
     rows = []
     for codec in options.codecs:
+        row = {"codec": codec}
         try:
-            rows.append(media(max(3, options.frames), codec))
+            extra_seconds = _job_seconds(frames, codec) - _job_seconds(fewer, codec)
         except RuntimeError as error:
-            rows.append({"codec": codec, "note": str(error)})
+            rows.append(row | {"note": str(error)})
+            continue
+        seconds = extra_seconds / (frames - fewer)
+        rows.append(row | {"frames": frames, "ms": 1e3 * seconds})
     results["media"] = rows
     print(report.table(rows), flush=True)
 
 
 def _has_media(piece: str) -> bool:
-    lacking = machine.absent_packages("av", "tyro", "rich", "safetensors")
-    if lacking:
-        print(f"{piece} not measured: {', '.join(lacking)} not installed")
-    return not lacking
+    absent = machine.absent_packages("av", "tyro", "rich", "safetensors")
+    if absent:
+        names = ", ".join(absent)
+        print(f"{piece} not measured: {names} not installed")
+    return not absent
 
 
-def measure() -> list[dict[str, Any]]:
-    """Returns a row for 'cold' (an empty cache) and one for 'warm' (a full one)."""
-    with tempfile.TemporaryDirectory() as folder:
-        cold = _start(folder)
-        warm = [_start(folder) for _ in range(WARM_RUNS)]
-    best = min(warm, key=lambda parts: parts["total"])
-    return [{"start": "cold", **cold}, {"start": "warm", **best}]
-
-
-def _start(folder: str) -> Parts:
-    """Returns the parts of one start; times of day compare between processes."""
-    output = os.path.join(folder, "out.mp4")
+def _start(folder: str) -> dict[str, float]:
+    """Returns the seconds of each part of a start, its 'total' to the first frame, and
+    'cpu', the seconds on all cores.
+    """
     # A setting of the caller's must not reach the child: its cache is its own.
     surroundings = os.environ | {"XDG_CACHE_HOME": folder}
     for name in ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS"):
         surroundings.pop(name, None)
-    command = [sys.executable, "-m", "benchmarks.startup", str(CLIP), output]
-    before = _cpu_seconds()
-    began = time.time()
-    printed = _output_of(command, surroundings)
-    marks = json.loads(printed.splitlines()[-1])
-    moments = [began, *marks.values()]
-    spans = [end - start for start, end in pairwise(moments)]
-    parts: Parts = dict(zip(marks, spans))
-    return parts | {"total": sum(spans), "cpu": _cpu_seconds() - before}
+    words = ["-m", "benchmarks.startup", str(CLIP), f"{folder}/out.mp4"]
+    cpu_before = _cpu_seconds()
+    # Times of day, which compare between processes.
+    start = time.time()
+    text = _output_of(words, surroundings)
+    marks = json.loads(text.splitlines()[-1])
+    moments = [start, *marks.values()]
+    spans = [end - begin for begin, end in pairwise(moments)]
+    parts = dict(zip(marks, spans))
+    cpu = _cpu_seconds() - cpu_before
+    return parts | {"total": sum(spans), "cpu": cpu}
 
 
 def _cpu_seconds() -> float:
@@ -93,15 +98,28 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _output_of(command: list[str], surroundings: dict[str, str] | None = None) -> str:
+def _output_of(words: list[str], surroundings: dict[str, str] | None = None) -> str:
+    """What Python prints by these words."""
+    command = [sys.executable, *words]
     process = subprocess.run(
         command, env=surroundings, capture_output=True, text=True, timeout=TIMEOUT
     )
     if process.returncode:
         # Commands end with one line that says why.
-        reason = process.stderr.strip().splitlines()[-1]
+        *_, reason = process.stderr.strip().splitlines()
         raise RuntimeError(f"{' '.join(command)}: {reason}")
     return process.stdout
+
+
+def _job_seconds(frames: int, codec: str) -> float:
+    """A whole file job, by its own report."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.json"
+        files = ["--video", str(CLIP), "--output", f"{folder}/out.mp4"]
+        job = ["--frames", str(frames), "--codec", codec, "--report", str(path)]
+        _output_of(["-m", "infer", *files, *job])
+        facts = json.loads(path.read_text("utf-8"))
+        return facts["seconds"]
 
 
 def first_frame(video: str, output: str) -> None:
@@ -130,28 +148,6 @@ def first_frame(video: str, output: str) -> None:
     pixels.block_until_ready()
     marks["first frame"] = time.time()
     print(json.dumps(marks))
-
-
-def media(frames: int, codec: str) -> dict[str, Any]:
-    """Returns milliseconds of a frame in the middle of a real file job.
-
-    It is the difference of a job and one of a third of its frames: start and end, which
-    are long beside a few frames, cancel out.
-    """
-    short = max(1, frames // 3)
-    with tempfile.TemporaryDirectory() as folder:
-        first = _job_seconds(folder, short, codec)
-        second = _job_seconds(folder, frames, codec)
-    seconds = (second - first) / (frames - short)
-    return {"codec": codec, "frames": frames, "ms": 1e3 * seconds}
-
-
-def _job_seconds(folder: str, frames: int, codec: str) -> float:
-    path = Path(folder) / "report.json"
-    words = f"--video {CLIP} --output {folder}/out.mp4 --overwrite --frames {frames}"
-    command = [sys.executable, "-m", "infer", *words.split()]
-    _output_of([*command, "--codec", codec, "--report", str(path)])
-    return json.loads(path.read_text("utf-8"))["seconds"]
 
 
 if __name__ == "__main__":

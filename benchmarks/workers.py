@@ -10,12 +10,12 @@ of the results.
 """
 
 import argparse
+import itertools
 import os
 import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +23,16 @@ import av
 import numpy as np
 
 from benchmarks.clock import timed
+from benchmarks.startup import CLIP
 from infer.cluster.spans import Film, forecast
 
-CLIP = Path(__file__).parents[1] / "examples" / "nasa_320x180.mp4"
 SEED = 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
     options.do(options)
     return 0
 
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--rate", type=float, default=24.0)
     add("--scene", type=float, default=4.0, help="mean seconds")
     add("--segment", type=int, default=120)
+    # The numbers of docs/cluster.md.
     add("--workers", type=int, nargs="+", default=[2, 4, 8, 16, 64])
     add("--frame", type=float, default=1.0, help="seconds of a frame")
     add("--look", type=float, default=0.0, help="seconds of a frame in the first pass")
@@ -70,19 +72,21 @@ def measure(options: argparse.Namespace) -> None:
     core each. A short film before lets nobody compile.
     """
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        brief = argparse.Namespace(**{**vars(options), "scenes": 2, "frames": 4})
-        write_film(place / "brief.mkv", brief)
-        for words in ([], ["--workers", "1"]):
-            seconds_of(place / "brief.mkv", words, options, 1)
-        film = place / "film.mkv"
-        write_film(film, options)
-        plain, content = seconds_of(film, [], options, 1)
+        brief = Path(folder) / "brief.mkv"
+        write_film(brief, options.width, num_scenes=2, frames=4)
+        for num_workers in (0, 1):
+            seconds_of(brief, options.segment, num_workers)
+        path = Path(folder) / "film.mkv"
+        write_film(path, options.width, options.scenes, options.frames)
+        plain, content = seconds_of(path, options.segment, 0)
         print(f"one core                {plain:8.1f} s")
+        total = options.scenes * options.frames
+        cuts = range(0, total, options.frames)
+        film = Film(total, options.segment, tuple(cuts))
         for count in dict.fromkeys((1, *options.workers)):
-            words = ["--workers", str(count)]
-            seconds, shared = seconds_of(film, words, options, count)
-            expected = plain * share_of(options, count)
+            seconds, shared = seconds_of(path, options.segment, count)
+            plan = forecast(film, count)
+            expected = plain * plan.longest / total
             print(
                 f"{count} workers, {count} cores    {seconds:8.1f} s"
                 f"  {seconds / plain:5.2f} of one core, the plan's part of it "
@@ -90,54 +94,45 @@ def measure(options: argparse.Namespace) -> None:
             )
 
 
-def share_of(options: argparse.Namespace, num_workers: int) -> float:
-    """The share of one worker's time that the plan gives to so many."""
-    total = options.scenes * options.frames
-    cuts = tuple(range(0, total, options.frames))
-    film = Film(total, options.segment, cuts)
-    return forecast(film, num_workers).longest / total
-
-
-def write_film(path: Path, options: argparse.Namespace) -> None:
+def write_film(path: Path, width: int, num_scenes: int, frames: int) -> None:
     """Writes scenes that show the clip in turns as it is, mirrored and negative."""
-    width = options.width
     height = width * 9 // 16 // 2 * 2
+    with av.open(str(CLIP)) as source:
+        decoded = source.decode(video=0)
+        small = [frame.reformat(width, height, "rgb24") for frame in decoded]
+        clip = [frame.to_ndarray() for frame in small]
     with av.open(str(path), "w") as output:
         stream = output.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
-        for picture in _pictures(width, height, options):
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+        for scene, number in itertools.product(range(num_scenes), range(frames)):
+            picture = clip[number % len(clip)]
+            # Scenes next to each other always differ in the first of these.
+            if scene & 1:
+                picture = picture[:, ::-1]
+            if scene & 2:
+                picture = 255 - picture
+            pixels = np.ascontiguousarray(picture)
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
 
 
-def _pictures(
-    width: int, height: int, options: argparse.Namespace
-) -> Iterator[np.ndarray]:
-    with av.open(str(CLIP)) as source:
-        frames = source.decode(video=0)
-        clip = [frame.reformat(width, height, "rgb24").to_ndarray() for frame in frames]
-    for scene in range(options.scenes):
-        for number in range(options.frames):
-            picture = clip[number % len(clip)]
-            # Scenes next to each other always differ in the first of these.
-            picture = picture[:, ::-1] if scene & 1 else picture
-            picture = 255 - picture if scene & 2 else picture
-            yield np.ascontiguousarray(picture)
-
-
-def seconds_of(
-    film: Path, words: list[str], options: argparse.Namespace, num_cores: int
-) -> tuple[float, bytes]:
-    """Runs the command on so many cores; returns its time, and its output."""
+def seconds_of(film: Path, segment: int, num_workers: int) -> tuple[float, bytes]:
+    """Runs the command on a core for each worker (without any on one); returns its
+    time, and its output.
+    """
     output = film.with_name("output.mkv")
+    cores = set(range(max(1, num_workers)))
     # In the child alone: this process may go on where it likes.
-    pin = f"import os; os.sched_setaffinity(0, {set(range(num_cores))}); "
+    pin = f"import os; os.sched_setaffinity(0, {cores}); "
     code = pin + "import runpy; runpy.run_module('infer', run_name='__main__')"
-    common = ["--segment", str(options.segment), "--threads", "1", "--device", "cpu"]
-    files = ["--video", str(film), "-o", str(output), "--overwrite"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", code, *files, *common, *words]
+    words = f"--overwrite --segment {segment} --threads 1 --device cpu".split()
+    if num_workers:
+        words += ["--workers", str(num_workers)]
+    files = ["--video", str(film), "-o", str(output)]
+    path = os.pathsep.join(sys.path)
+    environment = os.environ | {"PYTHONPATH": path}
+    command = [sys.executable, "-c", code, *files, *words]
     run = partial(subprocess.run, command, env=environment, check=True)
     _, seconds = timed(run)
     return seconds, output.read_bytes()
@@ -152,15 +147,16 @@ def print_plan(options: argparse.Namespace) -> None:
     one = film.total * options.frame
     for count in options.workers:
         plan = forecast(film, count)
-        looking = film.total * options.look / count
+        look = film.total * options.look / count
+        work = plan.longest * options.frame
         # The driver puts one group at a time into the work folder; it is waited for
         # where it is slower than all workers.
-        committing = film.num_groups * options.commit
-        working = max(plan.longest * options.frame, committing)
-        seconds = options.start + looking + working
+        commit = film.num_groups * options.commit
+        seconds = options.start + look + max(work, commit)
         hours = seconds / 3600
         gain = one / seconds
-        print(f"| {count} | {hours:.2f} | {gain:.1f} | {plan.waste / film.total:.2%} |")
+        waste = plan.waste / film.total
+        print(f"| {count} | {hours:.2f} | {gain:.1f} | {waste:.2%} |")
 
 
 def random_film(options: argparse.Namespace) -> Film:
@@ -172,7 +168,8 @@ def random_film(options: argparse.Namespace) -> Film:
     cut = 0
     while cut < total:
         cuts.append(cut)
-        cut += max(1, round(chance.expovariate(1 / mean)))
+        length = round(chance.expovariate(1 / mean))
+        cut += max(1, length)
     return Film(total, options.segment, tuple(cuts))
 
 

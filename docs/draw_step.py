@@ -81,15 +81,18 @@ ARROWS = (
 
 def draw_box(box: Box) -> str:
     fill, border = KINDS[box.kind]
-    frame = f'x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}"'
-    parts = [f'<rect {frame} rx="6" fill="{fill}" stroke="{border}"/>']
+    corner = f'x="{box.x}" y="{box.y}"'
+    size = f'width="{box.width}" height="{box.height}"'
+    style = f'rx="6" fill="{fill}" stroke="{border}"'
+    parts = [f"<rect {corner} {size} {style}/>"]
     x, _ = box.centre
     for number, text in enumerate(box.lines):
         baseline = box.y + 22 + 16 * number
         # The first line is the name.
         weight = ' font-weight="bold"' if number == 0 else ""
         place = f'x="{x}" y="{baseline}" text-anchor="middle"'
-        parts.append(f"<text {place}{weight}>{text}</text>")
+        line = f"<text {place}{weight}>{text}</text>"
+        parts.append(line)
     return "\n".join(parts)
 
 
@@ -99,12 +102,15 @@ def draw_arrow(start: tuple[int, int], end: tuple[int, int], is_upright: bool) -
     # The curve leaves and arrives at right angles to the boxes.
     if is_upright:
         bend = (y1 - y0) // 2
-        controls = f"{x0},{y0 + bend} {x1},{y1 - bend}"
+        leave = f"{x0},{y0 + bend}"
+        arrive = f"{x1},{y1 - bend}"
     else:
         bend = (x1 - x0) // 2
-        controls = f"{x0 + bend},{y0} {x1 - bend},{y1}"
-    path = f"M{x0},{y0} C{controls} {x1},{y1}"
-    return f'<path d="{path}" fill="none" stroke="#374151" marker-end="url(#tip)"/>'
+        leave = f"{x0 + bend},{y0}"
+        arrive = f"{x1 - bend},{y1}"
+    path = f"M{x0},{y0} C{leave} {arrive} {x1},{y1}"
+    style = 'fill="none" stroke="#374151" marker-end="url(#tip)"'
+    return f'<path d="{path}" {style}/>'
 
 
 def drawing() -> str:
@@ -124,14 +130,19 @@ def drawing() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="sans-serif" font-size="12">'
     )
+    # Or the page's own ground would show through, which may be dark.
     paper = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
     boxes = [draw_box(box) for box in BOXES.values()]
-    parts = [header, f"<defs>{tip}</defs>", paper, *arrows, *boxes, "</svg>"]
-    return "\n".join(parts) + "\n"
+    head = [header, f"<defs>{tip}</defs>", paper]
+    # Boxes last: they cover the arrows that pass below them.
+    parts = [*head, *arrows, *boxes, "</svg>"]
+    text = "\n".join(parts)
+    return f"{text}\n"
 
 
 def main() -> None:
-    TARGET.write_text(drawing(), "utf-8")
+    text = drawing()
+    TARGET.write_text(text, "utf-8")
     print(TARGET)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -78,25 +78,37 @@ video lasts.  0123456789 (+-*/)"""
 def draw_text(folder: Path) -> None:
     """Writes a page of text that rolls upwards by a pixel and a half a frame."""
     folder.mkdir()
-    bold = next(path for path in font_files() if path.stem == "DejaVuSans-Bold")
+    fonts = {path.stem: path for path in font_files()}
+    bold = fonts["DejaVuSans-Bold"]
     font = ImageFont.truetype(str(bold), 44)
     for index in range(FRAME + 1):
         page = Image.new("RGB", (960, 400), (24, 32, 48))
         draw = ImageDraw.Draw(page)
-        draw.multiline_text((40, 80 - 1.5 * index), TEXT, fill="white", font=font)
-        page.save(folder / f"{index:04d}.png")
+        top = 80 - 1.5 * index
+        draw.multiline_text((40, top), TEXT, fill="white", font=font)
+        page.save(numbered(folder, index))
+
+
+def numbered(folder: Path, index: int) -> Path:
+    """Returns the file of a frame, by which the command puts them in order."""
+    return folder / f"{index:04d}.png"
 
 
 def lose(clip: Path, condition: str, target: Path) -> None:
     """Writes the first frames of a clip of a quarter of the size, damaged."""
     target.mkdir()
-    read_frame = runpy.run_path(str(SIDE_BY_SIDE))["frame"]
-    frames = np.stack([read_frame(str(clip), index) for index in range(FRAME + 1)])
-    height = frames.shape[1] // 4 * 4
-    width = frames.shape[2] // 4 * 4
-    dirty = degrade(frames[:, :height, :width], parse_condition(condition), 4)
-    for number, picture in enumerate(dirty.lr):
-        Image.fromarray(picture).save(target / f"{number:04d}.png")
+    read_frame = side_by_side("frame")
+    pictures = [read_frame(str(clip), index) for index in range(FRAME + 1)]
+    frames = np.stack(pictures)
+    _, full_height, full_width, _ = frames.shape
+    height = full_height // 4 * 4
+    width = full_width // 4 * 4
+    hr = frames[:, :height, :width]
+    loss = parse_condition(condition)
+    dirty = degrade(hr, loss, 4)
+    for index, lr in enumerate(dirty.lr):
+        picture = Image.fromarray(lr)
+        picture.save(numbered(target, index))
 
 
 def make(picture: Picture, clips: Path, target: Path) -> None:
@@ -109,15 +121,23 @@ def make(picture: Picture, clips: Path, target: Path) -> None:
             clip = folder / "text"
             draw_text(clip)
         source = clip
+        original = ""
         if picture.condition:
             source = folder / "reduced"
+            original = str(clip)
             lose(clip, picture.condition, source)
-        result = folder / ("x4" if source.is_dir() else "x4.mkv")
+        name_of_result = "x4" if source.is_dir() else "x4.mkv"
+        result = folder / name_of_result
         upscale(source, result)
-        draw_strip = runpy.run_path(str(SIDE_BY_SIDE))["main"]
-        original = str(clip) if picture.condition else ""
         paths = map(str, (source, result, target))
+        draw_strip = side_by_side("main")
         draw_strip(*paths, str(FRAME), picture.box, original)
+
+
+def side_by_side(name: str) -> Any:
+    """Returns a function of the example, a script that no import finds."""
+    functions = runpy.run_path(str(SIDE_BY_SIDE))
+    return functions[name]
 
 
 def upscale(source: Path, result: Path) -> None:

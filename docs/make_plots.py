@@ -21,6 +21,7 @@ def bars(axes: Axes, entry: dict[str, Any]) -> None:
     """Horizontal bars, the first on top, ours in colour."""
     names = list(entry["bars"])
     values = list(entry["bars"].values())
+    # By name, because ours need not be the first.
     colours = []
     for name in names:
         is_ours = name.startswith("ours")
@@ -38,9 +39,13 @@ def line(axes: Axes, entry: dict[str, Any]) -> None:
     """Both axes logarithmic: a law of power one is a line at 45 degrees."""
     sizes = list(entry["points"])
     seconds = list(entry["points"].values())
-    sides = [map(int, size.split("x")) for size in sizes]
-    pixels = [width * height for width, height in sides]
-    linear = [seconds[0] * count / pixels[0] for count in pixels]
+    pixels = []
+    for size in sizes:
+        width, height = map(int, size.split("x"))
+        pixels.append(width * height)
+    first_pixels, *_ = pixels
+    first_seconds, *_ = seconds
+    linear = [first_seconds * count / first_pixels for count in pixels]
     axes.loglog(pixels, linear, color=OTHERS, linestyle="--", label="linear")
     axes.loglog(pixels, seconds, color=OURS, marker="o", label="measured")
     axes.set_xticks(pixels, sizes, rotation=30)

@@ -34,8 +34,9 @@ class Service:
         place = await self._free.get()
         try:
             await asyncio.to_thread(self._upscaler.reset, place)
+            loop = asyncio.get_running_loop()
             for frame in frames:
-                result = asyncio.get_running_loop().create_future()
+                result = loop.create_future()
                 self._requests[place] = (frame, result)
                 self._news.set()
                 yield await result
@@ -46,6 +47,7 @@ class Service:
         while True:
             await self._news.wait()
             self._news.clear()
+            # Frames that come while the step runs wait for the next one.
             requests = self._requests
             self._requests = {}
             await self._serve(requests)
@@ -73,18 +75,20 @@ async def watch(service: Service, name: str, path: str, count: int) -> None:
         frames = (picture.to_ndarray(format="rgb24") for picture in pictures)
         sizes = []
         async for large in service.view(frames):
-            sizes.append(large.shape)
-    height, width, _ = sizes[0]
-    print(f"{name}: {len(sizes)} frames of {width}x{height}")
+            height, width, _ = large.shape
+            sizes.append(f"{width}x{height}")
+    size, *_ = sizes
+    print(f"{name}: {len(sizes)} frames of {size}")
 
 
 async def main(path: str, model: str = "nano") -> None:
     service = Service(model, places=2)
     running = asyncio.create_task(service.run())
-    viewers = [
-        watch(service, f"viewer {number}", path, count)
-        for number, count in enumerate((2, 4, 3))
-    ]
+    viewers = []
+    # Three viewers and two places: the last one waits until one leaves.
+    for number, count in enumerate((2, 4, 3)):
+        viewer = watch(service, f"viewer {number}", path, count)
+        viewers.append(viewer)
     await asyncio.gather(*viewers)
     running.cancel()
 

@@ -20,12 +20,16 @@ def main(source: str, target: str, model: str = "nano") -> None:
         stream = output.add_stream("libx264", rate=small.average_rate)
         stream.width = upscaler.config.scale * small.width
         stream.height = upscaler.config.scale * small.height
-        frames = (frame.to_ndarray(format="rgb24") for frame in video.decode(video=0))
+        pictures = video.decode(small)
+        frames = (picture.to_ndarray(format="rgb24") for picture in pictures)
         # Or one at a time: large = upscaler.push(frame)
         for large in upscaler.upscale(frames):
             picture = av.VideoFrame.from_ndarray(large)
-            output.mux(stream.encode(picture))
-        output.mux(stream.encode(None))
+            packets = stream.encode(picture)
+            output.mux(packets)
+        # The frames that the encoder has held back, to look ahead.
+        rest = stream.encode(None)
+        output.mux(rest)
 
 
 if __name__ == "__main__":

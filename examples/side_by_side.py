@@ -23,21 +23,24 @@ def frame(path: str, index: int) -> Image.Image:
     """Returns frame number ``index`` of a video or a folder of pictures as RGB."""
     if Path(path).is_dir():
         files = sorted(Path(path).iterdir())
-        return Image.open(files[index]).convert("RGB")
+        picture = Image.open(files[index])
+        return picture.convert("RGB")
     with av.open(path) as container:
-        frames = itertools.islice(container.decode(video=0), index, None)
-        return next(frames).to_image()
+        frames = container.decode(video=0)
+        # Decoded from the first one: to seek would lead to a key frame.
+        picture = next(itertools.islice(frames, index, None))
+        return picture.to_image()
 
 
 def detail(size: tuple[int, int], parts: str) -> Box:
     """Returns left, top, right and bottom in pixels of a picture of this size."""
     width, height = size
     x, y, w, h = map(float, parts.split(","))
-    first = round(x * width)
-    last = round((x + w) * width)
+    left = round(x * width)
+    right = round((x + w) * width)
     top = round(y * height)
     bottom = round((y + h) * height)
-    return first, top, last, bottom
+    return left, top, right, bottom
 
 
 def labelled(image: Image.Image, text: str) -> Image.Image:
@@ -53,8 +56,9 @@ def labelled(image: Image.Image, text: str) -> Image.Image:
 
 def strip(panels: list[Image.Image]) -> Image.Image:
     """Returns the pictures side by side."""
+    first, *_ = panels
     width = sum(panel.width for panel in panels)
-    sheet = Image.new("RGB", (width, panels[0].height), "white")
+    sheet = Image.new("RGB", (width, first.height), "white")
     edge = 0
     for panel in panels:
         sheet.paste(panel, (edge, 0))
@@ -86,9 +90,11 @@ def main(
     area = detail(size, box)
     panels = []
     for name, image in pictures.items():
-        panels.append(labelled(image.crop(area), name))
+        part = image.crop(area)
+        panels.append(labelled(part, name))
+    sheet = strip(panels)
     # The option is JPEG's; PNG ignores it.
-    strip(panels).save(target, quality=92)
+    sheet.save(target, quality=92)
     labels = " | ".join(pictures)
     print(f"{target}  {labels}, frame {index}")
 

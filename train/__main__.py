@@ -77,6 +77,7 @@ def explain(error: BaseException) -> str:
     """Returns one line with the fault and its remedy."""
     message = str(error).strip()
     text = message.splitlines()[0] if message else type(error).__name__
+    # XLA raises one kind of error for everything; its text says which
     from_xla = "RESOURCE_EXHAUSTED" in text or "Out of memory" in text
     if isinstance(error, MemoryError) or from_xla:
         return (
@@ -84,6 +85,7 @@ def explain(error: BaseException) -> str:
             f"or use --remat ({text[:120]})"
         )
     from_os = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    # libraries wrap it into errors of their own
     if from_os or "No space left" in text:
         return (
             "the disk is full: free space and start again, the run continues from its "
@@ -99,8 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
     from train.chain import run_chain
     from train.mesh import start_processes
 
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        runs = parse(sys.argv[1:] if arguments is None else arguments)
+        runs = parse(words)
         check_data(runs)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

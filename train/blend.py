@@ -50,7 +50,11 @@ def blend(start: Params, trained: Params, share: float) -> Params:
             f"the parts of the models differ ({sorted(start)} and {sorted(trained)}), "
             "expected a model and what was trained from it"
         )
-    blended = jax.tree.map(lambda a, b: (1 - share) * a + share * b, dict(start), rest)
+
+    def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        return (1 - share) * before + share * after
+
+    blended = jax.tree.map(between, dict(start), rest)
     return blended | added
 
 
@@ -59,9 +63,14 @@ def weakened(restorer: Params, share: float) -> Params:
     they were.
     """
     layer = restorer["conv_out"]
-    is_residual = residual_channels(len(layer["bias"]))
+    num_channels = len(layer["bias"])
+    is_residual = residual_channels(num_channels)
+    # of numbers without a type the product would be float64
     factors = np.where(is_residual, np.float32(share), np.float32(1))
-    conv_out = {name: np.asarray(values) * factors for name, values in layer.items()}
+    conv_out = {}
+    for name, values in layer.items():
+        # the last axis of a kernel is its output, as the only one of a bias
+        conv_out[name] = np.asarray(values) * factors
     return restorer | {"conv_out": conv_out}
 
 

@@ -28,19 +28,22 @@ def run_chain(runs: list[tuple[str, RunConfig]], root: Path) -> int:
     weights = ""
     _, first_run = runs[0]
     out = first_run.out
-    root = Path(out) if out else root
+    if out:
+        root = Path(out)
+    is_single = len(runs) == 1
     for name, run in runs:
-        folder = root if out and len(runs) == 1 else root / name
+        folder = root if out and is_single else root / name
         if weights:
             run = dataclasses.replace(run, init=weights)
         parts = ", ".join(run.trained)
-        line = f"== {name}: {run.steps} steps of {run.objective}, {parts} -> {folder}"
-        print(line, flush=True)
+        work = f"{run.steps} steps of {run.objective}, {parts}"
+        print(f"== {name}: {work} -> {folder}", flush=True)
         outcome = finished(folder, run) or train(run, folder)
         rows.append(_row(name, run, outcome))
         weights = outcome.weights
         if outcome.status == "interrupted":
             print(f"interrupted; the same command continues from {folder}")
+            # 128 and the number of Ctrl-C's signal, as shells count
             return 130
     if len(rows) > 1:
         text = table(rows)
@@ -55,9 +58,12 @@ def finished(folder: Path, run: RunConfig) -> Outcome | None:
     path = folder / "outcome.json"
     if not path.exists():
         return None
-    outcome = Outcome(**json.loads(path.read_text()))
-    is_whole = outcome.status == "done" and outcome.steps == run.steps
-    return outcome if is_whole else None
+    facts = json.loads(path.read_text())
+    outcome = Outcome(**facts)
+    # a run that was made longer since goes on
+    is_whole = outcome.steps == run.steps
+    is_done = outcome.status == "done"
+    return outcome if is_done and is_whole else None
 
 
 def _row(name: str, run: RunConfig, outcome: Outcome) -> list[str]:
@@ -76,12 +82,13 @@ def table(rows: list[list[str]]) -> str:
     rule = ["---"] * len(header)
     text = ""
     for cells in (header, rule, *rows):
-        text += "| " + " | ".join(cells) + " |\n"
+        line = " | ".join(cells)
+        text += f"| {line} |\n"
     return text
 
 
 def read_log(folder: Path, kind: str) -> list[dict]:
     """Records of one kind from a run's log.jsonl."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
+    text = (folder / "log.jsonl").read_text()
+    records = [json.loads(line) for line in text.splitlines()]
     return [record for record in records if record["kind"] == kind]

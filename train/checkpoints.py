@@ -50,7 +50,9 @@ class OrbaxCheckpoints:
         from orbax.checkpoint import checkpoint_managers as policies
 
         self._ocp = ocp
+        # a run goes on from the latest
         latest = policies.LatestN(1)
+        # sorted downwards, and the last ones stay: those of the lowest loss
         best = policies.BestN(
             get_metric_fn=lambda metrics: metrics["loss"],
             reverse=True,
@@ -58,34 +60,34 @@ class OrbaxCheckpoints:
         )
         keep = policies.AnyPreservationPolicy([latest, best])
         options = ocp.CheckpointManagerOptions(preservation_policy=keep)
+        # Orbax takes absolute paths alone
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, notes: dict[str, Any], metric: float) -> None:
-        args = self._ocp.args.Composite(
-            state=self._ocp.args.StandardSave(state._asdict()),
-            notes=self._ocp.args.JsonSave(notes),
+        forms = self._ocp.args
+        args = forms.Composite(
+            state=forms.StandardSave(state._asdict()),
+            notes=forms.JsonSave(notes),
         )
-        self._manager.save(
-            step,
-            args=args,
-            metrics={"loss": metric},
-            force=True,
-        )
+        metrics = {"loss": metric}
+        self._manager.save(step, args=args, metrics=metrics, force=True)
 
     def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
+        forms = self._ocp.args
         abstract = jax.tree.map(_without_values, like._asdict())
-        args = self._ocp.args.Composite(
-            state=self._ocp.args.StandardRestore(abstract),
-            notes=self._ocp.args.JsonRestore(),
+        args = forms.Composite(
+            state=forms.StandardRestore(abstract),
+            notes=forms.JsonRestore(),
         )
         saved = self._manager.restore(step, args=args)
         state = type(like)(**saved["state"])
         return state, saved["notes"]
 
     def close(self) -> None:
+        # the last save may still be written in the background
         self._manager.wait_until_finished()
         self._manager.close()
 
@@ -105,8 +107,11 @@ class PlainCheckpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def _steps(self) -> dict[int, Path]:
-        folders = sorted(self._folder.glob("step_*"))
-        return {int(path.name.removeprefix("step_")): path for path in folders}
+        steps = {}
+        for path in sorted(self._folder.glob("step_*")):
+            number = path.name.removeprefix("step_")
+            steps[int(number)] = path
+        return steps
 
     def latest(self) -> int | None:
         return max(self._steps(), default=None)
@@ -114,10 +119,12 @@ class PlainCheckpoints:
     def save(self, step: int, state: Any, notes: dict[str, Any], metric: float) -> None:
         partial = self._folder / f"partial_{os.getpid()}"
         partial.mkdir(parents=True, exist_ok=True)
-        np.savez(partial / "state.npz", **_flat(state))
+        arrays = _flat(state)
+        np.savez(partial / "state.npz", **arrays)
         text = json.dumps({"notes": notes, "metric": metric})
         (partial / "notes.json").write_text(text)
         target = self._folder / f"step_{step:08d}"
+        # a folder cannot replace one that is not empty
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
         self._prune()
@@ -127,19 +134,26 @@ class PlainCheckpoints:
         ranking = []
         for step, path in steps.items():
             metric = _read_notes(path)["metric"]
+            # a NaN would be sorted anywhere
             if np.isfinite(metric):
                 ranking.append((metric, step))
         best = sorted(ranking)[:NUM_BEST]
-        keep = {max(steps), *(step for _, step in best)}
+        keep = {step for _, step in best}
+        # a run goes on from the latest
+        keep.add(max(steps))
         for step in steps.keys() - keep:
             shutil.rmtree(steps[step])
 
     def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
         path = self._steps()[step]
+        leaves = []
         with np.load(path / "state.npz") as file:
-            # numpy reads bfloat16 back as raw bytes
-            leaves = [file[name].view(leaf.dtype) for name, leaf in _flat(like).items()]
-        state = jax.tree.unflatten(jax.tree.structure(like), leaves)
+            for name, leaf in _flat(like).items():
+                array = file[name]
+                # numpy reads bfloat16 back as raw bytes
+                leaves.append(array.view(leaf.dtype))
+        structure = jax.tree.structure(like)
+        state = jax.tree.unflatten(structure, leaves)
         return state, _read_notes(path)["notes"]
 
     def close(self) -> None:
@@ -147,7 +161,8 @@ class PlainCheckpoints:
 
 
 def _read_notes(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "notes.json").read_text())
+    text = (folder / "notes.json").read_text()
+    return json.loads(text)
 
 
 def _flat(tree: Any) -> dict[str, Any]:

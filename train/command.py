@@ -14,9 +14,11 @@ def run(work: Callable[[], None]) -> int:
         work()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        # 128 and the number of Ctrl-C's signal, as shells count
         return 130
     except (ValueError, OSError) as error:
-        line = str(error).partition("\n")[0]
+        # libraries explain themselves at length behind the first line
+        line, _, _ = str(error).partition("\n")
         print(f"error: {line}", file=sys.stderr)
         return 1
     return 0
@@ -24,6 +26,7 @@ def run(work: Callable[[], None]) -> int:
 
 def require_new(path: Path, option: str) -> None:
     """Raises ValueError before the work if an output would replace something."""
+    # a broken link is something as well
     if os.path.lexists(path):
         raise ValueError(
             f"{option} {path}: is there already, expected a new name; remove it, or "

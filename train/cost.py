@@ -39,6 +39,7 @@ def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
     """(the step without perceptual loss, its abstract arguments as they lie on the
     mesh): nothing is allocated.
     """
+    # LPIPS has weights of its own, which would have to be loaded
     loss = dataclasses.replace(run.loss, perceptual=0.0)
     run = dataclasses.replace(run, loss=loss)
     config = training_config(PRESETS[run.model](), run)
@@ -50,7 +51,8 @@ def abstract_step(run: RunConfig) -> tuple[Any, tuple]:
     state, frozen = jax.tree.map(_with_sharding, weights, shardings)
     context = Context(run, config, None)
     function = functools.partial(train_step, context=context, with_gan=False)
-    return function, (state, frozen, *_abstract_batch(run, mesh))
+    hr, lr = _abstract_batch(run, mesh)
+    return function, (state, frozen, hr, lr)
 
 
 def _with_sharding(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
@@ -64,7 +66,8 @@ def _abstract_batch(run: RunConfig, mesh: Mesh) -> list[jax.ShapeDtypeStruct]:
     windows = []
     for side in (SCALE * crop, crop):
         shape = (run.data.batch_size, run.window, side, side, 3)
-        windows.append(jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding))
+        window = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding)
+        windows.append(window)
     return windows
 
 
@@ -76,22 +79,26 @@ def measure(
     """
     function, arguments = abstract_step(run)
     state, frozen, *_ = arguments
-    size = sum(map(_bytes_per_device, jax.tree.leaves((state, frozen))))
+    leaves = jax.tree.leaves((state, frozen))
+    num_bytes = sum(map(_bytes_per_device, leaves))
+    flop = count(function, *arguments)
     numbers = {
         "devices": jax.device_count(),
-        "TFLOP": count(function, *arguments) / 1e12,
-        "state GB": size / 1e9,
+        "TFLOP": flop / 1e12,
+        "state GB": num_bytes / 1e9,
     }
     if not (compile_step or run_step):
         return numbers
-    out = jax.tree.map(lambda x: x.sharding, state), None
+    # as the loop compiles it
+    shardings = jax.tree.map(lambda x: x.sharding, state)
     step = jax.jit(
         function,
         donate_argnums=0,
-        out_shardings=out,
+        out_shardings=(shardings, None),
         compiler_options=compiler_options(),
     )
-    compiled = step.lower(*arguments).compile()
+    lowered = step.lower(*arguments)
+    compiled = lowered.compile()
     plan: Any = compiled.memory_analysis()
     numbers["temporary GB"] = plan.temp_size_in_bytes / 1e9
     if run_step:
@@ -114,9 +121,13 @@ def seconds(compiled: Any, arguments: tuple, repeats: int) -> float:
     state, *rest = jax.tree.map(_zeros, arguments)
     times = []
     for _ in range(repeats):
-        started = time.perf_counter()
-        state, _ = jax.block_until_ready(compiled(state, *rest))
-        times.append(time.perf_counter() - started)
+        start = time.perf_counter()
+        # the old state is given away (donated), so the new one goes in next
+        results = compiled(state, *rest)
+        state, _ = jax.block_until_ready(results)
+        end = time.perf_counter()
+        times.append(end - start)
+    # another process can only add to it
     return min(times)
 
 
@@ -128,10 +139,11 @@ def loader_seconds(run: RunConfig, repeats: int = 20) -> float:
         # the first ones wait for the threads to start
         for _ in range(5):
             next(batches)
-        started = time.perf_counter()
+        start = time.perf_counter()
         for _ in range(repeats):
             next(batches)
-        return (time.perf_counter() - started) / repeats
+        end = time.perf_counter()
+        return (end - start) / repeats
     finally:
         batches.close()
 
@@ -142,12 +154,15 @@ def main(arguments: list[str]) -> None:
 
     own_flags = {"--compile", "--run", "--loader"}
     others = [argument for argument in arguments if argument not in own_flags]
+    compile_step = "--compile" in arguments
+    run_step = "--run" in arguments
     for name, run in parse(others):
-        numbers = measure(run, "--compile" in arguments, "--run" in arguments)
+        numbers = measure(run, compile_step, run_step)
         if "--loader" in arguments:
             numbers["s/batch loaded"] = loader_seconds(run)
         columns = [f"{key} {value:.4g}" for key, value in numbers.items()]
-        print(name, "  ".join(columns), flush=True)
+        line = "  ".join(columns)
+        print(name, line, flush=True)
 
 
 if __name__ == "__main__":

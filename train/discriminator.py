@@ -2,7 +2,7 @@
 field), and a small U-Net with a logit per pixel.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -28,7 +28,9 @@ class PatchGAN(nn.Module):
     def __call__(self, x: Features, train: bool = False) -> Mask:
         for index, width in enumerate(self.widths):
             is_first = index == 0
+            # three reductions by two: a logit for every eighth pixel
             stride = 2 if index < 3 else 1
+            # a norm has a bias of its own
             conv = _conv(width, stride, use_bias=is_first, name=f"conv_{index}")
             x = conv(x)
             if not is_first:
@@ -38,19 +40,21 @@ class PatchGAN(nn.Module):
         return conv_out(x)
 
     def _normalise(self, x: Array, index: int, train: bool) -> Array:
-        scale = nn.initializers.truncated_normal(0.02)
+        # starts as pix2pix's, as the convolutions do
+        noise = nn.initializers.truncated_normal(0.02)
+
+        def around_one(*arguments: Any) -> Array:
+            return 1 + noise(*arguments)
+
         settings = {
-            "scale_init": lambda *a: 1 + scale(*a),
+            "scale_init": around_one,
             "epsilon": 1e-5,
             "name": f"norm_{index}",
         }
         if self.norm == "group":
             return nn.GroupNorm(num_groups=16, **settings)(x)
-        norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            **settings,
-        )
+        # PyTorch counts its momentum of 0.1 the other way round
+        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, **settings)
         return norm(x)
 
 
@@ -96,7 +100,8 @@ def _conv_leaky(x: Array, width: int, name: str, stride: int = 1) -> Array:
 def _up(x: Array, skip: Array, width: int, name: str) -> Array:
     """A convolution, then nearest to the size of the skip, which is added."""
     conv = _same(width, name)
-    x = resize_nearest(conv(x), *skip.shape[1:3])
+    _, rows, columns, _ = skip.shape
+    x = resize_nearest(conv(x), rows, columns)
     return nn.leaky_relu(x + skip, 0.2)
 
 

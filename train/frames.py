@@ -31,30 +31,40 @@ def to_video(hr: HRWindows, lr: LRWindows | None) -> Video:
     Video.
     """
     high = _to_frames(hr)
+    # a packed file of HR windows alone: the device reduces them
     low = reduce_frames(high) if lr is None else _to_frames(lr)
-    starts = jnp.zeros(high.shape[:2], bool)
-    return Video(low, high, starts.at[0].set(True))
+    num_frames, batch, *_ = high.shape
+    is_start = jnp.zeros((num_frames, batch), bool)
+    # a window is a piece of one scene, and nothing is known of what was before it
+    is_start = is_start.at[0].set(True)
+    return Video(low, high, is_start)
 
 
 def video_of(batch: Batch) -> Video:
     """Returns the frames of a loader's batch."""
+    hr = jnp.asarray(batch.hr)
     lr = None if batch.lr is None else jnp.asarray(batch.lr)
-    return to_video(jnp.asarray(batch.hr), lr)
+    return to_video(hr, lr)
 
 
 def _to_frames(windows: Array) -> Frames:
+    # the scan of a rollout walks along the first axis
     frames = jnp.swapaxes(windows, 0, 1)
-    return frames.astype(jnp.float32) / 127.5 - 1
+    levels = frames.astype(jnp.float32)
+    return levels / 127.5 - 1
 
 
 def reduce_frames(hr: Frames) -> Frames:
     """[f,b,H,W,3] -> [f,b,h,w,3], rounded to 8 bits as a file would be."""
     frames, batch, *size = hr.shape
-    small = downsample_bicubic(hr.reshape(-1, *size), SCALE)
+    pictures = hr.reshape(-1, *size)
+    small = downsample_bicubic(pictures, SCALE)
     levels = jnp.round((small + 1) * 127.5)
+    # bicubic filters ring beyond the range
     levels = jnp.clip(levels, 0, 255)
     rounded = levels / 127.5 - 1
-    return rounded.reshape(frames, batch, *small.shape[1:])
+    _, *small_size = small.shape
+    return rounded.reshape(frames, batch, *small_size)
 
 
 def splice(key: RandomKey, video: Video, probability: float) -> Video:
@@ -64,13 +74,18 @@ def splice(key: RandomKey, video: Video, probability: float) -> Video:
         return video
     when_key, pick_key = jax.random.split(key)
     at = jax.random.randint(when_key, (batch,), 1, frames)
-    picked = jax.random.bernoulli(pick_key, probability, (batch,))
-    time = jnp.arange(frames)[:, None]
-    is_next = picked & (time >= at)
-    is_cut = picked & (time == at)
+    has_cut = jax.random.bernoulli(pick_key, probability, (batch,))
+    times = jnp.arange(frames)
+    time = times[:, None]
+    is_next = has_cut & (time >= at)
+    is_cut = has_cut & (time == at)
+    takes_next = is_next[..., None, None, None]
 
     def cut(x: Array) -> Array:
         next_window = jnp.roll(x, -1, axis=1)
-        return jnp.where(is_next[..., None, None, None], next_window, x)
+        return jnp.where(takes_next, next_window, x)
 
-    return Video(cut(video.lr), cut(video.hr), video.is_start | is_cut)
+    lr = cut(video.lr)
+    hr = cut(video.hr)
+    is_start = video.is_start | is_cut
+    return Video(lr, hr, is_start)

@@ -43,15 +43,21 @@ class Log:
             return
         record: dict[str, str | float | None] = {"kind": kind, "step": step}
         for name, value in metrics.items():
-            record[name] = float(value) if np.isfinite(value) else None
-        self._file.write(json.dumps(record) + "\n")
+            is_number = np.isfinite(value)
+            # JSON has no NaN
+            record[name] = float(value) if is_number else None
+        line = json.dumps(record)
+        self._file.write(f"{line}\n")
+        # a run may be killed at any time
         self._file.flush()
         if self._board:
             for name, value in metrics.items():
                 self._board.add_scalar(f"{kind}/{name}", value, step)
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        cells = [f"{name} {value:.4g}" for name, value in metrics.items()]
+        numbers = "  ".join(cells)
         speed = self._speed(step) if kind == "train" else ""
-        print(f"{kind} {step}/{self._total}  {numbers}{speed}", flush=True)
+        place = f"{step}/{self._total}"
+        print(f"{kind} {place}  {numbers}{speed}", flush=True)
 
     def picture(self, step: int, name: str, image: Picture) -> None:
         """uint8[h,w,3] to TensorBoard."""
@@ -65,10 +71,13 @@ class Log:
         num_steps = step - start_step
         if num_steps <= 0:
             return ""
-        rate = num_steps / (time.monotonic() - start_time)
-        seconds_to_go = int((self._total - step) / rate)
-        clock = str(timedelta(seconds=seconds_to_go))
-        return f"  {rate * self._images:.1f} images/s  ETA {clock}"
+        seconds = time.monotonic() - start_time
+        rate = num_steps / seconds
+        images_per_second = rate * self._images
+        steps_to_go = self._total - step
+        seconds_to_go = int(steps_to_go / rate)
+        clock = timedelta(seconds=seconds_to_go)
+        return f"  {images_per_second:.1f} images/s  ETA {clock}"
 
     def close(self) -> None:
         if self._is_main:

@@ -102,9 +102,10 @@ def training_config(config: ModelConfig, run: RunConfig) -> ModelConfig:
 
 def perceptual_metric(run: RunConfig) -> Params | None:
     """LPIPS parameters of the loss."""
-    if not run.loss.perceptual:
+    settings = run.loss
+    if not settings.perceptual:
         return None
-    return load_lpips(run.loss.perceptual_weights or None, run.loss.perceptual_net)
+    return load_lpips(settings.perceptual_weights or None, settings.perceptual_net)
 
 
 class Trainer:
@@ -125,7 +126,8 @@ class Trainer:
         self.frozen = meshes.place(frozen, self.mesh)
         self.state: TrainState = meshes.place(state, self.mesh)
         data = dataclasses.replace(run.data, frames=run.window)
-        self.batches = open_batches(data, run.seed, process, jax.process_count())
+        num_processes = jax.process_count()
+        self.batches = open_batches(data, run.seed, process, num_processes)
         self.checkpoints = open_checkpoints(folder / "checkpoints")
         images_per_step = run.data.batch_size * run.window
         self.log = Log(folder, run.steps, images_per_step, self.is_main)
@@ -147,8 +149,9 @@ class Trainer:
         config, params = start_model(self.run)
         if self.is_main:
             checkpoint.save(start_file, config, params)
-            settings = json.dumps(dataclasses.asdict(self.run), indent=1)
-            (self.folder / "run.json").write_text(settings)
+            settings = dataclasses.asdict(self.run)
+            text = json.dumps(settings, indent=1)
+            (self.folder / "run.json").write_text(text)
         return config, params
 
     def resume(self) -> int:
@@ -163,21 +166,25 @@ class Trainer:
             state = meshes.place(state, self.mesh)
         self.state = state
         self.batches.set_state(notes["data"])
+        # JSON has no infinity
         best = notes["best"]
         self.best = math.inf if best is None else best
         return latest
 
     def _check_same_run(self, saved: dict[str, Any]) -> None:
         # json turns tuples into lists
-        settings = json.loads(json.dumps(dataclasses.asdict(self.run)))
+        text = json.dumps(dataclasses.asdict(self.run))
+        settings = json.loads(text)
         now = _computed_settings(settings)
         before = _computed_settings(saved)
+        # a setting may be new since, or gone
         for name in now | before:
-            if now.get(name) != before.get(name):
+            value = now.get(name)
+            old_value = before.get(name)
+            if value != old_value:
                 raise ValueError(
-                    f"{self.folder} holds a run with {name}={before.get(name)}, not "
-                    f"{now.get(name)}: use another "
-                    "--out"
+                    f"{self.folder} holds a run with {name}={old_value}, not "
+                    f"{value}: use another --out"
                 )
 
     def compiled(self, with_gan: bool):
@@ -188,11 +195,12 @@ class Trainer:
                 context=self.context,
                 with_gan=with_gan,
             )
-            out = jax.tree.map(lambda x: x.sharding, self.state), None
+            # as the old state lies, or the next step would be compiled for another
+            shardings = jax.tree.map(lambda x: x.sharding, self.state)
             self._steps[with_gan] = jax.jit(
                 function,
                 donate_argnums=0,
-                out_shardings=out,
+                out_shardings=(shardings, None),
                 compiler_options=compiler_options(),
             )
         return self._steps[with_gan]
@@ -212,14 +220,17 @@ class Trainer:
         average).
         """
         path = self.folder / "weights.safetensors"
+        # every process takes part, because each has a part of the arrays
         params = meshes.to_host(self.params())
         if self.is_main:
-            checkpoint.save(path, self.config, params, step=str(int(self.state.step)))
+            step = int(self.state.step)
+            checkpoint.save(path, self.config, params, step=str(step))
         return path
 
     def params(self) -> Params:
         """Whole parameter tree, averaged where an average is kept."""
-        return merge(self.state.ema or self.state.trained, self.frozen)
+        trained = self.state.ema or self.state.trained
+        return merge(trained, self.frozen)
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Numbers of the fixed windows; the drift curve goes to drift.jsonl and a
@@ -227,15 +238,12 @@ class Trainer:
         """
         if not self._validation:
             return {}
-        params = jax.tree.map(jnp.asarray, meshes.to_host(self.params()))
-        windows = self._validation
-        numbers = validate.stage_loss(params, windows["loss"], self.context)
-        drift = validate.drift(
-            params,
-            windows["drift"],
-            self.context,
-            self._drift_metric,
-        )
+        params = meshes.to_host(self.params())
+        params = jax.tree.map(jnp.asarray, params)
+        loss_window = self._validation["loss"]
+        drift_window = self._validation["drift"]
+        numbers = validate.stage_loss(params, loss_window, self.context)
+        drift = validate.drift(params, drift_window, self.context, self._drift_metric)
         for name, value in validate.summary(drift).items():
             numbers[f"stream_{name}"] = value
         if self.is_main:
@@ -250,8 +258,9 @@ class Trainer:
             "psnr": drift.psnr.tolist(),
             "lpips": drift.lpips.tolist(),
         }
+        line = json.dumps(curve)
         with (self.folder / "drift.jsonl").open("a") as file:
-            file.write(json.dumps(curve) + "\n")
+            file.write(f"{line}\n")
         self.log.picture(step, "bicubic_ours_truth", drift.sample)
         try:
             from PIL import Image
@@ -286,10 +295,12 @@ def train(run: RunConfig, folder: Path) -> Outcome:
     trainer = Trainer(run, folder)
 
     def stop(number: int, _: Any) -> None:
+        # the step that runs is finished, and saved
         trainer.stop_signal = number
 
+    # the caller's own are put back in the end
     handlers = {number: signal.signal(number, stop) for number in _signals()}
-    started = time.monotonic()
+    start = time.monotonic()
     try:
         step = trainer.resume()
         before = trainer.evaluate(step)
@@ -300,10 +311,11 @@ def train(run: RunConfig, folder: Path) -> Outcome:
             weights=str(folder / "weights.safetensors"),
             before=before,
             after=after,
-            seconds=time.monotonic() - started,
+            seconds=time.monotonic() - start,
         )
         if trainer.is_main:
-            text = json.dumps(dataclasses.asdict(outcome), indent=1)
+            facts = dataclasses.asdict(outcome)
+            text = json.dumps(facts, indent=1)
             (folder / "outcome.json").write_text(text)
         return outcome
     finally:
@@ -325,8 +337,10 @@ def _steps(trainer: Trainer, step: int, numbers: dict[str, float]) -> dict[str, 
     first = step
     while step < run.steps and not trainer.stop_signal:
         batch = next(trainer.batches)
-        hr, lr = meshes.place_batch((batch.hr, batch.lr), trainer.mesh)
-        with_gan = run.loss.gan.weight > 0 and step % run.loss.gan.every == 0
+        windows = (batch.hr, batch.lr)
+        hr, lr = meshes.place_batch(windows, trainer.mesh)
+        gan = run.loss.gan
+        with_gan = gan.weight > 0 and step % gan.every == 0
         compute = trainer.compiled(with_gan)
         trainer.state, metrics = compute(trainer.state, trainer.frozen, hr, lr)
         step += 1
@@ -334,13 +348,16 @@ def _steps(trainer: Trainer, step: int, numbers: dict[str, float]) -> dict[str, 
             jax.block_until_ready(metrics)
             trainer.log.start(step)
         is_last = step == run.steps or trainer.stop_signal
-        if step % run.log_every == 0 or step % run.checkpoint_every == 0 or is_last:
+        is_saved = step % run.checkpoint_every == 0 or is_last
+        is_logged = step % run.log_every == 0
+        if is_logged or is_saved:
+            # to look at a number waits for the step, so not in each of them
             _check_finite(metrics, step)
             record = {name: float(value) for name, value in metrics.items()}
             trainer.log.write(step, record)
         if step % run.validate_every == 0 or step == run.steps:
             numbers = trainer.evaluate(step)
-        if step % run.checkpoint_every == 0 or is_last:
+        if is_saved:
             loss = numbers.get("loss", float(metrics["loss"]))
             trainer.save(step, loss)
     return numbers

@@ -17,7 +17,8 @@ Values = Float[Array, "..."]
 
 def latent_x0(x0: Latents, z: Latents) -> Array:
     """mean (x0 - z)^2: the clean estimate against the latents of the ground truth."""
-    return jnp.mean((x0 - z) ** 2)
+    error = x0 - z
+    return jnp.mean(error**2)
 
 
 def latent_v(
@@ -29,16 +30,21 @@ def latent_v(
     The scan returns x' = a' x0 + s' eps and x0, so eps = (x' - a' x0) / s' and v = a
     eps - s x0.
     """
-    coefficients = step_coefficients(config)
-    c = jax.tree.map(lambda x: x[-1], coefficients)
     if config.set_alpha_to_one:
+        # the last step would end at s' = 0, and eps is a quotient by it
         raise ValueError(
             "the v form of the latent loss needs set_alpha_to_one=False (s' > 0): use "
             "latent_form=x0"
         )
-    eps = (sample - c.next_alpha * x0) / c.next_sigma
-    v = c.alpha * eps - c.sigma * x0
-    return velocity(v, z, noise, c.alpha, c.sigma)
+    coefficients = step_coefficients(config)
+    # the last step's, whose prediction this is
+    alpha = coefficients.alpha[-1]
+    sigma = coefficients.sigma[-1]
+    next_alpha = coefficients.next_alpha[-1]
+    next_sigma = coefficients.next_sigma[-1]
+    eps = (sample - next_alpha * x0) / next_sigma
+    v = alpha * eps - sigma * x0
+    return velocity(v, z, noise, alpha, sigma)
 
 
 def velocity(
@@ -46,28 +52,34 @@ def velocity(
 ) -> Array:
     """mean (v - (a n - s z))^2: v-prediction at one noise level."""
     target = alpha * noise - sigma * z
-    return jnp.mean((v - target) ** 2)
+    error = v - target
+    return jnp.mean(error**2)
 
 
 def moments(z: Latents) -> Array:
     """mean_c m_c^2 + (d_c - 1)^2 with m, d the batch mean and deviation of channel c:
     latents the noise fits.
     """
-    mean = z.mean((0, 1, 2))
-    variance = ((z - mean) ** 2).mean((0, 1, 2))
+    places = (0, 1, 2)
+    mean = z.mean(places)
+    square = (z - mean) ** 2
+    variance = square.mean(places)
     # 1e-6: the root has a gradient at 0
     deviation = jnp.sqrt(variance + 1e-6)
-    return jnp.mean(mean**2 + (deviation - 1) ** 2)
+    excess = deviation - 1
+    return jnp.mean(mean**2 + excess**2)
 
 
 def charbonnier(x: Values, y: Values, epsilon: float = 1e-3) -> Array:
     """mean sqrt((x - y)^2 + eps^2)."""
     square = (x - y) ** 2
-    return jnp.mean(jnp.sqrt(square + epsilon**2))
+    error = jnp.sqrt(square + epsilon**2)
+    return jnp.mean(error)
 
 
 def smooth_l1(x: Values, y: Values, beta: float = 0.1) -> Array:
     """mean of d^2 / (2 beta) where d = |x - y| < beta, else d - beta / 2."""
+    # optax's is beta times as large: its slope is beta, this one's 1
     huber = optax.losses.huber_loss(x, y, delta=beta)
     return jnp.mean(huber) / beta
 
@@ -79,14 +91,18 @@ def phase_pattern(x: SRFrame, y: SRFrame, period: int = 4) -> Array:
     Sub-pixel layers leave a fixed pattern of that period behind. It is zero in the mean
     of a cell, so no loss at LR size sees it.
     """
-    b, height, width, c = x.shape
+    pattern = phase_means(x - y, period)
+    return jnp.mean(pattern**2)
+
+
+def phase_means(image: SRFrame, period: int) -> Float[Array, "p q 3"]:
+    """Mean over the batch and over all cells of each phase, less the mean of all."""
+    b, height, width, c = image.shape
     rows = height // period
     columns = width // period
-    difference = x - y
-    cells = difference.reshape(b, rows, period, columns, period, c)
+    cells = image.reshape(b, rows, period, columns, period, c)
     means = cells.mean((0, 1, 3))
-    pattern = means - means.mean((0, 1))
-    return jnp.mean(pattern**2)
+    return means - means.mean((0, 1))
 
 
 def occlusion_mask(flow: Flow, backward: Flow) -> Mask:
@@ -100,18 +116,23 @@ def occlusion_mask(flow: Flow, backward: Flow) -> Mask:
     def squared(x: Array) -> Array:
         return jnp.sum(x**2, -1, keepdims=True)
 
+    length = squared(flow)
     back = warp(backward, flow)
-    lengths = squared(flow) + squared(back)
-    is_consistent = squared(flow + back) < 0.01 * lengths + 0.5
-    down = flow[:, 1:] - flow[:, :-1]
-    right = flow[:, :, 1:] - flow[:, :, :-1]
+    # there and back again is nowhere, but for an error that grows with the way
+    detour = squared(flow + back)
+    lengths = length + squared(back)
+    is_consistent = detour < 0.01 * lengths + 0.5
+    # behind the last row and column is nothing that could move differently
     none = (0, 0)
-    dy = jnp.pad(down, (none, (0, 1), none, none))
-    dx = jnp.pad(right, (none, none, (0, 1), none))
+    one_behind = (0, 1)
+    down = jnp.diff(flow, axis=1)
+    right = jnp.diff(flow, axis=2)
+    dy = jnp.pad(down, (none, one_behind, none, none))
+    dx = jnp.pad(right, (none, none, one_behind, none))
     gradient = squared(dx) + squared(dy)
-    is_smooth = gradient <= 0.01 * squared(flow) + 0.002
-    mask = inside(flow) & is_consistent & is_smooth
-    return mask.astype(jnp.float32)
+    is_smooth = gradient <= 0.01 * length + 0.002
+    is_reliable = inside(flow) & is_consistent & is_smooth
+    return is_reliable.astype(jnp.float32)
 
 
 def temporal_residual(
@@ -130,12 +151,20 @@ def temporal_residual(
     true lighting change stays.
     """
     prev_sr = jax.lax.stop_gradient(prev_sr)
-    change = sr - warp(prev_sr, flow)
-    true_change = hr - warp(prev_hr, flow)
+    warped = warp(prev_sr, flow)
+    true_warped = warp(prev_hr, flow)
+    change = sr - warped
+    true_change = hr - true_warped
     square = (change - true_change) ** 2
     error = jnp.sqrt(square + epsilon**2)
+    return _masked_mean(error, mask)
+
+
+def _masked_mean(error: SRFrame, mask: Mask) -> Array:
+    """Mean of three channels where the mask is 1; 0 where it is empty."""
+    total = jnp.sum(mask * error)
     num_values = 3 * jnp.sum(mask)
-    return jnp.sum(mask * error) / (num_values + 1e-6)
+    return total / (num_values + 1e-6)
 
 
 def photometric(
@@ -144,11 +173,11 @@ def photometric(
     """mean over the inside of ((F - W F')^2 + 0.01^2)^alpha: the flow explains the
     frame (Sun et al. 2014).
     """
-    square = (frame - warp(previous, flow)) ** 2
+    warped = warp(previous, flow)
+    square = (frame - warped) ** 2
     error = (square + 1e-4) ** alpha
     valid = inside(flow).astype(jnp.float32)
-    num_values = 3 * jnp.sum(valid)
-    return jnp.sum(valid * error) / (num_values + 1e-6)
+    return _masked_mean(error, valid)
 
 
 def flow_smoothness(flow: Flow, lr: LRFrame, edge: float = 10.0) -> Array:
@@ -161,7 +190,9 @@ def flow_smoothness(flow: Flow, lr: LRFrame, edge: float = 10.0) -> Array:
         contrast = jnp.abs(jnp.diff(lr, axis=axis))
         gradient = contrast.mean(-1, keepdims=True)
         weight = jnp.exp(-edge * gradient)
-        total += jnp.mean(weight * jnp.sqrt(step**2 + 1e-6))
+        # 1e-6: the root has a gradient at 0
+        roughness = jnp.sqrt(step**2 + 1e-6)
+        total += jnp.mean(weight * roughness)
     return total
 
 
@@ -186,8 +217,16 @@ def adaptive_weight(rec_gradient: list[Array], adv_gradient: list[Array]) -> Arr
     """
 
     def norm(leaves: list[Array]) -> Array:
-        squares = (jnp.sum(g.astype(jnp.float32) ** 2) for g in leaves)
-        return jnp.sqrt(sum(squares))
+        squares = jnp.zeros(())
+        for leaf in leaves:
+            # a sum in 16 bits would lose the small ones
+            wide = leaf.astype(jnp.float32)
+            squares += jnp.sum(wide**2)
+        return jnp.sqrt(squares)
 
-    ratio = norm(rec_gradient) / (norm(adv_gradient) + 1e-4)
-    return jax.lax.stop_gradient(jnp.clip(ratio, 0, 1e4))
+    pull_rec = norm(rec_gradient)
+    pull_adv = norm(adv_gradient)
+    ratio = pull_rec / (pull_adv + 1e-4)
+    # both bounds are VQGAN's (Esser et al. 2021)
+    ratio = jnp.clip(ratio, 0, 1e4)
+    return jax.lax.stop_gradient(ratio)

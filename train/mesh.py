@@ -29,6 +29,7 @@ def make_mesh(fsdp: int = 1) -> Mesh:
     if count % fsdp:
         raise ValueError(f"fsdp={fsdp} does not divide the {count} devices")
     shape = (count // fsdp, fsdp)
+    # the compiler finds out how everything between in- and outputs is divided
     automatic = (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh(shape, ("data", "fsdp"), axis_types=automatic)
 
@@ -41,15 +42,18 @@ def parameter_shardings(tree: Any, mesh: Mesh) -> Any:
 
     def rule(leaf: Any) -> NamedSharding:
         shape = np.shape(leaf)
-        fitting = []
+        candidates = []
         for axis, side in enumerate(shape):
-            if side % size == 0 and side >= size:
-                fitting.append(axis)
-        spec: list[str | None] = [None] * len(shape)
-        if size > 1 and fitting:
-            longest = max(fitting, key=lambda axis: shape[axis])
-            spec[longest] = "fsdp"
-        return NamedSharding(mesh, PartitionSpec(*spec))
+            # of zero every size is a divisor
+            is_long_enough = side >= size
+            if side % size == 0 and is_long_enough:
+                candidates.append(axis)
+        names: list[str | None] = [None] * len(shape)
+        if size > 1 and candidates:
+            longest = max(candidates, key=lambda axis: shape[axis])
+            names[longest] = "fsdp"
+        spec = PartitionSpec(*names)
+        return NamedSharding(mesh, spec)
 
     return jax.tree.map(rule, tree)
 
@@ -60,11 +64,13 @@ def place(tree: Any, mesh: Mesh) -> Any:
     """
 
     def place_leaf(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        array = np.asarray(leaf)
+
         def part(index: Any) -> np.ndarray:
             # of a scalar the index is one too, and no array
-            return np.asarray(np.asarray(leaf)[index])
+            return np.asarray(array[index])
 
-        return jax.make_array_from_callback(np.shape(leaf), sharding, part)
+        return jax.make_array_from_callback(array.shape, sharding, part)
 
     shardings = parameter_shardings(tree, mesh)
     return jax.tree.map(place_leaf, tree, shardings)
@@ -74,7 +80,8 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     """This process's rows -> its part of the global batch. ValueError if the devices do
     not divide it.
     """
-    rows = len(jax.tree.leaves(batch)[0])
+    first, *_ = jax.tree.leaves(batch)
+    rows = len(first)
     devices = len(mesh.local_devices)
     if rows % devices:
         raise ValueError(
@@ -98,7 +105,8 @@ def to_host(tree: Any) -> Any:
         if not x.is_fully_addressable:
             from jax.experimental import multihost_utils
 
-            return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+            # tiled: the shards side by side, not stacked by process
+            x = multihost_utils.process_allgather(x, tiled=True)
         return np.asarray(x)
 
     return jax.tree.map(fetch, tree)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
 from configs import LossConfig, RunConfig
 from sdvsr_jax import diffusion
@@ -85,10 +86,11 @@ def image_terms(
         terms["pixel"] = form(sr, hr)
     if weights.perceptual:
         assert context.metric is not None
-        images = (jnp.clip(sr, -1, 1), hr)
+        picture = jnp.clip(sr, -1, 1)
+        truth = hr
+        # from a random corner, so that no grid of its strides is learnt
         if weights.shift and key is not None:
-            images = shifted(key, images, weights.shift)
-        picture, truth = images
+            picture, truth = shifted(key, (picture, truth), weights.shift)
         distances = lpips(context.metric, picture, truth, weights.perceptual_net)
         terms["perceptual"] = distances.mean()
     if weights.phase:
@@ -106,7 +108,9 @@ def shifted(key: RandomKey, images: tuple[Crop, ...], limit: int) -> tuple[Array
     for image in images:
         batch, height, width, channels = image.shape
         size = (batch, height - limit, width - limit, channels)
-        crops.append(jax.lax.dynamic_slice(image, start, size))
+        # the start is traced, the size is not
+        crop = jax.lax.dynamic_slice(image, start, size)
+        crops.append(crop)
     return tuple(crops)
 
 
@@ -114,15 +118,28 @@ def weighted(terms: dict[str, Array], weights: LossConfig) -> Array:
     """sum of weight * term, by name."""
     total = jnp.zeros(())
     for name, term in terms.items():
-        total = total + getattr(weights, name) * term
+        weight = getattr(weights, name)
+        total += weight * term
     return total
+
+
+def _value_of_sample(values: Array) -> Float[Array, "b 1 1 1"]:
+    """One number per sample, as a factor of its pixels."""
+    return values[:, None, None, None]
 
 
 def encode(nets: Networks, hr: SRFrame, lr: LRFrame) -> Latents:
     """Latents of the ground truth."""
-    scale = hr.shape[1] // lr.shape[1]
-    up = upsample_bicubic(lr, scale)
+    _, hr_height, *_ = hr.shape
+    _, height, *_ = lr.shape
+    up = upsample_bicubic(lr, hr_height // height)
     return nets.vae.encode(hr, up, lr)
+
+
+def _bound(params: Params, config: ModelConfig) -> Networks:
+    """The networks of the parameters, prepared as for a stream."""
+    prepared = prepare(params, config)
+    return bind(prepared.params, config)
 
 
 def decode_plainly(nets: Networks, z: Latents, up: SRFrame, lr: LRFrame) -> SRFrame:
@@ -141,15 +158,17 @@ def autoencode(
     config = context.config
     weights = context.run.loss
     settings = context.run.rollout
-    nets = bind(prepare(params, config).params, config)
+    nets = _bound(params, config)
     lr = video.lr[0]
     hr = video.hr[0]
     up = upsample_bicubic(lr, config.scale)
     z = nets.vae.encode(hr, up, lr)
     noise_key, drop_key = jax.random.split(key)
+    batch = len(z)
     share = 1 - settings.latent_drop
-    keep = jax.random.bernoulli(drop_key, share, (len(z), 1, 1, 1))
-    disturbed = disturb(noise_key, z, settings.latent_noise) * keep
+    keep = jax.random.bernoulli(drop_key, share, (batch, 1, 1, 1))
+    disturbed = disturb(noise_key, z, settings.latent_noise)
+    disturbed = disturbed * keep
     sr = decode_plainly(nets, disturbed, up, lr)
     terms = image_terms(context, sr, hr)
     if weights.moments:
@@ -163,8 +182,10 @@ def disturb(key: RandomKey, z: Latents, strength: float) -> Latents:
     if not strength:
         return z
     size_key, noise_key = jax.random.split(key)
-    size = jax.random.uniform(size_key, (len(z), 1, 1, 1), maxval=strength)
-    return z + size * jax.random.normal(noise_key, z.shape)
+    batch = len(z)
+    size = jax.random.uniform(size_key, (batch, 1, 1, 1), maxval=strength)
+    noise = jax.random.normal(noise_key, z.shape)
+    return z + size * noise
 
 
 def denoise(params: Params, video: Video, key: RandomKey, context: Context) -> Result:
@@ -174,24 +195,30 @@ def denoise(params: Params, video: Video, key: RandomKey, context: Context) -> R
     nets = bind(prepared.params, config)
     lr = video.lr[0]
     hr = video.hr[0]
-    z = jax.lax.stop_gradient(encode(nets, hr, lr))
+    z = encode(nets, hr, lr)
+    z = stop_gradient(z)
+    batch = len(z)
     time_key, noise_key = jax.random.split(key)
     num_timesteps = config.diffusion.num_train_timesteps
-    timestep = jax.random.randint(time_key, (len(z),), 0, num_timesteps)
+    timestep = jax.random.randint(time_key, (batch,), 0, num_timesteps)
     noise = jax.random.normal(noise_key, z.shape)
-    all_alphas = jnp.asarray(diffusion.alphas_cumprod(config.diffusion))
-    alpha_bar = all_alphas[timestep][:, None, None, None]
+    schedule = jnp.asarray(diffusion.alphas_cumprod(config.diffusion))
+    alpha_bar = _value_of_sample(schedule[timestep])
     alpha = jnp.sqrt(alpha_bar)
     sigma = jnp.sqrt(1 - alpha_bar)
     x = alpha * z + sigma * noise
     shifts = nets.unet.precompute_shifts(timestep)
     v = nets.unet(x, lr, shifts, prepared.prompt.unet)
+    # the loss is taken in float32, whatever the network computes in
     v = v.astype(jnp.float32)
-    terms = {"latent": losses.velocity(v, z, noise, alpha, sigma)}
+    latent = losses.velocity(v, z, noise, alpha, sigma)
+    terms = {"latent": latent}
     loss = weighted(terms, context.run.loss)
+    # the picture is only looked at: the loss is of the latents
+    x0 = stop_gradient(alpha * x - sigma * v)
     up = upsample_bicubic(lr, config.scale)
-    x0 = jax.lax.stop_gradient(alpha * x - sigma * v)
-    sr = jax.lax.stop_gradient(decode_plainly(nets, x0, up, lr))
+    sr = decode_plainly(nets, x0, up, lr)
+    sr = stop_gradient(sr)
     return Result(loss, terms, sr, hr, up)
 
 
@@ -206,14 +233,15 @@ def decode(
     config = context.config
     weights = context.run.loss
     settings = context.run.rollout
-    nets = bind(prepare(params, config).params, config)
+    nets = _bound(params, config)
     prev_lr, lr = video.lr
     prev_hr, hr = video.hr
     up = upsample_bicubic(lr, config.scale)
     prev_up = upsample_bicubic(prev_lr, config.scale)
     prev_z = encode(nets, prev_hr, prev_lr)
     prev_plain = decode_plainly(nets, prev_z, prev_up, prev_lr)
-    prev_plain = jax.lax.stop_gradient(prev_plain)
+    # a past is given: no frame is changed for the sake of the next one
+    prev_plain = stop_gradient(prev_plain)
     # the released stage takes its flow from the ground truth, ours from the frames that
     # inference will have
     from_truth = settings.decode_from == "hr"
@@ -221,14 +249,17 @@ def decode(
     image = hr if from_truth else up
     prev_image = prev_hr if from_truth else prev_up
     flow_image = nets.flow.choose_frame(prev_lr, prev_image)
-    state = init_state(config, *lr.shape[:3])._replace(
+    flow_features = nets.flow.features(flow_image)
+    batch, height, width, _ = lr.shape
+    state = init_state(config, batch, height, width)
+    state = state._replace(
         prev_lr=prev_lr,
         prev_sr=prev_sr,
-        flow_features=nets.flow.features(flow_image),
-        has_prev=jnp.ones(len(lr), bool),
+        flow_features=flow_features,
+        has_prev=jnp.ones(batch, bool),
     )
     history = align(nets, state, lr, image, config)
-    history = jax.lax.stop_gradient(history)
+    history = stop_gradient(history)
     z = encode(nets, hr, lr)
     z = disturb(key, z, settings.latent_noise)
     sr = decode_latents(nets, z, lr, up, history, config)
@@ -236,8 +267,10 @@ def decode(
     loss = weighted(terms, weights)
     if weights.flow_match:
         match = flow_match(nets, sr, prev_plain, hr, prev_hr, context)
+        # the step is traced: a Python `if` could not look at it
         is_on = step >= weights.flow_match_start
-        loss += jnp.where(is_on, weights.flow_match, 0) * match
+        weight = jnp.where(is_on, weights.flow_match, 0)
+        loss += weight * match
         terms["flow_match"] = match
     return Result(loss, terms, sr, hr, up)
 
@@ -253,11 +286,12 @@ def flow_match(
     """smooth L1 between flow(SR, previous) and flow(HR, previous HR), beta 0.1."""
     images = (sr, prev, hr, prev_hr)
     if context.run.loss.flow_match_range == "01":
-        images = tuple((x + 1) / 2 for x in images)
+        images = tuple((image + 1) / 2 for image in images)
     sr, prev, hr, prev_hr = images
     flow_sr = find_flow(nets, sr, prev)
     flow_hr = find_flow(nets, hr, prev_hr)
-    return losses.smooth_l1(flow_sr, jax.lax.stop_gradient(flow_hr))
+    flow_hr = stop_gradient(flow_hr)
+    return losses.smooth_l1(flow_sr, flow_hr)
 
 
 def flow(params: Params, video: Video, key: RandomKey, context: Context) -> Result:
@@ -287,9 +321,11 @@ def flow(params: Params, video: Video, key: RandomKey, context: Context) -> Resu
         estimate = find_flow(nets, lr, video.lr[before])
         # judged where the stream uses it: a quarter of an LR pixel is a whole one of
         # the frame that is warped
-        estimate_hr = config.scale * resize_linear(estimate, *hr.shape[1:3])
-        terms["photometric"] += losses.photometric(hr, prev_hr, estimate_hr) / 2
-        terms["smoothness"] += losses.flow_smoothness(estimate, lr) / 2
+        estimate_hr = _enlarged(estimate, hr, config)
+        photometric = losses.photometric(hr, prev_hr, estimate_hr)
+        smoothness = losses.flow_smoothness(estimate, lr)
+        terms["photometric"] += photometric / 2
+        terms["smoothness"] += smoothness / 2
         warped = warp(prev_hr, estimate_hr)
     loss = weighted(terms, context.run.loss)
     up = upsample_bicubic(video.lr[1], config.scale)
@@ -308,38 +344,42 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
     an amount in between.
     """
     config = context.config
-    scale = config.scale
-    nets = bind(prepare(params, config).params, config)
+    nets = _bound(params, config)
     clean = reduce_frames(video.hr)
-    batch, height, width = video.lr.shape[1:4]
+    frames, batch, height, width, _ = video.lr.shape
     is_dirty = dirty_windows(video.lr, clean)
     mask = is_dirty.astype(jnp.float32)
     state = init_state(config, batch, height, width)
     state = state._replace(restore=_degrees(key, is_dirty))
-    terms = {"repair": jnp.zeros(()), "whole": jnp.zeros(()), "change": jnp.zeros(())}
-    frames = len(video.lr)
+    nothing = jnp.zeros(())
+    terms = {"repair": nothing, "whole": nothing, "change": nothing}
+    # not looked at: the flow network that is trained here works on LR frames
+    hr_height = config.scale * height
+    hr_width = config.scale * width
+    up = jnp.zeros((batch, hr_height, hr_width, 3))
     before = None
     for lr, truth in zip(video.lr, clean):
-        # not looked at: the flow network that is trained here works on LR frames
-        up = jnp.zeros((batch, height * scale, width * scale, 3))
         has = state.has_prev
         motion = estimate_motion(nets, state, lr, up, config)
-        motion = jax.lax.stop_gradient(motion)
+        # the restorer learns with the flow that there is
+        motion = stop_gradient(motion)
         restored = repair_frame(nets, motion, state, lr, has)
         residual = restored.repair.residual
-        auto = lr + restored.repair.amount * jax.lax.stop_gradient(residual)
+        auto = lr + restored.repair.amount * stop_gradient(residual)
         whole = lr + residual
+        of_whole = mask * _distance(whole, truth)
         terms["repair"] += jnp.mean(_distance(auto, truth)) / frames
-        terms["whole"] += jnp.mean(mask * _distance(whole, truth)) / frames
+        terms["whole"] += jnp.mean(of_whole) / frames
+        # there is no change at the first frame
         if before is not None:
             prev_auto, prev_whole, prev_truth = before
             true_change = truth - prev_truth
             of_auto = _distance(auto - prev_auto, true_change)
-            of_whole = _distance(whole - prev_whole, true_change)
-            terms["change"] += jnp.mean(of_auto + mask * of_whole) / (frames - 1)
+            of_whole = mask * _distance(whole - prev_whole, true_change)
+            terms["change"] += jnp.mean(of_auto + of_whole) / (frames - 1)
         before = (auto, whole, truth)
         image = nets.flow.choose_frame(restored.lr, up)
-        features = jax.lax.stop_gradient(nets.flow.features(image))
+        features = stop_gradient(nets.flow.features(image))
         state = state._replace(
             prev_lr=restored.lr,
             memory=restored.repair.memory,
@@ -347,11 +387,11 @@ def restore(params: Params, video: Video, key: RandomKey, context: Context) -> R
             has_prev=jnp.ones_like(has),
         )
     assert before is not None
+    sr, _, hr = before
     weights = context.run.loss
     both = terms["repair"] + terms["whole"]
     loss = weights.repair * both + weights.change * terms["change"]
-    last_auto, _, last_truth = before
-    return Result(loss, terms, last_auto, last_truth, video.lr[-1])
+    return Result(loss, terms, sr, hr, up=video.lr[-1])
 
 
 def dirty_windows(lr: Frames, clean: Frames) -> Bool[Array, " b"]:
@@ -409,12 +449,19 @@ def true_flow(
     image = nets.flow.choose_frame(lr, hr)
     prev_image = nets.flow.choose_frame(prev_lr, prev_hr)
     flow = find_flow(nets, image, prev_image)
-    if flow.shape[1:3] == hr.shape[1:3]:
-        return flow
-    return config.scale * resize_linear(flow, *hr.shape[1:3])
+    # RAFT looks at the HR frames, the small network at the LR ones
+    is_enlarged = flow.shape[:3] == hr.shape[:3]
+    return flow if is_enlarged else _enlarged(flow, hr, config)
+
+
+def _enlarged(flow: Flow, hr: SRFrame, config: ModelConfig) -> Flow:
+    """Flow in LR pixels -> at every pixel of the HR frame, in its pixels."""
+    _, height, width, _ = hr.shape
+    return config.scale * resize_linear(flow, height, width)
 
 
 def find_flow(nets: Networks, image: Images, prev_image: Images) -> Flow:
     """Flow image -> previous image in their pixels, by the model's network."""
     features = nets.flow.features(image)
-    return nets.flow(image, features, nets.flow.features(prev_image))
+    prev_features = nets.flow.features(prev_image)
+    return nets.flow(image, features, prev_features)

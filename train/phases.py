@@ -24,11 +24,12 @@ from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import StreamState, init_state, step
-from sdvsr_jax.types import Array, Float, LRFrame, Params, Prepared, SRFrame
+from sdvsr_jax.types import Array, Float, LRFrame, Params, Prepared
 from sdvsr_jax.weights import load as checkpoint
 from train import command
 from train.data.source import open_batches
 from train.frames import Video, video_of
+from train.losses import phase_means
 
 PASSES = 2
 
@@ -43,39 +44,40 @@ class Settings:
     windows: int = 16
 
 
-def phase_means(image: SRFrame, period: int) -> Float[Array, "p q 3"]:
-    """Mean over the batch and over all cells of each phase, less the mean of all."""
-    b, height, width, c = image.shape
-    rows = height // period
-    columns = width // period
-    cells = image.reshape(b, rows, period, columns, period, c)
-    means = cells.mean((0, 1, 3))
-    return means - means.mean((0, 1))
-
-
 def mean_pattern(
     params: Params, video: Video, config: ModelConfig
 ) -> Float[Array, "p q 3"]:
     """The pattern of output less bicubic input, over a window of several streams."""
     prepared = prepare(params, config)
     run = jax.jit(functools.partial(_frame_pattern, config=config))
-    _, batch, height, width = video.lr.shape[:4]
+    _, batch, height, width, _ = video.lr.shape
     state = init_state(config, batch, height, width)
     patterns = []
     for lr in video.lr:
         state, pattern = run(prepared, state, lr)
         patterns.append(pattern)
-    return jnp.stack(patterns).mean(0)
+    stacked = jnp.stack(patterns)
+    return stacked.mean(0)
 
 
 def centred(params: Params, pattern: Float[Array, "p q 3"]) -> Params:
     """The parameters with the pattern subtracted from the last layer's biases."""
-    decoder = params["vae"]["decoder"]
-    last = max(decoder, key=lambda name: int(name.rpartition("_")[2]))
-    layer = dict(decoder[last])
-    layer["bias"] = layer["bias"] - np.asarray(pattern).reshape(-1)
-    vae = params["vae"] | {"decoder": decoder | {last: layer}}
-    return params | {"vae": vae}
+    vae = params["vae"]
+    decoder = vae["decoder"]
+    last = max(decoder, key=_layer_number)
+    layer = decoder[last]
+    # the layer's channels are the pixels of a cell, as a pattern's are
+    shift = np.asarray(pattern).reshape(-1)
+    new_layer = layer | {"bias": layer["bias"] - shift}
+    new_decoder = decoder | {last: new_layer}
+    new_vae = vae | {"decoder": new_decoder}
+    return params | {"vae": new_vae}
+
+
+def _layer_number(name: str) -> int:
+    # by number, not by name: 10 comes behind 9
+    _, _, number = name.rpartition("_")
+    return int(number)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,8 +91,9 @@ def _write(settings: Settings) -> None:
     config, params = checkpoint.load(settings.weights)
     data = dataclasses.replace(settings.data, batch_size=settings.windows, frames=8)
     batches = open_batches(data)
-    video = video_of(next(batches))
+    batch = next(batches)
     batches.close()
+    video = video_of(batch)
     for _ in range(PASSES):
         pattern = mean_pattern(params, video, config)
         _print_deviation(pattern)

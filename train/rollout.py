@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
 from configs import RolloutConfig
 from sdvsr_jax.config import ModelConfig
@@ -71,9 +72,11 @@ class Hop(NamedTuple):
 
 def first_hop(video: Video, key: RandomKey, context: Context) -> Hop:
     """A fresh state; its noise depends on `key` and the sample's place in the batch."""
-    batch, height, width = video.lr.shape[1:4]
+    _, batch, height, width, _ = video.lr.shape
     state = init_state(context.config, batch, height, width)
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(batch))
+    # by its place alone: the size of the batch must not change a sample's noise
+    fold = functools.partial(jax.random.fold_in, key)
+    keys = jax.vmap(fold)(jnp.arange(batch))
     blank = jnp.zeros_like(video.hr[0])
     return Hop(state._replace(key=keys), blank, blank)
 
@@ -84,22 +87,27 @@ def burn_in(
     """The last `count` (traced) frames of the first `burn_in`, without gradient."""
     config = context.config
     total = context.run.rollout.burn_in
-    prepared = jax.lax.stop_gradient(prepare(params, config))
+    # once, not in every frame: the parameters do not change on the way
+    prepared = stop_gradient(prepare(params, config))
 
     def body(index: Array, hop: Hop) -> Hop:
         frame = video.lr[index]
-        state = at_cut(hop.state, video.is_start[index], context)
+        is_start = video.is_start[index]
+        state = at_cut(hop.state, is_start, context)
         state, sr, _ = advance(prepared, state, frame, config=config)
         return Hop(state, video.hr[index], sr)
 
-    return jax.lax.fori_loop(total - count, total, body, hop)
+    first = total - count
+    # a traced number of turns: no gradient can pass such a loop, and none needs to
+    return jax.lax.fori_loop(first, total, body, hop)
 
 
 def at_cut(state: StreamState, is_start: HasPrev, context: Context) -> StreamState:
     """Streams restart at a cut, unless the model finds its cuts itself: then it meets
     them as they come.
     """
-    return state if context.config.history.cut_validity else reset(state, is_start)
+    finds_cuts = context.config.history.cut_validity
+    return state if finds_cuts else reset(state, is_start)
 
 
 def corrupt(
@@ -110,11 +118,12 @@ def corrupt(
     """
     settings = context.run.rollout
     keys = jax.random.split(key, 5)
-    size_key, half_key, noise_key, gain_key, drop_key = (keys[i] for i in range(5))
+    size_key, half_key, noise_key, gain_key, drop_key = keys
     batch = len(state.has_prev)
     shape = (batch, 1, 1, 1)
     sr = state.prev_sr
     if settings.feedback_truth:
+        # teacher forcing: of a poor history a model learns to expect nothing
         truth_key = jax.random.fold_in(key, 1)
         is_true = jax.random.bernoulli(truth_key, settings.feedback_truth, shape)
         sr = jnp.where(is_true, prev_hr, sr)
@@ -124,8 +133,9 @@ def corrupt(
         noise = jax.random.normal(noise_key, sr.shape)
         sr = sr + size * noise
     if settings.feedback_gain:
-        both = jax.random.uniform(gain_key, (2, batch, 1, 1, 3), minval=-1)
-        gain, offset = settings.feedback_gain * both
+        channels = (batch, 1, 1, 3)
+        between = jax.random.uniform(gain_key, (2, *channels), minval=-1)
+        gain, offset = settings.feedback_gain * between
         sr = sr * (1 + gain) + offset
     forgets = jax.random.bernoulli(drop_key, settings.drop, (batch,))
     has_prev = state.has_prev & ~forgets
@@ -145,8 +155,11 @@ def hop_loss(
     prepared = prepare(params, config)
     nets = bind(prepared.params, config)
     clean = _clean_frame(frame, config)
-    z = jax.lax.stop_gradient(encode(nets, frame.hr, clean))
-    normal = frame_noise(state, z.shape[1:3], config)
+    # a target: the encoder is not to make it easy
+    z = encode(nets, frame.hr, clean)
+    z = stop_gradient(z)
+    _, rows, columns, _ = z.shape
+    normal = frame_noise(state, (rows, columns), config)
     noise = _start(normal, z, context)
     new_state, sr, denoised = advance(
         prepared,
@@ -158,8 +171,7 @@ def hop_loss(
     metric_key = jax.random.fold_in(key, 2)
     terms = image_terms(context, sr, frame.hr, metric_key)
     if weights.repair:
-        _, height, width, _ = clean.shape
-        repaired = new_state.prev_lr[:, :height, :width]
+        repaired = _cropped(new_state.prev_lr, clean)
         terms["repair"] = losses.charbonnier(repaired, clean)
     if weights.latent:
         terms["latent"] = latent_term(denoised, z, normal, context)
@@ -169,16 +181,24 @@ def hop_loss(
     if weights.flicker:
         terms["flicker"] = flicker_term(sr, hop, frame, has_prev, key, context)
     loss = weighted(terms, weights)
+    # the critic's condition
     up = upsample_bicubic(frame.lr, config.scale)
     carry = Hop(new_state, frame.hr, sr)
     return Result(loss, terms, sr, frame.hr, up, carry)
+
+
+def _cropped(padded: LRFrame, frame: LRFrame) -> LRFrame:
+    """A frame of the state without the padding that ``frame`` does not have."""
+    _, height, width, _ = frame.shape
+    return padded[:, :height, :width]
 
 
 def _clean_frame(frame: Video, config: ModelConfig) -> LRFrame:
     """The LR frame that the latents of the truth belong to."""
     if config.restorer is None:
         return frame.lr
-    return reduce_frames(frame.hr[None])[0]
+    (clean,) = reduce_frames(frame.hr[None])
+    return clean
 
 
 def latent_term(
@@ -203,26 +223,30 @@ def temporal_term(
     count nothing.
     """
     config = context.config
-    frozen = jax.lax.stop_gradient(prepared.params)
+    # the flow is a measure here, and not trained by what it measures
+    frozen = stop_gradient(prepared.params)
     nets = bind(frozen, config)
     hr = frame.hr
     prev_hr = hop.prev_hr
     if config.restorer is None:
         lr = frame.lr
-        _, height, width, _ = lr.shape
-        prev_lr = hop.state.prev_lr[:, :height, :width]
+        prev_lr = _cropped(hop.state.prev_lr, lr)
     else:
         # the truth does not move with the noise of its dirty copy
         prev_lr, lr = reduce_frames(jnp.stack([prev_hr, hr]))
     flow = true_flow(nets, lr, prev_lr, hr, prev_hr, config)
     back = true_flow(nets, prev_lr, lr, prev_hr, hr, config)
-    mask = losses.occlusion_mask(flow, back) * has_prev[:, None, None, None]
+    has_past = has_prev[:, None, None, None]
+    mask = losses.occlusion_mask(flow, back) * has_past
     # where the flow does not explain the truth itself, it says nothing about the output
     # (Lai et al. 2018; [0, 1])
-    difference = (hr - warp(prev_hr, flow)) / 2
-    error = jnp.square(difference).sum(-1, keepdims=True)
-    mask = jax.lax.stop_gradient(mask * jnp.exp(-50 * error))
-    flow = jax.lax.stop_gradient(flow)
+    warped = warp(prev_hr, flow)
+    difference = (hr - warped) / 2
+    square = jnp.square(difference)
+    error = square.sum(-1, keepdims=True)
+    confidence = jnp.exp(-50 * error)
+    mask = stop_gradient(mask * confidence)
+    flow = stop_gradient(flow)
     return losses.temporal_residual(sr, hop.prev_sr, hr, prev_hr, flow, mask)
 
 
@@ -247,20 +271,27 @@ def flicker_term(
         shift_key = jax.random.fold_in(key, 3)
         images = shifted(shift_key, images, settings.shift)
     now, before, true_now, true_before = images
-    before = jax.lax.stop_gradient(before)
+    before = stop_gradient(before)
     net = settings.perceptual_net
     change = lpips(context.metric, now, before, net)
     true_change = lpips(context.metric, true_now, true_before, net)
+    # less change than the truth's is a fault as well: a frozen texture
+    difference = jnp.abs(change - true_change)
     weight = has_prev.astype(jnp.float32)
-    return jnp.mean(weight * jnp.abs(change - true_change))
+    return jnp.mean(weight * difference)
 
 
 def _start(normal: Latents, z: Latents, context: Context) -> Latents:
     if context.run.rollout.start == "noise":
         return normal
     coefficients = step_coefficients(context.config.diffusion)
-    first = jax.tree.map(lambda x: x[0], coefficients)
+    first = _element(coefficients, 0)
     return first.alpha * z + first.sigma * normal
+
+
+def _element(tree: Any, index: int) -> Any:
+    """That element of every array."""
+    return jax.tree.map(lambda x: x[index], tree)
 
 
 def unroll(
@@ -280,12 +311,16 @@ def unroll(
     count_key, first_key, hop_key = jax.random.split(key, 3)
     hop = first_hop(video, first_key, context)
     if settings.burn_in:
-        count = jax.random.randint(count_key, (), 0, settings.burn_in + 1)
+        # none at times, so that a stream's first frames are trained as well
+        end = settings.burn_in + 1
+        count = jax.random.randint(count_key, (), 0, end)
         params = merge(state.trained, frozen)
         hop = burn_in(params, hop, video, count, context)
     segments = settings.hops // settings.segment
-    frames = jax.tree.map(lambda x: _split(x, settings), video)
+    split = functools.partial(_split, settings=settings)
+    frames = jax.tree.map(split, video)
     keys = jax.random.split(hop_key, (segments, settings.segment))
+    xs = (frames, keys)
     body = functools.partial(
         _segment_gradient,
         grad_fn=grad_fn,
@@ -294,17 +329,17 @@ def unroll(
         context=context,
     )
     if segments == 1:
-        first = jax.tree.map(lambda x: x[0], (frames, keys))
-        _, (grads, result, metrics) = body(hop, first)
-        return grads, result, metrics
-    return _accumulate(body, hop, (frames, keys), segments, context.run.unroll)
+        _, single = body(hop, _element(xs, 0))
+        return single
+    return _accumulate(body, hop, xs, segments, context.run.unroll)
 
 
 def _split(x: Array, settings: RolloutConfig) -> Array:
     """[frames, ...] -> [segments, hops of a segment, ...], the burn-in left out."""
     segments = settings.hops // settings.segment
-    rest = x[settings.burn_in :]
-    return rest.reshape(segments, settings.segment, *x.shape[1:])
+    hops = x[settings.burn_in :]
+    _, *sizes = x.shape
+    return hops.reshape(segments, settings.segment, *sizes)
 
 
 def _segment_gradient(
@@ -317,8 +352,9 @@ def _segment_gradient(
     context: Context,
 ) -> tuple[Hop, Gradient]:
     grads, result, metrics = grad_fn(state, frozen, (hop, *xs), context)
-    carry = jax.lax.stop_gradient(result.carry)
-    return carry, (grads, result._replace(carry=()), metrics)
+    carry = stop_gradient(result.carry)
+    result = result._replace(carry=())
+    return carry, (grads, result, metrics)
 
 
 def hops_loss(
@@ -329,20 +365,22 @@ def hops_loss(
     """
     total: Result | None = None
     for index in range(len(keys)):
-        frame = jax.tree.map(lambda x: x[index], frames)  # noqa: B023
+        frame = _element(frames, index)
         result = hop_loss(params, hop, frame, keys[index], context)
         hop = result.carry
         total = result if total is None else _added(result, total)
     assert total is not None
     count = len(keys)
+    loss = total.loss / count
     terms = {name: term / count for name, term in total.terms.items()}
-    return total._replace(loss=total.loss / count, terms=terms)
+    return total._replace(loss=loss, terms=terms)
 
 
 def _added(result: Result, total: Result) -> Result:
     """The result with the loss and the terms of those before it."""
-    terms = {name: term + total.terms[name] for name, term in result.terms.items()}
-    return result._replace(loss=result.loss + total.loss, terms=terms)
+    loss = result.loss + total.loss
+    terms = jax.tree.map(jnp.add, result.terms, total.terms)
+    return result._replace(loss=loss, terms=terms)
 
 
 def _accumulate(
@@ -362,15 +400,22 @@ def _accumulate(
         hop, (grads, result, metrics) = body(hop, x)
         grads = jax.tree.map(add, sum_grads, grads)
         metrics = jax.tree.map(add, sum_metrics, metrics)
-        return (hop, (grads, result, metrics)), None
+        gradient = (grads, result, metrics)
+        return (hop, gradient), None
 
-    first = jax.tree.map(lambda x: x[0], xs)
+    first = _element(xs, 0)
     _, zeros = zeros_like_result(body, hop, first)
-    (_, total), _ = jax.lax.scan(scan_body, (hop, zeros), xs, unroll=unroll)
+    start = (hop, zeros)
+    # a CPU is several times as fast without the loop
+    (_, total), _ = jax.lax.scan(scan_body, start, xs, unroll=unroll)
     return total
 
 
 def zeros_like_result(function: Callable, *arguments: Any) -> Any:
     """Returns zeros in the shapes of the function's result, which is not computed."""
+
+    def zeros(leaf: jax.ShapeDtypeStruct) -> Array:
+        return jnp.zeros(leaf.shape, leaf.dtype)
+
     shapes = jax.eval_shape(function, *arguments)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.tree.map(zeros, shapes)

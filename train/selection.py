@@ -25,6 +25,7 @@ def select(params: Params, patterns: Iterable[str]) -> tuple[Flat, Flat]:
     flat = flatten(params)
     trained: Flat = {}
     for pattern in patterns:
+        # not fnmatch(), which ignores case on some systems
         matches = [path for path in flat if fnmatch.fnmatchcase(path, pattern)]
         if not matches:
             raise ValueError(
@@ -32,7 +33,9 @@ def select(params: Params, patterns: Iterable[str]) -> tuple[Flat, Flat]:
                 f"{sorted(params)}"
             )
         trained |= {path: flat[path] for path in matches}
-    frozen = {path: value for path, value in flat.items() if path not in trained}
+    frozen = dict(flat)
+    for path in trained:
+        del frozen[path]
     return trained, frozen
 
 
@@ -48,9 +51,10 @@ def guidance_from_unet(params: Params) -> Params:
     unet = flatten(params["unet"])
     controlnet = flatten(params["controlnet"])
     shared = [path for path in controlnet if not path.startswith("controlnet_")]
-    unknown = sorted(set(shared) - unet.keys())
+    unknown = set(shared) - unet.keys()
     if unknown:
-        raise ValueError(f"guidance_from_unet: the U-Net has no {unknown[:3]}")
-    copied = {path: unet.get(path, value) for path, value in controlnet.items()}
-    branch = traverse_util.unflatten_dict(copied, sep="/")
+        examples = sorted(unknown)[:3]
+        raise ValueError(f"guidance_from_unet: the U-Net has no {examples}")
+    flat = {path: unet.get(path, value) for path, value in controlnet.items()}
+    branch = traverse_util.unflatten_dict(flat, sep="/")
     return params | {"controlnet": branch}

@@ -34,12 +34,13 @@ def learning_rate(settings: OptimizerConfig, steps: int) -> optax.Schedule:
     if settings.decay == "constant":
         return rise
     tail = steps / 5
+    first_of_tail = steps - tail
     # a part of a step is fine: the schedule divides by it
     decay_steps: Any = tail
     fall = optax.cosine_decay_schedule(1.0, decay_steps)
 
     def schedule(count: Any) -> Any:
-        since = jnp.maximum(count - (steps - tail), 0)
+        since = jnp.maximum(count - first_of_tail, 0)
         return rise(count) * fall(since)
 
     return schedule
@@ -50,12 +51,10 @@ def make_optimizer(run: RunConfig) -> optax.GradientTransformation:
     trained tensor.
     """
     settings = run.optimizer
-    return optax.chain(
-        optax.clip_by_global_norm(settings.clip),
-        optax.adamw(
-            learning_rate(settings, run.steps), weight_decay=settings.weight_decay
-        ),
-    )
+    rate = learning_rate(settings, run.steps)
+    clip = optax.clip_by_global_norm(settings.clip)
+    adamw = optax.adamw(rate, weight_decay=settings.weight_decay)
+    return optax.chain(clip, adamw)
 
 
 def critic_optimizer(settings: GANConfig) -> optax.GradientTransformation:
@@ -69,15 +68,19 @@ def init_train_state(run: RunConfig, trained: Flat) -> TrainState:
     critic = {}
     critic_state = ()
     if settings.weight:
+        # the image, and the bicubic frame beside it
         channels = 6 if settings.conditional else 3
+        # its parameters do not depend on the size
         image = jnp.zeros((1, 64, 64, channels))
         key = jax.random.key(run.seed + 1)
         critic = make_critic(settings).init(key, image)
         critic_state = critic_optimizer(settings).init(critic["params"])
+    # copied, because both are donated to the step, and a buffer can be given once
+    ema = jax.tree.map(jnp.copy, trained) if run.optimizer.ema else {}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         trained=trained,
-        ema=jax.tree.map(jnp.copy, trained) if run.optimizer.ema else {},
+        ema=ema,
         optimizer=make_optimizer(run).init(trained),
         critic=critic,
         critic_optimizer=critic_state,

@@ -46,20 +46,16 @@ def train_step(
     step).
     """
     run = context.run
-    key = jax.random.fold_in(jax.random.key(run.seed), state.step)
+    seed = jax.random.key(run.seed)
+    # by its number, so that a run that goes on draws what it would have drawn
+    key = jax.random.fold_in(seed, state.step)
     grads, result, metrics = accumulate(state, frozen, hr, lr, key, context, with_gan)
-    updates, optimizer = make_optimizer(run).update(
-        grads,
-        state.optimizer,
-        state.trained,
-    )
+    update = make_optimizer(run).update
+    updates, optimizer = update(grads, state.optimizer, state.trained)
     trained = cast(Flat, optax.apply_updates(state.trained, updates))
     metrics["gradient_norm"] = _length(grads)
-    new = state._replace(
-        step=state.step + 1,
-        trained=trained,
-        optimizer=optimizer,
-    )
+    step = state.step + 1
+    new = state._replace(step=step, trained=trained, optimizer=optimizer)
     decay = run.optimizer.ema
     if decay:
         ema = average(state.ema, trained, state.step, decay)
@@ -72,8 +68,10 @@ def train_step(
 
 
 def _length(grads: Flat) -> Array:
-    squares = sum(jnp.sum(g**2) for g in grads.values())
-    return jnp.sqrt(squares)
+    total = jnp.zeros(())
+    for grad in grads.values():
+        total += jnp.sum(grad**2)
+    return jnp.sqrt(total)
 
 
 def accumulate(
@@ -136,12 +134,14 @@ def batch_gradient(
     """Gradient by the trained parameters, the last result and its metrics."""
     run = context.run
     cut_key, key = jax.random.split(key)
-    video = splice(cut_key, to_video(hr, lr), run.rollout.cut)
+    video = to_video(hr, lr)
+    video = splice(cut_key, video, run.rollout.cut)
     if run.objective == "rollout":
         grad_fn = functools.partial(gradient, hops_loss, with_gan=with_gan)
         return unroll(grad_fn, state, frozen, video, key, context)
     loss_fn = OBJECTIVES[run.objective]
     if run.objective == "decode":
+        # one of its terms begins at a step of its own
         loss_fn = functools.partial(loss_fn, step=state.step)
     grads, result, metrics = gradient(
         loss_fn,
@@ -151,6 +151,7 @@ def batch_gradient(
         context,
         with_gan=with_gan,
     )
+    # nothing is handed on from one batch to the next
     return grads, result._replace(carry=()), metrics
 
 
@@ -177,8 +178,9 @@ def gradient(
         is_moving = state.step >= settings.start
         full_weight = settings.weight**settings.power
         weight = jnp.where(is_moving, full_weight, 0.0)
-        # the last argument of every loss function is its key
-        first_key = arguments[-1].reshape(-1)[0]
+        # the last argument of every loss function is its key, or one for each hop
+        *_, loss_key = arguments
+        first_key = loss_key.reshape(-1)[0]
         key = jax.random.fold_in(first_key, 2)
         grads, result, metrics = generator_gradient(
             loss,
@@ -191,7 +193,8 @@ def gradient(
     else:
         value_and_gradient = jax.value_and_grad(loss, has_aux=True)
         (_, result), grads = value_and_gradient(state.trained)
-    return grads, result, {"loss": result.loss} | result.terms | metrics
+    metrics = {"loss": result.loss} | result.terms | metrics
+    return grads, result, metrics
 
 
 def loss_of(
@@ -203,7 +206,8 @@ def loss_of(
     context: Context,
 ) -> tuple[Array, Result]:
     """The loss as a function of the trained parameters alone, and its result."""
-    result = loss_fn(merge(trained, frozen), *arguments, context)
+    params = merge(trained, frozen)
+    result = loss_fn(params, *arguments, context)
     return result.loss, result
 
 
@@ -212,12 +216,12 @@ def _train_critic(
 ) -> tuple[TrainState, Metrics]:
     settings = context.run.loss.gan
     gradient, stats, metrics = critic_gradient(key, state.critic, result, settings)
-    updates, optimizer = critic_optimizer(settings).update(
-        gradient,
-        state.critic_optimizer,
-        state.critic["params"],
-    )
-    new = {**stats, "params": optax.apply_updates(state.critic["params"], updates)}
+    old = state.critic["params"]
+    update = critic_optimizer(settings).update
+    updates, optimizer = update(gradient, state.critic_optimizer, old)
+    params = optax.apply_updates(old, updates)
+    new = {**stats, "params": params}
+    # a critic that always wins has nothing left to say to the generator
     learns = metrics["critic"] > settings.gate
 
     def if_learning(moved: Array, still: Array) -> Array:

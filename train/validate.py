@@ -19,7 +19,7 @@ from sdvsr_jax.ops.resize import upsample_bicubic
 from sdvsr_jax.prepare import prepare
 from sdvsr_jax.stream import init_state, step
 from sdvsr_jax.types import Array, LRFrame, Params, Prepared, SRFrame
-from train.data.batch import Picture
+from train.data.batch import Picture, to_uint8
 from train.data.source import open_batches
 from train.frames import RandomKey, Video, video_of
 from train.objectives import Context, Result
@@ -51,17 +51,19 @@ def validation_config(run: RunConfig) -> DataConfig:
         static=0.0,
         num_workers=0,
     )
-    if data.path.endswith(".npy"):
-        held_out = Path(data.path).with_suffix(".validation.npy")
-        return replace(data, path=str(held_out)) if held_out.exists() else data
-    return replace(data, split="validation")
+    if not data.path.endswith(".npy"):
+        return replace(data, split="validation")
+    held_out = Path(data.path).with_suffix(".validation.npy")
+    return replace(data, path=str(held_out)) if held_out.exists() else data
 
 
 def first_video(data: DataConfig, frames: int) -> Video:
     """The first batch of windows of `frames`, always the same."""
-    batches = open_batches(replace(data, frames=frames), seed=0)
+    data = replace(data, frames=frames)
+    batches = open_batches(data, seed=0)
     try:
-        return video_of(next(batches))
+        batch = next(batches)
+        return video_of(batch)
     finally:
         batches.close()
 
@@ -71,8 +73,11 @@ def ping_pong(video: Video, frames: int) -> Video:
     count = len(video.lr)
     period = max(2 * count - 2, 1)
     index = np.arange(frames) % period
-    index = np.where(index >= count, period - index, index)
-    return Video(video.lr[index], video.hr[index], video.is_start[index])
+    is_way_back = index >= count
+    index = np.where(is_way_back, period - index, index)
+    lr = video.lr[index]
+    hr = video.hr[index]
+    return Video(lr, hr, video.is_start[index])
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
@@ -84,8 +89,10 @@ def _stage_loss(
     if run.objective == "rollout":
         result = _last_hop(params, video, key, context)
     else:
-        result = OBJECTIVES[run.objective](params, video, key, context)
-    psnr = _psnr(jnp.clip(result.sr, -1, 1), result.hr)
+        objective = OBJECTIVES[run.objective]
+        result = objective(params, video, key, context)
+    picture = jnp.clip(result.sr, -1, 1)
+    psnr = _psnr(picture, result.hr)
     return {"loss": result.loss, **result.terms, "psnr": psnr}
 
 
@@ -93,24 +100,29 @@ def _last_hop(params: Params, video: Video, key: RandomKey, context: Context) ->
     """The loss of the window's last frame, behind all the others."""
     before = len(video.lr) - 1
     rollout = replace(context.run.rollout, burn_in=before)
-    settled = context._replace(run=replace(context.run, rollout=rollout))
+    run = replace(context.run, rollout=rollout)
+    settled = context._replace(run=run)
     hop = first_hop(video, key, context)
     hop = burn_in(params, hop, video, jnp.asarray(before), settled)
-    last = jax.tree.map(lambda x: x[-1], video)
+    last = Video(video.lr[-1], video.hr[-1], video.is_start[-1])
     return hop_loss(params, hop, last, key, context)
 
 
 def _psnr(x: SRFrame, y: SRFrame) -> Array:
     """Mean over the batch, dB, of images in [-1, 1]."""
-    error = jnp.mean((x - y) ** 2, (1, 2, 3)) / 4
+    square = (x - y) ** 2
+    # of images in [0, 1], whose peak is 1
+    error = jnp.mean(square, (1, 2, 3)) / 4
     # at most 100 dB, where both are equal
-    return jnp.mean(-10 * jnp.log10(error + 1e-10))
+    psnr = -10 * jnp.log10(error + 1e-10)
+    return jnp.mean(psnr)
 
 
 def stage_loss(params: Params, video: Video, context: Context) -> dict[str, float]:
     """Loss, its terms and the PSNR of its picture, with a fixed key; of a rollout, the
     window's last frame.
     """
+    # a number that moves by chance would hide what training moves
     quiet = replace(
         context.run.rollout,
         drop=0.0,
@@ -135,10 +147,13 @@ def _stream_frame(
 ) -> tuple:
     state, sr = step(prepared, state, lr, config=config)
     up = upsample_bicubic(lr, config.scale)
+    # as they would be written
     up = jnp.clip(up, -1, 1)
     sr = jnp.clip(sr, -1, 1)
     distance = lpips(metric, sr, hr).mean()
-    row = jnp.stack([_psnr(sr, hr), distance, _psnr(up, hr)])
+    psnr = _psnr(sr, hr)
+    bicubic_psnr = _psnr(up, hr)
+    row = jnp.stack([psnr, distance, bicubic_psnr])
     pictures = jnp.stack([up[0], sr[0], hr[0]])
     return state, row, pictures
 
@@ -149,7 +164,7 @@ def drift(params: Params, video: Video, context: Context, metric: Params) -> Dri
     """
     config = context.config
     prepared = prepare(params, config)
-    _, batch, height, width = video.lr.shape[:4]
+    _, batch, height, width, _ = video.lr.shape
     state = init_state(config, batch, height, width)
     rows = []
     pictures = None
@@ -157,9 +172,11 @@ def drift(params: Params, video: Video, context: Context, metric: Params) -> Dri
         state, row, pictures = _stream_frame(prepared, metric, state, lr, hr, config)
         rows.append(np.asarray(row))
     psnr, distance, bicubic = np.array(rows).T
-    sample = np.concatenate(list(np.asarray(pictures)), 1)
-    levels = np.rint((sample + 1) * 127.5)
-    return Drift(psnr, distance, bicubic, levels.astype(np.uint8))
+    up, sr, hr = np.asarray(pictures)
+    side_by_side = np.concatenate([up, sr, hr], 1)
+    levels = (side_by_side + 1) * 127.5
+    sample = to_uint8(levels)
+    return Drift(psnr, distance, bicubic, sample)
 
 
 def summary(curve: Drift) -> dict[str, float]:
@@ -181,6 +198,7 @@ def _slope(values: np.ndarray) -> float:
     # a line through fewer points would be noise
     if len(values) <= 8:
         return 0.0
+    # the first frames are worse for want of a past, which is no drift
     frames = np.arange(len(values))
     per_frame, _ = np.polyfit(frames[5:], values[5:], 1)
     return float(per_frame * 100)
@@ -194,8 +212,12 @@ def windows(run: RunConfig) -> Iterator[tuple[str, Video]]:
     yield "loss", first_video(data, run.window)
     available = 16
     if data.path.endswith(".npy"):
-        available = np.load(data.path, mmap_mode="r").shape[1]
+        # a packed window has the length that it was packed with
+        packed = np.load(data.path, mmap_mode="r")
+        available = packed.shape[1]
     # four streams are enough for a curve, and drift costs a step per frame
-    few = replace(data, batch_size=min(4, data.batch_size))
-    video = first_video(few, min(available, run.drift_frames))
+    num_streams = min(4, data.batch_size)
+    few = replace(data, batch_size=num_streams)
+    length = min(available, run.drift_frames)
+    video = first_video(few, length)
     yield "drift", ping_pong(video, run.drift_frames)

@@ -12,6 +12,12 @@ Clip = UInt8[np.ndarray, "f _ _ 3"]
 Picture = UInt8[np.ndarray, "_ _ 3"]
 
 
+def to_uint8(values: np.ndarray) -> np.ndarray:
+    """Rounded to whole levels, those outside the range cut off."""
+    levels = np.rint(values)
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
 class Batch(NamedTuple):
     """uint8 windows: `hr` [b,f,H,W,3] and `lr` [b,f,h,w,3].
 

@@ -7,11 +7,15 @@ import scipy.fft
 import scipy.special
 from jaxtyping import Float
 
-from train.data.batch import Clip
+from train.data.batch import Clip, to_uint8
 
 Kernel = Float[np.ndarray, "size size"]
 Kernels = Float[np.ndarray, "f size size"]
 
+# Rows and columns, between frames and channels.
+SIDES = (1, 2)
+
+# Real-ESRGAN's: one kernel in ten is a sinc, and six kinds of Gaussians share the rest.
 FAMILIES = {
     "iso": 0.405,
     "aniso": 0.225,
@@ -24,7 +28,8 @@ FAMILIES = {
 
 
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    axis = np.arange(size) - (size - 1) / 2
+    middle = (size - 1) / 2
+    axis = np.arange(size) - middle
     return np.meshgrid(axis, axis)
 
 
@@ -38,14 +43,18 @@ def gaussian_family(
     cos = np.cos(angle)
     sin = np.sin(angle)
     along, across = sigmas
-    u = (cos * x + sin * y) / along
-    v = (-sin * x + cos * y) / across
+    u = cos * x + sin * y
+    v = -sin * x + cos * y
+    u = u / along
+    v = v / across
     q = u * u + v * v
     if family.startswith("plateau"):
-        kernel = 1 / (1 + q**beta)
+        power = q**beta
+        kernel = 1 / (1 + power)
     else:
         exponent = beta if family.startswith("generalized") else 1.0
-        kernel = np.exp(-0.5 * q**exponent)
+        power = q**exponent
+        kernel = np.exp(-0.5 * power)
     return kernel / kernel.sum()
 
 
@@ -57,11 +66,26 @@ def sinc_kernel(size: int, cutoff: float) -> Kernel:
     radius = np.hypot(x, y)
     # the middle pixel has the limit of the quotient
     limit = cutoff**2 / (4 * np.pi)
-    safe = np.where(radius == 0, 1.0, radius)
+    is_middle = radius == 0
+    safe = np.where(is_middle, 1.0, radius)
     bessel = scipy.special.j1(cutoff * safe)
-    kernel = cutoff * bessel / (2 * np.pi * safe)
-    kernel = np.where(radius == 0, limit, kernel)
+    circumference = 2 * np.pi * safe
+    kernel = cutoff * bessel / circumference
+    kernel = np.where(is_middle, limit, kernel)
     return kernel / kernel.sum()
+
+
+def random_size(rng: np.random.Generator) -> int:
+    """7, 9, ... 21 pixels, odd so that a kernel has a middle."""
+    sizes = np.arange(7, 22, 2)
+    return int(rng.choice(sizes))
+
+
+def random_sinc(rng: np.random.Generator, size: int, num_frames: int) -> Kernels:
+    """float[f,size,size]: one random low pass for all frames of the window."""
+    cutoff = rng.uniform(np.pi / 3, np.pi)
+    kernel = sinc_kernel(size, cutoff)
+    return np.repeat(kernel[None], num_frames, 0)
 
 
 def random_kernels(
@@ -70,23 +94,25 @@ def random_kernels(
     """float[f,size,size]: one family and angle for the window, sigma in a slow random
     walk over its frames.
     """
-    size = int(rng.choice(np.arange(7, 22, 2)))
+    size = random_size(rng)
+    names = list(FAMILIES)
     shares = np.array(list(FAMILIES.values()))
-    family = str(rng.choice(list(FAMILIES), p=shares / sum(FAMILIES.values())))
+    shares = shares / sum(FAMILIES.values())
+    family = str(rng.choice(names, p=shares))
     if family == "sinc":
-        cutoff = rng.uniform(np.pi / 3, np.pi)
-        kernel = sinc_kernel(size, cutoff)
-        return np.repeat(kernel[None], num_frames, 0)
+        return random_sinc(rng, size, num_frames)
     angle = rng.uniform(-np.pi, np.pi)
-    is_plateau = family.startswith("plateau")
-    beta = rng.uniform(1, 2) if is_plateau else rng.uniform(0.5, 4)
+    limits = (1, 2) if family.startswith("plateau") else (0.5, 4)
+    beta = rng.uniform(*limits)
+    # the steps of all walks are RealBasicVSR's
     along = walk(rng, sigma_range, 0.02, num_frames)
     across = along
     if family.endswith("aniso"):
         across = walk(rng, sigma_range, 0.02, num_frames)
     kernels = []
     for sigmas in zip(along, across):
-        kernels.append(gaussian_family(size, sigmas, angle, family, beta))
+        kernel = gaussian_family(size, sigmas, angle, family, beta)
+        kernels.append(kernel)
     return np.stack(kernels)
 
 
@@ -98,7 +124,8 @@ def walk(
     """
     steps = rng.uniform(-step, step, num_frames)
     steps[0] = rng.uniform(*limits)
-    return np.clip(np.cumsum(steps), *limits)
+    path = np.cumsum(steps)
+    return np.clip(path, *limits)
 
 
 def filter_frames(frames: Clip, kernels: Kernels) -> Clip:
@@ -107,23 +134,24 @@ def filter_frames(frames: Clip, kernels: Kernels) -> Clip:
     reach = kernels.shape[-1] // 2
     none = (0, 0)
     around = (reach, reach)
-    padded = np.pad(
-        frames.astype(np.float32),
-        (none, around, around, none),
-        mode="symmetric",
-    )
+    values = frames.astype(np.float32)
+    padded = np.pad(values, (none, around, around, none), mode="symmetric")
+    _, *padded_size, _ = padded.shape
     # a product of spectra is a convolution around the border: room for its ends
     shape: list[Any] = [
-        scipy.fft.next_fast_len(side + 2 * reach, real=True)
-        for side in padded.shape[1:3]
+        scipy.fft.next_fast_len(side + 2 * reach, real=True) for side in padded_size
     ]
     response = _spectrum(kernels.astype(np.float32), shape)
-    spectrum = _spectrum(padded, shape) * response[..., None]
-    full = np.asarray(scipy.fft.irfft2(spectrum, shape, axes=(1, 2)))
-    first = 2 * reach
-    valid = full[:, first : first + height, first : first + width]
-    return np.clip(np.rint(valid), 0, 255).astype(np.uint8)
+    spectrum = _spectrum(padded, shape)
+    # one kernel for the three channels of a frame
+    product = spectrum * response[..., None]
+    full = np.asarray(scipy.fft.irfft2(product, shape, axes=SIDES))
+    top = left = 2 * reach
+    bottom = top + height
+    right = left + width
+    return to_uint8(full[:, top:bottom, left:right])
 
 
 def _spectrum(images: np.ndarray, shape: list[int]) -> np.ndarray:
-    return np.asarray(scipy.fft.rfft2(images, shape, axes=(1, 2)))
+    spectrum = scipy.fft.rfft2(images, shape, axes=SIDES)
+    return np.asarray(spectrum)

@@ -65,34 +65,41 @@ class CodecSettings:
 
 def random_settings(rng: np.random.Generator) -> list[CodecSettings]:
     """One encode, or for one window in ten two x264 encodes in a row (a re-upload)."""
-    codec = str(rng.choice(["libx264", "mpeg4", "twice"], p=[0.7, 0.2, 0.1]))
+    kinds = ["libx264", "mpeg4", "twice"]
+    kind = str(rng.choice(kinds, p=[0.7, 0.2, 0.1]))
+    is_twice = kind == "twice"
 
     def settings() -> CodecSettings:
+        # the order of these draws is a part of what a window is
         return CodecSettings(
-            codec="libx264" if codec == "twice" else codec,
+            codec="libx264" if is_twice else kind,
             crf=float(rng.uniform(18, 40)),
             preset=str(rng.choice(["ultrafast", "veryfast", "medium"])),
             gop=int(rng.choice([12, 30, 60, 250])),
             low_latency=bool(rng.random() < 0.4),
         )
 
-    num_encodes = 2 if codec == "twice" else 1
+    num_encodes = 2 if is_twice else 1
     return [settings() for _ in range(num_encodes)]
 
 
 def any_settings(rng: np.random.Generator, smallest_side: int) -> CodecSettings:
     """One encode by any of the seven encoders, from visually lossless to awful."""
+    names = list(SHARES)
     shares = np.array(list(SHARES.values()))
-    codec = str(rng.choice(list(SHARES), p=shares / sum(SHARES.values())))
-    if smallest_side < SMALLEST and codec in ("libx265", "libsvtav1"):
+    shares = shares / sum(SHARES.values())
+    codec = str(rng.choice(names, p=shares))
+    is_small = smallest_side < SMALLEST
+    if is_small and codec in ("libx265", "libsvtav1"):
         codec = "libx264"
     presets = ["veryfast", "fast", "medium"]
     # x265 corrupts the heap at this one (`SMALLEST`)
     if codec != "libx265":
         presets.insert(0, "ultrafast")
+    lowest_crf, highest_crf = CRF_RANGE
     return CodecSettings(
         codec=codec,
-        crf=float(rng.triangular(CRF_RANGE[0], 28, CRF_RANGE[1])),
+        crf=float(rng.triangular(lowest_crf, 28, highest_crf)),
         preset=str(rng.choice(presets)),
         gop=int(rng.choice([6, 12, 30, 60, 250])),
         low_latency=bool(rng.random() < 0.4),
@@ -111,10 +118,13 @@ def compress(frames: Clip, settings: CodecSettings) -> Clip:
     odd_column = (0, width % 2)
     # 4:2:0 has a colour for two by two pixels
     padded = np.pad(frames, (none, odd_row, odd_column, none), mode="edge")
-    encoder = _encoder(settings, padded.shape[2], padded.shape[1])
+    _, even_height, even_width, _ = padded.shape
+    encoder = _encoder(settings, even_width, even_height)
     packets = []
     for frame in padded:
-        packets += encoder.encode(_to_yuv(frame, encoder.pix_fmt))
+        picture = _to_yuv(frame, encoder.pix_fmt)
+        packets += encoder.encode(picture)
+    # encoders hold frames back, to look ahead
     packets += encoder.encode(None)
     decoder: Any = av.CodecContext.create(DECODERS[settings.codec], "r")
     decoder.thread_count = 1
@@ -124,7 +134,10 @@ def compress(frames: Clip, settings: CodecSettings) -> Clip:
     decoded += decoder.decode(None)
     if len(decoded) != len(frames):
         raise RuntimeError(f"{settings}: {len(frames)} frames in, {len(decoded)} out")
-    pictures = [_to_rgb(frame)[:height, :width] for frame in decoded]
+    pictures = []
+    for frame in decoded:
+        picture = _to_rgb(frame)
+        pictures.append(picture[:height, :width])
     return np.stack(pictures)
 
 
@@ -134,6 +147,7 @@ def _encoder(settings: CodecSettings, width: int, height: int) -> Any:
     encoder: Any = av.CodecContext.create(settings.codec, "w")
     encoder.width = width
     encoder.height = height
+    # JPEG has the full range
     encoder.pix_fmt = "yuvj420p" if settings.codec == "mjpeg" else "yuv420p"
     encoder.framerate = 25
     encoder.time_base = Fraction(1, 25)
@@ -165,6 +179,7 @@ def _options(settings: CodecSettings) -> dict[str, str]:
     if codec == "libsvtav1":
         return {"crf": quantiser, "preset": "10", "svtav1-params": "lp=1"}
     options = {"qmin": quantiser, "qmax": quantiser}
+    # of JPEG every frame stands alone
     if codec != "mjpeg":
         options["bf"] = "0" if settings.low_latency else "2"
     return options
@@ -177,9 +192,11 @@ def _quantiser(settings: CodecSettings) -> str:
     share = (settings.crf - lowest_crf) / (highest_crf - lowest_crf)
     share = min(max(share, 0.0), 1.0)
     if settings.codec in ("libvpx-vp9", "libsvtav1"):
-        return str(round(low + share * (high - low)))
-    # a quantiser step of the others is a step in pixel values: CRF counts its logarithm
-    return str(round(low * (high / low) ** share))
+        quantiser = low + share * (high - low)
+    else:
+        # a quantiser step of these is a step in pixel values: CRF counts its logarithm
+        quantiser = low * (high / low) ** share
+    return str(round(quantiser))
 
 
 def _to_yuv(frame: Picture, pixel_format: str) -> Any:
@@ -197,5 +214,6 @@ def _to_rgb(frame) -> np.ndarray:
 def _quality():
     from av.video.reformatter import Interpolation
 
+    # without these flags chroma is enlarged by its nearest neighbour
     full_chroma = Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
     return Interpolation.BICUBIC | full_chroma | Interpolation.ACCURATE_RND

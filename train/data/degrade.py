@@ -13,8 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from train.data.batch import Clip
-from train.data.blur import filter_frames, random_kernels, sinc_kernel, walk
+from train.data.batch import Clip, to_uint8
+from train.data.blur import (
+    filter_frames,
+    random_kernels,
+    random_sinc,
+    random_size,
+    walk,
+)
 from train.data.codec import compress, random_settings
 from train.data.real import real
 from train.data.resize import resize
@@ -38,6 +44,7 @@ class PassStrength:
     poisson: tuple[float, float]
 
 
+# Both passes have Real-ESRGAN's ranges.
 FIRST = PassStrength(
     blur=1.0,
     sigma=(0.2, 3.0),
@@ -82,12 +89,14 @@ def blind(frames: Clip, rng: np.random.Generator, scale: int = 4) -> Clip:
     """
     _, height, width, _ = frames.shape
     size = (height // scale, width // scale)
-    passes = int(rng.choice([0, 1, 2], p=[0.3, 0.35, 0.35]))
+    shares = [0.3, 0.35, 0.35]
+    passes = int(rng.choice([0, 1, 2], p=shares))
     lr = frames
     for strength in (FIRST, SECOND)[:passes]:
         lr = degrade_once(lr, rng, strength, base=(height, width))
     is_sharpened = passes == 2
-    if rng.random() >= 0.7:
+    is_encoded = rng.random() < 0.7
+    if not is_encoded:
         return _finish(lr, rng, size, is_sharpened)
     settings = random_settings(rng)
     # encoded at the final size, or before the last reduction as a player that
@@ -95,7 +104,8 @@ def blind(frames: Clip, rng: np.random.Generator, scale: int = 4) -> Clip:
     if passes < 2 or rng.random() < 0.5:
         lr = _finish(lr, rng, size, is_sharpened)
         return _encode(lr, settings)
-    lr = _limit(lr, 2 * size[0])
+    lr_height, _ = size
+    lr = _limit(lr, 2 * lr_height)
     lr = _encode(lr, settings)
     return _finish(lr, rng, size, is_sharpened)
 
@@ -121,9 +131,14 @@ def degrade_once(
         side = max(int(side * factor), base_side // 8)
         sides.append(side // 2 * 2)
     height, width = sides
-    frames = resize(frames, (height, width), FILTERS[rng.integers(3)])
+    frames = resize(frames, (height, width), _filter(rng))
     frames = add_noise(frames, rng, strength)
     return add_jpeg(frames, rng)
+
+
+def _filter(rng: np.random.Generator) -> Image.Resampling:
+    number = rng.integers(len(FILTERS))
+    return FILTERS[number]
 
 
 def _factor(rng: np.random.Generator, strength: PassStrength) -> float:
@@ -148,15 +163,20 @@ def add_noise(frames: Clip, rng: np.random.Generator, strength: PassStrength) ->
     if rng.random() < 0.5:
         sigmas = walk(rng, strength.noise, 0.1, count)
         normal = rng.standard_normal(shape, dtype=np.float32)
-        noise = normal * sigmas[:, None, None, None]
+        of_frame = sigmas[:, None, None, None]
+        noise = normal * of_frame
     else:
         scales = walk(rng, strength.poisson, 0.005, count)
-        source = values if channels == 3 else values.mean(-1, keepdims=True)
+        source = values
+        if channels == 1:
+            source = values.mean(-1, keepdims=True)
         normal = rng.standard_normal(shape, dtype=np.float32)
+        of_frame = scales[:, None, None, None]
         # 255 grey levels as photon counts: deviation sqrt(value), times the strength
-        noise = normal * np.sqrt(source) * scales[:, None, None, None]
-    levels = np.rint(values + noise)
-    return np.clip(levels, 0, 255).astype(np.uint8)
+        deviation = np.sqrt(source)
+        noise = normal * deviation * of_frame
+    # a single channel is added to all three
+    return to_uint8(values + noise)
 
 
 def add_jpeg(frames: Clip, rng: np.random.Generator) -> Clip:
@@ -165,9 +185,10 @@ def add_jpeg(frames: Clip, rng: np.random.Generator) -> Clip:
     pictures = []
     for frame, quality in zip(frames, qualities):
         buffer = io.BytesIO()
-        Image.fromarray(frame).save(buffer, "JPEG", quality=int(quality))
-        picture = Image.open(buffer)
-        pictures.append(np.asarray(picture))
+        picture = Image.fromarray(frame)
+        picture.save(buffer, "JPEG", quality=int(quality))
+        decoded = Image.open(buffer)
+        pictures.append(np.asarray(decoded))
     return np.stack(pictures)
 
 
@@ -179,12 +200,10 @@ def _finish(
     """
     if not sharpen:
         return resize(frames, size, Image.Resampling.BICUBIC)
-    frames = resize(frames, size, FILTERS[rng.integers(3)])
+    frames = resize(frames, size, _filter(rng))
     if rng.random() < 0.8:
-        kernel_size = int(rng.choice(np.arange(7, 22, 2)))
-        cutoff = rng.uniform(np.pi / 3, np.pi)
-        kernel = sinc_kernel(kernel_size, cutoff)
-        kernels = np.repeat(kernel[None], len(frames), 0)
+        kernel_size = random_size(rng)
+        kernels = random_sinc(rng, kernel_size, len(frames))
         frames = filter_frames(frames, kernels)
     return frames
 

@@ -36,7 +36,9 @@ class FrameCache:
             if index in self._shots:
                 self._shots.move_to_end(index)
                 return self._shots[index]
-        shot = from_example(self._source[index])
+        # read outside the lock, so that threads read different shots at once
+        example = self._source[index]
+        shot = from_example(example)
         with self._lock:
             self._shots[index] = shot
             while len(self._shots) > 64:
@@ -50,13 +52,16 @@ class FrameCache:
             if key in self._frames:
                 self._frames.move_to_end(key)
                 return self._frames[key]
-        frame = decode_frame(self.shot(shot_index).frames[frame_index])
+        # decoded outside the lock; two threads may decode one frame, which is harmless
+        shot = self.shot(shot_index)
+        frame = decode_frame(shot.frames[frame_index])
         with self._lock:
             if key not in self._frames:
                 self._frames[key] = frame
                 self._size += frame.nbytes
             while self._size > self._limit and len(self._frames) > 1:
-                self._size -= self._frames.popitem(last=False)[1].nbytes
+                _, oldest = self._frames.popitem(last=False)
+                self._size -= oldest.nbytes
         return frame
 
 
@@ -66,18 +71,20 @@ def open_source(path: str, split: str) -> Sequence:
     """
     from pathlib import Path
 
-    folders = [p.parent for p in sorted(Path(path).rglob("dataset_info.json"))]
-    if len(folders) != 1:
-        count = "no dataset" if not folders else f"{len(folders)} datasets"
+    # TFDS puts a data set below its name and version
+    files = sorted(Path(path).rglob("dataset_info.json"))
+    if len(files) != 1:
+        count = f"{len(files)} datasets" if files else "no dataset"
         raise ValueError(
             f"data.path={path}: found {count}, expected one; make it: python -m "
             "train.prepare --help"
         )
-    builder = tfds.builder_from_directory(str(folders[0]))
-    if split not in builder.info.splits:
+    (file,) = files
+    builder = tfds.builder_from_directory(str(file.parent))
+    splits = builder.info.splits
+    if split not in splits:
         raise ValueError(
-            f"data.split={split}: not in {path}, which has "
-            f"{sorted(builder.info.splits)}"
+            f"data.split={split}: not in {path}, which has {sorted(splits)}"
         )
     as_data_source: Any = builder.as_data_source
     return as_data_source(split)

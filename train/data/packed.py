@@ -30,14 +30,18 @@ def write_packed(
     arrays: dict[Path, np.memmap] = {}
     for index, batch in zip(range(count), batches, strict=True):
         for target, name in targets.items():
-            window = getattr(batch, name)[0]
+            (window,) = getattr(batch, name)
+            # the first window tells the shape of all
             if index == 0:
                 shape = (count, *window.shape)
                 arrays[target] = _create(_partial(target), shape)
             arrays[target][index] = window
     shape = arrays[path].shape
     for target in list(arrays):
-        arrays.pop(target).flush()
+        # popped, so that the file is closed when it is renamed
+        array = arrays.pop(target)
+        array.flush()
+        del array
         # a half-written file never carries the final name
         _partial(target).rename(target)
     return shape
@@ -90,13 +94,22 @@ class PackedBatches:
         return self
 
     def __next__(self) -> Batch:
-        size = self._config.batch_size // self._stride
-        first = self._next * self._config.batch_size + self._offset
+        begin = self._next * self._config.batch_size
+        end = begin + self._config.batch_size
         self._next += 1
-        windows = [self._window(first + k * self._stride) for k in range(size)]
-        if self._lr is None:
-            return Batch(np.stack([hr for hr, _ in windows]))
-        return Batch(*(np.stack(part) for part in zip(*windows)))
+        # every process takes its own of the windows, which are numbered for all
+        numbers = range(begin + self._offset, end, self._stride)
+        hr_windows = []
+        lr_windows = []
+        for number in numbers:
+            hr, lr = self._window(number)
+            hr_windows.append(hr)
+            if lr is not None:
+                lr_windows.append(lr)
+        hr = np.stack(hr_windows)
+        if not lr_windows:
+            return Batch(hr)
+        return Batch(hr, np.stack(lr_windows))
 
     def _window(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         config = self._config
@@ -104,20 +117,23 @@ class PackedBatches:
         # the seeds of the orders have a 1 in this place
         rng = np.random.default_rng([self._seed, 3, index])
         window = self._array[number]
-        frames = window_indices(len(window), config.frames, rng, config.reverse)
+        count, height, width, _ = window.shape
+        frames = window_indices(count, config.frames, rng, config.reverse)
         crop = config.crop
-        origin = crop_origin(window.shape[1:3], crop, SCALE, rng)
+        origin = crop_origin((height, width), crop, SCALE, rng)
         flips = rng.random() < config.flip
         is_static = rng.random() < config.static
 
         def cut(window: np.ndarray, scale: int) -> np.ndarray:
             top, left = (start * scale // SCALE for start in origin)
-            side = crop * scale
-            part = window[frames, top : top + side, left : left + side]
+            bottom = top + crop * scale
+            right = left + crop * scale
+            part = window[frames, top:bottom, left:right]
             if flips:
                 part = part[:, :, ::-1]
             if is_static:
-                part = np.repeat(part[:1], len(part), 0)
+                first = part[:1]
+                part = np.repeat(first, len(part), 0)
             return part
 
         hr = cut(window, SCALE)
@@ -132,6 +148,7 @@ class PackedBatches:
         count = len(self._array)
         epoch, place = divmod(index, count)
         current, order = self._order
+        # kept for the epoch: a permutation for every window would cost more than it
         if current != epoch:
             rng = np.random.default_rng([self._seed, 1, epoch])
             order = rng.permutation(count)
@@ -162,20 +179,28 @@ def _open(config: DataConfig) -> np.ndarray:
             f"data.path={path}: no such file; make it: python -m train.prepare --pack "
             f"{path}"
         )
+    # a pack may be larger than the memory
     array = np.load(path, mmap_mode="r")
-    if array.ndim != 5 or array.dtype != np.uint8 or array.shape[-1] != 3:
+    has_windows = array.ndim == 5 and array.shape[-1] == 3
+    if not has_windows or array.dtype != np.uint8:
         raise ValueError(
-            f"{path}: found {array.dtype}{list(array.shape)}, expected "
+            f"{path}: found {_described(array)}, expected "
             "uint8[n,f,H,W,3] of train.prepare --pack"
         )
+    _, _, height, width, _ = array.shape
     side = SCALE * config.crop
-    if min(array.shape[2:4]) < side:
+    if min(height, width) < side:
         raise ValueError(
-            f"{path}: windows of {array.shape[3]}x{array.shape[2]}, the run needs "
+            f"{path}: windows of {width}x{height}, the run needs "
             f"{side}x{side}: lower data.crop, "
             "or pack larger windows"
         )
     return array
+
+
+def _described(array: np.ndarray) -> str:
+    shape = list(array.shape)
+    return f"{array.dtype}{shape}"
 
 
 def _open_lr(config: DataConfig, hr: np.ndarray) -> np.ndarray:
@@ -188,10 +213,11 @@ def _open_lr(config: DataConfig, hr: np.ndarray) -> np.ndarray:
         )
     array = np.load(path, mmap_mode="r")
     count, frames, height, width, channels = hr.shape
-    expected = (count, frames, height // SCALE, width // SCALE, channels)
+    lr_height = height // SCALE
+    lr_width = width // SCALE
+    expected = (count, frames, lr_height, lr_width, channels)
     if array.shape != expected or array.dtype != np.uint8:
         raise ValueError(
-            f"{path}: found {array.dtype}{list(array.shape)}, expected "
-            f"uint8{list(expected)}"
+            f"{path}: found {_described(array)}, expected uint8{list(expected)}"
         )
     return array

@@ -9,7 +9,7 @@ white in time, encoders have real group structures.
 import numpy as np
 from PIL import Image, ImageFilter
 
-from train.data.batch import Clip
+from train.data.batch import Clip, to_uint8
 from train.data.codec import any_settings, compress
 from train.data.resize import resize
 
@@ -28,7 +28,8 @@ def real(frames: Clip, rng: np.random.Generator, scale: int = 4) -> Clip:
     """uint8[f,H,W,3] -> uint8[f,H/scale,W/scale,3]; one setting for the window, noise
     new in every frame.
     """
-    size = frames.shape[1] // scale, frames.shape[2] // scale
+    _, hr_height, hr_width, _ = frames.shape
+    size = (hr_height // scale, hr_width // scale)
     if rng.random() < CLEAN:
         return resize(frames, size, Image.Resampling.BICUBIC)
     if rng.random() < 0.35:
@@ -51,17 +52,24 @@ def blur(frames: Clip, rng: np.random.Generator) -> Clip:
     """Gaussian blur of deviation 0.5-4 HR pixels (small ones more often), in half of
     the cases not round.
     """
-    first = 0.5 + 3.5 * rng.beta(1.2, 2)
-    second = first * rng.uniform(0.4, 1) if rng.random() < 0.5 else first
-    radii = (first, second) if rng.random() < 0.5 else (second, first)
-    return _filter(frames, ImageFilter.GaussianBlur(radii))
+    share = rng.beta(1.2, 2)
+    first = 0.5 + 3.5 * share
+    second = first
+    if rng.random() < 0.5:
+        second = first * rng.uniform(0.4, 1)
+    radii = (first, second)
+    if rng.random() >= 0.5:
+        radii = (second, first)
+    kernel = ImageFilter.GaussianBlur(radii)
+    return _filter(frames, kernel)
 
 
 def _filter(frames: Clip, kernel: ImageFilter.Filter) -> Clip:
     pictures = []
     for frame in frames:
-        picture = Image.fromarray(frame).filter(kernel)
-        pictures.append(np.asarray(picture))
+        picture = Image.fromarray(frame)
+        filtered = picture.filter(kernel)
+        pictures.append(np.asarray(filtered))
     return np.stack(pictures)
 
 
@@ -72,20 +80,24 @@ def reduce(frames: Clip, size: tuple[int, int], rng: np.random.Generator) -> Cli
     height, width = size
     if rng.random() < 0.2:
         factor = rng.uniform(1.2, 2.5)
-        first_size = (round(height * factor), round(width * factor))
-        frames = resize(frames, first_size, _reduction(rng))
+        first_height = round(height * factor)
+        first_width = round(width * factor)
+        first_kernel = _reduction(rng)
+        frames = resize(frames, (first_height, first_width), first_kernel)
         if rng.random() < 0.5:
             frames = _even(frames)
             settings = any_settings(rng, min(size))
             frames = compress(frames, settings)
-    return resize(frames, size, _reduction(rng))
+    kernel = _reduction(rng)
+    return resize(frames, size, kernel)
 
 
 def sharpen(frames: Clip, rng: np.random.Generator) -> Clip:
     """Unsharp mask with visible halos, as cameras and players apply it."""
     radius = float(rng.uniform(0.6, 2))
     percent = int(rng.uniform(30, 160))
-    return _filter(frames, ImageFilter.UnsharpMask(radius, percent, 0))
+    mask = ImageFilter.UnsharpMask(radius, percent, 0)
+    return _filter(frames, mask)
 
 
 def add_camera_noise(frames: Clip, rng: np.random.Generator) -> Clip:
@@ -93,16 +105,20 @@ def add_camera_noise(frames: Clip, rng: np.random.Generator) -> Clip:
     it coarser than a pixel.
     """
     values = frames.astype(np.float32)
-    strength = 1 + 15 * rng.beta(1.2, 2.2)
+    # small ones more often
+    share = rng.beta(1.2, 2.2)
+    strength = 1 + 15 * share
     photon_share = rng.uniform(0, 1)
     chroma = rng.uniform(0, 2)
     is_coarse = rng.random() < 0.3
     grey = values.mean(-1, keepdims=True)
     # photon noise grows with the root of the light; the two shares are equal at 128
-    variance = (1 - photon_share) + photon_share * grey / 128
+    constant_share = 1 - photon_share
+    variance = constant_share + photon_share * grey / 128
     deviation = strength * np.sqrt(variance)
     luma = rng.standard_normal(grey.shape, dtype=np.float32)
     colour = rng.standard_normal(values.shape, dtype=np.float32)
+    # what the three channels share is luma, which has a strength of its own
     colour -= colour.mean(-1, keepdims=True)
     noise = luma + chroma * colour
     if is_coarse:
@@ -111,8 +127,10 @@ def add_camera_noise(frames: Clip, rng: np.random.Generator) -> Clip:
         above = np.roll(noise, 1, 1)
         beside = np.roll(noise, 1, 2)
         diagonal = np.roll(noise, (1, 1), (1, 2))
-        noise = (noise + above + beside + diagonal) / 2
-    return _to_uint8(values + deviation * noise)
+        total = noise + above + beside + diagonal
+        noise = total / 2
+    noisy = values + deviation * noise
+    return to_uint8(noisy)
 
 
 def add_film_damage(frames: Clip, rng: np.random.Generator) -> Clip:
@@ -124,17 +142,22 @@ def add_film_damage(frames: Clip, rng: np.random.Generator) -> Clip:
     if rng.random() < 0.6:
         grey = values.mean(-1, keepdims=True)
         values = np.repeat(grey, 3, -1)
-    # a grain covers two by two pixels
-    shape = (count, height // 2 + 1, width // 2 + 1, 1)
-    grain = rng.standard_normal(shape, dtype=np.float32)
-    grain = grain.repeat(2, 1).repeat(2, 2)
-    values += rng.uniform(3, 14) * grain[:, :height, :width]
-    for _ in range(int(rng.integers(0, 4))):
+    # a grain covers two by two pixels; one more for an odd side
+    rows = height // 2 + 1
+    columns = width // 2 + 1
+    grain = rng.standard_normal((count, rows, columns, 1), dtype=np.float32)
+    grain = grain.repeat(2, 1)
+    grain = grain.repeat(2, 2)
+    strength = rng.uniform(3, 14)
+    values += strength * grain[:, :height, :width]
+    num_scratches = int(rng.integers(0, 4))
+    for _ in range(num_scratches):
         _scratch(values, rng)
     for frame in values:
-        for _ in range(int(rng.poisson(1.5))):
+        num_specks = int(rng.poisson(1.5))
+        for _ in range(num_specks):
             _put_dust(frame, rng)
-    return _to_uint8(values)
+    return to_uint8(values)
 
 
 def _scratch(values: np.ndarray, rng: np.random.Generator) -> None:
@@ -142,9 +165,11 @@ def _scratch(values: np.ndarray, rng: np.random.Generator) -> None:
     count, _, width, _ = values.shape
     column = int(rng.integers(0, width))
     first = int(rng.integers(0, count))
-    last = first + int(rng.integers(1, 8))
+    duration = int(rng.integers(1, 8))
+    end = first + duration
     sign = rng.choice([-1, 1])
-    values[first:last, :, column] += sign * rng.uniform(20, 90)
+    contrast = rng.uniform(20, 90)
+    values[first:end, :, column] += sign * contrast
 
 
 def _put_dust(frame: np.ndarray, rng: np.random.Generator) -> None:
@@ -153,20 +178,23 @@ def _put_dust(frame: np.ndarray, rng: np.random.Generator) -> None:
     top = int(rng.integers(0, height))
     left = int(rng.integers(0, width))
     level = rng.choice([10, 240])
-    bottom = top + int(rng.integers(1, 4))
-    right = left + int(rng.integers(1, 4))
-    frame[top:bottom, left:right] = level
+    rows = int(rng.integers(1, 4))
+    columns = int(rng.integers(1, 4))
+    frame[top : top + rows, left : left + columns] = level
 
 
 def add_banding(frames: Clip, rng: np.random.Generator) -> Clip:
     """Five or six bits a channel."""
+    # 256 levels are 64 or 32 steps
     step = float(rng.choice([4, 8]))
-    return _to_uint8(np.rint(frames / step) * step)
+    number = np.rint(frames / step)
+    return to_uint8(number * step)
 
 
 def encode(frames: Clip, rng: np.random.Generator) -> Clip:
     """One lossy generation; for one window in seven a second one by another encoder."""
-    smallest = min(frames.shape[1:3])
+    _, height, width, _ = frames.shape
+    smallest = min(height, width)
     generations = 2 if rng.random() < 0.15 else 1
     for _ in range(generations):
         settings = any_settings(rng, smallest)
@@ -182,8 +210,6 @@ def _reduction(rng: np.random.Generator) -> Image.Resampling:
 def _even(frames: Clip) -> Clip:
     """Without an odd last row or column, which some encoders refuse."""
     _, height, width, _ = frames.shape
-    return frames[:, : height // 2 * 2, : width // 2 * 2]
-
-
-def _to_uint8(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    even_height = height // 2 * 2
+    even_width = width // 2 * 2
+    return frames[:, :even_height, :even_width]

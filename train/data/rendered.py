@@ -20,6 +20,7 @@ FONT_FOLDERS = (
     "/usr/share/fonts/TTF",
 )
 LETTERS = string.ascii_letters + string.digits + ".,:;!?()[]{}<>=+-*/%&#@$"
+AXES = ((1, 0), (-1, 0), (0, 1), (0, -1))
 MARGIN = 48
 """Pixels drawn around the visible area, so that it can move."""
 
@@ -30,10 +31,12 @@ def clip(num_frames: int, side: int, rng: np.random.Generator) -> Clip:
     """
     size = side + 2 * MARGIN
     ground = _ground(size, rng)
-    _draw_shapes(ground, int(rng.integers(0, 12)), rng)
+    num_shapes = int(rng.integers(0, 12))
+    _draw_shapes(ground, num_shapes, rng)
     _draw_text(ground, rng)
     first = _velocity(rng)
     has_overlay = rng.random() < 0.4
+    # drawn in any case, so that the numbers behind it do not depend on that
     overlay = _overlay(size, rng)
     second = _velocity(rng)
     frames = []
@@ -41,8 +44,10 @@ def clip(num_frames: int, side: int, rng: np.random.Generator) -> Clip:
         frame = _moved(ground, first * index, side)
         if has_overlay:
             layer = _moved(overlay, second * index, side)
+            # the third argument is its transparency
             frame.paste(layer, (0, 0), layer)
-        frames.append(np.asarray(frame.convert("RGB")))
+        picture = frame.convert("RGB")
+        frames.append(np.asarray(picture))
     return np.stack(frames)
 
 
@@ -53,13 +58,15 @@ def font_files() -> tuple[Path, ...]:
     try:
         import matplotlib
 
-        folders.append(Path(matplotlib.get_data_path()) / "fonts" / "ttf")
+        data = Path(matplotlib.get_data_path())
+        folders.append(data / "fonts" / "ttf")
     except ImportError:
         pass
     for folder in folders:
-        files = tuple(sorted(folder.glob("DejaVu*.ttf")))
+        # sorted, because a font is drawn by its number
+        files = sorted(folder.glob("DejaVu*.ttf"))
         if files:
-            return files
+            return tuple(files)
     raise FileNotFoundError(
         "no DejaVu fonts: install fonts-dejavu-core, or matplotlib, which carries them"
     )
@@ -74,19 +81,23 @@ def _velocity(rng: np.random.Generator) -> np.ndarray:
         return np.zeros(2)
     speed = rng.uniform(0.2, 3)
     if rng.random() < 0.5:
+        # browsers and terminals scroll by whole pixels
         speed = float(round(speed) + 1)
     if kind < 0.8:
-        axes = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)], float)
-        return speed * axes[rng.integers(4)]
-    angle = rng.uniform(0, 2 * np.pi)
-    direction = [np.cos(angle), np.sin(angle)]
-    return speed * np.array(direction)
+        number = rng.integers(len(AXES))
+        x, y = AXES[number]
+    else:
+        angle = rng.uniform(0, 2 * np.pi)
+        x = np.cos(angle)
+        y = np.sin(angle)
+    return speed * np.array([x, y], float)
 
 
 def _moved(layer: Image.Image, offset: np.ndarray, side: int) -> Image.Image:
     # two pixels of the margin are the bicubic filter's
     limit = MARGIN - 2
-    x, y = MARGIN + np.clip(offset, -limit, limit)
+    bounded = np.clip(offset, -limit, limit)
+    x, y = MARGIN + bounded
     matrix = (1, 0, float(x), 0, 1, float(y))
     return layer.transform(
         (side, side),
@@ -112,7 +123,8 @@ def _ground(size: int, rng: np.random.Generator) -> Image.Image:
     second = np.array(_colour(rng), float)
     if rng.random() < 0.6:
         second = first
-    ramp = np.linspace(0, 1, size)[:, None, None]
+    shares = np.linspace(0, 1, size)
+    ramp = shares[:, None, None]
     column = first + ramp * (second - first)
     picture = np.broadcast_to(column, (size, size, 3))
     if rng.random() < 0.5:
@@ -125,22 +137,22 @@ def _draw_shapes(image: Image.Image, count: int, rng: np.random.Generator) -> No
     draw = ImageDraw.Draw(image)
     size = image.width
     for _ in range(count):
-        corners = np.sort(rng.integers(0, size, (2, 2)), axis=0)
+        points = rng.integers(0, size, (2, 2))
+        # Pillow wants the top left corner first
+        corners = np.sort(points, axis=0)
         box = [int(v) for v in corners.ravel()]
         kind = rng.integers(4)
+        colour = _colour(rng)
         if kind == 0:
-            draw.rectangle(box, fill=_colour(rng))
+            draw.rectangle(box, fill=colour)
         elif kind == 1:
-            draw.ellipse(box, fill=_colour(rng))
+            draw.ellipse(box, fill=colour)
         elif kind == 2:
-            draw.line(box, fill=_colour(rng), width=int(rng.integers(1, 8)))
+            width = int(rng.integers(1, 8))
+            draw.line(box, fill=colour, width=width)
         else:
-            draw.rounded_rectangle(
-                box,
-                radius=8,
-                outline=_colour(rng),
-                width=int(rng.integers(1, 5)),
-            )
+            width = int(rng.integers(1, 5))
+            draw.rounded_rectangle(box, radius=8, outline=colour, width=width)
 
 
 def _draw_text(image: Image.Image, rng: np.random.Generator) -> None:
@@ -148,16 +160,19 @@ def _draw_text(image: Image.Image, rng: np.random.Generator) -> None:
     draw = ImageDraw.Draw(image)
     size = image.width
     height = int(rng.choice([14, 18, 22, 28, 36, 48, 72, 110]))
-    font = ImageFont.truetype(_font_file(rng), height)
+    file = _font_file(rng)
+    font = ImageFont.truetype(file, height)
     colour = _colour(rng)
     y = int(rng.integers(0, 40))
     while y < size:
         if rng.random() < 0.85:
             x = int(rng.integers(0, 60))
             # letters are about half as wide as high
-            words = _words(rng, 2 * size // height)
+            length = 2 * size // height
+            words = _words(rng, length)
             draw.text((x, y), words, font=font, fill=colour)
-        y += int(height * rng.uniform(1.15, 1.8))
+        spacing = rng.uniform(1.15, 1.8)
+        y += int(height * spacing)
         if rng.random() < 0.1:
             colour = _colour(rng)
 
@@ -166,23 +181,33 @@ def _overlay(size: int, rng: np.random.Generator) -> Image.Image:
     """A transparent layer with a caption or a window."""
     layer = Image.new("RGBA", (size, size), (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
-    top, left = (int(v) for v in rng.integers(MARGIN, size // 2, 2))
+    # in the upper left half of what can be seen, so that it is seen in part at least
+    corner = rng.integers(MARGIN, size // 2, 2)
+    top, left = map(int, corner)
     if rng.random() < 0.5:
-        box = (left, top, left + size // 3, top + size // 4)
-        draw.rectangle(box, fill=(*_colour(rng), 255))
+        right = left + size // 3
+        bottom = top + size // 4
+        ground = (*_colour(rng), 255)
+        draw.rectangle((left, top, right, bottom), fill=ground)
     file = _font_file(rng)
     height = int(rng.integers(16, 60))
     font = ImageFont.truetype(file, height)
     caption = _words(rng, 14)
-    draw.text((left + 6, top + 6), caption, font=font, fill=(*_colour(rng), 255))
+    ink = (*_colour(rng), 255)
+    # a little away from the edge of the window
+    place = (left + 6, top + 6)
+    draw.text(place, caption, font=font, fill=ink)
     return layer
 
 
 def _font_file(rng: np.random.Generator) -> str:
     files = font_files()
-    return str(files[rng.integers(len(files))])
+    number = rng.integers(len(files))
+    return str(files[number])
 
 
 def _words(rng: np.random.Generator, length: int) -> str:
-    letters = rng.choice(list(LETTERS + " " * 16), length)
+    # spaces enough that words are about as long as in a text
+    alphabet = list(LETTERS + " " * 16)
+    letters = rng.choice(alphabet, length)
     return "".join(letters)

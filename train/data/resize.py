@@ -11,6 +11,7 @@ def resize(frames: Clip, size: tuple[int, int], method: Image.Resampling) -> Cli
     height, width = size
     pictures = []
     for frame in frames:
-        picture = Image.fromarray(frame).resize((width, height), method)
-        pictures.append(np.asarray(picture))
+        picture = Image.fromarray(frame)
+        resized = picture.resize((width, height), method)
+        pictures.append(np.asarray(resized))
     return np.stack(pictures)

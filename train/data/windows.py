@@ -30,11 +30,14 @@ def draw(index: int, num_shots: int, visits: int, seed: int) -> Draw:
     epoch_rng = np.random.default_rng([seed, 1, epoch])
     order = epoch_rng.permutation(num_shots)
     first = group * GROUP
-    members = order[first : first + GROUP]
+    last = first + GROUP
+    # the last group of an epoch may be smaller
+    members = order[first:last]
     count = len(members)
     group_rng = np.random.default_rng([seed, 2, epoch, group])
     mixed = group_rng.permutation(count * visits)
-    shot = members[mixed[offset] % count]
+    member = mixed[offset] % count
+    shot = members[member]
     window_rng = np.random.default_rng([seed, 3, index])
     return Draw(int(shot), window_rng)
 
@@ -56,10 +59,14 @@ def window_indices(
     if max_start is not None:
         last = min(last, max_start)
     start = int(rng.integers(0, last + 1))
+    # there and back, both ends once; a single frame stands still
     period = max(2 * num_frames - 2, 1)
-    frames = np.arange(start, start + length) % period
-    frames = np.where(frames >= num_frames, period - frames, frames)
-    return frames[::-1] if rng.random() < reverse else frames
+    times = np.arange(start, start + length)
+    frames = times % period
+    is_way_back = frames >= num_frames
+    frames = np.where(is_way_back, period - frames, frames)
+    is_reversed = rng.random() < reverse
+    return frames[::-1] if is_reversed else frames
 
 
 def crop_origin(
@@ -69,13 +76,15 @@ def crop_origin(
     pixels.
     """
     height, width = size
-    rows = height // scale - crop
-    columns = width // scale - crop
-    if min(rows, columns) < 0:
+    lr_height = height // scale
+    lr_width = width // scale
+    last_row = lr_height - crop
+    last_column = lr_width - crop
+    if min(last_row, last_column) < 0:
         raise ValueError(
             f"frames of {width}x{height} HR pixels are smaller than the crop of "
             f"{crop * scale}: use less"
         )
-    row = int(rng.integers(0, rows + 1))
-    column = int(rng.integers(0, columns + 1))
+    row = int(rng.integers(0, last_row + 1))
+    column = int(rng.integers(0, last_column + 1))
     return row * scale, column * scale

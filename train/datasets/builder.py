@@ -45,6 +45,7 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.items = self.list_items()
         if not self.items:
             raise ValueError(f"{self.source}: found no {self.expected}")
+        # any shot at once, and read without TensorFlow
         super().__init__(file_format="array_record", **kwargs)
 
     expected = "readable files"
@@ -74,13 +75,15 @@ class ShotBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
+        splits = self.split_items()
         return {
             split: self._generate_examples(split, items)
-            for split, items in self.split_items().items()
+            for split, items in splits.items()
         }
 
     def _generate_examples(self, split: str, items: list[Any]):
-        counts = self.counts.setdefault(split, {"items": 0, "shots": 0, "frames": 0})
+        nothing = {"items": 0, "shots": 0, "frames": 0}
+        counts = self.counts.setdefault(split, nothing)
         for item in items:
             name = self.item_name(item)
             try:

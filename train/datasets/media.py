@@ -22,10 +22,11 @@ def encode_frame(frame: Picture, lossless: bool = False) -> bytes:
     dB, a third of the bytes).
     """
     buffer = io.BytesIO()
+    image = Image.fromarray(frame)
     if lossless:
-        Image.fromarray(frame).save(buffer, "PNG", compress_level=3)
+        image.save(buffer, "PNG", compress_level=3)
     else:
-        Image.fromarray(frame).save(buffer, "JPEG", quality=98, subsampling=0)
+        image.save(buffer, "JPEG", quality=98, subsampling=0)
     return buffer.getvalue()
 
 
@@ -43,12 +44,15 @@ def read_photo(path: Path) -> bytes:
     image = Image.open(io.BytesIO(data))
     upright = ImageOps.exif_transpose(image)
     fits = max(image.size) <= MAX_PHOTO_SIDE
-    if fits and upright.size == image.size and image.mode == "RGB":
+    is_upright = upright.size == image.size
+    if fits and is_upright and image.mode == "RGB":
+        # a broken file is to fail here, not when it is trained on
         upright.load()
         return data
-    upright = upright.convert("RGB")
-    upright.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS)
-    return encode_frame(np.asarray(upright))
+    photo = upright.convert("RGB")
+    limits = (MAX_PHOTO_SIDE, MAX_PHOTO_SIDE)
+    photo.thumbnail(limits, Image.Resampling.LANCZOS)
+    return encode_frame(np.asarray(photo))
 
 
 def shrink_frame(frame: Picture, factor: float, trim: float = 0.0) -> Picture:
@@ -58,11 +62,15 @@ def shrink_frame(frame: Picture, factor: float, trim: float = 0.0) -> Picture:
     height, width, _ = frame.shape
     top = int(height * trim)
     left = int(width * trim)
-    image = Image.fromarray(frame[top : height - top, left : width - left])
+    bottom = height - top
+    right = width - left
+    trimmed = frame[top:bottom, left:right]
     if factor == 1:
-        return np.asarray(image)
-    width, height = (max(1, round(side / factor)) for side in image.size)
-    small = image.resize((width, height), Image.Resampling.BICUBIC)
+        return trimmed
+    image = Image.fromarray(trimmed)
+    small_width = max(1, round(image.width / factor))
+    small_height = max(1, round(image.height / factor))
+    small = image.resize((small_width, small_height), Image.Resampling.BICUBIC)
     return np.asarray(small)
 
 
@@ -80,8 +88,11 @@ def read_video(path: Path) -> Iterator[Picture]:
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise ValueError("no video stream")
-        container.streams.video[0].thread_type = "AUTO"
-        for frame in container.decode(video=0):
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
             array = frame.to_ndarray(format="rgb24", interpolation=quality)
-            upright = np.rot90(array, frame.rotation // 90)
+            # telephones write a rotation instead of turning the pixels
+            quarters = frame.rotation // 90
+            upright = np.rot90(array, quarters)
             yield np.ascontiguousarray(upright)

@@ -37,12 +37,15 @@ def record_features() -> tfds.features.FeaturesDict:
 
 def to_example(shot: Shot) -> tuple[str, dict[str, Any]]:
     """(key, example) as a TFDS generator yields it."""
-    return shot.name, {"name": shot.name, "frames": shot.frames}
+    example = {"name": shot.name, "frames": shot.frames}
+    return shot.name, example
 
 
 def from_example(example: dict[str, Any]) -> Shot:
     """Inverse of `to_example`, for the examples of `as_data_source`."""
-    return Shot(example["name"].decode(), list(example["frames"]))
+    name = example["name"].decode()
+    frames = list(example["frames"])
+    return Shot(name, frames)
 
 
 def split_shots(
@@ -61,20 +64,30 @@ def split_shots(
         thumbnail = _thumbnail(frame)
         change = 0.0
         if previous is not None:
-            change = np.abs(thumbnail - previous).mean()
-        if change > CUT_THRESHOLD or len(shot) == max_frames:
+            difference = np.abs(thumbnail - previous)
+            change = difference.mean()
+        is_full = len(shot) == max_frames
+        if change > CUT_THRESHOLD or is_full:
             if len(shot) > 1:
-                yield Shot(f"{name}:{start:06d}", shot)
+                yield _numbered(name, start, shot)
             shot = []
             start = index
-        shot.append(encode(frame))
+        # encoded at once: the decoded frames of a long scene would fill the memory
+        data = encode(frame)
+        shot.append(data)
         previous = thumbnail
     if len(shot) > 1:
-        yield Shot(f"{name}:{start:06d}", shot)
+        yield _numbered(name, start, shot)
+
+
+def _numbered(name: str, start: int, frames: list[bytes]) -> Shot:
+    """The shot of a file that begins at that frame."""
+    return Shot(f"{name}:{start:06d}", frames)
 
 
 def _thumbnail(frame: np.ndarray) -> np.ndarray:
-    small = Image.fromarray(frame).resize((16, 16), Image.Resampling.BOX)
+    image = Image.fromarray(frame)
+    small = image.resize((16, 16), Image.Resampling.BOX)
     return np.asarray(small, np.float32)
 
 
@@ -85,8 +98,10 @@ def split_files(items: list[Any], validation: float) -> dict[str, list[Any]]:
     if not validation or len(items) < 2:
         return {"train": items}
     # a smaller share has no finite inverse
-    stride = max(2, round(1 / max(validation, 1e-9)))
-    held_out = items[stride // 2 :: stride] or items[-1:]
+    inverse = 1 / max(validation, 1e-9)
+    stride = max(2, round(inverse))
+    first = stride // 2
+    held_out = items[first::stride] or items[-1:]
     others = [item for item in items if item not in held_out]
     return {"train": others, "validation": held_out}
 
@@ -96,7 +111,8 @@ def frame_folder_shots(name: str, files: list[Path], max_frames: int) -> Iterato
     Vimeo-90K: one scene per folder).
     """
     for start in range(0, len(files), max_frames):
-        part = files[start : start + max_frames]
+        end = start + max_frames
+        part = files[start:end]
         if len(part) > 1:
             frames = [file.read_bytes() for file in part]
-            yield Shot(f"{name}:{start:06d}", frames)
+            yield _numbered(name, start, frames)

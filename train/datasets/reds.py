@@ -26,13 +26,15 @@ class Reds(ShotBuilder, skip_registration=True):
         super().__init__(**kwargs)
 
     def list_items(self) -> list[Path]:
-        return sorted(filter(_is_clip, self.source.iterdir()))
+        folders = self.source.iterdir()
+        return sorted(filter(_is_clip, folders))
 
     def split_items(self) -> dict[str, list[Path]]:
-        split = {
-            "train": [p for p in self.items if p.name not in REDS4],
-            "validation": [p for p in self.items if p.name in REDS4],
-        }
+        split: dict[str, list[Path]] = {"train": [], "validation": []}
+        for item in self.items:
+            name = "validation" if item.name in REDS4 else "train"
+            split[name].append(item)
+        # a part of the data set may lack one kind, and an empty split is refused
         return {name: items for name, items in split.items() if items}
 
     def read_item(self, item: Path) -> Iterator[Shot]:
@@ -41,4 +43,6 @@ class Reds(ShotBuilder, skip_registration=True):
 
 
 def _is_clip(path: Path) -> bool:
-    return path.is_dir() and path.name.isdigit() and any(path.glob("*.png"))
+    is_numbered = path.name.isdigit()
+    pictures = path.glob("*.png")
+    return is_numbered and path.is_dir() and any(pictures)

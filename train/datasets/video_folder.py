@@ -47,11 +47,13 @@ class VideoFolder(ShotBuilder, skip_registration=True):
 
     def list_items(self) -> list[Path]:
         suffixes = VIDEO_SUFFIXES | PHOTO_SUFFIXES
-        return sorted(
-            p
-            for p in self.source.rglob("*")
-            if p.suffix.lower() in suffixes and p.is_file()
-        )
+        files = []
+        for path in self.source.rglob("*"):
+            is_known = path.suffix.lower() in suffixes
+            if is_known and path.is_file():
+                files.append(path)
+        # file systems list in any order
+        return sorted(files)
 
     def read_item(self, item: Path) -> Iterator[Shot]:
         name = self.item_name(item)
@@ -70,6 +72,7 @@ class VideoFolder(ShotBuilder, skip_registration=True):
 
     def _frames(self, path: Path) -> Iterator[np.ndarray]:
         for frame in read_video(path):
+            # a clip's own compression must not become ground truth
             small = shrink_frame(frame, self.shrink, self.trim)
             self._check_size(small)
             yield small

@@ -23,16 +23,19 @@ class Vimeo90k(ShotBuilder, skip_registration=True):
         path = self.source / list_name
         if not path.is_file():
             return []
-        return [self.source / "sequences" / line for line in path.read_text().split()]
+        sequences = self.source / "sequences"
+        return [sequences / line for line in path.read_text().split()]
 
     def split_items(self) -> dict[str, list[Path]]:
         splits = {"train": self.items}
+        # of a part of the data set there may be none, and an empty split is refused
         test = self._listed("sep_testlist.txt")
         if test:
             splits["validation"] = test
         return splits
 
     def read_item(self, item: Path) -> Iterator[Shot]:
-        name = item.relative_to(self.source / "sequences")
+        sequences = self.source / "sequences"
+        name = item.relative_to(sequences)
         files = [item / f"im{number}.png" for number in range(1, 8)]
         yield from frame_folder_shots(str(name), files, 7)
