@@ -100,7 +100,7 @@ def write_film(path: Path, width: int, num_scenes: int, frames: int) -> None:
     with av.open(str(CLIP)) as source:
         decoded = source.decode(video=0)
         small = [frame.reformat(width, height, "rgb24") for frame in decoded]
-        clip = [frame.to_ndarray() for frame in small]
+        clip: list[np.ndarray] = [frame.to_ndarray() for frame in small]
     with av.open(str(path), "w") as output:
         stream = output.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
