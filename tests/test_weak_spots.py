@@ -177,8 +177,9 @@ def test_colour_stays_with_bicubic_through_a_fade() -> None:
     dimmed = scene * gains[:, None, None, None]
     judge = make_judge("squeeze", None, None, metrics=("colour", "lr_psnr"))
     scores = measure(upscaled(dimmed.astype(np.uint8)), 4, judge)["nano"]
-    # half a level: as much as rounding to 8 bits can shift a mean
-    assert scores["colour"].max() < 0.5
+    # a level: the restorer looks back, and at ten levels a frame the second frame
+    # keeps three quarters of one (0.75); without it rounding shifts the mean by half
+    assert scores["colour"].max() < 1
     # 40 dB are 2.5 levels: reduced again, a frame is the one that came in
     assert scores["lr_psnr"].min() > 40
 
