@@ -14,7 +14,7 @@ from jax.lax import stop_gradient
 from configs import LossConfig, RunConfig
 from sdvsr_jax import diffusion
 from sdvsr_jax.config import FlowNetConfig, ModelConfig
-from sdvsr_jax.history import align, estimate_motion
+from sdvsr_jax.history import align, estimate_motion, per_image
 from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.networks import Networks, bind
 from sdvsr_jax.ops.resize import resize_linear, upsample_bicubic
@@ -123,11 +123,6 @@ def weighted(terms: dict[str, Array], weights: LossConfig) -> Array:
     return total
 
 
-def _value_of_sample(values: Array) -> Float[Array, "b 1 1 1"]:
-    """One number per sample, as a factor of its pixels."""
-    return values[:, None, None, None]
-
-
 def encode(nets: Networks, hr: SRFrame, lr: LRFrame) -> Latents:
     """Latents of the ground truth."""
     _, hr_height, *_ = hr.shape
@@ -203,7 +198,7 @@ def denoise(params: Params, video: Video, key: RandomKey, context: Context) -> R
     timestep = jax.random.randint(time_key, (batch,), 0, num_timesteps)
     noise = jax.random.normal(noise_key, z.shape)
     schedule = jnp.asarray(diffusion.alphas_cumprod(config.diffusion))
-    alpha_bar = _value_of_sample(schedule[timestep])
+    alpha_bar = per_image(schedule[timestep])
     alpha = jnp.sqrt(alpha_bar)
     sigma = jnp.sqrt(1 - alpha_bar)
     x = alpha * z + sigma * noise

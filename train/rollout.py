@@ -19,6 +19,7 @@ from jax.lax import stop_gradient
 from configs import RolloutConfig
 from sdvsr_jax.config import ModelConfig
 from sdvsr_jax.diffusion import step_coefficients
+from sdvsr_jax.history import per_image
 from sdvsr_jax.metrics.lpips import lpips
 from sdvsr_jax.networks import bind
 from sdvsr_jax.ops.resize import upsample_bicubic
@@ -236,7 +237,7 @@ def temporal_term(
         prev_lr, lr = reduce_frames(jnp.stack([prev_hr, hr]))
     flow = true_flow(nets, lr, prev_lr, hr, prev_hr, config)
     back = true_flow(nets, prev_lr, lr, prev_hr, hr, config)
-    has_past = has_prev[:, None, None, None]
+    has_past = per_image(has_prev)
     mask = losses.occlusion_mask(flow, back) * has_past
     # where the flow does not explain the truth itself, it says nothing about the output
     # (Lai et al. 2018; [0, 1])
